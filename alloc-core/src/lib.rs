@@ -1,0 +1,1 @@
+//! A general-purpose heap for Rust programs: CoreAlloc, a GlobalAlloc of its own over mmap.

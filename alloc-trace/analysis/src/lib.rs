@@ -1,0 +1,1 @@
+//! Recordings in, plain data out: the analyses behind the alloc-trace command.

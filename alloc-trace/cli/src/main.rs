@@ -1,0 +1,2 @@
+//! The alloc-trace command: record a program, read the recording.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The recording format of alloc-trace: records, encoder, decoder, salvage.

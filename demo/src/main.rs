@@ -1,0 +1,2 @@
+//! The same jobs done on the stack only and heap-heavy, side by side.
+fn main() {}
