@@ -1,1 +1,46 @@
-//! The recording format of alloc-trace: records, encoder, decoder, salvage.
+//! The recording format of alloc-trace: what a recorder writes and every reader reads.
+//!
+//! A recording is one file: a [`FileHeader`], then blocks. An *extent* block holds the window, the
+//! fixed-size chunks that the recorded threads write through a shared mapping; a *chunk* block holds
+//! one chunk that was full and has been moved to the log. `docs/trace-format.md` in this crate's
+//! directory describes every byte.
+//!
+//! The crate has two halves. The writing half ([`Encoder`], [`FileHeader`], [`BlockHeader`], the
+//! chunk layout) allocates nothing and never panics, because it runs inside the program's heap
+//! requests. The reading half ([`Recording`], [`Merged`], [`Follower`], [`Decoder`]) trusts no byte
+//! of its input: every failure is a typed error that carries the offset, and no input makes it
+//! panic or allocate more than a chunk for each stream.
+//!
+//! Nothing here knows of allocators, `tracing` or symbols.
+
+#![forbid(unsafe_code)]
+
+mod block;
+mod chunk;
+mod clock;
+mod decoder;
+mod encoder;
+mod error;
+mod follower;
+mod header;
+mod merged;
+mod record;
+mod recording;
+mod varint;
+
+pub use block::{BLOCK_ALIGN_BYTES, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, Codec};
+pub use chunk::{CHUNK_HEADER_BYTES, CHUNK_MAGIC, ChunkHeader, ChunkState};
+pub use clock::{Anchor, Clock};
+pub use decoder::{DecodeState, Decoder};
+pub use encoder::{Encoder, MAX_EVENT_BYTES, MAX_TEXT_BYTES};
+pub use error::{ReadError, RecordError};
+pub use follower::Follower;
+pub use header::{
+    Architecture, ClockKind, FILE_HEADER_BYTES, FILE_MAGIC, FORMAT_VERSION, FileHeader, HeaderError,
+};
+pub use merged::Merged;
+pub use record::{
+    Context, EndReason, Event, EventKind, ExitStatus, Module, NodeDefinition, NodeId, Process,
+    Record, Span, SpanId, Stamp, ThreadId, ThreadStart,
+};
+pub use recording::{Recording, Skipped, append_exit_status};

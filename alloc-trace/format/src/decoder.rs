@@ -1,0 +1,373 @@
+//! Bytes into records. Every byte is doubted: what cannot be decoded is a [`RecordError`].
+
+use crate::error::RecordError;
+use crate::header::array;
+use crate::record::{
+    Context, Event, EventKind, Module, NodeDefinition, NodeId, Process, Record, Span, SpanId,
+    Stamp, ThreadId, ThreadStart, end_reason, kind, tag,
+};
+use crate::varint;
+
+/// What the differences of the next record are taken against: the mirror of the encoder's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DecodeState {
+    thread: ThreadId,
+    stamp: Stamp,
+    address: u64,
+    size: u64,
+    align_log2: u8,
+    node: NodeId,
+    stack_pointer: u64,
+    defined: NodeId,
+    frame_address: u64,
+    /// Whether a context was seen: nothing else can be a chunk's first record.
+    placed: bool,
+}
+
+/// Decodes the records of one chunk's payload, in order.
+#[derive(Debug, Clone)]
+pub struct Decoder<'a> {
+    payload: &'a [u8],
+    offset: usize,
+    state: DecodeState,
+}
+
+impl<'a> Decoder<'a> {
+    /// A decoder at the beginning of a chunk's payload.
+    #[must_use]
+    pub fn new(payload: &'a [u8]) -> Self {
+        Self::resume(payload, 0, DecodeState::START)
+    }
+
+    /// A decoder that goes on at `offset` of a chunk's payload, where an earlier one stopped.
+    #[must_use]
+    pub const fn resume(payload: &'a [u8], offset: usize, state: DecodeState) -> Self {
+        Self { payload, offset, state }
+    }
+
+    /// Where the next record begins, and the state it is decoded from.
+    #[must_use]
+    pub const fn position(&self) -> (usize, DecodeState) {
+        (self.offset, self.state)
+    }
+
+    /// Decodes the next record; `None` at the end of the payload.
+    ///
+    /// # Errors
+    ///
+    /// Says where the record begins that could not be decoded. The decoder stays there: nothing
+    /// behind a broken record can be trusted, and every later call gives the same answer.
+    #[inline]
+    pub fn next_record(&mut self) -> Result<Option<Record>, RecordError> {
+        if self.offset >= self.payload.len() {
+            return Ok(None);
+        }
+        let mut input = Input { bytes: self.payload, offset: self.offset };
+        let mut state = self.state;
+        match state.decode(&mut input) {
+            Ok(record) => {
+                self.offset = input.offset;
+                self.state = state;
+                Ok(Some(record))
+            }
+            Err(Fault { expected, truncated }) => {
+                Err(RecordError { offset: self.offset as u64, expected, truncated })
+            }
+        }
+    }
+}
+
+impl DecodeState {
+    /// The state before a chunk's first record.
+    pub(crate) const START: Self = Self {
+        thread: ThreadId(0),
+        stamp: 0,
+        address: 0,
+        size: 0,
+        align_log2: 0,
+        node: NodeId::ROOT,
+        stack_pointer: 0,
+        defined: NodeId::ROOT,
+        frame_address: 0,
+        placed: false,
+    };
+
+    #[inline]
+    fn decode(&mut self, input: &mut Input<'_>) -> Result<Record, Fault> {
+        let first = input.byte("a record")?;
+        if !self.placed && first != tag::EXTENDED {
+            return Err(Fault::corrupt("a context, which begins every chunk"));
+        }
+        let kind = match first & tag::KIND_MASK {
+            tag::ALLOC => EventKind::Alloc,
+            tag::ALLOC_ZEROED => EventKind::AllocZeroed,
+            tag::REALLOC => EventKind::Realloc,
+            tag::FREE => EventKind::Free,
+            tag::NODE => return self.node(input),
+            _ if first == tag::EXTENDED => return self.extended(input),
+            _ => return Err(Fault::corrupt("a record's tag")),
+        };
+        self.event(kind, first, input).map(Record::Event)
+    }
+
+    #[inline]
+    fn event(&mut self, kind: EventKind, first: u8, input: &mut Input<'_>) -> Result<Event, Fault> {
+        let realloc = kind == EventKind::Realloc;
+        let failed = first & tag::FAILED != 0;
+        self.advance(input)?;
+        if first & tag::SAME_LAYOUT == 0 {
+            self.size = input.varint("a size")?;
+            self.align_log2 = input.byte("an alignment")?;
+            if self.align_log2 > 63 {
+                return Err(Fault::corrupt("an alignment below 64 bits"));
+            }
+        }
+        if realloc || !failed {
+            let difference = input.varint("an address")?;
+            self.address = varint::apply_difference(self.address, difference);
+        }
+        if first & tag::SAME_NODE == 0 {
+            self.node = input.node(self.node, "a call-tree node")?;
+        }
+        if first & tag::SAME_STACK_POINTER == 0 {
+            let difference = input.varint("a stack pointer")?;
+            self.stack_pointer = varint::apply_difference(self.stack_pointer, difference);
+        }
+        let kept_frames = if first & tag::KEPT_FRAMES == 0 {
+            None
+        } else {
+            Some(input.u32("a number of frames")?)
+        };
+        let mut event = Event {
+            kind,
+            failed,
+            thread: self.thread,
+            stamp: self.stamp,
+            begin_stamp: self.stamp,
+            address: if failed { 0 } else { self.address },
+            size: self.size,
+            align_log2: self.align_log2,
+            old_address: 0,
+            old_size: 0,
+            node: self.node,
+            stack_pointer: self.stack_pointer,
+            kept_frames,
+        };
+        if realloc {
+            event.old_address = self.address;
+            event.old_size = self.size;
+            event.size = input.varint("a new size")?;
+            event.begin_stamp = self.stamp.saturating_sub(input.varint("a duration")?);
+            if !failed {
+                let difference = input.varint("a new address")?;
+                self.address = varint::apply_difference(self.address, difference);
+                event.address = self.address;
+            }
+        }
+        Ok(event)
+    }
+
+    fn node(&mut self, input: &mut Input<'_>) -> Result<Record, Fault> {
+        let id = input.node(self.defined, "a node's number")?;
+        // The parent is stored as the way from it to the node, which is mostly one step.
+        let way = input.varint("a node's parent")?;
+        let parent = u64::from(id.0).wrapping_sub(varint::apply_difference(0, way));
+        let parent =
+            u32::try_from(parent).map_err(|_| Fault::corrupt("a parent's number below 2^32"))?;
+        let difference = input.varint("a return address")?;
+        self.defined = id;
+        self.frame_address = varint::apply_difference(self.frame_address, difference);
+        let node = NodeDefinition { id, parent: NodeId(parent), address: self.frame_address };
+        if id.is_root() {
+            return Err(Fault::corrupt("a node's number beyond the roots'"));
+        }
+        Ok(Record::Node(node))
+    }
+
+    fn extended(&mut self, input: &mut Input<'_>) -> Result<Record, Fault> {
+        let kind = input.varint("a record's kind")?;
+        let length = input.varint("a record's length")?;
+        let length = usize::try_from(length).map_err(|_| Fault::truncated("a record's body"))?;
+        let mut body = Input { bytes: input.take(length, "a record's body")?, offset: 0 };
+        if !self.placed && kind != u64::from(kind::CONTEXT) {
+            return Err(Fault::corrupt("a context, which begins every chunk"));
+        }
+        let record = self.body(kind, &mut body);
+        // The body is whole: a field that ends too early in it is a contradiction, not a cut.
+        record.map_err(|fault| Fault { truncated: false, ..fault })
+    }
+
+    fn body(&mut self, kind: u64, body: &mut Input<'_>) -> Result<Record, Fault> {
+        let Ok(kind) = u8::try_from(kind) else {
+            return Ok(Record::Unknown { kind });
+        };
+        Ok(match kind {
+            kind::CONTEXT => {
+                let thread = ThreadId(body.u32("a thread")?);
+                let stamp = body.fixed("a stamp")?;
+                let monotonic_ns = body.fixed("a time")?;
+                *self = Self { thread, stamp, placed: true, ..Self::START };
+                Record::Context(Context { thread, stamp, monotonic_ns })
+            }
+            kind::PROCESS => Record::Process(Box::new(Process {
+                pid: body.u32("a process id")?,
+                parent_pid: body.u32("a process id")?,
+                executable: body.text("a path")?,
+                arguments: body.text("arguments")?.split_terminator('\0').map(Box::from).collect(),
+            })),
+            kind::THREAD_START => {
+                let stamp = self.advance(body)?;
+                Record::ThreadStart(ThreadStart {
+                    stamp,
+                    thread: ThreadId(body.u32("a thread")?),
+                    os_thread: body.u32("a thread")?,
+                    internal: body.byte("a flag")? != 0,
+                    name: body.text("a name")?,
+                })
+            }
+            kind::THREAD_NAME => Record::ThreadName {
+                thread: ThreadId(body.u32("a thread")?),
+                name: body.text("a name")?,
+            },
+            kind::THREAD_EXIT => {
+                Record::ThreadExit { stamp: self.advance(body)?, thread: self.thread }
+            }
+            kind::MODULE => Record::Module(Box::new(Module {
+                stamp: self.advance(body)?,
+                bias: body.varint("a load bias")?,
+                start: body.varint("an address")?,
+                end: body.varint("an address")?,
+                build_id: body.bytes("a build id")?.into(),
+                path: body.text("a path")?,
+            })),
+            kind::SPAN => {
+                let stamp = self.advance(body)?;
+                let id = SpanId(body.varint("a span")?);
+                let parent = body.varint("a span")?;
+                Record::Span(Box::new(Span {
+                    id,
+                    stamp,
+                    parent: (parent != 0).then_some(SpanId(parent)),
+                    level: body.byte("a level")?,
+                    name: body.text("a name")?,
+                    target: body.text("a target")?,
+                    fields: body.text("fields")?,
+                }))
+            }
+            kind::SPAN_ENTER => Record::SpanEnter {
+                stamp: self.advance(body)?,
+                thread: self.thread,
+                span: SpanId(body.varint("a span")?),
+            },
+            kind::SPAN_EXIT => Record::SpanExit {
+                stamp: self.advance(body)?,
+                thread: self.thread,
+                span: SpanId(body.varint("a span")?),
+            },
+            kind::SPAN_CLOSE => Record::SpanClose {
+                stamp: self.advance(body)?,
+                span: SpanId(body.varint("a span")?),
+            },
+            kind::MARKER => Record::Marker {
+                stamp: self.advance(body)?,
+                thread: self.thread,
+                text: body.text("a marker")?,
+            },
+            kind::LOST => {
+                Record::Lost { thread: self.thread, records: body.varint("a number of records")? }
+            }
+            kind::END => Record::End {
+                stamp: self.advance(body)?,
+                reason: end_reason(body.byte("a reason")?),
+                events: body.varint("a number of events")?,
+            },
+            other => Record::Unknown { kind: u64::from(other) },
+        })
+    }
+
+    /// Reads the difference from the previous stamp.
+    #[inline]
+    fn advance(&mut self, input: &mut Input<'_>) -> Result<Stamp, Fault> {
+        self.stamp = self
+            .stamp
+            .checked_add(input.varint("a stamp")?)
+            .ok_or(Fault::corrupt("a stamp below 2^64"))?;
+        Ok(self.stamp)
+    }
+}
+
+/// Why a record could not be decoded, before its offset is known.
+#[derive(Debug, Clone, Copy)]
+struct Fault {
+    expected: &'static str,
+    truncated: bool,
+}
+
+impl Fault {
+    const fn corrupt(expected: &'static str) -> Self {
+        Self { expected, truncated: false }
+    }
+
+    const fn truncated(expected: &'static str) -> Self {
+        Self { expected, truncated: true }
+    }
+}
+
+struct Input<'a> {
+    bytes: &'a [u8],
+    offset: usize,
+}
+
+impl<'a> Input<'a> {
+    #[inline]
+    fn byte(&mut self, expected: &'static str) -> Result<u8, Fault> {
+        let byte = self.bytes.get(self.offset).ok_or(Fault::truncated(expected))?;
+        self.offset += 1;
+        Ok(*byte)
+    }
+
+    #[inline]
+    fn varint(&mut self, expected: &'static str) -> Result<u64, Fault> {
+        let rest = self.bytes.get(self.offset..).unwrap_or_default();
+        match varint::read(rest) {
+            Some((value, length)) => {
+                self.offset += length;
+                Ok(value)
+            }
+            None if rest.len() < varint::MAX_BYTES => Err(Fault::truncated(expected)),
+            None => Err(Fault::corrupt(expected)),
+        }
+    }
+
+    fn u32(&mut self, expected: &'static str) -> Result<u32, Fault> {
+        u32::try_from(self.varint(expected)?).map_err(|_| Fault::corrupt(expected))
+    }
+
+    #[inline]
+    fn node(&mut self, from: NodeId, expected: &'static str) -> Result<NodeId, Fault> {
+        let number = varint::apply_difference(u64::from(from.0), self.varint(expected)?);
+        u32::try_from(number).map(NodeId).map_err(|_| Fault::corrupt(expected))
+    }
+
+    fn fixed(&mut self, expected: &'static str) -> Result<u64, Fault> {
+        let bytes = array(self.bytes, self.offset).ok_or(Fault::truncated(expected))?;
+        self.offset += bytes.len();
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    fn take(&mut self, length: usize, expected: &'static str) -> Result<&'a [u8], Fault> {
+        let end = self.offset.checked_add(length).ok_or(Fault::truncated(expected))?;
+        let taken = self.bytes.get(self.offset..end).ok_or(Fault::truncated(expected))?;
+        self.offset = end;
+        Ok(taken)
+    }
+
+    fn bytes(&mut self, expected: &'static str) -> Result<&'a [u8], Fault> {
+        let length = usize::try_from(self.varint(expected)?);
+        self.take(length.map_err(|_| Fault::truncated(expected))?, expected)
+    }
+
+    fn text(&mut self, expected: &'static str) -> Result<Box<str>, Fault> {
+        Ok(String::from_utf8_lossy(self.bytes(expected)?).into())
+    }
+}

@@ -1,0 +1,420 @@
+//! Records into bytes, without allocating and without a panic.
+//!
+//! Every method writes at the front of the slice that it is given and answers how many bytes the
+//! record took, or `None` where the slice is too short: then nothing counts as written, the
+//! encoder's state is as before, and the caller begins another chunk with [`Encoder::context`].
+
+use crate::record::{
+    Context, EndReason, Event, EventKind, NodeDefinition, NodeId, SpanId, Stamp, ThreadId,
+    end_reason_code, kind, tag,
+};
+use crate::varint;
+
+/// No event's record is longer.
+pub const MAX_EVENT_BYTES: usize = 1 + 8 * varint::MAX_BYTES + 1;
+
+/// Texts (names, paths, markers, a span's fields) are cut to this many bytes.
+pub const MAX_TEXT_BYTES: usize = 1024;
+
+/// What the differences of one chunk's records are taken against.
+///
+/// A chunk begins with a [`Context`], which resets the state, so that each chunk can be decoded
+/// alone.
+#[derive(Debug, Clone)]
+pub struct Encoder {
+    stamp: Stamp,
+    address: u64,
+    size: u64,
+    align_log2: u8,
+    node: NodeId,
+    stack_pointer: u64,
+    defined: NodeId,
+    frame_address: u64,
+}
+
+impl Default for Encoder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Encoder {
+    /// An encoder that has written nothing; its first record must be a context.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            stamp: 0,
+            address: 0,
+            size: 0,
+            align_log2: 0,
+            node: NodeId::ROOT,
+            stack_pointer: 0,
+            defined: NodeId::ROOT,
+            frame_address: 0,
+        }
+    }
+
+    /// The last stamp written.
+    #[must_use]
+    pub const fn last_stamp(&self) -> Stamp {
+        self.stamp
+    }
+
+    /// Begins a chunk, or another thread's part of one, and resets the state.
+    #[must_use]
+    pub fn context(&mut self, out: &mut [u8], context: &Context) -> Option<usize> {
+        let written = extended(out, kind::CONTEXT, |out| {
+            out.varint(u64::from(context.thread.0));
+            out.bytes(&context.stamp.to_le_bytes());
+            out.bytes(&context.monotonic_ns.to_le_bytes());
+        })?;
+        *self = Self { stamp: context.stamp, ..Self::new() };
+        Some(written)
+    }
+
+    /// Writes a heap event. Its stamp must not lie before the previous record's; its thread is that
+    /// of the last context.
+    #[must_use]
+    #[inline]
+    pub fn event(&mut self, out: &mut [u8], event: &Event) -> Option<usize> {
+        let realloc = event.kind == EventKind::Realloc;
+        let (size, address) =
+            if realloc { (event.old_size, event.old_address) } else { (event.size, event.address) };
+        let mut first = match event.kind {
+            EventKind::Alloc => tag::ALLOC,
+            EventKind::AllocZeroed => tag::ALLOC_ZEROED,
+            EventKind::Realloc => tag::REALLOC,
+            EventKind::Free => tag::FREE,
+        };
+        let same_layout = size == self.size && event.align_log2 == self.align_log2;
+        let same_node = event.node == self.node;
+        let same_stack_pointer = event.stack_pointer == self.stack_pointer;
+        first |= if event.failed { tag::FAILED } else { 0 };
+        first |= if event.kept_frames.is_some() { tag::KEPT_FRAMES } else { 0 };
+        first |= if same_layout { tag::SAME_LAYOUT } else { 0 };
+        first |= if same_node { tag::SAME_NODE } else { 0 };
+        first |= if same_stack_pointer { tag::SAME_STACK_POINTER } else { 0 };
+
+        let mut out = Output::new(out);
+        out.byte(first);
+        out.varint(event.stamp.wrapping_sub(self.stamp));
+        if !same_layout {
+            out.varint(size);
+            out.byte(event.align_log2);
+        }
+        let has_address = realloc || !event.failed;
+        if has_address {
+            out.varint(varint::difference(self.address, address));
+        }
+        if !same_node {
+            out.varint(varint::difference(u64::from(self.node.0), u64::from(event.node.0)));
+        }
+        if !same_stack_pointer {
+            out.varint(varint::difference(self.stack_pointer, event.stack_pointer));
+        }
+        if let Some(kept) = event.kept_frames {
+            out.varint(u64::from(kept));
+        }
+        if realloc {
+            out.varint(event.size);
+            out.varint(event.stamp.saturating_sub(event.begin_stamp));
+            if !event.failed {
+                out.varint(varint::difference(address, event.address));
+            }
+        }
+        let written = out.finish()?;
+        self.stamp = event.stamp;
+        self.size = size;
+        self.align_log2 = event.align_log2;
+        self.node = event.node;
+        self.stack_pointer = event.stack_pointer;
+        if !event.failed {
+            self.address = event.address;
+        } else if realloc {
+            self.address = address;
+        }
+        Some(written)
+    }
+
+    /// Writes the definition of a node.
+    #[must_use]
+    pub fn node(&mut self, out: &mut [u8], node: &NodeDefinition) -> Option<usize> {
+        let mut out = Output::new(out);
+        out.byte(tag::NODE);
+        out.varint(varint::difference(u64::from(self.defined.0), u64::from(node.id.0)));
+        out.varint(varint::difference(u64::from(node.parent.0), u64::from(node.id.0)));
+        out.varint(varint::difference(self.frame_address, node.address));
+        let written = out.finish()?;
+        self.defined = node.id;
+        self.frame_address = node.address;
+        Some(written)
+    }
+
+    /// Writes what the process is. `arguments` are separated by zero bytes.
+    #[must_use]
+    pub fn process(
+        &mut self,
+        out: &mut [u8],
+        pid: u32,
+        parent_pid: u32,
+        executable: &[u8],
+        arguments: &[u8],
+    ) -> Option<usize> {
+        extended(out, kind::PROCESS, |out| {
+            out.varint(u64::from(pid));
+            out.varint(u64::from(parent_pid));
+            out.text(executable);
+            out.text(arguments);
+        })
+    }
+
+    /// Writes that a thread was met at `stamp`.
+    #[must_use]
+    pub fn thread_start(
+        &mut self,
+        out: &mut [u8],
+        thread: ThreadId,
+        os_thread: u32,
+        internal: bool,
+        stamp: Stamp,
+        name: &[u8],
+    ) -> Option<usize> {
+        self.stamped(out, kind::THREAD_START, stamp, |out| {
+            out.varint(u64::from(thread.0));
+            out.varint(u64::from(os_thread));
+            out.byte(u8::from(internal));
+            out.text(name);
+        })
+    }
+
+    /// Writes a thread's present name.
+    #[must_use]
+    pub fn thread_name(&mut self, out: &mut [u8], thread: ThreadId, name: &[u8]) -> Option<usize> {
+        extended(out, kind::THREAD_NAME, |out| {
+            out.varint(u64::from(thread.0));
+            out.text(name);
+        })
+    }
+
+    /// Writes that the context's thread exited.
+    #[must_use]
+    pub fn thread_exit(&mut self, out: &mut [u8], stamp: Stamp) -> Option<usize> {
+        self.stamped(out, kind::THREAD_EXIT, stamp, |_| ())
+    }
+
+    /// Writes that a module was found loaded.
+    #[must_use]
+    #[expect(clippy::too_many_arguments, reason = "one argument a field; the writer has no value")]
+    pub fn module(
+        &mut self,
+        out: &mut [u8],
+        stamp: Stamp,
+        bias: u64,
+        start: u64,
+        end: u64,
+        build_id: &[u8],
+        path: &[u8],
+    ) -> Option<usize> {
+        self.stamped(out, kind::MODULE, stamp, |out| {
+            out.varint(bias);
+            out.varint(start);
+            out.varint(end);
+            out.text(build_id);
+            out.text(path);
+        })
+    }
+
+    /// Writes that a span was made. `level` is 1 for ERROR to 5 for TRACE.
+    #[must_use]
+    #[expect(clippy::too_many_arguments, reason = "one argument a field; the writer has no value")]
+    pub fn span(
+        &mut self,
+        out: &mut [u8],
+        stamp: Stamp,
+        id: SpanId,
+        parent: Option<SpanId>,
+        level: u8,
+        name: &[u8],
+        target: &[u8],
+        fields: &[u8],
+    ) -> Option<usize> {
+        self.stamped(out, kind::SPAN, stamp, |out| {
+            out.varint(id.0);
+            out.varint(parent.map_or(0, |parent| parent.0));
+            out.byte(level);
+            out.text(name);
+            out.text(target);
+            out.text(fields);
+        })
+    }
+
+    /// Writes that the context's thread entered a span.
+    #[must_use]
+    pub fn span_enter(&mut self, out: &mut [u8], stamp: Stamp, span: SpanId) -> Option<usize> {
+        self.stamped(out, kind::SPAN_ENTER, stamp, |out| out.varint(span.0))
+    }
+
+    /// Writes that the context's thread left a span.
+    #[must_use]
+    pub fn span_exit(&mut self, out: &mut [u8], stamp: Stamp, span: SpanId) -> Option<usize> {
+        self.stamped(out, kind::SPAN_EXIT, stamp, |out| out.varint(span.0))
+    }
+
+    /// Writes that a span closed.
+    #[must_use]
+    pub fn span_close(&mut self, out: &mut [u8], stamp: Stamp, span: SpanId) -> Option<usize> {
+        self.stamped(out, kind::SPAN_CLOSE, stamp, |out| out.varint(span.0))
+    }
+
+    /// Writes a marker of the program.
+    #[must_use]
+    pub fn marker(&mut self, out: &mut [u8], stamp: Stamp, text: &[u8]) -> Option<usize> {
+        self.stamped(out, kind::MARKER, stamp, |out| out.text(text))
+    }
+
+    /// Writes that `records` records of the context's thread could not be written.
+    #[must_use]
+    pub fn lost(&mut self, out: &mut [u8], records: u64) -> Option<usize> {
+        extended(out, kind::LOST, |out| out.varint(records))
+    }
+
+    /// Writes the closing record: `events` heap events were recorded, at least.
+    #[must_use]
+    pub fn end(
+        &mut self,
+        out: &mut [u8],
+        stamp: Stamp,
+        reason: EndReason,
+        events: u64,
+    ) -> Option<usize> {
+        self.stamped(out, kind::END, stamp, |out| {
+            out.byte(end_reason_code(reason));
+            out.varint(events);
+        })
+    }
+
+    /// An extended record that begins with the difference from the previous stamp.
+    fn stamped(
+        &mut self,
+        out: &mut [u8],
+        kind: u8,
+        stamp: Stamp,
+        body: impl FnOnce(&mut Output<'_>),
+    ) -> Option<usize> {
+        let written = extended(out, kind, |out| {
+            out.varint(stamp.wrapping_sub(self.stamp));
+            body(out);
+        })?;
+        self.stamp = stamp;
+        Some(written)
+    }
+}
+
+/// Writes an extended record: the tag, its kind, its length in two bytes (a varint that is padded,
+/// since the length is known only afterwards) and its body.
+fn extended(out: &mut [u8], kind: u8, body: impl FnOnce(&mut Output<'_>)) -> Option<usize> {
+    const HEAD_BYTES: usize = 4;
+    let (head, rest) = out.split_first_chunk_mut::<HEAD_BYTES>()?;
+    let mut rest = Output::new(rest);
+    body(&mut rest);
+    let length = rest.finish()?;
+    if length > 0x3fff {
+        return None;
+    }
+    *head = [tag::EXTENDED, kind, (length & 0x7f) as u8 | 0x80, (length >> 7) as u8];
+    Some(HEAD_BYTES + length)
+}
+
+/// A place to write to, which remembers that it was too short.
+struct Output<'a> {
+    bytes: &'a mut [u8],
+    length: usize,
+}
+
+impl<'a> Output<'a> {
+    #[inline]
+    fn new(bytes: &'a mut [u8]) -> Self {
+        Self { bytes, length: 0 }
+    }
+
+    #[inline]
+    fn byte(&mut self, byte: u8) {
+        if let Some(place) = self.bytes.get_mut(self.length) {
+            *place = byte;
+        }
+        self.length += 1;
+    }
+
+    #[inline]
+    fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.byte(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.byte(value as u8);
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        if let Some(place) = self.bytes.get_mut(self.length..self.length + bytes.len()) {
+            place.copy_from_slice(bytes);
+        }
+        self.length += bytes.len();
+    }
+
+    /// A length and as many bytes; cut to [`MAX_TEXT_BYTES`].
+    fn text(&mut self, text: &[u8]) {
+        let text = text.get(..MAX_TEXT_BYTES).unwrap_or(text);
+        self.varint(text.len() as u64);
+        self.bytes(text);
+    }
+
+    /// How many bytes were written; `None` where there was no room for some.
+    #[inline]
+    fn finish(self) -> Option<usize> {
+        (self.length <= self.bytes.len()).then_some(self.length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_event_is_longer_than_the_stated_maximum() {
+        let mut encoder = Encoder::new();
+        let event = Event {
+            kind: EventKind::Realloc,
+            failed: false,
+            thread: ThreadId(1),
+            stamp: u64::MAX,
+            begin_stamp: 0,
+            address: 1 << 63,
+            size: u64::MAX,
+            align_log2: 63,
+            old_address: 1 << 62,
+            old_size: u64::MAX,
+            node: NodeId(u32::MAX),
+            stack_pointer: 1 << 63,
+            kept_frames: Some(u32::MAX),
+        };
+        let written = encoder.event(&mut [0; MAX_EVENT_BYTES], &event);
+        assert!(written.is_some_and(|bytes| bytes <= MAX_EVENT_BYTES));
+    }
+
+    #[test]
+    fn a_record_that_does_not_fit_leaves_the_state_as_it_was() {
+        let context = Context { thread: ThreadId(7), stamp: 1_000, monotonic_ns: 5 };
+        let node = NodeDefinition { id: NodeId(300), parent: NodeId(299), address: 0x55_0000_1234 };
+        let mut encoder = Encoder::new();
+        let mut whole = [0; 64];
+        encoder.context(&mut whole, &context).expect("fits");
+        let mut untouched = encoder.clone();
+        let length = encoder.node(&mut whole, &node).expect("fits");
+        for short in 0..length {
+            assert_eq!(untouched.node(&mut vec![0; short], &node), None);
+        }
+        let mut again = [0; 64];
+        assert_eq!(untouched.node(&mut again, &node), Some(length));
+        assert_eq!(whole[..length], again[..length]);
+    }
+}

@@ -1,0 +1,271 @@
+//! The records of all streams in one order.
+//!
+//! Streams are merged by stamp. A reallocation is two things at once, the old block's release and
+//! the new block's arrival, and it has two stamps: when it began and when it had ended. Somewhere
+//! between them lies the moment at which both hold. The merge keeps a reallocation back until its
+//! end, but lets it go before any event that occupies the address it left; so every event can be
+//! read as if it had happened at once, and no address is ever live twice.
+//!
+//! Why such a moment exists: the new block was obtained before the old one was released, so whoever
+//! freed the new block's address before did it earlier than whoever took the old block's address
+//! after.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use crate::decoder::{DecodeState, Decoder};
+use crate::error::ReadError;
+use crate::record::{Event, EventKind, Record, Stamp};
+use crate::recording::{Recording, Skipped};
+
+/// Where a record stands in the merged order: by stamp, and at one stamp releases before the rest.
+type Key = (Stamp, u8);
+
+/// An iterator over a recording's records in the order in which they happened.
+///
+/// Records that carry no stamp come where their stream has them. The definition of a call-tree node
+/// can come after another stream's event that names it: look nodes up when the pass is over, or
+/// collect them in a pass of their own.
+#[derive(Debug)]
+pub struct Merged<'a> {
+    recording: &'a Recording,
+    cursors: Vec<Cursor>,
+    heap: BinaryHeap<Reverse<(Key, usize)>>,
+    /// The cursor whose record was given last: it has not been moved on yet.
+    current: Option<usize>,
+    /// Reallocations that have begun and not ended.
+    pending: Vec<Event>,
+    skipped: Vec<Skipped>,
+}
+
+/// One stream's place in the merge.
+#[derive(Debug)]
+struct Cursor {
+    /// The stream's chunks that are still to come, as a range of the recording's.
+    chunks: std::ops::Range<usize>,
+    payload: Vec<u8>,
+    /// Where the payload lies in the file.
+    payload_offset: u64,
+    offset: usize,
+    state: DecodeState,
+    last_stamp: Stamp,
+    next: Option<Record>,
+}
+
+impl<'a> Merged<'a> {
+    pub(crate) fn new(recording: &'a Recording) -> Self {
+        let mut cursors = Vec::new();
+        let mut heap = BinaryHeap::new();
+        let mut begin = 0;
+        for stream in recording.chunks().chunk_by(|one, next| one.stream == next.stream) {
+            // Read when it is first asked for: key 0 brings every cursor to its first record.
+            heap.push(Reverse(((0, 0), cursors.len())));
+            cursors.push(Cursor::new(begin..begin + stream.len()));
+            begin += stream.len();
+        }
+        Self { recording, cursors, heap, current: None, pending: Vec::new(), skipped: Vec::new() }
+    }
+
+    /// The next record; `None` at the end.
+    ///
+    /// # Errors
+    ///
+    /// Where the operating system cannot read the file. Damage is no error: see
+    /// [`Merged::skipped`].
+    #[inline]
+    pub fn next_record(&mut self) -> Result<Option<Record>, ReadError> {
+        loop {
+            let Some((key, index)) = self.earliest()? else {
+                return Ok(self.release_ended(Stamp::MAX).map(Record::Event));
+            };
+            if let Some(event) = self.release_ended(key.0) {
+                self.current = None;
+                self.heap.push(Reverse((key, index)));
+                return Ok(Some(Record::Event(event)));
+            }
+            let Some(record) = self.cursors.get_mut(index).and_then(|cursor| cursor.next.take())
+            else {
+                continue;
+            };
+            let Record::Event(event) = record else { return Ok(Some(record)) };
+            if event.begin_stamp < event.stamp {
+                self.pending.push(event);
+                continue;
+            }
+            if occupies(&event) && !self.pending.is_empty() {
+                if let Some(earlier) = self.release_vacating(event.address, event.stamp) {
+                    if let Some(cursor) = self.cursors.get_mut(index) {
+                        cursor.next = Some(Record::Event(event));
+                    }
+                    self.current = None;
+                    self.heap.push(Reverse((key, index)));
+                    return Ok(Some(Record::Event(earlier)));
+                }
+            }
+            return Ok(Some(Record::Event(event)));
+        }
+    }
+
+    /// What could not be read so far, beyond what [`Recording::skipped`] lists.
+    #[must_use]
+    pub fn skipped(&self) -> &[Skipped] {
+        &self.skipped
+    }
+
+    /// The cursor whose next record is the earliest, and that record's place.
+    #[inline]
+    fn earliest(&mut self) -> Result<Option<(Key, usize)>, ReadError> {
+        loop {
+            if let Some(index) = self.current {
+                match self.key(index)? {
+                    Some(key)
+                        if self.heap.peek().is_none_or(|Reverse(top)| (key, index) <= *top) =>
+                    {
+                        return Ok(Some((key, index)));
+                    }
+                    Some(key) => self.heap.push(Reverse((key, index))),
+                    None => {}
+                }
+                self.current = None;
+            }
+            let Some(Reverse((key, index))) = self.heap.pop() else { return Ok(None) };
+            self.current = Some(index);
+            if self.cursors.get(index).is_some_and(|cursor| cursor.next.is_some()) {
+                return Ok(Some((key, index)));
+            }
+        }
+    }
+
+    /// Reads a cursor's next record and tells its place; `None` at the end of its stream.
+    #[inline]
+    fn key(&mut self, index: usize) -> Result<Option<Key>, ReadError> {
+        let Some(cursor) = self.cursors.get_mut(index) else { return Ok(None) };
+        cursor.fill(self.recording, &mut self.skipped)?;
+        let Some(next) = &cursor.next else { return Ok(None) };
+        let stamp = next.stamp().unwrap_or(cursor.last_stamp);
+        cursor.last_stamp = stamp;
+        let rank = match next {
+            Record::Event(event) if event.kind == EventKind::Free => 0,
+            Record::Event(event) if occupies(event) => 2,
+            _ => 1,
+        };
+        Ok(Some((stamp, rank)))
+    }
+
+    /// Takes out a pending reallocation that had ended by `stamp`, the earliest such first.
+    #[inline]
+    fn release_ended(&mut self, stamp: Stamp) -> Option<Event> {
+        if self.pending.is_empty() {
+            return None;
+        }
+        let ended = |(_, event): &(usize, &Event)| event.stamp <= stamp;
+        let (index, event) =
+            self.pending.iter().enumerate().filter(ended).min_by_key(|(_, event)| event.stamp)?;
+        let (address, stamp) = (event.address, event.stamp);
+        let event = self.pending.swap_remove(index);
+        if event.failed {
+            return Some(event);
+        }
+        // Another one may be about to leave the address that this one moved to.
+        match self.release_vacating(address, stamp) {
+            Some(earlier) => {
+                self.pending.push(event);
+                Some(earlier)
+            }
+            None => Some(event),
+        }
+    }
+
+    /// Takes out the pending reallocation that leaves `address`, which something occupies at
+    /// `stamp`; those that it waits for itself come first.
+    #[cold]
+    fn release_vacating(&mut self, mut address: u64, stamp: Stamp) -> Option<Event> {
+        let mut found = None;
+        // Each step takes one out, so that even a circle in a corrupt recording ends.
+        for _ in 0..self.pending.len() {
+            let vacates =
+                |event: &Event| event.old_address == address && !event.failed && address != 0;
+            let Some(index) = self.pending.iter().position(vacates) else { break };
+            let mut event = self.pending.swap_remove(index);
+            event.stamp = event.stamp.min(stamp);
+            address = event.address;
+            if let Some(waiting) = found.replace(event) {
+                self.pending.push(waiting);
+            }
+        }
+        found
+    }
+}
+
+impl Cursor {
+    const fn new(chunks: std::ops::Range<usize>) -> Self {
+        Self {
+            chunks,
+            payload: Vec::new(),
+            payload_offset: 0,
+            offset: 0,
+            state: DecodeState::START,
+            last_stamp: 0,
+            next: None,
+        }
+    }
+
+    /// Decodes the next record unless one waits already, going on to the next chunk at the end of
+    /// one.
+    #[inline]
+    fn fill(&mut self, recording: &Recording, skipped: &mut Vec<Skipped>) -> Result<(), ReadError> {
+        while self.next.is_none() {
+            let mut decoder = Decoder::resume(&self.payload, self.offset, self.state);
+            match decoder.next_record() {
+                Ok(Some(record)) => {
+                    (self.offset, self.state) = decoder.position();
+                    self.next = Some(record);
+                }
+                Ok(None) => {
+                    if !self.next_chunk(recording, skipped)? {
+                        return Ok(());
+                    }
+                }
+                Err(error) => {
+                    skipped.push(Skipped {
+                        offset: self.payload_offset + error.offset,
+                        bytes: self.payload.len() as u64 - error.offset,
+                        expected: error.expected.into(),
+                        truncated: error.truncated,
+                    });
+                    self.payload.clear();
+                    self.offset = 0;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Loads the stream's next chunk; `false` where there is none.
+    fn next_chunk(
+        &mut self,
+        recording: &Recording,
+        skipped: &mut Vec<Skipped>,
+    ) -> Result<bool, ReadError> {
+        let chunk = self.chunks.next().and_then(|index| recording.chunks().get(index));
+        let Some(chunk) = chunk else {
+            // Freed now: a recording can have many streams that ended long ago.
+            self.payload = Vec::new();
+            self.offset = 0;
+            return Ok(false);
+        };
+        let damage = recording.load(chunk, &mut self.payload)?;
+        // A cut is known since the recording was opened.
+        skipped.extend(damage.filter(|damage| !damage.truncated));
+        self.payload_offset = chunk.offset;
+        self.offset = 0;
+        self.state = DecodeState::START;
+        Ok(true)
+    }
+}
+
+/// Whether the event makes its address live.
+#[inline]
+fn occupies(event: &Event) -> bool {
+    event.kind != EventKind::Free && !event.failed
+}

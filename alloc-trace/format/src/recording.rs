@@ -1,0 +1,523 @@
+//! A recording opened for reading: its header, and where each chunk of each stream lies.
+//!
+//! Opening reads the window (which is small) and the headers of the log's blocks, never their
+//! payloads: memory grows with the number of chunks, not with events.
+
+use std::cmp::Reverse;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use crate::block::{BLOCK_ALIGN_BYTES, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, Codec};
+use crate::chunk::{CHUNK_HEADER_BYTES, ChunkHeader};
+use crate::clock::{Anchor, Clock};
+use crate::decoder::Decoder;
+use crate::error::ReadError;
+use crate::header::{FILE_HEADER_BYTES, FileHeader, HeaderError};
+use crate::merged::Merged;
+use crate::record::{ExitStatus, Record};
+
+/// No chunk's payload is longer once decoded: a length beyond it is a lie.
+pub(crate) const MAX_CHUNK_BYTES: u32 = 16 << 20;
+
+/// A part of a recording that could not be read, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Skipped {
+    /// Where in the file it begins.
+    pub offset: u64,
+    /// How many bytes were passed over, as far as that is known.
+    pub bytes: u64,
+    /// What should have stood there.
+    pub expected: String,
+    /// Whether the file merely ends too early, rather than contradicting itself.
+    pub truncated: bool,
+}
+
+/// A recording opened for reading.
+///
+/// ```no_run
+/// use alloc_trace_format::{Record, Recording};
+///
+/// let recording = Recording::open("app.trace".as_ref())?;
+/// let mut merged = recording.merged();
+/// let mut frees = 0;
+/// while let Some(record) = merged.next_record()? {
+///     if let Record::Event(event) = record {
+///         frees += u64::from(event.kind == alloc_trace_format::EventKind::Free);
+///     }
+/// }
+/// println!("{frees} frees");
+/// # Ok::<(), alloc_trace_format::ReadError>(())
+/// ```
+#[derive(Debug)]
+pub struct Recording {
+    path: PathBuf,
+    header: FileHeader,
+    clock: Clock,
+    chunks: Vec<Chunk>,
+    skipped: Vec<Skipped>,
+    exit_status: Option<ExitStatus>,
+    file: File,
+}
+
+/// Where one chunk's payload is.
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    pub(crate) stream: u32,
+    pub(crate) sequence: u32,
+    /// Where the payload begins in the file.
+    pub(crate) offset: u64,
+    pub(crate) payload: Payload,
+}
+
+#[derive(Debug)]
+pub(crate) enum Payload {
+    /// In the log, to be read when it is needed.
+    Logged { header: BlockHeader },
+    /// In the window, read when the recording was opened.
+    Windowed { bytes: Box<[u8]> },
+}
+
+impl Chunk {
+    const fn is_logged(&self) -> bool {
+        matches!(self.payload, Payload::Logged { .. })
+    }
+
+    /// The length of the records, decoded.
+    const fn payload_bytes(&self) -> u64 {
+        match &self.payload {
+            Payload::Logged { header } => header.raw_bytes as u64,
+            Payload::Windowed { bytes } => bytes.len() as u64,
+        }
+    }
+}
+
+impl Recording {
+    /// Opens a recording, finished or still being written.
+    ///
+    /// # Errors
+    ///
+    /// Where the file cannot be read, is no recording, is of a later version, or ends or
+    /// contradicts itself within its header. Damage behind the header is no error: it is passed
+    /// over and listed by [`Recording::skipped`].
+    pub fn open(path: &Path) -> Result<Self, ReadError> {
+        let io = |attempt: &str, source| ReadError::io(path, attempt, source);
+        let metadata = std::fs::metadata(path).map_err(|error| io("open", error))?;
+        if !metadata.is_file() {
+            return Err(ReadError::NotAFile { path: path.to_owned() });
+        }
+        let mut file = File::open(path).map_err(|error| io("open", error))?;
+        let header = read_header(&mut file, path)?;
+        let mut scan = Scan::new(path, &mut file, metadata.len());
+        // The window first: a chunk that moves to the log meanwhile is then found twice, not never.
+        scan.run()?;
+        let Scan { mut chunks, mut skipped, exit_status, last_anchor, .. } = scan;
+        // A chunk that stands in the window and in the log was being moved when the process died or
+        // when the file was read: the window's copy is whole, unless records were added since.
+        chunks.sort_by_key(|chunk| {
+            (chunk.stream, chunk.sequence, Reverse(chunk.payload_bytes()), chunk.is_logged())
+        });
+        chunks.dedup_by_key(|chunk| (chunk.stream, chunk.sequence));
+        note_gaps(&chunks, &mut skipped);
+        skipped.sort_by_key(|skip| skip.offset);
+        let furthest = [Some(header.ready), last_anchor, header.end]
+            .into_iter()
+            .flatten()
+            .max_by_key(|anchor| anchor.ticks)
+            .unwrap_or(header.ready);
+        let clock = Clock::new(header.start, furthest);
+        Ok(Self { path: path.to_owned(), header, clock, chunks, skipped, exit_status, file })
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The header of the file.
+    #[must_use]
+    pub const fn header(&self) -> &FileHeader {
+        &self.header
+    }
+
+    /// From stamps to nanoseconds.
+    #[must_use]
+    pub const fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// What was passed over when the recording was opened; [`Merged::skipped`] tells of the rest.
+    #[must_use]
+    pub fn skipped(&self) -> &[Skipped] {
+        &self.skipped
+    }
+
+    /// How the process ended, where whoever waited for it appended that.
+    #[must_use]
+    pub const fn exit_status(&self) -> Option<ExitStatus> {
+        self.exit_status
+    }
+
+    /// How many heap events the log's chunk headers promise; those in the window are not counted.
+    #[must_use]
+    pub fn logged_events(&self) -> u64 {
+        let events = |chunk: &Chunk| match &chunk.payload {
+            Payload::Logged { header } => u64::from(header.events),
+            Payload::Windowed { .. } => 0,
+        };
+        self.chunks.iter().map(events).sum()
+    }
+
+    /// All records of all streams, merged by time.
+    #[must_use]
+    pub fn merged(&self) -> Merged<'_> {
+        Merged::new(self)
+    }
+
+    pub(crate) fn chunks(&self) -> &[Chunk] {
+        &self.chunks
+    }
+
+    /// Reads a chunk's payload into `buffer`, replacing what it held.
+    ///
+    /// A payload that is cut or that its checksum contradicts is given as far as it goes, with the
+    /// reason.
+    pub(crate) fn load(
+        &self,
+        chunk: &Chunk,
+        buffer: &mut Vec<u8>,
+    ) -> Result<Option<Skipped>, ReadError> {
+        buffer.clear();
+        let header = match &chunk.payload {
+            Payload::Windowed { bytes } => {
+                buffer.extend_from_slice(bytes);
+                return Ok(None);
+            }
+            Payload::Logged { header } => header,
+        };
+        let skipped = |expected: String, truncated| {
+            Some(Skipped { offset: chunk.offset, bytes: header.stored_bytes, expected, truncated })
+        };
+        if header.codec != Codec::Plain {
+            return Ok(skipped(format!("a known codec, not {:?}", header.codec), false));
+        }
+        if header.raw_bytes > MAX_CHUNK_BYTES || u64::from(header.raw_bytes) != header.stored_bytes
+        {
+            return Ok(skipped("a chunk of its stated length".into(), false));
+        }
+        let attempt = || format!("read {} bytes at offset {}", header.stored_bytes, chunk.offset);
+        let mut file = &self.file;
+        file.seek(SeekFrom::Start(chunk.offset))
+            .map_err(|error| ReadError::io(&self.path, attempt(), error))?;
+        file.take(header.stored_bytes)
+            .read_to_end(buffer)
+            .map_err(|error| ReadError::io(&self.path, attempt(), error))?;
+        if (buffer.len() as u64) < header.stored_bytes {
+            return Ok(skipped("the rest of a chunk".into(), true));
+        }
+        if crc32fast::hash(buffer) != header.checksum {
+            buffer.clear();
+            return Ok(skipped("a chunk that its checksum confirms".into(), false));
+        }
+        Ok(None)
+    }
+}
+
+/// Appends how the recorded process ended, as its parent learnt it.
+///
+/// # Errors
+///
+/// Where the file is no recording or cannot be written.
+pub fn append_exit_status(path: &Path, status: ExitStatus) -> Result<(), ReadError> {
+    let io = |attempt: &str, source| ReadError::io(path, attempt, source);
+    let mut file =
+        OpenOptions::new().read(true).write(true).open(path).map_err(|error| io("open", error))?;
+    read_header(&mut file, path)?;
+    let end = file.seek(SeekFrom::End(0)).map_err(|error| io("seek", error))?;
+    let place = end.next_multiple_of(BLOCK_ALIGN_BYTES);
+    let (kind, value) = match status {
+        ExitStatus::Code(code) => (0u32, code),
+        ExitStatus::Signal(signal) => (1, signal),
+    };
+    let mut payload = [0; 8];
+    payload[..4].copy_from_slice(&kind.to_le_bytes());
+    payload[4..].copy_from_slice(&value.to_le_bytes());
+    let header = BlockHeader {
+        kind: BlockKind::ExitStatus,
+        codec: Codec::Plain,
+        stored_bytes: payload.len() as u64,
+        raw_bytes: payload.len() as u32,
+        stream: 0,
+        sequence: 0,
+        events: 0,
+        first_stamp: 0,
+        last_stamp: 0,
+        first_monotonic_ns: 0,
+        checksum: crc32fast::hash(&payload),
+    };
+    let block = [&header.encode()[..], &payload].concat();
+    file.seek(SeekFrom::Start(place)).map_err(|error| io("seek", error))?;
+    file.write_all(&block).map_err(|error| io("append", error))
+}
+
+fn decode_exit_status(payload: &[u8]) -> Option<ExitStatus> {
+    let payload: &[u8; 8] = payload.first_chunk()?;
+    let (kind, value) = payload.split_first_chunk::<4>()?;
+    let value = i32::from_le_bytes(*value.first_chunk()?);
+    match u32::from_le_bytes(*kind) {
+        0 => Some(ExitStatus::Code(value)),
+        1 => Some(ExitStatus::Signal(value)),
+        _ => None,
+    }
+}
+
+/// Reads and decodes the header of the file.
+pub(crate) fn read_header(file: &mut File, path: &Path) -> Result<FileHeader, ReadError> {
+    let mut bytes = Vec::with_capacity(FILE_HEADER_BYTES);
+    file.take(FILE_HEADER_BYTES as u64)
+        .read_to_end(&mut bytes)
+        .map_err(|error| ReadError::io(path, "read the file header", error))?;
+    let path = path.to_owned();
+    let truncated = |expected| ReadError::Truncated {
+        path: path.clone(),
+        offset: bytes.len() as u64,
+        expected,
+    };
+    let header = FileHeader::decode(&bytes).map_err(|error| match error {
+        HeaderError::NotARecording => ReadError::NotARecording { path: path.clone() },
+        HeaderError::UnsupportedVersion { found } => {
+            ReadError::UnsupportedVersion { path: path.clone(), found }
+        }
+        HeaderError::Truncated { expected } => truncated(expected),
+        HeaderError::Corrupt { offset, expected } => {
+            ReadError::Corrupt { path: path.clone(), offset, expected }
+        }
+    })?;
+    if bytes.len() < FILE_HEADER_BYTES {
+        return Err(truncated("the file header"));
+    }
+    Ok(header)
+}
+
+/// One pass over the blocks of the file.
+struct Scan<'a> {
+    path: &'a Path,
+    file: &'a mut File,
+    file_bytes: u64,
+    chunks: Vec<Chunk>,
+    skipped: Vec<Skipped>,
+    exit_status: Option<ExitStatus>,
+    last_anchor: Option<Anchor>,
+}
+
+impl<'a> Scan<'a> {
+    fn new(path: &'a Path, file: &'a mut File, file_bytes: u64) -> Self {
+        Self {
+            path,
+            file,
+            file_bytes,
+            chunks: Vec::new(),
+            skipped: Vec::new(),
+            exit_status: None,
+            last_anchor: None,
+        }
+    }
+
+    fn run(&mut self) -> Result<(), ReadError> {
+        let mut offset = FILE_HEADER_BYTES as u64;
+        loop {
+            if offset >= self.file_bytes && !self.has_grown()? {
+                return Ok(());
+            }
+            let bytes = self.read_at(offset, BLOCK_HEADER_BYTES)?;
+            let Some(header) = BlockHeader::decode(&bytes) else {
+                let next = self.next_block(offset)?;
+                self.note_hole(offset, next.unwrap_or(self.file_bytes), next.is_none())?;
+                offset = next.unwrap_or(self.file_bytes);
+                continue;
+            };
+            let payload = offset + BLOCK_HEADER_BYTES as u64;
+            match header.kind {
+                BlockKind::Extent => self.extent(payload, &header)?,
+                BlockKind::Chunk => self.chunk(payload, header),
+                BlockKind::ExitStatus => {
+                    let bytes = self.read_at(payload, 8)?;
+                    if crc32fast::hash(&bytes) == header.checksum {
+                        self.exit_status = decode_exit_status(&bytes);
+                    }
+                }
+                BlockKind::Padding | BlockKind::Other(_) => {}
+            }
+            let end = offset.saturating_add(BLOCK_HEADER_BYTES as u64 + header.stored_bytes);
+            if end > self.file_bytes {
+                self.skipped.push(Skipped {
+                    offset: self.file_bytes,
+                    bytes: end - self.file_bytes,
+                    expected: format!("the rest of the block at offset {offset}"),
+                    truncated: true,
+                });
+            }
+            offset = offset.saturating_add(header.span_bytes());
+        }
+    }
+
+    /// Whether the file has become longer since it was last asked: a chunk that left the window
+    /// before the window was read is in the log by now.
+    fn has_grown(&mut self) -> Result<bool, ReadError> {
+        let metadata = self.file.metadata();
+        let length = metadata.map_err(|error| ReadError::io(self.path, "examine", error))?.len();
+        let grown = length > self.file_bytes;
+        self.file_bytes = self.file_bytes.max(length);
+        Ok(grown)
+    }
+
+    fn chunk(&mut self, payload: u64, header: BlockHeader) {
+        self.anchor(Anchor { ticks: header.first_stamp, monotonic_ns: header.first_monotonic_ns });
+        self.chunks.push(Chunk {
+            stream: header.stream,
+            sequence: header.sequence,
+            offset: payload,
+            payload: Payload::Logged { header },
+        });
+    }
+
+    /// Reads the chunks of an extent of the window, as far as the file has them.
+    fn extent(&mut self, payload: u64, header: &BlockHeader) -> Result<(), ReadError> {
+        let chunk_bytes = u64::from(header.raw_bytes);
+        if header.raw_bytes > MAX_CHUNK_BYTES || chunk_bytes <= CHUNK_HEADER_BYTES as u64 {
+            self.skipped.push(Skipped {
+                offset: payload,
+                bytes: header.stored_bytes,
+                expected: "an extent with chunks of a sensible length".into(),
+                truncated: false,
+            });
+            return Ok(());
+        }
+        for slot in 0..u64::from(header.sequence) {
+            let offset = payload.saturating_add(slot.saturating_mul(chunk_bytes));
+            if offset >= self.file_bytes {
+                break;
+            }
+            let bytes = self.read_at(offset, CHUNK_HEADER_BYTES)?;
+            let Some(chunk) = ChunkHeader::decode(&bytes) else {
+                if bytes.iter().any(|&byte| byte != 0) {
+                    self.skipped.push(Skipped {
+                        offset,
+                        bytes: chunk_bytes,
+                        expected: "a chunk's header".into(),
+                        truncated: bytes.len() < CHUNK_HEADER_BYTES,
+                    });
+                }
+                continue;
+            };
+            let committed = u64::from(chunk.state.committed_bytes);
+            let room = chunk_bytes - CHUNK_HEADER_BYTES as u64;
+            if committed > room {
+                self.skipped.push(Skipped {
+                    offset: offset + ChunkHeader::STATE_OFFSET as u64,
+                    bytes: chunk_bytes,
+                    expected: format!("a chunk of at most {room} bytes"),
+                    truncated: false,
+                });
+                continue;
+            }
+            let begin = offset + CHUNK_HEADER_BYTES as u64;
+            let bytes = self.read_at(begin, committed as usize)?.into_boxed_slice();
+            // The cut itself is noted with the extent; here only the records before it count.
+            if let Ok(Some(Record::Context(context))) = Decoder::new(&bytes).next_record() {
+                self.anchor(Anchor { ticks: context.stamp, monotonic_ns: context.monotonic_ns });
+            }
+            if !bytes.is_empty() || committed > 0 {
+                self.chunks.push(Chunk {
+                    stream: chunk.stream,
+                    sequence: chunk.state.sequence,
+                    offset: begin,
+                    payload: Payload::Windowed { bytes },
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn anchor(&mut self, anchor: Anchor) {
+        if self.last_anchor.is_none_or(|last| last.ticks < anchor.ticks) {
+            self.last_anchor = Some(anchor);
+        }
+    }
+
+    /// Notes a hole, unless it is all zero: the space that a killed thread had reserved and not
+    /// written. Its chunk is still in the window then.
+    fn note_hole(&mut self, from: u64, to: u64, last: bool) -> Result<(), ReadError> {
+        let mut at = from;
+        while at < to {
+            let bytes = self.read_at(at, (to - at).min(1 << 16) as usize)?;
+            if bytes.is_empty() {
+                break;
+            }
+            if let Some(index) = bytes.iter().position(|&byte| byte != 0) {
+                self.skipped.push(Skipped {
+                    offset: at + index as u64,
+                    bytes: to - at - index as u64,
+                    expected: "a block's header".into(),
+                    truncated: last && to - from < BLOCK_HEADER_BYTES as u64,
+                });
+                break;
+            }
+            at += bytes.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// The offset of the next block's header behind `offset`.
+    fn next_block(&mut self, offset: u64) -> Result<Option<u64>, ReadError> {
+        const STEP_BYTES: usize = 1 << 16;
+        let mut at = offset + BLOCK_ALIGN_BYTES;
+        while at < self.file_bytes {
+            let bytes = self.read_at(at, STEP_BYTES)?;
+            for (index, candidate) in bytes.chunks_exact(BLOCK_HEADER_BYTES).enumerate() {
+                if BlockHeader::decode(candidate).is_some() {
+                    return Ok(Some(at + (index * BLOCK_HEADER_BYTES) as u64));
+                }
+            }
+            at += STEP_BYTES as u64;
+        }
+        Ok(None)
+    }
+
+    /// Up to `length` bytes at `offset`: fewer where the file ends before.
+    fn read_at(&mut self, offset: u64, length: usize) -> Result<Vec<u8>, ReadError> {
+        let read = |file: &mut File| -> io::Result<Vec<u8>> {
+            let mut bytes = Vec::with_capacity(length);
+            file.seek(SeekFrom::Start(offset))?;
+            file.take(length as u64).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        read(self.file).map_err(|error| {
+            ReadError::io(self.path, format!("read {length} bytes at offset {offset}"), error)
+        })
+    }
+}
+
+/// Notes the chunks that a stream must have had and that were not found.
+fn note_gaps(chunks: &[Chunk], skipped: &mut Vec<Skipped>) {
+    let mut expected = (u32::MAX, 0);
+    for chunk in chunks {
+        if chunk.stream != expected.0 {
+            expected = (chunk.stream, 0);
+        }
+        if chunk.sequence > expected.1 {
+            skipped.push(Skipped {
+                offset: chunk.offset,
+                bytes: 0,
+                expected: format!(
+                    "chunk {} of stream {}, found chunk {}",
+                    expected.1, chunk.stream, chunk.sequence
+                ),
+                truncated: false,
+            });
+        }
+        expected.1 = chunk.sequence.saturating_add(1);
+    }
+}
