@@ -139,6 +139,12 @@ impl BlockHeader {
         })
     }
 
+    /// The same header with the checksum of its payload.
+    #[must_use]
+    pub fn with_checksum(self, payload: &[u8]) -> Self {
+        Self { checksum: crc32fast::hash(payload), ..self }
+    }
+
     /// How far the next block's header is from this one's.
     ///
     /// Saturates where the stated length is absurd.

@@ -1,0 +1,644 @@
+//! The recorder: heap events into the file, from inside the heap requests themselves.
+//!
+//! There is one recorder a process. A hook finds its thread's slot, unwinds what changed of the
+//! backtrace, and encodes one record into the thread's chunk of the window, which is the file.
+//!
+//! # What must never happen here
+//!
+//! A hook runs inside an allocation, with any lock held that the program has, in any signal
+//! handler, before `main` and after the thread's destructors. So nothing on its way allocates,
+//! panics, takes a lock, waits for another thread, calls a subscriber, changes `errno` or is a
+//! cancellation point. Thread locals are constants without destructors; a thread's exit is learnt
+//! through a `pthread` key.
+//!
+//! # Who may use a slot
+//!
+//! Its owner, with the slot's `busy` flag set. A signal handler that finds the flag set leaves its
+//! request in the slot's spill, and the interrupted hook writes it next. Whoever stops a recording
+//! announces it in the epoch word, passes a barrier on all threads, and waits until no slot is busy:
+//! from then on no hook touches the window.
+
+mod backtrace;
+mod call_tree;
+mod chunk_writer;
+mod clock;
+mod destination;
+mod log;
+mod modules;
+mod options;
+mod session;
+mod slots;
+mod stack;
+mod sys;
+mod unwind_rules;
+
+use std::cell::Cell;
+use std::ptr;
+use std::sync::OnceLock;
+use std::sync::atomic::{
+    AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, compiler_fence,
+};
+
+use alloc_trace_format::{
+    Encoder, EndReason, Event, EventKind, NodeDefinition, NodeId, SpanId, Stamp, ThreadId,
+};
+
+use self::backtrace::{Backtrace, Captured, Registers, Shared};
+use self::call_tree::CallTree;
+use self::chunk_writer::ChunkWriter;
+use self::log::Log;
+use self::modules::{Identity, Module, Modules};
+use self::slots::{Slot, Slots, State};
+use self::sys::{Errno, PreserveErrno};
+use self::unwind_rules::Rules;
+
+pub(crate) use self::backtrace::MAX_DEPTH;
+pub(crate) use self::options::Options;
+pub(crate) use self::session::{StartError, current_path, start, start_from_environment, stop};
+
+/// The process's recorder.
+static RECORDER: Recorder = Recorder::new();
+
+/// What a hook was called for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Request {
+    pub(crate) kind: EventKind,
+    pub(crate) failed: bool,
+    pub(crate) address: usize,
+    pub(crate) size: usize,
+    pub(crate) align: usize,
+    pub(crate) old_address: usize,
+    pub(crate) old_size: usize,
+    /// For a reallocation: when it began.
+    pub(crate) begin: Stamp,
+    /// When it was made, if that is known already.
+    stamp: Stamp,
+}
+
+impl Request {
+    /// Nothing asked for.
+    pub(crate) const EMPTY: Self = Self {
+        kind: EventKind::Free,
+        failed: false,
+        address: 0,
+        size: 0,
+        align: 1,
+        old_address: 0,
+        old_size: 0,
+        begin: 0,
+        stamp: 0,
+    };
+
+    /// The time now, on the side of the request that orders it rightly between threads.
+    #[inline]
+    fn now(&self) -> Stamp {
+        if self.kind == EventKind::Free { clock::before() } else { clock::after() }
+    }
+}
+
+/// The time now, before whatever the thread does next.
+#[inline]
+pub(crate) fn stamp() -> Stamp {
+    clock::before()
+}
+
+/// What is shared by all threads.
+struct Recorder {
+    slots: Slots,
+    log: Log,
+    modules: Modules,
+    tables: OnceLock<Tables>,
+    /// The word that says which recording runs; it lies in a page that a forked child finds zeroed.
+    epoch: AtomicPtr<AtomicU64>,
+    state: AtomicU32,
+    /// Counts recordings.
+    sessions: AtomicU64,
+    next_thread: AtomicU32,
+    depth: AtomicUsize,
+    check: AtomicBool,
+    exit_key: AtomicU32,
+    setup: session::Setup,
+}
+
+/// The large tables, made when the first recording begins.
+#[derive(Debug)]
+struct Tables {
+    call_tree: CallTree,
+    rules: Rules,
+}
+
+/// Values of the epoch word that are no recording.
+mod epoch {
+    /// This process was forked from one that was recorded.
+    pub(super) const WIPED: u64 = 0;
+    /// Nothing is recorded.
+    pub(super) const STOPPED: u64 = 1;
+    /// A forked process is about to begin a recording of its own.
+    pub(super) const ADOPTING: u64 = 2;
+    /// The first recording's number.
+    pub(super) const FIRST: u64 = 16;
+}
+
+/// What the epoch pointer leads to before any recording.
+static NO_EPOCH: AtomicU64 = AtomicU64::new(epoch::STOPPED);
+
+/// What the recorder keeps in each thread.
+struct Thread {
+    slot: Cell<*const Slot>,
+    /// Its number in the recording `session`.
+    number: Cell<u32>,
+    session: Cell<u64>,
+    /// Set while it takes a slot.
+    attaching: Cell<bool>,
+    /// Whether it is the recorder's own.
+    internal: Cell<bool>,
+}
+
+thread_local! {
+    static THREAD: Thread = const {
+        Thread {
+            slot: Cell::new(ptr::null()),
+            number: Cell::new(0),
+            session: Cell::new(0),
+            attaching: Cell::new(false),
+            internal: Cell::new(false),
+        }
+    };
+}
+
+/// Records a heap event of the calling thread.
+///
+/// Not inlined: the backtrace begins with the caller.
+#[inline(never)]
+pub(crate) fn record(request: &Request) {
+    let registers = here();
+    RECORDER.enter(Some(request), |recorder, state| {
+        recorder.write_event(state, request, Some(registers))
+    });
+}
+
+/// Marks the calling thread as the recorder's own.
+pub(crate) fn mark_thread_internal() {
+    THREAD.with(|thread| thread.internal.set(true));
+}
+
+/// Records a marker.
+pub(crate) fn mark(text: &str) {
+    RECORDER.write(|encoder, out, stamp| encoder.marker(out, stamp, text.as_bytes()));
+}
+
+/// Records that a span was made.
+pub(crate) fn span(
+    id: SpanId,
+    parent: Option<SpanId>,
+    level: u8,
+    name: &str,
+    target: &str,
+    fields: &[u8],
+) {
+    let (name, target) = (name.as_bytes(), target.as_bytes());
+    RECORDER.write(|encoder, out, stamp| {
+        encoder.span(out, stamp, id, parent, level, name, target, fields)
+    });
+}
+
+/// Records that the calling thread entered a span.
+pub(crate) fn span_enter(span: SpanId) {
+    RECORDER.write(|encoder, out, stamp| encoder.span_enter(out, stamp, span));
+}
+
+/// Records that the calling thread left a span.
+pub(crate) fn span_exit(span: SpanId) {
+    RECORDER.write(|encoder, out, stamp| encoder.span_exit(out, stamp, span));
+}
+
+/// Records that a span closed.
+pub(crate) fn span_close(span: SpanId) {
+    RECORDER.write(|encoder, out, stamp| encoder.span_close(out, stamp, span));
+}
+
+impl Recorder {
+    const fn new() -> Self {
+        Self {
+            slots: Slots::new(),
+            log: Log::new(),
+            modules: Modules::new(),
+            tables: OnceLock::new(),
+            epoch: AtomicPtr::new((&raw const NO_EPOCH).cast_mut()),
+            state: AtomicU32::new(session::IDLE),
+            sessions: AtomicU64::new(epoch::FIRST),
+            next_thread: AtomicU32::new(1),
+            depth: AtomicUsize::new(MAX_DEPTH),
+            check: AtomicBool::new(false),
+            exit_key: AtomicU32::new(session::NO_KEY),
+            setup: session::Setup::new(),
+        }
+    }
+
+    /// The word that says which recording runs.
+    #[inline]
+    fn epoch(&self) -> &AtomicU64 {
+        // Acquire pairs with the release when the word is moved to its page.
+        let place = self.epoch.load(Ordering::Acquire);
+        // SAFETY: it points to a static, or to a page that is never given back.
+        unsafe { &*place }
+    }
+
+    /// Lets `write` use the calling thread's slot, if a recording runs and the slot is not busy. A
+    /// `request` that finds it busy is spilled; anything else is counted as lost.
+    #[inline]
+    fn enter(
+        &'static self,
+        request: Option<&Request>,
+        write: impl FnOnce(&'static Self, &mut State) -> Result<(), Errno>,
+    ) {
+        THREAD.with(|thread| {
+            // SAFETY: a thread's pointer is null or leads to a slot, and slots are never given back.
+            let slot = match unsafe { thread.slot.get().as_ref() } {
+                Some(slot) => slot,
+                None => match self.take_slot(thread) {
+                    Some(slot) => slot,
+                    None => return,
+                },
+            };
+            if slot.busy.load(Ordering::Relaxed) {
+                interrupted(slot, request);
+                return;
+            }
+            self.with_slot(thread, slot, write);
+            if !slot.spill.is_empty() {
+                self.write_spilled(thread, slot);
+            }
+        });
+    }
+
+    /// Lets `write` use the calling thread's slot, which is not busy.
+    #[inline]
+    fn with_slot(
+        &'static self,
+        thread: &Thread,
+        slot: &Slot,
+        write: impl FnOnce(&'static Self, &mut State) -> Result<(), Errno>,
+    ) {
+        slot.busy.store(true, Ordering::Relaxed);
+        // A signal handler on this thread sees the flag from here on; whoever stops the recording
+        // sees it after the barrier that it makes every thread pass.
+        compiler_fence(Ordering::SeqCst);
+        let same = slot.epoch.load(Ordering::Relaxed) == self.epoch().load(Ordering::Relaxed);
+        if same || self.join(thread, slot) {
+            // SAFETY: the slot is this thread's and busy, so nobody else uses its state.
+            let state = unsafe { &mut *slot.state.get() };
+            if let Err(error) = write(self, state) {
+                self.fail(error, state);
+            }
+        }
+        // Release: whoever stops the recording and sees the flag clear sees what was written.
+        slot.busy.store(false, Ordering::Release);
+    }
+
+    /// Writes a record that is no heap event, with the time now.
+    fn write(
+        &'static self,
+        encode: impl Fn(&mut Encoder, &mut [u8], Stamp) -> Option<usize>,
+    ) {
+        if !crate::mode::is_recording() {
+            return;
+        }
+        self.enter(None, |recorder, state| {
+            let stamp = clock::before().max(state.writer.last_stamp());
+            state.writer.write(&recorder.log, |encoder, out| encode(encoder, out, stamp))
+        });
+    }
+
+    /// Writes a heap event. Without `registers` it has no backtrace.
+    #[inline]
+    fn write_event(
+        &'static self,
+        state: &mut State,
+        request: &Request,
+        registers: Option<Registers>,
+    ) -> Result<(), Errno> {
+        let stamp = if request.stamp == 0 { request.now() } else { request.stamp };
+        let stamp = stamp.max(state.writer.last_stamp());
+        let captured = match registers {
+            Some(registers) => self.capture(state, registers)?,
+            None => None,
+        };
+        let realloc = request.kind == EventKind::Realloc;
+        let event = Event {
+            kind: request.kind,
+            failed: request.failed,
+            thread: state.writer.thread(),
+            stamp,
+            begin_stamp: if realloc { request.begin.min(stamp) } else { stamp },
+            address: request.address as u64,
+            size: request.size as u64,
+            align_log2: request.align.trailing_zeros() as u8,
+            old_address: request.old_address as u64,
+            old_size: request.old_size as u64,
+            node: captured.map_or(NodeId::ROOT, |captured| captured.node),
+            stack_pointer: captured.map_or(0, |captured| captured.stack_pointer),
+            kept_frames: captured.and_then(|captured| captured.kept_frames),
+        };
+        state.writer.write(&self.log, |encoder, out| encoder.event(out, &event))?;
+        state.writer.count_event();
+        state.events += 1;
+        Ok(())
+    }
+
+    /// Captures the backtrace, unless the options leave backtraces out.
+    #[inline]
+    fn capture(
+        &'static self,
+        state: &mut State,
+        registers: Registers,
+    ) -> Result<Option<Captured>, Errno> {
+        let depth = self.depth.load(Ordering::Relaxed);
+        let Some(tables) = self.tables.get().filter(|_| depth != 0) else { return Ok(None) };
+        let shared = Shared { modules: &self.modules, rules: &tables.rules, depth };
+        let mut sink =
+            Sink { tree: &tables.call_tree, writer: &mut state.writer, log: &self.log, result: Ok(()) };
+        let captured = state.backtrace.capture(registers, &shared, &mut sink);
+        if self.check.load(Ordering::Relaxed) {
+            check_backtrace(&state.backtrace, registers, &shared, &mut sink);
+        }
+        sink.result.map(|()| Some(captured))
+    }
+
+    /// Writes what signal handlers asked for while the slot was busy.
+    #[cold]
+    fn write_spilled(&'static self, thread: &Thread, slot: &Slot) {
+        while !slot.spill.is_empty() {
+            self.with_slot(thread, slot, |recorder, state| {
+                let mut result = Ok(());
+                let lost = slot.spill.take(|request| {
+                    if result.is_ok() {
+                        result = recorder.write_event(state, request, None);
+                    }
+                });
+                result?;
+                if lost > 0 {
+                    state.writer.write(&recorder.log, |encoder, out| encoder.lost(out, lost))?;
+                }
+                Ok(())
+            });
+        }
+    }
+
+    /// Takes a slot for the calling thread.
+    #[cold]
+    fn take_slot(&'static self, thread: &Thread) -> Option<&'static Slot> {
+        if thread.attaching.replace(true) {
+            return None;
+        }
+        let _errno = PreserveErrno::new();
+        let slot = self.slots.take();
+        if let Some(slot) = slot {
+            let key = self.exit_key.load(Ordering::Acquire);
+            if key != session::NO_KEY {
+                let value = ptr::from_ref(slot).cast();
+                // SAFETY: the key was made by `pthread_key_create` and is never deleted. Without
+                // memory for the value the thread's exit goes unnoticed, and its slot stays taken.
+                unsafe { libc::pthread_setspecific(key, value) };
+            }
+            thread.slot.set(slot);
+        }
+        thread.attaching.set(false);
+        slot
+    }
+
+    /// Joins the recording that runs now: the slot's epoch is another one's. The slot is busy.
+    #[cold]
+    fn join(&'static self, thread: &Thread, slot: &Slot) -> bool {
+        let _errno = PreserveErrno::new();
+        let mut epoch = self.epoch().load(Ordering::Acquire);
+        if epoch == epoch::WIPED {
+            epoch = self.adopt_child(slot);
+        }
+        if epoch < epoch::FIRST {
+            return false;
+        }
+        // SAFETY: the slot is this thread's and busy, so nobody else uses its state.
+        let state = unsafe { &mut *slot.state.get() };
+        match self.join_with(thread, slot, state, epoch) {
+            Ok(()) => true,
+            Err(error) => {
+                self.fail(error, state);
+                false
+            }
+        }
+    }
+
+    fn join_with(
+        &'static self,
+        thread: &Thread,
+        slot: &Slot,
+        state: &mut State,
+        epoch: u64,
+    ) -> Result<(), Errno> {
+        let stream = slot.stream.load(Ordering::Relaxed);
+        if state.session != epoch {
+            let (chunk, bytes) = self.log.chunk(stream)?;
+            // SAFETY: the chunk is this slot's alone, and stays mapped until the recording is
+            // stopped, which waits for this slot and detaches it.
+            unsafe { state.writer.attach(chunk.as_ptr(), bytes, stream) };
+            state.session = epoch;
+            state.events = 0;
+        }
+        let is_new = thread.session.get() != epoch;
+        if is_new {
+            thread.number.set(self.next_thread.fetch_add(1, Ordering::Relaxed));
+            thread.session.set(epoch);
+        }
+        let number = ThreadId(thread.number.get());
+        state.backtrace.reset();
+        state.os_thread = sys::thread_id();
+        state.writer.switch_to(number, &self.log)?;
+        if is_new {
+            let internal = thread.internal.get();
+            let stamp = state.writer.last_stamp();
+            let os_thread = state.os_thread;
+            let name = sys::thread_name(&mut state.name);
+            state.writer.write(&self.log, |encoder, out| {
+                encoder.thread_start(out, number, os_thread, internal, stamp, name)
+            })?;
+        }
+        slot.epoch.store(epoch, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The thread exits: its slot goes on to another one.
+    fn leave(&'static self, thread: &Thread, slot: &Slot) {
+        if !slot.busy.load(Ordering::Relaxed) {
+            let joined = slot.epoch.load(Ordering::Relaxed);
+            if joined >= epoch::FIRST && joined == self.epoch().load(Ordering::Relaxed) {
+                self.with_slot(thread, slot, |recorder, state| {
+                    recorder.write_name(state)?;
+                    let stamp = clock::before().max(state.writer.last_stamp());
+                    state.writer.write(&recorder.log, |encoder, out| {
+                        encoder.thread_exit(out, stamp)
+                    })
+                });
+            }
+        }
+        slot.epoch.store(epoch::STOPPED, Ordering::Relaxed);
+        thread.slot.set(ptr::null());
+        self.slots.give_back(slot);
+    }
+
+    /// Writes the calling thread's name if it has another one by now.
+    fn write_name(&'static self, state: &mut State) -> Result<(), Errno> {
+        let mut buffer = [0; 16];
+        let name = sys::thread_name(&mut buffer);
+        let known = state.name;
+        if known.starts_with(name) && known.get(name.len()).is_none_or(|&byte| byte == 0) {
+            return Ok(());
+        }
+        let thread = state.writer.thread();
+        state.writer.write(&self.log, |encoder, out| encoder.thread_name(out, thread, name))
+    }
+
+    /// The recording cannot be written any more: it ends, and the program runs on.
+    #[cold]
+    fn fail(&'static self, error: Errno, state: &mut State) {
+        if error == libc::E2BIG {
+            // One record was too large; the next one will not be.
+            return;
+        }
+        let _errno = PreserveErrno::new();
+        if self.begin_failure() {
+            sys::complain(&[b"the recording ends here: ", sys::describe(error)]);
+            if state.writer.is_attached() {
+                state.writer.write_end(EndReason::WriteFailed, state.events);
+            }
+        }
+    }
+}
+
+/// A hook found its own thread's slot busy: a signal handler made the request.
+#[cold]
+fn interrupted(slot: &Slot, request: Option<&Request>) {
+    match request {
+        Some(request) => slot.spill.add(&Request { stamp: request.now(), ..*request }),
+        None => slot.spill.lose(),
+    }
+}
+
+/// The key's destructor: the thread exits.
+///
+/// Destructors that run later can make requests again; then the thread takes a slot again, and this
+/// runs again.
+unsafe extern "C" fn thread_exits(_slot: *mut libc::c_void) {
+    let _errno = PreserveErrno::new();
+    THREAD.with(|thread| {
+        // SAFETY: a thread's pointer is null or leads to a slot, and slots are never given back.
+        if let Some(slot) = unsafe { thread.slot.get().as_ref() } {
+            RECORDER.leave(thread, slot);
+        }
+    });
+}
+
+/// Compares a backtrace with a full unwind and ends the process where they differ.
+#[cold]
+fn check_backtrace(
+    incremental: &Backtrace,
+    registers: Registers,
+    shared: &Shared<'_>,
+    sink: &mut Sink<'_>,
+) {
+    let mut full = Backtrace::NONE;
+    full.capture(registers, shared, sink);
+    if !incremental.addresses().eq(full.addresses()) {
+        sys::complain(&[b"a backtrace differs from a full unwind; please report this"]);
+        // SAFETY: ends the process, as the option `check` promises.
+        unsafe { libc::abort() };
+    }
+}
+
+/// Where a capture's nodes and modules go: the call tree, and the slot's own stream.
+struct Sink<'a> {
+    tree: &'a CallTree,
+    writer: &'a mut ChunkWriter,
+    log: &'a Log,
+    result: Result<(), Errno>,
+}
+
+impl backtrace::Sink for Sink<'_> {
+    #[inline]
+    fn node(&mut self, parent: NodeId, address: u64) -> NodeId {
+        match self.tree.find(parent, address) {
+            Some(id) => id,
+            None => self.define(parent, address),
+        }
+    }
+
+    #[cold]
+    fn module(&mut self, module: &Module, identity: Identity<'_>) {
+        let stamp = clock::before().max(self.writer.last_stamp());
+        let written = self.writer.write(self.log, |encoder, out| {
+            let Module { bias, start, end, .. } = *module;
+            encoder.module(out, stamp, bias, start, end, identity.build_id, identity.path)
+        });
+        self.result = self.result.and(written);
+    }
+}
+
+impl Sink<'_> {
+    #[cold]
+    fn define(&mut self, parent: NodeId, address: u64) -> NodeId {
+        let id = self.tree.reserve();
+        if id.is_root() {
+            return id;
+        }
+        let node = NodeDefinition { id, parent, address };
+        let written = self.writer.write(self.log, |encoder, out| encoder.node(out, &node));
+        if written.is_ok() {
+            // Only now may other threads name it.
+            self.tree.insert(parent, address, id);
+        }
+        self.result = self.result.and(written);
+        id
+    }
+}
+
+/// The registers at this place of the calling function.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn here() -> Registers {
+    let (program_counter, stack_pointer, frame_pointer);
+    // SAFETY: three registers are read, and nothing else happens.
+    unsafe {
+        std::arch::asm!(
+            "lea {}, [rip]",
+            "mov {}, rsp",
+            "mov {}, rbp",
+            out(reg) program_counter,
+            out(reg) stack_pointer,
+            out(reg) frame_pointer,
+            options(nomem, nostack, preserves_flags),
+        );
+    }
+    Registers { program_counter, stack_pointer, frame_pointer, link: 0 }
+}
+
+/// The registers at this place of the calling function.
+#[cfg(target_arch = "aarch64")]
+#[inline(always)]
+fn here() -> Registers {
+    let (program_counter, stack_pointer, frame_pointer, link);
+    // SAFETY: four registers are read, and nothing else happens.
+    unsafe {
+        std::arch::asm!(
+            "adr {}, .",
+            "mov {}, sp",
+            "mov {}, x29",
+            "mov {}, x30",
+            out(reg) program_counter,
+            out(reg) stack_pointer,
+            out(reg) frame_pointer,
+            out(reg) link,
+            options(nomem, nostack, preserves_flags),
+        );
+    }
+    Registers { program_counter, stack_pointer, frame_pointer, link }
+}

@@ -1,0 +1,227 @@
+//! One slot's place in the window: records are encoded into the mapped chunk, and a full chunk is
+//! moved to the log.
+//!
+//! The chunk's state word is stored with release ordering after the bytes that it counts. So
+//! whatever ends the process, the kernel has every record that was counted. A chunk is given to the
+//! log before its state word begins the next one: a process that dies in between leaves it in both
+//! places, and the reader takes it once.
+
+use std::ptr;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use alloc_trace_format::{
+    Anchor, BlockHeader, BlockKind, CHUNK_HEADER_BYTES, CHUNK_MAGIC, ChunkHeader, ChunkState, Codec,
+    Context, Encoder, EndReason, MAX_EVENT_BYTES, ThreadId,
+};
+
+use super::clock;
+use super::log::Log;
+use super::sys::{Errno, PreserveErrno};
+
+/// Kept free at the end of each chunk, so that the closing record always has room.
+const RESERVED_BYTES: usize = 64;
+
+const _: () = assert!(RESERVED_BYTES + MAX_EVENT_BYTES + 64 < 4 << 10);
+
+/// Writes one stream's records. Zeroed memory is a writer that has no chunk.
+#[derive(Debug)]
+pub(super) struct ChunkWriter {
+    chunk: *mut u8,
+    /// How many bytes of records the chunk has room for.
+    capacity: usize,
+    /// How many are written.
+    position: usize,
+    stream: u32,
+    sequence: u32,
+    /// Heap events in this chunk.
+    events: u32,
+    /// The clock at the chunk's beginning.
+    first: Anchor,
+    thread: ThreadId,
+    encoder: Encoder,
+}
+
+impl ChunkWriter {
+    /// Takes a chunk of a new recording's window.
+    ///
+    /// # Safety
+    ///
+    /// - `chunk` points to `chunk_bytes` of a shared mapping that stays until [`Self::detach`].
+    /// - Nobody else writes there.
+    pub(super) unsafe fn attach(&mut self, chunk: *mut u8, chunk_bytes: usize, stream: u32) {
+        *self = Self {
+            chunk,
+            capacity: chunk_bytes - CHUNK_HEADER_BYTES,
+            stream,
+            ..Self::DETACHED
+        };
+        // SAFETY: the header lies within the chunk; the chunk is aligned to an OS page's fraction.
+        let stream_place = unsafe { chunk.add(ChunkHeader::STREAM_OFFSET) };
+        // SAFETY: as above; the word is aligned and only this writer stores to it.
+        unsafe { AtomicU32::from_ptr(stream_place.cast()) }.store(stream, Ordering::Relaxed);
+        // SAFETY: as above. Release: whoever sees the magic number sees the stream.
+        unsafe { AtomicU32::from_ptr(chunk.cast()) }.store(CHUNK_MAGIC, Ordering::Release);
+    }
+
+    /// Has no chunk from here on.
+    pub(super) const fn detach(&mut self) {
+        *self = Self::DETACHED;
+    }
+
+    const DETACHED: Self = Self {
+        chunk: ptr::null_mut(),
+        capacity: 0,
+        position: 0,
+        stream: 0,
+        sequence: 0,
+        events: 0,
+        first: Anchor { ticks: 0, monotonic_ns: 0 },
+        thread: ThreadId(0),
+        encoder: Encoder::new(),
+    };
+
+    /// Whether it has a chunk.
+    pub(super) const fn is_attached(&self) -> bool {
+        !self.chunk.is_null()
+    }
+
+    /// The thread whose records are written.
+    pub(super) const fn thread(&self) -> ThreadId {
+        self.thread
+    }
+
+    /// The last stamp written: the next one must not lie before it.
+    #[inline]
+    pub(super) const fn last_stamp(&self) -> u64 {
+        self.encoder.last_stamp()
+    }
+
+    /// Goes on with the records of `thread`.
+    pub(super) fn switch_to(&mut self, thread: ThreadId, log: &Log) -> Result<(), Errno> {
+        self.thread = thread;
+        if self.position + 512 > self.capacity {
+            return self.next_chunk(log);
+        }
+        self.begin();
+        Ok(())
+    }
+
+    /// Writes one record with `encode`, going on to the next chunk where this one is full. `encode`
+    /// may be called twice.
+    ///
+    /// # Errors
+    ///
+    /// Where the full chunk cannot be written to the log. `E2BIG` where the record is larger than a
+    /// whole chunk.
+    #[inline]
+    pub(super) fn write(
+        &mut self,
+        log: &Log,
+        mut encode: impl FnMut(&mut Encoder, &mut [u8]) -> Option<usize>,
+    ) -> Result<(), Errno> {
+        if self.append(RESERVED_BYTES, &mut encode) {
+            return Ok(());
+        }
+        self.next_chunk(log)?;
+        if self.append(RESERVED_BYTES, &mut encode) { Ok(()) } else { Err(libc::E2BIG) }
+    }
+
+    /// Counts a heap event in this chunk.
+    #[inline]
+    pub(super) const fn count_event(&mut self) {
+        self.events += 1;
+    }
+
+    /// Writes the closing record, for which there is always room.
+    pub(super) fn write_end(&mut self, reason: EndReason, events: u64) {
+        let stamp = clock::before().max(self.last_stamp());
+        self.append(0, &mut |encoder, out| encoder.end(out, stamp, reason, events));
+    }
+
+    /// Moves what is written to the log and begins the next chunk of the stream.
+    #[cold]
+    fn next_chunk(&mut self, log: &Log) -> Result<(), Errno> {
+        let _errno = PreserveErrno::new();
+        self.drain(log)?;
+        self.begin();
+        Ok(())
+    }
+
+    /// Moves what is written to the log; the chunk is empty then.
+    pub(super) fn drain(&mut self, log: &Log) -> Result<(), Errno> {
+        if self.chunk.is_null() || self.position == 0 {
+            return Ok(());
+        }
+        // SAFETY: the first `position` bytes behind the header are written, and only by this writer.
+        let payload = unsafe {
+            std::slice::from_raw_parts(self.chunk.add(CHUNK_HEADER_BYTES), self.position)
+        };
+        let header = BlockHeader {
+            kind: BlockKind::Chunk,
+            codec: Codec::Plain,
+            stored_bytes: payload.len() as u64,
+            raw_bytes: payload.len() as u32,
+            stream: self.stream,
+            sequence: self.sequence,
+            events: self.events,
+            first_stamp: self.first.ticks,
+            last_stamp: self.encoder.last_stamp(),
+            first_monotonic_ns: self.first.monotonic_ns,
+            checksum: 0,
+        };
+        log.append(header, payload)?;
+        self.sequence = self.sequence.wrapping_add(1);
+        self.position = 0;
+        self.events = 0;
+        self.publish();
+        Ok(())
+    }
+
+    /// Begins a chunk, or another thread's part of one, with a context.
+    fn begin(&mut self) {
+        let mut anchor = clock::anchor();
+        anchor.ticks = anchor.ticks.max(self.last_stamp());
+        if self.position == 0 {
+            self.first = anchor;
+        }
+        let context = Context {
+            thread: self.thread,
+            stamp: anchor.ticks,
+            monotonic_ns: anchor.monotonic_ns,
+        };
+        self.append(RESERVED_BYTES, &mut |encoder, out| encoder.context(out, &context));
+    }
+
+    /// Encodes a record behind those written, if there is room, and counts it.
+    #[inline]
+    fn append(
+        &mut self,
+        reserved: usize,
+        encode: &mut impl FnMut(&mut Encoder, &mut [u8]) -> Option<usize>,
+    ) -> bool {
+        let Some(room) = self.capacity.checked_sub(self.position + reserved) else { return false };
+        // SAFETY: the chunk is `capacity` bytes behind its header, of which `position` are written;
+        // nobody else touches the rest.
+        let out = unsafe {
+            let place = self.chunk.add(CHUNK_HEADER_BYTES + self.position);
+            std::slice::from_raw_parts_mut(place, room)
+        };
+        let Some(written) = encode(&mut self.encoder, out) else { return false };
+        self.position += written;
+        self.publish();
+        true
+    }
+
+    /// Tells the file how much of the chunk is written.
+    #[inline]
+    fn publish(&self) {
+        let state =
+            ChunkState { sequence: self.sequence, committed_bytes: self.position as u32 };
+        // SAFETY: the state word lies within the chunk's header, aligned to eight bytes.
+        let place = unsafe { self.chunk.add(ChunkHeader::STATE_OFFSET) };
+        // SAFETY: as above; only this writer stores to it.
+        let place = unsafe { AtomicU64::from_ptr(place.cast()) };
+        // Release: whoever reads this length, in the file or through the mapping, finds the bytes.
+        place.store(state.to_bits(), Ordering::Release);
+    }
+}

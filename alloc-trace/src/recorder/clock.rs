@@ -1,0 +1,95 @@
+//! Stamps: an order first, a clock second.
+//!
+//! A free is stamped before the memory is released and an allocation after it was obtained;
+//! otherwise another thread's reuse seems to come first. The processor may read its counter early:
+//! that does no harm before a release, since a store becomes visible only after every earlier
+//! instruction has retired, but after an allocation it could run ahead of the load that obtained
+//! the block. So the stamp after an allocation is fenced.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use alloc_trace_format::{Anchor, ClockKind, Stamp};
+
+use super::sys;
+
+/// Whether stamps are ticks of the processor's counter. Set once a recording begins, before any
+/// stamp of it is taken.
+static COUNTER: AtomicBool = AtomicBool::new(false);
+
+/// Chooses the clock: the processor's counter where it runs at one rate on all cores in all states,
+/// else the kernel's.
+pub(super) fn choose() -> ClockKind {
+    let invariant = counter_is_invariant();
+    // Relaxed: published to other threads with the recording's epoch.
+    COUNTER.store(invariant, Ordering::Relaxed);
+    if invariant { ClockKind::Counter } else { ClockKind::Monotonic }
+}
+
+/// A stamp that is not later than anything the thread does afterwards.
+#[inline]
+pub(crate) fn before() -> Stamp {
+    if COUNTER.load(Ordering::Relaxed) { counter() } else { monotonic_ns() }
+}
+
+/// A stamp that is not earlier than anything the thread did before.
+#[inline]
+pub(crate) fn after() -> Stamp {
+    if COUNTER.load(Ordering::Relaxed) { fenced_counter() } else { monotonic_ns() }
+}
+
+/// A stamp and the kernel's time beside it.
+pub(super) fn anchor() -> Anchor {
+    Anchor { ticks: after(), monotonic_ns: monotonic_ns() }
+}
+
+fn monotonic_ns() -> u64 {
+    sys::clock_ns(libc::CLOCK_MONOTONIC)
+}
+
+#[cfg(target_arch = "x86_64")]
+fn counter_is_invariant() -> bool {
+    use std::arch::x86_64::__cpuid;
+    const LEAF: u32 = 0x8000_0007;
+    const INVARIANT_TSC: u32 = 1 << 8;
+    __cpuid(0x8000_0000).eax >= LEAF && __cpuid(LEAF).edx & INVARIANT_TSC != 0
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline]
+fn counter() -> u64 {
+    // SAFETY: every x86-64 processor has the instruction, and Linux allows it in user mode.
+    unsafe { std::arch::x86_64::_rdtsc() }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline]
+fn fenced_counter() -> u64 {
+    // SAFETY: part of SSE2, which every x86-64 processor has.
+    unsafe { std::arch::x86_64::_mm_lfence() };
+    counter()
+}
+
+/// aarch64's virtual counter has one rate by definition.
+#[cfg(target_arch = "aarch64")]
+const fn counter_is_invariant() -> bool {
+    true
+}
+
+#[cfg(target_arch = "aarch64")]
+#[inline]
+fn counter() -> u64 {
+    let ticks: u64;
+    // SAFETY: Linux allows user mode to read the virtual counter; the instruction touches no memory.
+    unsafe {
+        std::arch::asm!("mrs {}, cntvct_el0", out(reg) ticks, options(nostack, preserves_flags));
+    }
+    ticks
+}
+
+#[cfg(target_arch = "aarch64")]
+#[inline]
+fn fenced_counter() -> u64 {
+    // SAFETY: a barrier touches no memory.
+    unsafe { std::arch::asm!("isb", options(nostack, preserves_flags)) };
+    counter()
+}

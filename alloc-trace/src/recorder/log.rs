@@ -1,0 +1,205 @@
+//! The file of the present recording: its window's extents, and the log behind them.
+//!
+//! Threads append to the log without waiting for each other: each reserves its place by advancing
+//! the end, and writes there.
+
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering};
+
+use alloc_trace_format::{
+    BLOCK_ALIGN_BYTES, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, Codec, FILE_HEADER_BYTES,
+};
+
+use super::slots::{MAX_EXTENTS, Shape, extent_of};
+use super::sys::{self, Errno};
+
+/// The open file of a recording.
+#[derive(Debug)]
+pub(super) struct Log {
+    fd: AtomicI32,
+    /// Where the next block goes.
+    end: AtomicU64,
+    /// Where each extent of the window is mapped; null where it is not.
+    windows: [AtomicPtr<u8>; MAX_EXTENTS],
+    /// Where each mapped extent lies in the file.
+    offsets: [AtomicU64; MAX_EXTENTS],
+}
+
+impl Log {
+    pub(super) const fn new() -> Self {
+        Self {
+            fd: AtomicI32::new(-1),
+            end: AtomicU64::new(0),
+            windows: [const { AtomicPtr::new(ptr::null_mut()) }; MAX_EXTENTS],
+            offsets: [const { AtomicU64::new(0) }; MAX_EXTENTS],
+        }
+    }
+
+    /// Begins with a new file.
+    pub(super) fn open(&self, fd: i32) {
+        self.fd.store(fd, Ordering::Relaxed);
+        self.end.store(FILE_HEADER_BYTES as u64, Ordering::Relaxed);
+    }
+
+    /// Writes at a fixed place.
+    pub(super) fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
+        sys::write_at(self.fd.load(Ordering::Relaxed), offset, bytes, &[])
+    }
+
+    /// Appends a block; its checksum is filled in.
+    pub(super) fn append(&self, header: BlockHeader, payload: &[u8]) -> Result<(), Errno> {
+        let header = header.with_checksum(payload);
+        let offset = self.end.fetch_add(header.span_bytes(), Ordering::Relaxed);
+        self.check_limit(offset + header.span_bytes())?;
+        sys::write_at(self.fd.load(Ordering::Relaxed), offset, &header.encode(), payload)
+    }
+
+    /// Where the chunk of a stream is mapped, and its length; its extent is mapped if it is not.
+    pub(super) fn chunk(&self, stream: u32) -> Result<(NonNull<u8>, usize), Errno> {
+        let extent = extent_of(stream);
+        let shape = Shape::of(extent);
+        let place = self.windows.get(extent).ok_or(libc::ENOMEM)?;
+        // Acquire pairs with the exchange in `map_extent`.
+        let window = match NonNull::new(place.load(Ordering::Acquire)) {
+            Some(window) => window,
+            None => self.map_extent(extent)?,
+        };
+        let index = (stream - shape.first_stream) as usize;
+        let chunk_bytes = shape.chunk_bytes as usize;
+        // SAFETY: the index is below the number of the extent's chunks.
+        Ok((unsafe { window.add(index * chunk_bytes) }, chunk_bytes))
+    }
+
+    /// Adds an extent to the file and maps it.
+    #[cold]
+    fn map_extent(&self, extent: usize) -> Result<NonNull<u8>, Errno> {
+        let place = self.windows.get(extent).ok_or(libc::ENOMEM)?;
+        let shape = Shape::of(extent);
+        let fd = self.fd.load(Ordering::Relaxed);
+        let os_page = sys::os_page_bytes().max(4096) as u64;
+        // Padding before the header lets the chunks begin at an OS page.
+        let bytes = shape.bytes() as u64;
+        let head = BLOCK_HEADER_BYTES as u64;
+        let longest = head + os_page + head + bytes;
+        let is_first = self.end.load(Ordering::Relaxed) == FILE_HEADER_BYTES as u64;
+        let fits = (FILE_HEADER_BYTES as u64 + head).is_multiple_of(os_page);
+        let reserved = if is_first && fits { head + bytes } else { longest };
+        let begin = self.end.fetch_add(reserved, Ordering::Relaxed);
+        self.check_limit(begin + reserved)?;
+        let header_at = if is_first && fits {
+            begin
+        } else {
+            (begin + 2 * head).next_multiple_of(os_page) - head
+        };
+        sys::allocate(fd, begin, reserved)?;
+        if header_at > begin {
+            self.write_padding(begin, header_at)?;
+        }
+        let header = BlockHeader {
+            stored_bytes: bytes,
+            raw_bytes: shape.chunk_bytes,
+            stream: shape.first_stream,
+            sequence: shape.slots,
+            ..block(BlockKind::Extent)
+        };
+        sys::write_at(fd, header_at, &header.encode(), &[])?;
+        let behind = header_at + head + bytes;
+        if begin + reserved > behind {
+            self.write_padding(behind, begin + reserved)?;
+        }
+        let mapped = sys::map_shared(fd, header_at + head, shape.bytes())?;
+        let published = place.compare_exchange(
+            ptr::null_mut(),
+            mapped.as_ptr(),
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        );
+        match published {
+            Ok(_) => {
+                if let Some(offset) = self.offsets.get(extent) {
+                    offset.store(header_at + head, Ordering::Relaxed);
+                }
+                Ok(mapped)
+            }
+            Err(first) => {
+                // Another thread added the same one: this one stays in the file, unused.
+                // SAFETY: mapped above, and nobody else has seen it.
+                unsafe { sys::unmap(mapped, shape.bytes()) };
+                NonNull::new(first).ok_or(libc::ENOMEM)
+            }
+        }
+    }
+
+    fn write_padding(&self, from: u64, to: u64) -> Result<(), Errno> {
+        let stored_bytes = to - from - BLOCK_HEADER_BYTES as u64;
+        let header = BlockHeader { stored_bytes, ..block(BlockKind::Padding) };
+        self.write_at(from, &header.encode())
+    }
+
+    /// Refuses to write where the kernel would kill the process for it.
+    fn check_limit(&self, end: u64) -> Result<(), Errno> {
+        if end > sys::file_size_limit() { Err(libc::EFBIG) } else { Ok(()) }
+    }
+
+    /// Gives the space of the window back to the file system: everything is in the log.
+    pub(super) fn discard_windows(&self) {
+        let fd = self.fd.load(Ordering::Relaxed);
+        for (extent, place) in self.windows.iter().enumerate() {
+            if !place.load(Ordering::Relaxed).is_null()
+                && let Some(offset) = self.offsets.get(extent)
+            {
+                let bytes = Shape::of(extent).bytes() as u64;
+                sys::punch_hole(fd, offset.load(Ordering::Relaxed), bytes);
+            }
+        }
+    }
+
+    /// Unmaps the window.
+    ///
+    /// # Safety
+    ///
+    /// No chunk of it is used any more.
+    pub(super) unsafe fn unmap(&self) {
+        for (extent, place) in self.windows.iter().enumerate() {
+            let window = place.swap(ptr::null_mut(), Ordering::AcqRel);
+            if let Some(window) = NonNull::new(window) {
+                // SAFETY: the whole extent was mapped in one piece; the caller promises the rest.
+                unsafe { sys::unmap(window, Shape::of(extent).bytes()) };
+            }
+        }
+    }
+
+    /// Forgets where the window was mapped and leaves it mapped: somebody may still use it.
+    pub(super) fn abandon_windows(&self) {
+        for place in &self.windows {
+            place.store(ptr::null_mut(), Ordering::Release);
+        }
+    }
+
+    /// Closes the file.
+    pub(super) fn close(&self) {
+        let fd = self.fd.swap(-1, Ordering::Relaxed);
+        if fd >= 0 {
+            sys::close(fd);
+        }
+    }
+}
+
+/// A block's header without anything in it.
+const fn block(kind: BlockKind) -> BlockHeader {
+    BlockHeader {
+        kind,
+        codec: Codec::Plain,
+        stored_bytes: 0,
+        raw_bytes: 0,
+        stream: 0,
+        sequence: 0,
+        events: 0,
+        first_stamp: 0,
+        last_stamp: 0,
+        first_monotonic_ns: 0,
+        checksum: 0,
+    }
+}
+
+const _: () = assert!((FILE_HEADER_BYTES as u64).is_multiple_of(BLOCK_ALIGN_BYTES));

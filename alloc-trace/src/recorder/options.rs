@@ -1,0 +1,198 @@
+//! What a recording is told: where to write and what to take. The same words in the environment and
+//! in code.
+//!
+//! `ALLOC_TRACE=PATH[,key[=value]…]`. In the path a comma is written `\,` and a backslash `\\`;
+//! `{pid}` stands for the process's id.
+
+use std::ffi::CStr;
+
+use super::backtrace::MAX_DEPTH;
+
+/// The name of the environment variable.
+pub(crate) const VARIABLE: &CStr = c"ALLOC_TRACE";
+
+/// A path at most, with the zero byte at its end.
+pub(crate) const MAX_PATH_BYTES: usize = 4096;
+
+/// A path, held in place.
+#[derive(Clone, Copy)]
+pub(crate) struct Path {
+    bytes: [u8; MAX_PATH_BYTES],
+    length: usize,
+}
+
+impl Path {
+    pub(crate) const EMPTY: Self = Self { bytes: [0; MAX_PATH_BYTES], length: 0 };
+
+    /// Adds to the end; `false` where there is no room, or where a zero byte would end the path.
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> bool {
+        let end = self.length + bytes.len();
+        if end >= MAX_PATH_BYTES || bytes.contains(&0) {
+            return false;
+        }
+        if let Some(place) = self.bytes.get_mut(self.length..end) {
+            place.copy_from_slice(bytes);
+            self.length = end;
+        }
+        true
+    }
+
+    /// Adds a number in decimal.
+    pub(crate) fn push_number(&mut self, number: u32) -> bool {
+        let mut digits = [0; 10];
+        self.push(decimal(number, &mut digits))
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+
+    pub(crate) fn as_c_str(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.bytes).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Debug for Path {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.as_c_str().fmt(f)
+    }
+}
+
+/// A number's decimal digits.
+pub(crate) fn decimal(mut number: u32, digits: &mut [u8; 10]) -> &[u8] {
+    let mut first = digits.len();
+    loop {
+        first -= 1;
+        if let Some(place) = digits.get_mut(first) {
+            *place = b'0' + (number % 10) as u8;
+        }
+        number /= 10;
+        if number == 0 {
+            return digits.get(first..).unwrap_or_default();
+        }
+    }
+}
+
+/// What a recording is told.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Options {
+    pub(crate) path: Path,
+    /// Frames of a backtrace at most; 0 for no backtraces.
+    pub(crate) depth: usize,
+    /// Whether every backtrace is compared with a full unwind.
+    pub(crate) check: bool,
+}
+
+/// Why options cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OptionsError<'a> {
+    /// There is no path, or it is too long.
+    Path,
+    /// A key that does not exist, or a value that it does not take: said, and passed over.
+    Unknown(&'a [u8]),
+}
+
+impl Options {
+    pub(crate) const DEFAULT: Self = Self { path: Path::EMPTY, depth: MAX_DEPTH, check: false };
+
+    /// Reads the value of the environment variable. What is not understood is given to `unknown`
+    /// and passed over.
+    pub(crate) fn parse<'a>(
+        text: &'a [u8],
+        pid: u32,
+        mut unknown: impl FnMut(&'a [u8]),
+    ) -> Result<Self, OptionsError<'a>> {
+        let mut options = Self::DEFAULT;
+        let mut rest = text;
+        while let Some((&byte, after)) = rest.split_first() {
+            rest = after;
+            let fits = match byte {
+                b',' => break,
+                b'\\' => match rest.split_first() {
+                    Some((escaped, after)) => {
+                        rest = after;
+                        options.path.push(&[*escaped])
+                    }
+                    None => options.path.push(b"\\"),
+                },
+                b'{' if rest.starts_with(b"pid}") => {
+                    rest = rest.get(4..).unwrap_or_default();
+                    options.path.push_number(pid)
+                }
+                _ => options.path.push(&[byte]),
+            };
+            if !fits {
+                return Err(OptionsError::Path);
+            }
+        }
+        if options.path.length == 0 {
+            return Err(OptionsError::Path);
+        }
+        for option in rest.split(|&byte| byte == b',').filter(|option| !option.is_empty()) {
+            if !options.set(option) {
+                unknown(option);
+            }
+        }
+        Ok(options)
+    }
+
+    fn set(&mut self, option: &[u8]) -> bool {
+        match option {
+            b"stacks=off" => self.depth = 0,
+            b"check" => self.check = true,
+            _ => match option.strip_prefix(b"stacks=").and_then(number) {
+                Some(depth @ 1..=MAX_DEPTH) => self.depth = depth,
+                _ => return false,
+            },
+        }
+        true
+    }
+}
+
+fn number(digits: &[u8]) -> Option<usize> {
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> (Options, Vec<&str>) {
+        let mut unknown = Vec::new();
+        let parsed = Options::parse(text.as_bytes(), 42, |option| {
+            unknown.push(std::str::from_utf8(option).expect("text"));
+        });
+        (parsed.expect("parses"), unknown)
+    }
+
+    #[test]
+    fn a_path_alone_takes_the_defaults() {
+        let (options, unknown) = parse("/tmp/a.trace");
+        assert_eq!(options.path.as_bytes(), b"/tmp/a.trace");
+        assert_eq!((options.depth, options.check), (MAX_DEPTH, false));
+        assert!(unknown.is_empty());
+    }
+
+    #[test]
+    fn commas_and_backslashes_are_escaped_and_the_pid_is_put_in() {
+        let (options, _) = parse(r"a\,b\\c.{pid}.trace,stacks=16");
+        assert_eq!(options.path.as_bytes(), br"a,b\c.42.trace");
+        assert_eq!(options.depth, 16);
+    }
+
+    #[test]
+    fn unknown_keys_and_values_are_told_and_passed_over() {
+        let (options, unknown) = parse("t,colour=red,stacks=off,stacks=999,,stacks=0");
+        assert_eq!(options.depth, 0);
+        assert_eq!(unknown, ["colour=red", "stacks=999", "stacks=0"]);
+    }
+
+    #[test]
+    fn a_path_must_be_there_and_fit() {
+        let fails = |text: &[u8]| matches!(Options::parse(text, 1, |_| ()), Err(OptionsError::Path));
+        assert!(fails(b""));
+        assert!(fails(b",stacks=off"));
+        assert!(fails(&vec![b'a'; MAX_PATH_BYTES]));
+        assert!(!fails(&vec![b'a'; MAX_PATH_BYTES - 1]));
+    }
+}

@@ -1,0 +1,505 @@
+//! The life of a recording: how it begins, how it ends, and what a forked child does.
+
+use std::cell::UnsafeCell;
+use std::ffi::{CStr, c_char};
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use alloc_trace_format::{Architecture, EndReason, FileHeader, ThreadId};
+
+use super::call_tree::CallTree;
+use super::destination::{Destination, ProcessStat};
+use super::modules::{Identity, Module};
+use super::options::{Options, OptionsError, Path, VARIABLE};
+use super::slots::{Slot, State};
+use super::sys::{self, Errno, PreserveErrno};
+use super::unwind_rules::Rules;
+use super::{RECORDER, Recorder, THREAD, Tables, clock, epoch};
+use crate::mode;
+
+/// No recording.
+pub(super) const IDLE: u32 = 0;
+/// One is being set up, or put away.
+const CHANGING: u32 = 1;
+/// One runs.
+const ACTIVE: u32 = 2;
+/// One could not be written any more, and has not been put away.
+const FAILED: u32 = 3;
+
+/// Stands for a `pthread` key that was not made.
+pub(super) const NO_KEY: u32 = u32::MAX;
+
+/// How long a stopped recording waits for hooks that are under way: in units of a tenth of a
+/// millisecond.
+const PATIENCE: u32 = 5_000;
+
+unsafe extern "C" {
+    /// As `getenv`, but null in a program with raised rights.
+    fn secure_getenv(name: *const c_char) -> *mut c_char;
+}
+
+/// What is done once a process, and what only the thread that sets a recording up touches.
+pub(super) struct Setup {
+    done: AtomicBool,
+    /// Whether [`sys::barrier`] works.
+    barrier: AtomicBool,
+    path: UnsafeCell<Path>,
+    scratch: UnsafeCell<[u8; 4096]>,
+}
+
+// SAFETY: the cells are touched only by the thread that moved the recorder's state to `CHANGING`, or
+// by the one that adopts a forked child.
+unsafe impl Sync for Setup {}
+
+impl Setup {
+    pub(super) const fn new() -> Self {
+        Self {
+            done: AtomicBool::new(false),
+            barrier: AtomicBool::new(false),
+            path: UnsafeCell::new(Path::EMPTY),
+            scratch: UnsafeCell::new([0; 4096]),
+        }
+    }
+}
+
+/// Why a recording did not begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StartError {
+    /// The target is not supported: never here, see `unsupported.rs`.
+    Unsupported,
+    /// Another one runs.
+    AlreadyRecording,
+    /// Memory is short.
+    OutOfMemory,
+    /// The file cannot be made or written.
+    File(Errno),
+}
+
+/// Begins a recording as the environment says, if it says so. Called once, by the process's first
+/// heap request.
+#[cold]
+pub(crate) fn start_from_environment() {
+    let _errno = PreserveErrno::new();
+    // SAFETY: the name is a C string. `secure_getenv` gives nothing to programs with raised rights.
+    let text = unsafe { secure_getenv(VARIABLE.as_ptr()) };
+    if text.is_null() {
+        return;
+    }
+    // SAFETY: a C string of the environment, which nobody changes this early in the program.
+    let text = unsafe { CStr::from_ptr(text) }.to_bytes();
+    if text.is_empty() {
+        return;
+    }
+    let unknown = |option: &[u8]| {
+        sys::complain(&[b"ALLOC_TRACE: not an option, passed over: ", option]);
+    };
+    match Options::parse(text, sys::pid(), unknown) {
+        Ok(options) => {
+            if let Err(error) = start(&options) {
+                complain_of_start(&error, &options.path);
+            }
+        }
+        Err(OptionsError::Path | OptionsError::Unknown(_)) => {
+            sys::complain(&[b"ALLOC_TRACE: no usable path; nothing is recorded"]);
+        }
+    }
+}
+
+fn complain_of_start(error: &StartError, path: &Path) {
+    let reason = match error {
+        StartError::AlreadyRecording => b"a recording runs already".as_slice(),
+        StartError::OutOfMemory => b"out of memory",
+        StartError::Unsupported => b"not supported here",
+        StartError::File(error) => sys::describe(*error),
+    };
+    sys::complain(&[b"nothing is recorded: ", path.as_bytes(), b": ", reason]);
+}
+
+/// Begins a recording.
+pub(crate) fn start(options: &Options) -> Result<(), StartError> {
+    let _errno = PreserveErrno::new();
+    let recorder = &RECORDER;
+    recorder
+        .state
+        .compare_exchange(IDLE, CHANGING, Ordering::Acquire, Ordering::Relaxed)
+        .map_err(|_| StartError::AlreadyRecording)?;
+    let result = recorder.prepare().and_then(|()| recorder.begin(options, false));
+    let state = if result.is_ok() { ACTIVE } else { IDLE };
+    recorder.state.store(state, Ordering::Release);
+    if result.is_ok() {
+        mode::begin_recording();
+    }
+    result
+}
+
+/// Ends the recording that runs, if one does; whether one did.
+pub(crate) fn stop(reason: EndReason) -> bool {
+    let _errno = PreserveErrno::new();
+    let recorder = &RECORDER;
+    let claim = |from| {
+        let claimed =
+            recorder.state.compare_exchange(from, CHANGING, Ordering::Acquire, Ordering::Relaxed);
+        claimed.is_ok()
+    };
+    if claim(ACTIVE) {
+        recorder.end(Some(reason));
+    } else if claim(FAILED) {
+        recorder.end(None);
+    } else {
+        return false;
+    }
+    recorder.state.store(IDLE, Ordering::Release);
+    true
+}
+
+/// The file that the present recording is written to.
+pub(crate) fn current_path() -> Option<Path> {
+    let state = RECORDER.state.load(Ordering::Acquire);
+    // SAFETY: while a recording runs nobody changes its path but a forked child's first hook, in
+    // its own memory, before the child can ask.
+    (state == ACTIVE || state == FAILED).then(|| unsafe { *RECORDER.setup.path.get() })
+}
+
+/// Runs when the process exits.
+extern "C" fn process_exits() {
+    stop(EndReason::Exited);
+}
+
+/// Runs in a forked child where the kernel does not wipe the epoch's page itself.
+unsafe extern "C" fn child_begins() {
+    RECORDER.epoch().store(epoch::WIPED, Ordering::Relaxed);
+}
+
+impl Recorder {
+    /// Does what is done once a process.
+    fn prepare(&'static self) -> Result<(), StartError> {
+        if self.setup.done.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        if self.tables.get().is_none() {
+            let call_tree = CallTree::new().ok_or(StartError::OutOfMemory)?;
+            let rules = Rules::new().ok_or(StartError::OutOfMemory)?;
+            // Nobody else sets it: the state is `CHANGING`.
+            let _ = self.tables.set(Tables { call_tree, rules });
+        }
+        let bytes = sys::os_page_bytes();
+        let page = sys::map_anonymous(bytes).ok_or(StartError::OutOfMemory)?;
+        let word = page.cast::<AtomicU64>();
+        // SAFETY: the page is fresh, zeroed and never given back.
+        unsafe { word.as_ref() }.store(epoch::STOPPED, Ordering::Relaxed);
+        if !sys::wipe_on_fork(page, bytes) {
+            // SAFETY: the handler is a function of this library, which is not unloaded.
+            unsafe { libc::pthread_atfork(None, None, Some(child_begins)) };
+        }
+        // Release: pairs with the acquire in `epoch`.
+        self.epoch.store(word.as_ptr(), Ordering::Release);
+        let mut key = 0;
+        // SAFETY: the destructor stays in memory, and `key` is written.
+        if unsafe { libc::pthread_key_create(&raw mut key, Some(super::thread_exits)) } == 0 {
+            self.exit_key.store(key, Ordering::Release);
+        }
+        // SAFETY: the handler takes nothing and stays in memory.
+        unsafe { libc::atexit(process_exits) };
+        self.setup.barrier.store(sys::register_barrier(), Ordering::Relaxed);
+        self.setup.done.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Makes the file and its first records, then lets the hooks in. A forked child goes on from
+    /// what its parent knew of the modules.
+    fn begin(&'static self, options: &Options, forked: bool) -> Result<(), StartError> {
+        let Some(tables) = self.tables.get() else { return Err(StartError::OutOfMemory) };
+        let clock = clock::choose();
+        let start = clock::anchor();
+        let realtime = sys::clock_ns(libc::CLOCK_REALTIME);
+        let destination = Destination::open(&options.path).map_err(StartError::File)?;
+        // SAFETY: only the thread that sets the recording up touches it.
+        unsafe { *self.setup.path.get() = destination.path };
+        self.log.open(destination.fd);
+        self.depth.store(options.depth, Ordering::Relaxed);
+        self.check.store(options.check, Ordering::Relaxed);
+        self.next_thread.store(1, Ordering::Relaxed);
+        let epoch = self.sessions.fetch_add(1, Ordering::Relaxed);
+        if epoch != epoch::FIRST {
+            tables.call_tree.clear();
+            tables.rules.clear();
+        }
+        let mut header = FileHeader {
+            pid: sys::pid(),
+            architecture: if cfg!(target_arch = "x86_64") {
+                Architecture::X86_64
+            } else {
+                Architecture::Aarch64
+            },
+            clock,
+            start,
+            ready: start,
+            start_realtime_ns: realtime,
+            process_start_ticks: ProcessStat::read(sys::pid()).map_or(0, |stat| stat.start_ticks),
+            end: None,
+        };
+        let write_header = |header: &FileHeader| self.log.write_at(0, &header.encode());
+        let written = write_header(&header).and_then(|()| self.write_first_records(epoch, forked));
+        let written = written.and_then(|()| {
+            header.ready = clock::anchor();
+            write_header(&header)
+        });
+        if let Err(error) = written {
+            self.log.abandon_windows();
+            self.log.close();
+            // An empty recording helps nobody.
+            let _ = sys::unlink(destination.path.as_c_str());
+            return Err(StartError::File(error));
+        }
+        // Release: a hook that sees the epoch sees all of the above.
+        self.epoch().store(epoch, Ordering::Release);
+        Ok(())
+    }
+
+    /// Writes what the process is and which modules it has, as the calling thread's first records.
+    fn write_first_records(&'static self, epoch: u64, forked: bool) -> Result<(), Errno> {
+        THREAD.with(|thread| {
+            // SAFETY: a thread's pointer is null or leads to a slot, and slots are never given back.
+            let slot = match unsafe { thread.slot.get().as_ref() } {
+                Some(slot) => slot,
+                None => self.take_slot(thread).ok_or(libc::ENOMEM)?,
+            };
+            let was_busy = slot.busy.swap(true, Ordering::Relaxed);
+            // SAFETY: the slot is this thread's and busy; a hook that adopts its forked child holds
+            // no reference to the state yet.
+            let state = unsafe { &mut *slot.state.get() };
+            let result = self.join_with(thread, slot, state, epoch).and_then(|()| {
+                self.write_process(state)?;
+                self.write_modules(state, forked)
+            });
+            slot.busy.store(was_busy, Ordering::Release);
+            result
+        })
+    }
+
+    fn write_process(&'static self, state: &mut State) -> Result<(), Errno> {
+        // SAFETY: only the thread that sets the recording up touches it.
+        let scratch = unsafe { &mut *self.setup.scratch.get() };
+        let (first, second) = scratch.split_at_mut(2048);
+        let executable = sys::read_link(c"/proc/self/exe", first).unwrap_or_default();
+        let arguments = sys::read_file(c"/proc/self/cmdline", second).unwrap_or_default();
+        let (pid, parent_pid) = (sys::pid(), sys::parent_pid());
+        state.writer.write(&self.log, |encoder, out| {
+            encoder.process(out, pid, parent_pid, executable, arguments)
+        })
+    }
+
+    fn write_modules(&'static self, state: &mut State, forked: bool) -> Result<(), Errno> {
+        // SAFETY: only the thread that sets the recording up touches it.
+        let scratch = unsafe { &mut *self.setup.scratch.get() };
+        let executable = sys::read_link(c"/proc/self/exe", scratch).unwrap_or_default();
+        let mut result = Ok(());
+        let mut write = |module: &Module, identity: Identity<'_>| {
+            // The loader calls the program itself by no name.
+            let path = if identity.path.is_empty() { executable } else { identity.path };
+            let stamp = clock::before().max(state.writer.last_stamp());
+            let Module { bias, start, end, .. } = *module;
+            let written = state.writer.write(&self.log, |encoder, out| {
+                encoder.module(out, stamp, bias, start, end, identity.build_id, path)
+            });
+            result = result.and(written);
+        };
+        if forked {
+            self.modules.list_known(&mut write);
+        } else {
+            self.modules.list(&mut write);
+        }
+        result
+    }
+
+    /// The recording could not be written; whether this is the first to find that.
+    pub(super) fn begin_failure(&'static self) -> bool {
+        let failed =
+            self.state.compare_exchange(ACTIVE, FAILED, Ordering::AcqRel, Ordering::Relaxed);
+        if failed.is_ok() {
+            mode::end_recording();
+            self.epoch().store(epoch::STOPPED, Ordering::Release);
+        }
+        failed.is_ok()
+    }
+
+    /// Ends the recording: keeps the hooks out, moves what the window holds to the log, and says
+    /// why, unless it failed.
+    fn end(&'static self, reason: Option<EndReason>) {
+        mode::end_recording();
+        let own = self.own_slot();
+        let recorded = self.epoch().swap(epoch::STOPPED, Ordering::AcqRel);
+        let quiet = self.wait_for_hooks(own);
+        if let (Some(reason), true) = (reason, quiet) {
+            self.write_last_records(own, recorded, reason);
+        }
+        if quiet {
+            let mut drained = reason.is_some();
+            for slot in self.slots.iter() {
+                // SAFETY: no hook uses a slot any more, and none will before the next recording.
+                let state = unsafe { &mut *slot.state.get() };
+                if drained && state.session == recorded {
+                    drained = state.writer.drain(&self.log).is_ok();
+                }
+            }
+            for slot in self.slots.iter() {
+                // SAFETY: as above.
+                unsafe { &mut *slot.state.get() }.writer.detach();
+            }
+            if drained {
+                self.log.discard_windows();
+            }
+            // SAFETY: every writer was detached.
+            unsafe { self.log.unmap() };
+        } else {
+            self.log.abandon_windows();
+        }
+        if reason.is_some() {
+            let (offset, bytes) = FileHeader::encode_end(clock::anchor());
+            let _ = self.log.write_at(offset, &bytes);
+        }
+        self.log.close();
+    }
+
+    /// The calling thread's slot, joined to the recording.
+    fn own_slot(&'static self) -> Option<&'static Slot> {
+        self.enter(None, |_, _| Ok(()));
+        // SAFETY: a thread's pointer is null or leads to a slot, and slots are never given back.
+        THREAD.with(|thread| unsafe { thread.slot.get().as_ref() })
+    }
+
+    /// Waits until no slot is busy; `false` where that cannot be known or takes too long.
+    fn wait_for_hooks(&'static self, own: Option<&'static Slot>) -> bool {
+        // Every hook either sees the new epoch or had set its flag before.
+        if !(self.setup.barrier.load(Ordering::Relaxed) && sys::barrier()) {
+            return false;
+        }
+        let mut patience = PATIENCE;
+        for slot in self.slots.iter() {
+            if own.is_some_and(|own| ptr::eq(own, slot)) {
+                continue;
+            }
+            // Acquire pairs with the release at the end of a hook.
+            while slot.busy.load(Ordering::Acquire) {
+                if patience == 0 {
+                    return false;
+                }
+                patience -= 1;
+                sys::pause();
+            }
+        }
+        true
+    }
+
+    /// Writes the threads' present names and the closing record, in the calling thread's stream.
+    fn write_last_records(
+        &'static self,
+        own: Option<&'static Slot>,
+        recorded: u64,
+        reason: EndReason,
+    ) {
+        let mut events = 0;
+        for slot in self.slots.iter() {
+            // SAFETY: no hook uses a slot any more, and none will before the next recording.
+            let state = unsafe { &*slot.state.get() };
+            if state.session == recorded {
+                events += state.events;
+            }
+        }
+        let Some(own) = own else { return };
+        // SAFETY: as above.
+        let writer = unsafe { &raw mut (*own.state.get()).writer };
+        // SAFETY: as above; the names below are other fields.
+        let writer = unsafe { &mut *writer };
+        if !writer.is_attached() {
+            return;
+        }
+        for slot in self.slots.iter() {
+            if slot.epoch.load(Ordering::Relaxed) != recorded {
+                continue;
+            }
+            let thread = if ptr::eq(slot, own) {
+                writer.thread()
+            } else {
+                // SAFETY: as above; this is another slot's state.
+                unsafe { &*slot.state.get() }.writer.thread()
+            };
+            // SAFETY: as above; one field is read.
+            let os_thread = unsafe { (*slot.state.get()).os_thread };
+            let mut buffer = [0; 32];
+            let name = name_of(os_thread, &mut buffer);
+            if thread != ThreadId(0) && !name.is_empty() {
+                let _ = writer.write(&self.log, |encoder, out| {
+                    encoder.thread_name(out, thread, name)
+                });
+            }
+        }
+        let lost = own.spill.take(|_| ());
+        if lost > 0 {
+            let _ = writer.write(&self.log, |encoder, out| encoder.lost(out, lost));
+        }
+        writer.write_end(reason, events);
+    }
+
+    /// Begins a recording of its own for a process that was forked from a recorded one; answers the
+    /// epoch. `slot` is the caller's and busy.
+    pub(super) fn adopt_child(&'static self, slot: &Slot) -> u64 {
+        let word = self.epoch();
+        let claimed = word.compare_exchange(
+            epoch::WIPED,
+            epoch::ADOPTING,
+            Ordering::Acquire,
+            Ordering::Acquire,
+        );
+        if let Err(other) = claimed {
+            return other;
+        }
+        // The threads that used the other slots are not in this process.
+        for other in self.slots.iter().filter(|other| !ptr::eq(*other, slot)) {
+            other.epoch.store(epoch::STOPPED, Ordering::Relaxed);
+            other.busy.store(false, Ordering::Relaxed);
+        }
+        for other in self.slots.iter() {
+            // SAFETY: the other threads do not exist here, and the caller holds no reference.
+            let state = unsafe { &mut *other.state.get() };
+            state.session = 0;
+            state.writer.detach();
+        }
+        // SAFETY: the parent's window is not written from here: every writer was detached.
+        unsafe { self.log.unmap() };
+        self.log.close();
+        let was_active = self.state.load(Ordering::Relaxed) == ACTIVE;
+        // SAFETY: only the adopting thread touches it.
+        let parent_path = unsafe { *self.setup.path.get() };
+        let mut options = Options {
+            path: parent_path,
+            depth: self.depth.load(Ordering::Relaxed),
+            check: self.check.load(Ordering::Relaxed),
+        };
+        let named = options.path.push(b".") && options.path.push_number(sys::pid());
+        let result = if was_active && named && mode::is_recording() {
+            self.begin(&options, true)
+        } else {
+            Err(StartError::AlreadyRecording)
+        };
+        if let Err(error) = result {
+            if was_active {
+                complain_of_start(&error, &options.path);
+            }
+            self.state.store(IDLE, Ordering::Release);
+            mode::end_recording();
+            word.store(epoch::STOPPED, Ordering::Release);
+        }
+        word.load(Ordering::Acquire)
+    }
+}
+
+/// A thread's present name, as the kernel has it.
+fn name_of(os_thread: u32, buffer: &mut [u8; 32]) -> &[u8] {
+    let mut path = Path::EMPTY;
+    let fits = path.push(b"/proc/self/task/") && path.push_number(os_thread) && path.push(b"/comm");
+    if !fits {
+        return &[];
+    }
+    sys::read_file(path.as_c_str(), buffer).unwrap_or_default().trim_ascii_end()
+}

@@ -1,0 +1,298 @@
+//! Who writes where: a slot for each live thread.
+//!
+//! A slot is what the recorder keeps of a thread: its place in the window (one chunk of its own) and
+//! its previous backtrace. A thread takes one at its first event and gives it back when it exits;
+//! the next thread goes on in the same chunk. So thousands of short threads need few slots, and each
+//! slot's records are one stream in order of time.
+//!
+//! Slots lie in extents, which are never given back: whoever holds a pointer to a slot can always
+//! look at it. The first extents are small in number and have large chunks; further ones have
+//! chunks of 4 KiB, so that ten thousand live threads need 40 MB of window and not 640.
+
+use std::cell::{Cell, UnsafeCell};
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+
+use super::backtrace::Backtrace;
+use super::chunk_writer::ChunkWriter;
+use super::sys;
+use super::Request;
+
+/// How many extents there can be: 65,072 live threads.
+pub(super) const MAX_EXTENTS: usize = 256;
+const WORDS: usize = 4;
+
+/// The form of an extent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Shape {
+    pub(super) first_stream: u32,
+    pub(super) slots: u32,
+    pub(super) chunk_bytes: u32,
+}
+
+impl Shape {
+    pub(super) const fn of(extent: usize) -> Self {
+        match extent {
+            0 => Self { first_stream: 0, slots: 16, chunk_bytes: 64 << 10 },
+            1 => Self { first_stream: 16, slots: 32, chunk_bytes: 16 << 10 },
+            _ => Self {
+                first_stream: 48 + (extent as u32 - 2) * 256,
+                slots: 256,
+                chunk_bytes: 4 << 10,
+            },
+        }
+    }
+
+    /// The length of the extent's part of the window: a multiple of every OS page size.
+    pub(super) const fn bytes(self) -> usize {
+        self.slots as usize * self.chunk_bytes as usize
+    }
+}
+
+/// What the recorder keeps of one live thread.
+///
+/// The flags and the spill are touched by the owning thread and by signal handlers that interrupt
+/// it; `state` by whoever holds `busy`.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub(super) struct Slot {
+    /// Set while the owner, in a hook, uses the slot; a recording that is stopped waits for it.
+    pub(super) busy: AtomicBool,
+    /// The recording that the owner writes to; 0 for none.
+    pub(super) epoch: AtomicU64,
+    /// The number of the slot, and so of its stream.
+    pub(super) stream: AtomicU32,
+    /// Requests made by signal handlers while the slot was busy.
+    pub(super) spill: Spill,
+    pub(super) state: UnsafeCell<State>,
+}
+
+/// The part of a slot that is used only while it is busy.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) writer: ChunkWriter,
+    pub(super) backtrace: Backtrace,
+    /// The epoch of the recording that the writer writes to.
+    pub(super) session: u64,
+    /// Heap events written to that recording.
+    pub(super) events: u64,
+    /// The kernel's id of the owner.
+    pub(super) os_thread: u32,
+    /// The name that the recording has for the owner.
+    pub(super) name: [u8; 16],
+}
+
+/// All slots of the process.
+#[derive(Debug)]
+pub(super) struct Slots {
+    extents: [AtomicPtr<Slot>; MAX_EXTENTS],
+    /// A bit for each slot that a thread has taken.
+    taken: [[AtomicU64; WORDS]; MAX_EXTENTS],
+}
+
+impl Slots {
+    pub(super) const fn new() -> Self {
+        Self {
+            extents: [const { AtomicPtr::new(ptr::null_mut()) }; MAX_EXTENTS],
+            taken: [const { [const { AtomicU64::new(0) }; WORDS] }; MAX_EXTENTS],
+        }
+    }
+
+    /// Takes the first free slot; `None` where memory is short or there are too many threads.
+    pub(super) fn take(&self) -> Option<&Slot> {
+        for (extent, taken) in self.taken.iter().enumerate() {
+            let slots = self.extent(extent)?;
+            for (index, word) in taken.iter().enumerate() {
+                let first = index * 64;
+                while let Some(bit) = free_bit(word, slots.len().saturating_sub(first)) {
+                    // Acquire pairs with the release in `give_back`: what the previous owner did to
+                    // the slot is seen.
+                    if word.fetch_or(1 << bit, Ordering::Acquire) & 1 << bit == 0 {
+                        let slot = slots.get(first + bit)?;
+                        let stream = Shape::of(extent).first_stream + (first + bit) as u32;
+                        slot.stream.store(stream, Ordering::Relaxed);
+                        return Some(slot);
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// Gives a slot back.
+    pub(super) fn give_back(&self, slot: &Slot) {
+        let stream = slot.stream.load(Ordering::Relaxed);
+        let extent = extent_of(stream);
+        let index = (stream - Shape::of(extent).first_stream) as usize;
+        if let Some(word) = self.taken.get(extent).and_then(|words| words.get(index / 64)) {
+            // Release: pairs with the acquire in `take`.
+            word.fetch_and(!(1 << (index % 64)), Ordering::Release);
+        }
+    }
+
+    /// Every slot that was ever taken, and some that were not.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Slot> {
+        self.extents.iter().enumerate().flat_map(|(extent, place)| {
+            slice(place.load(Ordering::Acquire), Shape::of(extent).slots as usize)
+        })
+    }
+
+    /// The slots of an extent, made if they do not exist.
+    fn extent(&self, extent: usize) -> Option<&[Slot]> {
+        let place = self.extents.get(extent)?;
+        let count = Shape::of(extent).slots as usize;
+        // Acquire pairs with the exchange below.
+        let existing = place.load(Ordering::Acquire);
+        if !existing.is_null() {
+            return Some(slice(existing, count));
+        }
+        let bytes = count * size_of::<Slot>();
+        let made = sys::map_anonymous(bytes)?;
+        let fresh = made.cast::<Slot>().as_ptr();
+        match place.compare_exchange(ptr::null_mut(), fresh, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => Some(slice(fresh, count)),
+            Err(first) => {
+                // SAFETY: the mapping was made above, and nobody else has seen it.
+                unsafe { sys::unmap(made, bytes) };
+                Some(slice(first, count))
+            }
+        }
+    }
+}
+
+/// The slots at `first`, none where it is null.
+fn slice<'a>(first: *const Slot, count: usize) -> &'a [Slot] {
+    if first.is_null() {
+        return &[];
+    }
+    // SAFETY: an extent's pointer is a mapping of as many slots that is never given back, and zeroed
+    // memory is a valid slot: atomics, cells of plain data, no slot of a frame remembered.
+    unsafe { std::slice::from_raw_parts(first, count) }
+}
+
+/// A clear bit among the first `count` of a word.
+fn free_bit(word: &AtomicU64, count: usize) -> Option<usize> {
+    let bit = word.load(Ordering::Relaxed).trailing_ones() as usize;
+    (bit < count.min(64)).then_some(bit)
+}
+
+/// The extent that a stream's slot lies in.
+pub(super) const fn extent_of(stream: u32) -> usize {
+    match stream {
+        0..16 => 0,
+        16..48 => 1,
+        _ => 2 + (stream as usize - 48) / 256,
+    }
+}
+
+/// Requests that a signal handler made while it interrupted the recorder in the same thread. The
+/// interrupted writer writes them next.
+#[derive(Debug)]
+pub(super) struct Spill {
+    count: AtomicU32,
+    lost: AtomicU64,
+    requests: [Cell<Request>; Self::CAPACITY],
+}
+
+impl Spill {
+    const CAPACITY: usize = 16;
+
+    /// Adds a request; it is counted as lost where there is no room.
+    ///
+    /// Only handlers on the owning thread call this, and a handler that interrupts another one runs
+    /// to its end in between: so a place is claimed before it is filled.
+    pub(super) fn add(&self, request: &Request) {
+        let place = self.count.fetch_add(1, Ordering::Relaxed);
+        match self.requests.get(place as usize) {
+            Some(cell) => cell.set(*request),
+            None => {
+                self.count.fetch_sub(1, Ordering::Relaxed);
+                self.lost.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Counts a record that cannot be kept here as lost.
+    pub(super) fn lose(&self) {
+        self.lost.fetch_add(1, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.count.load(Ordering::Relaxed) == 0 && self.lost.load(Ordering::Relaxed) == 0
+    }
+
+    /// Takes everything out: each request to `write`, and the number of the lost.
+    pub(super) fn take(&self, mut write: impl FnMut(&Request)) -> u64 {
+        let mut done = 0;
+        loop {
+            while let Some(cell) =
+                self.requests.get(done).filter(|_| done < self.count.load(Ordering::Relaxed) as usize)
+            {
+                write(&cell.get());
+                done += 1;
+            }
+            // A handler may have added one just now: then the exchange fails.
+            let count = done as u32;
+            let emptied =
+                self.count.compare_exchange(count, 0, Ordering::Relaxed, Ordering::Relaxed);
+            if emptied.is_ok() {
+                return self.lost.swap(0, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+// SAFETY: the cells of `state` and of the spill are used by one thread at a time, as `Slot` states.
+unsafe impl Sync for Slot {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extents_follow_one_another() {
+        for extent in 0..MAX_EXTENTS - 1 {
+            let shape = Shape::of(extent);
+            assert_eq!(shape.first_stream + shape.slots, Shape::of(extent + 1).first_stream);
+            assert_eq!(extent_of(shape.first_stream), extent);
+            assert_eq!(extent_of(shape.first_stream + shape.slots - 1), extent);
+            assert_eq!(shape.bytes() % (64 << 10), 0);
+        }
+    }
+
+    #[test]
+    fn a_slot_is_no_larger_than_what_a_live_thread_may_cost() {
+        assert!(size_of::<Slot>() <= 8 << 10, "{} bytes", size_of::<Slot>());
+    }
+
+    #[test]
+    fn no_slot_is_taken_twice_and_the_first_free_one_comes_next() {
+        let slots = Slots::new();
+        let taken: Vec<&Slot> = (0..400).map(|_| slots.take().expect("memory")).collect();
+        for (index, slot) in taken.iter().enumerate() {
+            assert_eq!(slot.stream.load(Ordering::Relaxed), index as u32);
+        }
+        for stream in [399, 17, 5] {
+            slots.give_back(taken[stream]);
+        }
+        for stream in [5, 17, 399, 400] {
+            let slot = slots.take().expect("memory");
+            assert_eq!(slot.stream.load(Ordering::Relaxed), stream);
+        }
+    }
+
+    #[test]
+    fn the_spill_keeps_what_fits_and_counts_the_rest() {
+        let slots = Slots::new();
+        let spill = &slots.take().expect("memory").spill;
+        assert!(spill.is_empty());
+        for address in 0..20 {
+            spill.add(&Request { address, ..Request::EMPTY });
+        }
+        let mut seen = Vec::new();
+        let lost = spill.take(|request| seen.push(request.address));
+        assert_eq!((seen, lost), ((0..16).collect(), 4));
+        assert!(spill.is_empty());
+    }
+}

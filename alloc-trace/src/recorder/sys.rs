@@ -1,0 +1,336 @@
+//! The operating system, as the recorder needs it inside a heap request: raw system calls, no
+//! cancellation points, nothing that allocates or panics.
+//!
+//! A function here may change `errno`. Whoever calls one from a hook holds a [`PreserveErrno`].
+
+use std::ffi::CStr;
+use std::ptr::{self, NonNull};
+
+use libc::{c_int, c_long, c_void};
+
+/// Puts `errno` back when it is dropped: a heap request does not change it.
+#[derive(Debug)]
+pub(crate) struct PreserveErrno(c_int);
+
+impl PreserveErrno {
+    pub(crate) fn new() -> Self {
+        Self(errno())
+    }
+}
+
+impl Drop for PreserveErrno {
+    fn drop(&mut self) {
+        // SAFETY: the location is the calling thread's own, valid as long as it runs.
+        let place = unsafe { libc::__errno_location() };
+        // SAFETY: as above; nobody else writes it.
+        unsafe { place.write(self.0) };
+    }
+}
+
+/// The calling thread's `errno`.
+pub(crate) fn errno() -> c_int {
+    // SAFETY: the location is the calling thread's own, valid as long as it runs.
+    let place = unsafe { libc::__errno_location() };
+    // SAFETY: as above.
+    unsafe { place.read() }
+}
+
+/// A number of the operating system for what went wrong, as `errno` has it.
+pub(crate) type Errno = c_int;
+
+fn check(result: c_long) -> Result<c_long, Errno> {
+    if result < 0 { Err(errno()) } else { Ok(result) }
+}
+
+/// Fresh zeroed memory, `None` where the system has none.
+pub(crate) fn map_anonymous(bytes: usize) -> Option<NonNull<u8>> {
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    // SAFETY: a fresh mapping at an address of the kernel's choice overlaps nothing.
+    let address = unsafe { libc::mmap(ptr::null_mut(), bytes, protection, flags, -1, 0) };
+    if address == libc::MAP_FAILED { None } else { NonNull::new(address.cast()) }
+}
+
+/// A part of a file, mapped shared: what is stored in it is in the file, whatever becomes of the
+/// process.
+pub(crate) fn map_shared(fd: c_int, offset: u64, bytes: usize) -> Result<NonNull<u8>, Errno> {
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let offset = libc::off_t::try_from(offset).map_err(|_| libc::EOVERFLOW)?;
+    // SAFETY: a fresh mapping at an address of the kernel's choice overlaps nothing.
+    let address = unsafe {
+        libc::mmap(ptr::null_mut(), bytes, protection, libc::MAP_SHARED, fd, offset)
+    };
+    if address == libc::MAP_FAILED {
+        return Err(errno());
+    }
+    NonNull::new(address.cast()).ok_or(libc::ENOMEM)
+}
+
+/// Gives a mapping back.
+///
+/// # Safety
+///
+/// - `address` and `bytes` are a whole mapping that this module made.
+/// - Nobody uses it any more.
+pub(crate) unsafe fn unmap(address: NonNull<u8>, bytes: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { libc::munmap(address.as_ptr().cast(), bytes) };
+}
+
+/// Asks that a child of `fork` finds these pages zeroed; whether the kernel will.
+pub(crate) fn wipe_on_fork(address: NonNull<u8>, bytes: usize) -> bool {
+    // SAFETY: the advice changes only what a later child finds in the caller's own mapping.
+    let result =
+        unsafe { libc::madvise(address.as_ptr().cast(), bytes, libc::MADV_WIPEONFORK) };
+    result == 0
+}
+
+/// Opens a file; it is closed on `exec`.
+pub(crate) fn open(path: &CStr, flags: c_int, mode: u32) -> Result<c_int, Errno> {
+    let flags = flags | libc::O_CLOEXEC;
+    // SAFETY: the path is a C string; the call stores nothing of it.
+    let result = unsafe {
+        libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path.as_ptr(), flags, mode)
+    };
+    check(result).map(|fd| fd as c_int)
+}
+
+/// Closes a file.
+pub(crate) fn close(fd: c_int) {
+    // SAFETY: closing a descriptor touches no memory; it is the caller's own.
+    unsafe { libc::syscall(libc::SYS_close, fd) };
+}
+
+/// Whether an open file is a regular one.
+pub(crate) fn is_regular_file(fd: c_int) -> Result<bool, Errno> {
+    // SAFETY: zero is a valid `stat64`, which is plain data.
+    let mut status: libc::stat64 = unsafe { std::mem::zeroed() };
+    // SAFETY: the call writes one `stat64`, which `status` is.
+    let result = unsafe { libc::fstat64(fd, &raw mut status) };
+    check(result.into())?;
+    Ok(status.st_mode & libc::S_IFMT == libc::S_IFREG)
+}
+
+/// Removes a name from its directory.
+pub(crate) fn unlink(path: &CStr) -> Result<(), Errno> {
+    // SAFETY: the path is a C string; the call stores nothing of it.
+    let result =
+        unsafe { libc::syscall(libc::SYS_unlinkat, libc::AT_FDCWD, path.as_ptr(), 0) };
+    check(result).map(drop)
+}
+
+/// Locks the whole file for this process and its descriptor, without waiting.
+pub(crate) fn lock(fd: c_int) -> Result<(), Errno> {
+    // SAFETY: the call touches no memory.
+    let result = unsafe { libc::syscall(libc::SYS_flock, fd, libc::LOCK_EX | libc::LOCK_NB) };
+    check(result).map(drop)
+}
+
+/// Reserves space in a file, so that storing to a mapping of it cannot fail for want of space.
+pub(crate) fn allocate(fd: c_int, offset: u64, bytes: u64) -> Result<(), Errno> {
+    // SAFETY: the call touches no memory.
+    let result = unsafe { libc::syscall(libc::SYS_fallocate, fd, 0, offset, bytes) };
+    match check(result) {
+        Err(libc::EOPNOTSUPP | libc::ENOSYS) => write_zeros(fd, offset, bytes),
+        result => result.map(drop),
+    }
+}
+
+/// What [`allocate`] does on a file system that cannot.
+fn write_zeros(fd: c_int, offset: u64, bytes: u64) -> Result<(), Errno> {
+    static ZEROS: [u8; 4096] = [0; 4096];
+    let mut done = 0;
+    while done < bytes {
+        let part = (bytes - done).min(ZEROS.len() as u64) as usize;
+        write_at(fd, offset + done, &ZEROS[..part], &[])?;
+        done += part as u64;
+    }
+    Ok(())
+}
+
+/// Gives the space of a part of a file back; what is read there then is zero.
+pub(crate) fn punch_hole(fd: c_int, offset: u64, bytes: u64) {
+    let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+    // SAFETY: the call touches no memory. Where it is not supported the space stays taken.
+    unsafe { libc::syscall(libc::SYS_fallocate, fd, mode, offset, bytes) };
+}
+
+/// Writes two pieces one behind the other at an offset, whole or not at all as far as is known.
+pub(crate) fn write_at(fd: c_int, offset: u64, head: &[u8], body: &[u8]) -> Result<(), Errno> {
+    let total = head.len() + body.len();
+    let mut done = 0;
+    while done < total {
+        let head = head.get(done..).unwrap_or_default();
+        let body = body.get(done.saturating_sub(total - body.len())..).unwrap_or_default();
+        let pieces = [
+            libc::iovec { iov_base: head.as_ptr().cast_mut().cast(), iov_len: head.len() },
+            libc::iovec { iov_base: body.as_ptr().cast_mut().cast(), iov_len: body.len() },
+        ];
+        let place = offset + done as u64;
+        // SAFETY: both pieces are live slices, which the call only reads. The offset is passed in
+        // two halves, of which a 64-bit kernel takes the first whole.
+        let result = unsafe { libc::syscall(libc::SYS_pwritev, fd, pieces.as_ptr(), 2, place, 0) };
+        match check(result) {
+            Ok(0) => return Err(libc::EIO),
+            Ok(written) => done += written as usize,
+            Err(libc::EINTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Reads up to `buffer.len()` bytes from the front of a file.
+pub(crate) fn read_file<'a>(path: &CStr, buffer: &'a mut [u8]) -> Result<&'a [u8], Errno> {
+    let fd = open(path, libc::O_RDONLY, 0)?;
+    let length = read(fd, buffer);
+    close(fd);
+    Ok(buffer.get(..length?).unwrap_or_default())
+}
+
+/// Reads until the buffer is full or the file ends.
+pub(crate) fn read(fd: c_int, buffer: &mut [u8]) -> Result<usize, Errno> {
+    let mut done = 0;
+    while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        // SAFETY: the buffer is the caller's and as long as stated.
+        let result =
+            unsafe { libc::syscall(libc::SYS_read, fd, rest.as_mut_ptr(), rest.len()) };
+        match check(result) {
+            Ok(0) => break,
+            Ok(length) => done += length as usize,
+            Err(libc::EINTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(done)
+}
+
+/// Reads where a symbolic link points.
+pub(crate) fn read_link<'a>(path: &CStr, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
+    // SAFETY: the path is a C string, the buffer the caller's and as long as stated.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_readlinkat,
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            buffer.as_mut_ptr(),
+            buffer.len(),
+        )
+    };
+    buffer.get(..usize::try_from(result).ok()?)
+}
+
+/// The process's id.
+pub(crate) fn pid() -> u32 {
+    // SAFETY: the call touches no memory.
+    (unsafe { libc::syscall(libc::SYS_getpid) }) as u32
+}
+
+/// The id of the process's parent.
+pub(crate) fn parent_pid() -> u32 {
+    // SAFETY: the call touches no memory.
+    (unsafe { libc::syscall(libc::SYS_getppid) }) as u32
+}
+
+/// The kernel's id of the calling thread.
+pub(crate) fn thread_id() -> u32 {
+    // SAFETY: the call touches no memory.
+    (unsafe { libc::syscall(libc::SYS_gettid) }) as u32
+}
+
+/// The calling thread's name, at most 15 bytes.
+pub(crate) fn thread_name(buffer: &mut [u8; 16]) -> &[u8] {
+    // SAFETY: the call writes at most 16 bytes, which the buffer has.
+    let result =
+        unsafe { libc::syscall(libc::SYS_prctl, libc::PR_GET_NAME, buffer.as_mut_ptr(), 0, 0, 0) };
+    let length = if result == 0 { buffer.iter().position(|&byte| byte == 0) } else { Some(0) };
+    buffer.get(..length.unwrap_or(0)).unwrap_or_default()
+}
+
+/// How long the file may become before the kernel sends `SIGXFSZ`.
+pub(crate) fn file_size_limit() -> u64 {
+    let mut limit = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
+    let none = ptr::null::<c_void>();
+    // SAFETY: the call writes one `rlimit64`, which `limit` is.
+    let result = unsafe {
+        libc::syscall(libc::SYS_prlimit64, 0, libc::RLIMIT_FSIZE, none, &raw mut limit)
+    };
+    if result == 0 { limit.rlim_cur } else { u64::MAX }
+}
+
+/// Registers this process for [`barrier`]; whether the kernel knows it.
+pub(crate) fn register_barrier() -> bool {
+    membarrier(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED)
+}
+
+/// After this every thread of the process has passed a full memory barrier: what it stored before
+/// is seen here, and what it loads after sees what was stored here.
+pub(crate) fn barrier() -> bool {
+    membarrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED)
+}
+
+fn membarrier(command: c_int) -> bool {
+    // SAFETY: the call touches no memory.
+    (unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) }) == 0
+}
+
+/// Nanoseconds of a clock of the kernel.
+pub(crate) fn clock_ns(clock: libc::clockid_t) -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the call writes one `timespec`, which `time` is.
+    unsafe { libc::clock_gettime(clock, &raw mut time) };
+    (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
+}
+
+/// Lets other threads run for about a tenth of a millisecond.
+pub(crate) fn pause() {
+    let time = libc::timespec { tv_sec: 0, tv_nsec: 100_000 };
+    let none = ptr::null_mut::<c_void>();
+    // SAFETY: the call reads one `timespec`, which `time` is.
+    unsafe { libc::syscall(libc::SYS_nanosleep, &raw const time, none) };
+}
+
+/// The size of an OS page in bytes.
+pub(crate) fn os_page_bytes() -> usize {
+    // SAFETY: the call touches no memory of ours.
+    usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
+}
+
+/// Says one line on standard error, prefixed with the name of the library, in one system call.
+pub(crate) fn complain(parts: &[&[u8]]) {
+    let mut line = [0; 512];
+    let mut length = 0;
+    for part in [b"alloc-trace: ".as_slice()].iter().chain(parts) {
+        for &byte in *part {
+            if let Some(place) = line.get_mut(length).filter(|_| length < 511) {
+                *place = byte;
+                length += 1;
+            }
+        }
+    }
+    if let Some(place) = line.get_mut(length) {
+        *place = b'\n';
+    }
+    // SAFETY: the line is live and as long as stated.
+    unsafe { libc::syscall(libc::SYS_write, 2, line.as_ptr(), length + 1) };
+}
+
+/// The operating system's words for an error, for the few that a file can meet.
+pub(crate) fn describe(error: Errno) -> &'static [u8] {
+    match error {
+        libc::ENOENT => b"no such file or directory",
+        libc::EACCES | libc::EPERM => b"permission denied",
+        libc::EISDIR => b"is a directory",
+        libc::ENOTDIR => b"a part of the path is not a directory",
+        libc::ENOSPC | libc::EDQUOT => b"no space left",
+        libc::EROFS => b"read-only file system",
+        libc::EFBIG => b"file too large for the limit set",
+        libc::EMFILE | libc::ENFILE => b"too many open files",
+        libc::ENAMETOOLONG => b"path too long",
+        libc::EEXIST => b"exists and is not a recording",
+        libc::ENODEV | libc::EINVAL => b"cannot be mapped into memory",
+        libc::ENOMEM => b"out of memory",
+        libc::EWOULDBLOCK => b"in use by another process",
+        _ => b"the operating system refused",
+    }
+}

@@ -1,0 +1,265 @@
+//! Recordings as a program starts and stops them.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use alloc_trace_format::EndReason;
+
+use crate::recorder;
+
+/// How much of each event's backtrace is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Stacks {
+    /// No backtraces: events cost less, and call sites are unknown.
+    Off,
+    /// All frames, up to 128; deeper backtraces are marked as cut.
+    #[default]
+    Full,
+    /// At most this many of the innermost frames, 1 to 128.
+    Depth(u8),
+}
+
+/// A recording under way. It is stopped when this is dropped, or at the latest when the process
+/// exits.
+///
+/// There is one at a time in a process.
+#[derive(Debug)]
+#[must_use = "a recording ends when this value is dropped"]
+pub struct Recording {
+    path: PathBuf,
+    pid: u32,
+    #[cfg(feature = "tracing-events")]
+    live: Option<crate::live_events::LiveEvents>,
+}
+
+/// What a recording shall be.
+#[derive(Debug, Clone, Default)]
+#[must_use = "a builder does nothing until `start`"]
+pub struct RecordingBuilder {
+    output: Option<PathBuf>,
+    stacks: Stacks,
+    #[cfg(feature = "tracing-events")]
+    tracing_events: bool,
+}
+
+impl Recording {
+    /// What a recording shall be: by default one with full backtraces, into
+    /// `alloc-trace.<pid>.trace` in the working directory.
+    pub fn builder() -> RecordingBuilder {
+        RecordingBuilder::default()
+    }
+
+    /// The file that is written.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Ends the recording and answers the file it is in.
+    ///
+    /// With [`RecordingBuilder::tracing_events`] this returns when every event recorded so far has
+    /// been given to the subscriber.
+    pub fn stop(mut self) -> PathBuf {
+        self.end();
+        std::mem::take(&mut self.path)
+    }
+
+    fn end(&mut self) {
+        // A forked child has a copy of this value; its recording is another one.
+        if self.pid != std::process::id() {
+            return;
+        }
+        if !self.path.as_os_str().is_empty() {
+            recorder::stop(EndReason::Stopped);
+        }
+        #[cfg(feature = "tracing-events")]
+        if let Some(live) = self.live.take() {
+            live.finish();
+        }
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl RecordingBuilder {
+    /// The file to write. A finished recording at that path is replaced; where another process is
+    /// writing one, and in forked children, `.<pid>` is added to the name. A file that is no
+    /// recording is never touched.
+    pub fn output(mut self, path: impl Into<PathBuf>) -> Self {
+        self.output = Some(path.into());
+        self
+    }
+
+    /// How much of each backtrace is recorded: [`Stacks::Full`] by default.
+    pub const fn stacks(mut self, stacks: Stacks) -> Self {
+        self.stacks = stacks;
+        self
+    }
+
+    /// Whether each record also becomes a `tracing` event: `false` by default.
+    ///
+    /// The events have the target `alloc_trace::heap`, the level TRACE, and the fields `kind`,
+    /// `addr`, `size`, `align`, `new_addr`, `new_size`, `thread`, `span` and `site`. They go to the
+    /// subscriber that is the default of the calling thread, or to the global one if that is set
+    /// later. A thread of the recorder's own emits them some milliseconds after they happened, in
+    /// their order: so a subscriber may allocate, lock and format as it likes. That thread's own
+    /// heap events are in the recording, marked as the recorder's.
+    #[cfg(feature = "tracing-events")]
+    pub const fn tracing_events(mut self, yes: bool) -> Self {
+        self.tracing_events = yes;
+        self
+    }
+
+    /// Begins the recording.
+    ///
+    /// # Errors
+    ///
+    /// Where another recording runs in this process, where the file cannot be made, and where the
+    /// target is not supported. A program that was told by `ALLOC_TRACE` to record is recording
+    /// already when its `main` begins.
+    pub fn start(self) -> Result<Recording, StartError> {
+        let output = self
+            .output
+            .unwrap_or_else(|| format!("alloc-trace.{}.trace", std::process::id()).into());
+        let options = recorder_options(&output, self.stacks)?;
+        recorder::start(&options).map_err(|error| StartError::new(error, &output))?;
+        let path = recorder::current_path().map_or(output, |path| os_path(path.as_bytes()));
+        let recording = Recording {
+            #[cfg(feature = "tracing-events")]
+            live: None,
+            path,
+            pid: std::process::id(),
+        };
+        #[cfg(feature = "tracing-events")]
+        let recording = {
+            let mut recording = recording;
+            if self.tracing_events {
+                let live = crate::live_events::LiveEvents::start(&recording.path);
+                recording.live = Some(live.map_err(|source| StartError::Thread { source })?);
+            }
+            recording
+        };
+        Ok(recording)
+    }
+}
+
+/// Whether a recording runs in this process.
+#[must_use]
+pub fn is_recording() -> bool {
+    crate::mode::is_recording()
+}
+
+/// Records a marker: a moment that readers can refer to by name.
+///
+/// Does nothing while nothing is recorded. Texts over 1,024 bytes are cut.
+pub fn mark(text: &str) {
+    recorder::mark(text);
+}
+
+fn recorder_options(output: &Path, stacks: Stacks) -> Result<recorder::Options, StartError> {
+    let mut options = recorder::Options::DEFAULT;
+    let fits = options.path.push(path_bytes(output));
+    if !fits || output.as_os_str().is_empty() {
+        return Err(StartError::Path { path: output.to_owned() });
+    }
+    options.depth = match stacks {
+        Stacks::Off => 0,
+        Stacks::Full => recorder::MAX_DEPTH,
+        Stacks::Depth(depth) => usize::from(depth).clamp(1, recorder::MAX_DEPTH),
+    };
+    Ok(options)
+}
+
+#[cfg(unix)]
+fn path_bytes(path: &Path) -> &[u8] {
+    std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str())
+}
+
+#[cfg(unix)]
+fn os_path(bytes: &[u8]) -> PathBuf {
+    use std::os::unix::ffi::OsStrExt;
+    std::ffi::OsStr::from_bytes(bytes).into()
+}
+
+#[cfg(not(unix))]
+fn path_bytes(path: &Path) -> &[u8] {
+    path.as_os_str().as_encoded_bytes()
+}
+
+#[cfg(not(unix))]
+fn os_path(bytes: &[u8]) -> PathBuf {
+    String::from_utf8_lossy(bytes).into_owned().into()
+}
+
+/// Why a recording did not begin.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Another recording runs in this process.
+    AlreadyRecording,
+    /// The recorder does not support this target.
+    Unsupported,
+    /// The path is empty, too long, or holds a zero byte.
+    Path {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The file cannot be made or written.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// There is no memory for the recorder.
+    OutOfMemory,
+    /// The thread that emits `tracing` events cannot be started.
+    Thread {
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl StartError {
+    fn new(error: recorder::StartError, path: &Path) -> Self {
+        match error {
+            recorder::StartError::AlreadyRecording => Self::AlreadyRecording,
+            recorder::StartError::OutOfMemory => Self::OutOfMemory,
+            recorder::StartError::Unsupported => Self::Unsupported,
+            recorder::StartError::File(code) => {
+                Self::File { path: path.to_owned(), source: io::Error::from_raw_os_error(code) }
+            }
+        }
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AlreadyRecording => f.write_str("another recording runs in this process"),
+            Self::Unsupported => {
+                f.write_str("recordings are supported on x86-64 and aarch64 Linux only")
+            }
+            Self::Path { path } => write!(f, "{}: not a usable path", path.display()),
+            Self::File { path, .. } => write!(f, "cannot record to {}", path.display()),
+            Self::OutOfMemory => f.write_str("no memory for the recorder"),
+            Self::Thread { .. } => f.write_str("cannot start the thread that emits tracing events"),
+        }
+    }
+}
+
+impl Error for StartError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::File { source, .. } | Self::Thread { source } => Some(source),
+            _ => None,
+        }
+    }
+}
