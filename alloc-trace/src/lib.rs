@@ -50,10 +50,13 @@
 mod live_events;
 mod measure;
 mod mode;
-#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
-mod recorder;
-#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
-#[path = "unsupported.rs"]
+#[cfg_attr(
+    any(
+        alloc_trace_passthrough,
+        not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))
+    ),
+    path = "unsupported.rs"
+)]
 mod recorder;
 mod recording;
 #[cfg(feature = "span-layer")]

@@ -1,0 +1,294 @@
+//! Records as `tracing` events.
+//!
+//! A thread of the recorder's own follows the recording while it is written and emits one `tracing`
+//! event a heap event. So no subscriber ever runs inside an allocation. The thread's own heap
+//! events are in the recording too, marked as the recorder's: neither they nor the frees of what it
+//! allocated, by whichever thread, are emitted, and a subscriber that hands its lines to another
+//! thread comes to rest.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use alloc_trace_format::{Event, EventKind, Follower, NodeId, Record, SpanId, Stamp, ThreadId};
+use parking_lot::{Condvar, Mutex};
+use tracing::dispatcher::{self, Dispatch};
+use tracing::span::Id;
+use tracing::subscriber::NoSubscriber;
+
+use crate::recorder;
+
+/// How often the recording is looked at.
+const INTERVAL: Duration = Duration::from_millis(10);
+
+/// How many records of a stream are taken at a time: what waits longer waits in the file.
+const BATCH: usize = 16 << 10;
+
+/// Names a call site, from the return addresses of the backtrace, the innermost first.
+pub(crate) type SiteNames = Box<dyn FnMut(&[u64]) -> String + Send>;
+
+/// The thread that emits events.
+#[derive(Debug)]
+pub(crate) struct LiveEvents {
+    stopped: Arc<Signal>,
+    thread: JoinHandle<()>,
+}
+
+#[derive(Debug, Default)]
+struct Signal {
+    given: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl LiveEvents {
+    /// Follows the recording at `path` from its beginning.
+    pub(crate) fn start(path: &Path, site_names: Option<SiteNames>) -> io::Result<Self> {
+        let follower = Follower::open(path).map_err(io::Error::other)?;
+        let dispatch = dispatcher::get_default(Dispatch::clone);
+        let stopped = Arc::new(Signal::default());
+        let signal = Arc::clone(&stopped);
+        let thread = thread::Builder::new().name("alloc-trace".into()).spawn(move || {
+            recorder::mark_thread_internal();
+            let emitter = Emitter::new(site_names);
+            // A subscriber that is set as the global one later is found at each event.
+            if dispatch.is::<NoSubscriber>() {
+                emitter.run(follower, &signal);
+            } else {
+                dispatcher::with_default(&dispatch, || emitter.run(follower, &signal));
+            }
+        })?;
+        Ok(Self { stopped, thread })
+    }
+
+    /// Waits until every event recorded so far has been emitted.
+    pub(crate) fn finish(self) {
+        *self.stopped.given.lock() = true;
+        self.stopped.changed.notify_one();
+        // A subscriber that panicked has said so on standard error.
+        let _ = self.thread.join();
+    }
+}
+
+impl Signal {
+    /// Waits for the signal, for an interval at most; whether it was given.
+    fn wait(&self) -> bool {
+        let mut given = self.given.lock();
+        if !*given {
+            self.changed.wait_for(&mut given, INTERVAL);
+        }
+        *given
+    }
+}
+
+/// What must be known to describe an event.
+struct Emitter {
+    site_names: Option<SiteNames>,
+    /// Records that were read and whose turn may not have come.
+    waiting: Vec<(Stamp, Record)>,
+    threads: HashMap<ThreadId, Thread>,
+    spans: HashMap<SpanId, Arc<str>>,
+    nodes: HashMap<NodeId, (NodeId, u64)>,
+    modules: Vec<(u64, u64, u64, Arc<str>)>,
+    sites: HashMap<NodeId, Arc<str>>,
+    /// Live blocks that the recorder's own threads allocated.
+    internal_blocks: HashSet<u64>,
+}
+
+#[derive(Default)]
+struct Thread {
+    internal: bool,
+    entered: Vec<SpanId>,
+}
+
+impl Emitter {
+    fn new(site_names: Option<SiteNames>) -> Self {
+        Self {
+            site_names,
+            waiting: Vec::new(),
+            threads: HashMap::new(),
+            spans: HashMap::new(),
+            nodes: HashMap::new(),
+            modules: Vec::new(),
+            sites: HashMap::new(),
+            internal_blocks: HashSet::new(),
+        }
+    }
+
+    fn run(mut self, mut follower: Follower, signal: &Signal) {
+        // What was stamped before the previous look has been written by this one, unless a thread
+        // was stopped in the middle of a hook for a whole interval.
+        let mut previous = 0;
+        loop {
+            let stopped = signal.wait();
+            let now = recorder::stamp();
+            let mut last_stamp = 0;
+            let polled = follower.poll(BATCH, |record| {
+                let stamp = match &record {
+                    Record::Event(event) => Some(event.stamp),
+                    other => other.stamp(),
+                };
+                if matches!(record, Record::Context(_)) {
+                    last_stamp = 0;
+                }
+                last_stamp = stamp.unwrap_or(last_stamp).max(last_stamp);
+                match record {
+                    // Wanted by the events of other threads, whatever their stamps.
+                    Record::Node(node) => {
+                        self.nodes.insert(node.id, (node.parent, node.address));
+                    }
+                    record => self.waiting.push((last_stamp, record)),
+                }
+            });
+            // A file that cannot be read any more has nothing more to tell.
+            let Ok(polled) = polled else { return };
+            let everything = if stopped { Stamp::MAX } else { previous };
+            self.emit_until(everything.min(polled.read_until.unwrap_or(Stamp::MAX)));
+            if stopped && polled.records == 0 {
+                self.emit_until(Stamp::MAX);
+                return;
+            }
+            previous = now;
+        }
+    }
+
+    /// Emits what waits and was stamped by `horizon`, in order.
+    fn emit_until(&mut self, horizon: Stamp) {
+        self.waiting.sort_by_key(|(stamp, record)| (*stamp, rank(record)));
+        let due = self.waiting.partition_point(|(stamp, _)| *stamp <= horizon);
+        let rest = self.waiting.split_off(due);
+        for (_, record) in std::mem::replace(&mut self.waiting, rest) {
+            self.take(record);
+        }
+    }
+
+    fn take(&mut self, record: Record) {
+        match record {
+            Record::Event(event) => self.take_event(&event),
+            Record::ThreadStart(start) => {
+                self.threads.entry(start.thread).or_default().internal = start.internal;
+            }
+            Record::ThreadExit { thread, .. } => {
+                self.threads.remove(&thread);
+            }
+            Record::Module(module) => {
+                let name = module.path.rsplit('/').next().unwrap_or_default();
+                self.modules.push((module.start, module.end, module.bias, name.into()));
+            }
+            Record::Span(span) => {
+                self.spans.insert(span.id, Arc::from(span.name));
+            }
+            Record::SpanEnter { thread, span, .. } => {
+                self.threads.entry(thread).or_default().entered.push(span);
+            }
+            Record::SpanExit { thread, span, .. } => {
+                let entered = &mut self.threads.entry(thread).or_default().entered;
+                if let Some(index) = entered.iter().rposition(|&id| id == span) {
+                    entered.remove(index);
+                }
+            }
+            Record::SpanClose { span, .. } => {
+                self.spans.remove(&span);
+            }
+            _ => {}
+        }
+    }
+
+    fn take_event(&mut self, event: &Event) {
+        let thread = self.threads.entry(event.thread).or_default();
+        let (left, arrived) = match event.kind {
+            EventKind::Free => (event.address, 0),
+            EventKind::Realloc => (event.old_address, event.address),
+            EventKind::Alloc | EventKind::AllocZeroed => (0, event.address),
+        };
+        if thread.internal {
+            if !event.failed {
+                self.internal_blocks.remove(&left);
+            }
+            if arrived != 0 {
+                self.internal_blocks.insert(arrived);
+            }
+            return;
+        }
+        if left != 0 && !event.failed && self.internal_blocks.remove(&left) {
+            if arrived != 0 {
+                // Still the recorder's, whoever moved it.
+                self.internal_blocks.insert(arrived);
+            }
+            return;
+        }
+        let span = thread.entered.last().copied();
+        self.emit(event, span);
+    }
+
+    fn emit(&mut self, event: &Event, span: Option<SpanId>) {
+        // The callsite is asked first: naming the site of an event that nobody wants is work wasted.
+        if !tracing::enabled!(target: "alloc_trace::heap", tracing::Level::TRACE) {
+            return;
+        }
+        let site = self.site(event.node);
+        let span_name = span.and_then(|span| self.spans.get(&span)).map(|name| &**name);
+        let parent = span.map(|span| Id::from_u64(span.0));
+        let realloc = event.kind == EventKind::Realloc;
+        let (address, size) =
+            if realloc { (event.old_address, event.old_size) } else { (event.address, event.size) };
+        let new_address = format!("{:#x}", event.address);
+        tracing::event!(
+            target: "alloc_trace::heap",
+            parent: parent,
+            tracing::Level::TRACE,
+            kind = event.kind.name(),
+            addr = format_args!("{address:#x}"),
+            size,
+            align = event.align(),
+            new_addr = realloc.then_some(&*new_address),
+            new_size = realloc.then_some(event.size),
+            thread = event.thread.0,
+            span = span_name,
+            site = &*site,
+        );
+    }
+
+    /// The name of a call site.
+    fn site(&mut self, node: NodeId) -> Arc<str> {
+        if let Some(site) = self.sites.get(&node) {
+            return Arc::clone(site);
+        }
+        let mut addresses = Vec::new();
+        let mut next = node;
+        while let Some(&(parent, address)) = self.nodes.get(&next) {
+            addresses.push(address);
+            next = parent;
+        }
+        let site: Arc<str> = match &mut self.site_names {
+            Some(name) => name(&addresses).into(),
+            None => self.place(&addresses).into(),
+        };
+        self.sites.insert(node, Arc::clone(&site));
+        site
+    }
+
+    /// Where the allocator was called from, as `module+offset`, which `addr2line` takes.
+    fn place(&self, addresses: &[u64]) -> String {
+        // The innermost frame is the allocator's own shim.
+        let Some(&address) = addresses.get(1).or(addresses.first()) else {
+            return "[no backtrace]".into();
+        };
+        let module = self.modules.iter().find(|(start, end, ..)| (*start..*end).contains(&address));
+        match module {
+            Some((_, _, bias, name)) => format!("{name}+{:#x}", address.wrapping_sub(*bias)),
+            None => format!("{address:#x}"),
+        }
+    }
+}
+
+/// At one stamp releases come first.
+fn rank(record: &Record) -> u8 {
+    match record {
+        Record::Event(event) if event.kind == EventKind::Free => 0,
+        Record::Event(_) => 2,
+        _ => 1,
+    }
+}

@@ -39,8 +39,10 @@ use std::sync::atomic::{
     AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, compiler_fence,
 };
 
+#[cfg(feature = "span-layer")]
+use alloc_trace_format::SpanId;
 use alloc_trace_format::{
-    Encoder, EndReason, Event, EventKind, NodeDefinition, NodeId, SpanId, Stamp, ThreadId,
+    Encoder, EndReason, Event, EventKind, NodeDefinition, NodeId, Stamp, ThreadId,
 };
 
 use self::backtrace::{Backtrace, Captured, Registers, Shared};
@@ -55,6 +57,9 @@ use self::unwind_rules::Rules;
 pub(crate) use self::backtrace::MAX_DEPTH;
 pub(crate) use self::options::Options;
 pub(crate) use self::session::{StartError, current_path, start, start_from_environment, stop};
+
+/// Whether a recording can be started on this target.
+pub(crate) const SUPPORTED: bool = true;
 
 /// The process's recorder.
 static RECORDER: Recorder = Recorder::new();
@@ -71,8 +76,8 @@ pub(crate) struct Request {
     pub(crate) old_size: usize,
     /// For a reallocation: when it began.
     pub(crate) begin: Stamp,
-    /// When it was made, if that is known already.
-    stamp: Stamp,
+    /// When it was made, if that is known already; else 0.
+    pub(crate) stamp: Stamp,
 }
 
 impl Request {
@@ -178,6 +183,7 @@ pub(crate) fn record(request: &Request) {
 }
 
 /// Marks the calling thread as the recorder's own.
+#[cfg(feature = "tracing-events")]
 pub(crate) fn mark_thread_internal() {
     THREAD.with(|thread| thread.internal.set(true));
 }
@@ -187,7 +193,14 @@ pub(crate) fn mark(text: &str) {
     RECORDER.write(|encoder, out, stamp| encoder.marker(out, stamp, text.as_bytes()));
 }
 
+/// A number of the present recording, for whoever keeps something for its duration.
+#[cfg(feature = "span-layer")]
+pub(crate) fn session() -> u64 {
+    RECORDER.epoch().load(Ordering::Relaxed)
+}
+
 /// Records that a span was made.
+#[cfg(feature = "span-layer")]
 pub(crate) fn span(
     id: SpanId,
     parent: Option<SpanId>,
@@ -203,16 +216,19 @@ pub(crate) fn span(
 }
 
 /// Records that the calling thread entered a span.
+#[cfg(feature = "span-layer")]
 pub(crate) fn span_enter(span: SpanId) {
     RECORDER.write(|encoder, out, stamp| encoder.span_enter(out, stamp, span));
 }
 
 /// Records that the calling thread left a span.
+#[cfg(feature = "span-layer")]
 pub(crate) fn span_exit(span: SpanId) {
     RECORDER.write(|encoder, out, stamp| encoder.span_exit(out, stamp, span));
 }
 
 /// Records that a span closed.
+#[cfg(feature = "span-layer")]
 pub(crate) fn span_close(span: SpanId) {
     RECORDER.write(|encoder, out, stamp| encoder.span_close(out, stamp, span));
 }
@@ -297,10 +313,7 @@ impl Recorder {
     }
 
     /// Writes a record that is no heap event, with the time now.
-    fn write(
-        &'static self,
-        encode: impl Fn(&mut Encoder, &mut [u8], Stamp) -> Option<usize>,
-    ) {
+    fn write(&'static self, encode: impl Fn(&mut Encoder, &mut [u8], Stamp) -> Option<usize>) {
         if !crate::mode::is_recording() {
             return;
         }
@@ -356,8 +369,12 @@ impl Recorder {
         let depth = self.depth.load(Ordering::Relaxed);
         let Some(tables) = self.tables.get().filter(|_| depth != 0) else { return Ok(None) };
         let shared = Shared { modules: &self.modules, rules: &tables.rules, depth };
-        let mut sink =
-            Sink { tree: &tables.call_tree, writer: &mut state.writer, log: &self.log, result: Ok(()) };
+        let mut sink = Sink {
+            tree: &tables.call_tree,
+            writer: &mut state.writer,
+            log: &self.log,
+            result: Ok(()),
+        };
         let captured = state.backtrace.capture(registers, &shared, &mut sink);
         if self.check.load(Ordering::Relaxed) {
             check_backtrace(&state.backtrace, registers, &shared, &mut sink);
@@ -475,9 +492,9 @@ impl Recorder {
                 self.with_slot(thread, slot, |recorder, state| {
                     recorder.write_name(state)?;
                     let stamp = clock::before().max(state.writer.last_stamp());
-                    state.writer.write(&recorder.log, |encoder, out| {
-                        encoder.thread_exit(out, stamp)
-                    })
+                    state
+                        .writer
+                        .write(&recorder.log, |encoder, out| encoder.thread_exit(out, stamp))
                 });
             }
         }

@@ -36,13 +36,25 @@ pub struct Recording {
 }
 
 /// What a recording shall be.
-#[derive(Debug, Clone, Default)]
+#[derive(Default)]
 #[must_use = "a builder does nothing until `start`"]
 pub struct RecordingBuilder {
     output: Option<PathBuf>,
     stacks: Stacks,
     #[cfg(feature = "tracing-events")]
     tracing_events: bool,
+    #[cfg(feature = "tracing-events")]
+    site_names: Option<crate::live_events::SiteNames>,
+}
+
+impl fmt::Debug for RecordingBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("RecordingBuilder");
+        debug.field("output", &self.output).field("stacks", &self.stacks);
+        #[cfg(feature = "tracing-events")]
+        debug.field("tracing_events", &self.tracing_events);
+        debug.finish_non_exhaustive()
+    }
 }
 
 impl Recording {
@@ -117,6 +129,17 @@ impl RecordingBuilder {
         self
     }
 
+    /// How the `site` of a `tracing` event is named: by default as `module+offset`, from which
+    /// `addr2line` finds the rest.
+    ///
+    /// The closure is given the return addresses of a backtrace, the innermost first, once for each
+    /// backtrace, on the thread that emits the events.
+    #[cfg(feature = "tracing-events")]
+    pub fn site_names(mut self, names: impl FnMut(&[u64]) -> String + Send + 'static) -> Self {
+        self.site_names = Some(Box::new(names));
+        self
+    }
+
     /// Begins the recording.
     ///
     /// # Errors
@@ -128,6 +151,9 @@ impl RecordingBuilder {
         let output = self
             .output
             .unwrap_or_else(|| format!("alloc-trace.{}.trace", std::process::id()).into());
+        if !recorder::SUPPORTED {
+            return Err(StartError::Unsupported);
+        }
         let options = recorder_options(&output, self.stacks)?;
         recorder::start(&options).map_err(|error| StartError::new(error, &output))?;
         let path = recorder::current_path().map_or(output, |path| os_path(path.as_bytes()));
@@ -141,7 +167,7 @@ impl RecordingBuilder {
         let recording = {
             let mut recording = recording;
             if self.tracing_events {
-                let live = crate::live_events::LiveEvents::start(&recording.path);
+                let live = crate::live_events::LiveEvents::start(&recording.path, self.site_names);
                 recording.live = Some(live.map_err(|source| StartError::Thread { source })?);
             }
             recording
@@ -232,7 +258,6 @@ impl StartError {
         match error {
             recorder::StartError::AlreadyRecording => Self::AlreadyRecording,
             recorder::StartError::OutOfMemory => Self::OutOfMemory,
-            recorder::StartError::Unsupported => Self::Unsupported,
             recorder::StartError::File(code) => {
                 Self::File { path: path.to_owned(), source: io::Error::from_raw_os_error(code) }
             }

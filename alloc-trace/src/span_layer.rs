@@ -1,0 +1,220 @@
+//! Spans as records, so that the reader can attribute heap events to them.
+
+use std::fmt::{self, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use alloc_trace_format::SpanId;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id};
+use tracing::{Level, Metadata, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::Context;
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::{mode, recorder};
+
+/// A `tracing_subscriber` layer that records when spans are made, entered, left and closed.
+///
+/// An allocation costs nothing more for it: the reader knows which span its thread was in. The layer
+/// itself asks nothing of the heap, and does nothing while nothing is recorded.
+///
+/// ```
+/// use tracing_subscriber::layer::SubscriberExt;
+/// use tracing_subscriber::util::SubscriberInitExt;
+///
+/// tracing_subscriber::registry().with(alloc_trace::SpanLayer::new()).init();
+/// let _span = tracing::info_span!("request", id = 7).entered();
+/// // What is allocated here is attributed to `request`.
+/// ```
+#[derive(Debug, Default)]
+pub struct SpanLayer {
+    defined: Defined,
+}
+
+impl SpanLayer {
+    /// A layer.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { defined: Defined::new() }
+    }
+}
+
+impl<S> Layer<S> for SpanLayer
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        if !mode::is_recording() {
+            return;
+        }
+        let parent = if attributes.is_contextual() {
+            context.current_span().id().cloned()
+        } else {
+            attributes.parent().cloned()
+        };
+        let mut fields = FieldText::new();
+        attributes.record(&mut fields);
+        self.define(id, parent.as_ref(), attributes.metadata(), fields.as_bytes());
+    }
+
+    fn on_enter(&self, id: &Id, context: Context<'_, S>) {
+        if !mode::is_recording() {
+            return;
+        }
+        // A span that is older than the recording has no definition in it yet.
+        if !self.defined.contains(id)
+            && let Some(span) = context.span(id)
+        {
+            let parent = span.parent().map(|parent| parent.id());
+            self.define(id, parent.as_ref(), span.metadata(), &[]);
+        }
+        recorder::span_enter(SpanId(id.into_u64()));
+    }
+
+    fn on_exit(&self, id: &Id, _context: Context<'_, S>) {
+        recorder::span_exit(SpanId(id.into_u64()));
+    }
+
+    fn on_close(&self, id: Id, _context: Context<'_, S>) {
+        self.defined.remove(&id);
+        recorder::span_close(SpanId(id.into_u64()));
+    }
+}
+
+impl SpanLayer {
+    fn define(&self, id: &Id, parent: Option<&Id>, metadata: &Metadata<'_>, fields: &[u8]) {
+        recorder::span(
+            SpanId(id.into_u64()),
+            parent.map(|parent| SpanId(parent.into_u64())),
+            level(*metadata.level()),
+            metadata.name(),
+            metadata.target(),
+            fields,
+        );
+        self.defined.insert(id);
+    }
+}
+
+/// 1 for ERROR to 5 for TRACE, as the format has it.
+fn level(level: Level) -> u8 {
+    match level {
+        Level::ERROR => 1,
+        Level::WARN => 2,
+        Level::INFO => 3,
+        Level::DEBUG => 4,
+        Level::TRACE => 5,
+    }
+}
+
+/// Which spans the present recording has a definition of: a table that forgets, since a span defined
+/// twice costs bytes and not truth.
+#[derive(Debug)]
+struct Defined {
+    entries: [AtomicU64; Self::ENTRIES],
+}
+
+impl Defined {
+    const ENTRIES: usize = 1024;
+
+    const fn new() -> Self {
+        Self { entries: [const { AtomicU64::new(0) }; Self::ENTRIES] }
+    }
+
+    fn contains(&self, id: &Id) -> bool {
+        let (entry, value) = self.entry(id);
+        entry.load(Ordering::Relaxed) == value
+    }
+
+    fn insert(&self, id: &Id) {
+        let (entry, value) = self.entry(id);
+        entry.store(value, Ordering::Relaxed);
+    }
+
+    fn remove(&self, id: &Id) {
+        let (entry, value) = self.entry(id);
+        let _ = entry.compare_exchange(value, 0, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// The entry of a span, and what it holds if the present recording has the span.
+    fn entry(&self, id: &Id) -> (&AtomicU64, u64) {
+        let id = id.into_u64();
+        let index = (id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54) as usize % Self::ENTRIES;
+        // The recording's number is mixed in, so that a new one finds none of the old.
+        (&self.entries[index], id ^ recorder::session().rotate_left(48))
+    }
+}
+
+impl Default for Defined {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A span's fields as text, held in place; cut where it is full.
+struct FieldText {
+    bytes: [u8; 256],
+    length: usize,
+}
+
+impl FieldText {
+    const fn new() -> Self {
+        Self { bytes: [0; 256], length: 0 }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+
+    fn field(&mut self, field: &Field, value: fmt::Arguments<'_>) {
+        let space = if self.length == 0 { "" } else { " " };
+        // What does not fit is cut: see `write_str`.
+        let _ = write!(self, "{space}{}={value}", field.name());
+    }
+}
+
+impl Write for FieldText {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = self.bytes.len() - self.length;
+        let end = (0..=text.len().min(room)).rev().find(|&end| text.is_char_boundary(end));
+        let fitting = &text.as_bytes()[..end.unwrap_or(0)];
+        self.bytes[self.length..][..fitting.len()].copy_from_slice(fitting);
+        self.length += fitting.len();
+        if fitting.len() == text.len() { Ok(()) } else { Err(fmt::Error) }
+    }
+}
+
+impl Visit for FieldText {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.field(field, format_args!("{value}"));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.field(field, format_args!("{value:?}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_that_does_not_fit_is_cut_between_characters() {
+        let mut text = FieldText::new();
+        assert!(text.write_str(&"ä".repeat(127)).is_ok());
+        assert!(text.write_str("bä").is_err());
+        assert_eq!(text.as_bytes().len(), 255);
+        assert!(std::str::from_utf8(text.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn a_closed_span_is_not_known_any_more() {
+        let defined = Defined::new();
+        let id = Id::from_u64(77);
+        assert!(!defined.contains(&id));
+        defined.insert(&id);
+        assert!(defined.contains(&id));
+        assert!(!defined.contains(&Id::from_u64(78)));
+        defined.remove(&id);
+        assert!(!defined.contains(&id));
+    }
+}

@@ -92,6 +92,12 @@ impl DecodeState {
         placed: false,
     };
 
+    /// The last stamp decoded.
+    #[must_use]
+    pub const fn stamp(&self) -> Stamp {
+        self.stamp
+    }
+
     #[inline]
     fn decode(&mut self, input: &mut Input<'_>) -> Result<Record, Fault> {
         let first = input.byte("a record")?;

@@ -15,7 +15,7 @@ use crate::chunk::{CHUNK_HEADER_BYTES, ChunkHeader};
 use crate::decoder::{DecodeState, Decoder};
 use crate::error::ReadError;
 use crate::header::{FILE_HEADER_BYTES, FileHeader};
-use crate::record::Record;
+use crate::record::{Record, Stamp};
 use crate::recording::{MAX_CHUNK_BYTES, read_header};
 
 /// A reader of a recording that is still growing.
@@ -47,6 +47,15 @@ struct Slot {
 struct LoggedChunk {
     offset: u64,
     bytes: u32,
+}
+
+/// What a poll found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Polled {
+    /// How many records there were.
+    pub records: u64,
+    /// Where a stream had more records than were asked for: nothing later than this is complete.
+    pub read_until: Option<Stamp>,
 }
 
 /// How far a stream has been read.
@@ -84,63 +93,94 @@ impl Follower {
         &self.header
     }
 
-    /// Gives every record written since the last poll to `sink`; answers how many there were.
+    /// Gives the records written since the last poll to `sink`, at most about `batch` of each stream.
     ///
     /// # Errors
     ///
     /// Where the operating system cannot read the file.
-    pub fn poll(&mut self, mut sink: impl FnMut(Record)) -> Result<u64, ReadError> {
-        let mut count = 0;
-        let mut counting = |record| {
-            count += 1;
-            sink(record);
-        };
-        let result = self.poll_slots(&mut counting);
-        result.map_err(|error| ReadError::io(&self.path, "read what was added", error))?;
-        Ok(count)
+    pub fn poll(
+        &mut self,
+        batch: usize,
+        mut sink: impl FnMut(Record),
+    ) -> Result<Polled, ReadError> {
+        let mut polled = Polled { records: 0, read_until: None };
+        self.poll_streams(batch, &mut polled, &mut sink)
+            .map_err(|error| ReadError::io(&self.path, "read what was added", error))?;
+        Ok(polled)
     }
 
-    fn poll_slots(&mut self, sink: &mut impl FnMut(Record)) -> io::Result<()> {
+    fn poll_streams(
+        &mut self,
+        batch: usize,
+        polled: &mut Polled,
+        sink: &mut impl FnMut(Record),
+    ) -> io::Result<()> {
+        // The window's state is read before the log is scanned: a chunk that its slot has left is
+        // in the log by then.
         self.scan_log()?;
-        let mut index = 0;
-        // The log's scan below can find further extents.
-        while let Some(&slot) = self.slots.get(index) {
-            index += 1;
-            let Some(chunk) = self.chunk_header(slot)? else { continue };
-            let mut stream = self.streams.get(&chunk.stream).copied().unwrap_or(Stream {
-                sequence: 0,
-                offset: 0,
-                state: DecodeState::START,
-            });
-            while stream.sequence < chunk.state.sequence {
-                let key = (chunk.stream, stream.sequence);
-                if !self.logged.contains_key(&key) {
-                    self.scan_log()?;
-                }
-                // A chunk that is nowhere could not be written: the recording tells how many.
-                if let Some(logged) = self.logged.remove(&key) {
-                    self.read(logged.offset, logged.bytes as usize)?;
-                    stream.decode(&self.buffer, sink);
-                }
-                stream =
-                    Stream { sequence: stream.sequence + 1, offset: 0, state: DecodeState::START };
+        let mut window = Vec::new();
+        for slot in self.slots.clone() {
+            if let Some(chunk) = self.chunk_header(slot)? {
+                window.push((slot, chunk));
+                self.streams.entry(chunk.stream).or_insert(Stream::START);
             }
-            let room = slot.chunk_bytes as usize - CHUNK_HEADER_BYTES;
-            let committed = chunk.state.committed_bytes as usize;
-            if stream.sequence == chunk.state.sequence
-                && stream.offset < committed
-                && committed <= room
-            {
-                self.read(slot.offset + CHUNK_HEADER_BYTES as u64, committed)?;
-                // The slot may have been given to the stream's next chunk while it was read.
-                let after = self.chunk_header(slot)?;
-                if after.is_some_and(|after| after.state.sequence == chunk.state.sequence) {
-                    stream.decode(&self.buffer, sink);
+        }
+        self.scan_log()?;
+        let mut streams: Vec<u32> = self.streams.keys().copied().collect();
+        streams.sort_unstable();
+        for number in streams {
+            let mut stream = self.streams.get(&number).copied().unwrap_or(Stream::START);
+            let mut left = batch;
+            while let Some(&logged) = self.logged.get(&(number, stream.sequence)) {
+                self.read(logged.offset, logged.bytes as usize)?;
+                left = stream.decode(&self.buffer, left, polled, sink);
+                if left == 0 {
+                    break;
                 }
+                self.logged.remove(&(number, stream.sequence));
+                stream = Stream { sequence: stream.sequence + 1, ..Stream::START };
             }
-            self.streams.insert(chunk.stream, stream);
+            let slot = window.iter().find(|(_, chunk)| chunk.stream == number);
+            if let (Some(&(slot, chunk)), true) = (slot, left > 0) {
+                left = self.poll_window(slot, chunk, &mut stream, left, polled, sink)?;
+            }
+            if left == 0 {
+                let until = polled.read_until.unwrap_or(Stamp::MAX).min(stream.state.stamp());
+                polled.read_until = Some(until);
+            }
+            self.streams.insert(number, stream);
         }
         Ok(())
+    }
+
+    /// Reads on in a stream's chunk in the window.
+    fn poll_window(
+        &mut self,
+        slot: Slot,
+        chunk: ChunkHeader,
+        stream: &mut Stream,
+        left: usize,
+        polled: &mut Polled,
+        sink: &mut impl FnMut(Record),
+    ) -> io::Result<usize> {
+        let room = slot.chunk_bytes as usize - CHUNK_HEADER_BYTES;
+        let committed = chunk.state.committed_bytes as usize;
+        if committed > room || stream.sequence > chunk.state.sequence {
+            return Ok(left);
+        }
+        if stream.sequence < chunk.state.sequence {
+            // A chunk that left the window and is nowhere could not be written.
+            *stream = Stream { sequence: chunk.state.sequence, ..Stream::START };
+        }
+        if stream.offset >= committed {
+            return Ok(left);
+        }
+        self.read(slot.offset + CHUNK_HEADER_BYTES as u64, committed)?;
+        let payload = std::mem::take(&mut self.buffer);
+        // The slot may have been given to the stream's next chunk while it was read.
+        let after = self.chunk_header(slot)?;
+        let same = after.is_some_and(|after| after.state.sequence == chunk.state.sequence);
+        Ok(if same { stream.decode(&payload, left, polled, sink) } else { left })
     }
 
     /// Finds the blocks that were added to the log.
@@ -187,14 +227,28 @@ impl Follower {
 }
 
 impl Stream {
-    /// Decodes on in the payload of the stream's chunk, of which the beginning has been read.
-    fn decode(&mut self, payload: &[u8], sink: &mut impl FnMut(Record)) {
+    const START: Self = Self { sequence: 0, offset: 0, state: DecodeState::START };
+
+    /// Decodes on in the payload of the stream's chunk, of which the beginning has been read; answers
+    /// how many more records may be taken.
+    fn decode(
+        &mut self,
+        payload: &[u8],
+        mut left: usize,
+        polled: &mut Polled,
+        sink: &mut impl FnMut(Record),
+    ) -> usize {
         let mut decoder = Decoder::resume(payload, self.offset, self.state);
         // A record that cannot be decoded ends the chunk here; the reader of the finished
         // recording says where and why.
-        while let Ok(Some(record)) = decoder.next_record() {
+        while left > 0
+            && let Ok(Some(record)) = decoder.next_record()
+        {
+            polled.records += 1;
+            left -= 1;
             sink(record);
         }
         (self.offset, self.state) = decoder.position();
+        left
     }
 }

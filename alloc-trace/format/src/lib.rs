@@ -34,7 +34,7 @@ pub use clock::{Anchor, Clock};
 pub use decoder::{DecodeState, Decoder};
 pub use encoder::{Encoder, MAX_EVENT_BYTES, MAX_TEXT_BYTES};
 pub use error::{ReadError, RecordError};
-pub use follower::Follower;
+pub use follower::{Follower, Polled};
 pub use header::{
     Architecture, ClockKind, FILE_HEADER_BYTES, FILE_MAGIC, FORMAT_VERSION, FileHeader, HeaderError,
 };

@@ -411,11 +411,8 @@ impl Capture {
     #[inline]
     fn framed(&self, rule: &Framed) -> Option<Step> {
         let registers = &self.registers;
-        let base = if rule.from_frame_pointer {
-            registers.frame_pointer
-        } else {
-            registers.stack_pointer
-        };
+        let base =
+            if rule.from_frame_pointer { registers.frame_pointer } else { registers.stack_pointer };
         let stack_pointer = base.wrapping_add_signed(rule.stack_pointer_offset);
         // The stack only ever shrinks outwards; a function that saved nothing may have no frame.
         if stack_pointer < registers.stack_pointer {

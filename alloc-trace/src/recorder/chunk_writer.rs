@@ -10,8 +10,8 @@ use std::ptr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use alloc_trace_format::{
-    Anchor, BlockHeader, BlockKind, CHUNK_HEADER_BYTES, CHUNK_MAGIC, ChunkHeader, ChunkState, Codec,
-    Context, Encoder, EndReason, MAX_EVENT_BYTES, ThreadId,
+    Anchor, BlockHeader, BlockKind, CHUNK_HEADER_BYTES, CHUNK_MAGIC, ChunkHeader, ChunkState,
+    Codec, Context, Encoder, EndReason, MAX_EVENT_BYTES, ThreadId,
 };
 
 use super::clock;
@@ -49,12 +49,8 @@ impl ChunkWriter {
     /// - `chunk` points to `chunk_bytes` of a shared mapping that stays until [`Self::detach`].
     /// - Nobody else writes there.
     pub(super) unsafe fn attach(&mut self, chunk: *mut u8, chunk_bytes: usize, stream: u32) {
-        *self = Self {
-            chunk,
-            capacity: chunk_bytes - CHUNK_HEADER_BYTES,
-            stream,
-            ..Self::DETACHED
-        };
+        *self =
+            Self { chunk, capacity: chunk_bytes - CHUNK_HEADER_BYTES, stream, ..Self::DETACHED };
         // SAFETY: the header lies within the chunk; the chunk is aligned to an OS page's fraction.
         let stream_place = unsafe { chunk.add(ChunkHeader::STREAM_OFFSET) };
         // SAFETY: as above; the word is aligned and only this writer stores to it.
@@ -184,11 +180,8 @@ impl ChunkWriter {
         if self.position == 0 {
             self.first = anchor;
         }
-        let context = Context {
-            thread: self.thread,
-            stamp: anchor.ticks,
-            monotonic_ns: anchor.monotonic_ns,
-        };
+        let context =
+            Context { thread: self.thread, stamp: anchor.ticks, monotonic_ns: anchor.monotonic_ns };
         self.append(RESERVED_BYTES, &mut |encoder, out| encoder.context(out, &context));
     }
 
@@ -215,8 +208,7 @@ impl ChunkWriter {
     /// Tells the file how much of the chunk is written.
     #[inline]
     fn publish(&self) {
-        let state =
-            ChunkState { sequence: self.sequence, committed_bytes: self.position as u32 };
+        let state = ChunkState { sequence: self.sequence, committed_bytes: self.position as u32 };
         // SAFETY: the state word lies within the chunk's header, aligned to eight bytes.
         let place = unsafe { self.chunk.add(ChunkHeader::STATE_OFFSET) };
         // SAFETY: as above; only this writer stores to it.

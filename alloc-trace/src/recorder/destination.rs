@@ -130,9 +130,10 @@ impl ProcessStat {
     /// The fields behind the name, which is in parentheses and can hold any byte.
     fn parse(stat: &[u8]) -> Option<Self> {
         let end_of_name = stat.iter().rposition(|&byte| byte == b')')?;
-        let mut fields = stat.get(end_of_name + 2..)?.split(|&byte| byte == b' ').map(|field| {
-            std::str::from_utf8(field).ok()?.trim_end().parse::<u64>().ok()
-        });
+        let mut fields = stat
+            .get(end_of_name + 2..)?
+            .split(|&byte| byte == b' ')
+            .map(|field| std::str::from_utf8(field).ok()?.trim_end().parse::<u64>().ok());
         let parent_pid = u32::try_from(fields.nth(1)??).ok()?;
         let start_ticks = fields.nth(17)??;
         Some(Self { parent_pid, start_ticks })

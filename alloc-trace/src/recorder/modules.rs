@@ -299,8 +299,7 @@ struct Segments {
 
 impl Segments {
     fn of(headers: &[libc::Elf64_Phdr], bias: u64) -> Self {
-        let mut segments =
-            Self { bias, start: u64::MAX, end: 0, unwind_table: 0, build_id: &[] };
+        let mut segments = Self { bias, start: u64::MAX, end: 0, unwind_table: 0, build_id: &[] };
         for header in headers {
             let start = bias.wrapping_add(header.p_vaddr);
             match header.p_type {

@@ -83,14 +83,9 @@ pub(crate) struct Options {
     pub(crate) check: bool,
 }
 
-/// Why options cannot be used.
+/// There is no path, or it is too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum OptionsError<'a> {
-    /// There is no path, or it is too long.
-    Path,
-    /// A key that does not exist, or a value that it does not take: said, and passed over.
-    Unknown(&'a [u8]),
-}
+pub(crate) struct NoPath;
 
 impl Options {
     pub(crate) const DEFAULT: Self = Self { path: Path::EMPTY, depth: MAX_DEPTH, check: false };
@@ -101,7 +96,7 @@ impl Options {
         text: &'a [u8],
         pid: u32,
         mut unknown: impl FnMut(&'a [u8]),
-    ) -> Result<Self, OptionsError<'a>> {
+    ) -> Result<Self, NoPath> {
         let mut options = Self::DEFAULT;
         let mut rest = text;
         while let Some((&byte, after)) = rest.split_first() {
@@ -122,11 +117,11 @@ impl Options {
                 _ => options.path.push(&[byte]),
             };
             if !fits {
-                return Err(OptionsError::Path);
+                return Err(NoPath);
             }
         }
         if options.path.length == 0 {
-            return Err(OptionsError::Path);
+            return Err(NoPath);
         }
         for option in rest.split(|&byte| byte == b',').filter(|option| !option.is_empty()) {
             if !options.set(option) {
@@ -189,7 +184,7 @@ mod tests {
 
     #[test]
     fn a_path_must_be_there_and_fit() {
-        let fails = |text: &[u8]| matches!(Options::parse(text, 1, |_| ()), Err(OptionsError::Path));
+        let fails = |text: &[u8]| matches!(Options::parse(text, 1, |_| ()), Err(NoPath));
         assert!(fails(b""));
         assert!(fails(b",stacks=off"));
         assert!(fails(&vec![b'a'; MAX_PATH_BYTES]));

@@ -10,7 +10,7 @@ use alloc_trace_format::{Architecture, EndReason, FileHeader, ThreadId};
 use super::call_tree::CallTree;
 use super::destination::{Destination, ProcessStat};
 use super::modules::{Identity, Module};
-use super::options::{Options, OptionsError, Path, VARIABLE};
+use super::options::{NoPath, Options, Path, VARIABLE};
 use super::slots::{Slot, State};
 use super::sys::{self, Errno, PreserveErrno};
 use super::unwind_rules::Rules;
@@ -65,8 +65,6 @@ impl Setup {
 /// Why a recording did not begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StartError {
-    /// The target is not supported: never here, see `unsupported.rs`.
-    Unsupported,
     /// Another one runs.
     AlreadyRecording,
     /// Memory is short.
@@ -99,7 +97,7 @@ pub(crate) fn start_from_environment() {
                 complain_of_start(&error, &options.path);
             }
         }
-        Err(OptionsError::Path | OptionsError::Unknown(_)) => {
+        Err(NoPath) => {
             sys::complain(&[b"ALLOC_TRACE: no usable path; nothing is recorded"]);
         }
     }
@@ -109,7 +107,6 @@ fn complain_of_start(error: &StartError, path: &Path) {
     let reason = match error {
         StartError::AlreadyRecording => b"a recording runs already".as_slice(),
         StartError::OutOfMemory => b"out of memory",
-        StartError::Unsupported => b"not supported here",
         StartError::File(error) => sys::describe(*error),
     };
     sys::complain(&[b"nothing is recorded: ", path.as_bytes(), b": ", reason]);
@@ -429,9 +426,8 @@ impl Recorder {
             let mut buffer = [0; 32];
             let name = name_of(os_thread, &mut buffer);
             if thread != ThreadId(0) && !name.is_empty() {
-                let _ = writer.write(&self.log, |encoder, out| {
-                    encoder.thread_name(out, thread, name)
-                });
+                let _ =
+                    writer.write(&self.log, |encoder, out| encoder.thread_name(out, thread, name));
             }
         }
         let lost = own.spill.take(|_| ());

@@ -13,10 +13,10 @@ use std::cell::{Cell, UnsafeCell};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
+use super::Request;
 use super::backtrace::Backtrace;
 use super::chunk_writer::ChunkWriter;
 use super::sys;
-use super::Request;
 
 /// How many extents there can be: 65,072 live threads.
 pub(super) const MAX_EXTENTS: usize = 256;
@@ -226,8 +226,10 @@ impl Spill {
     pub(super) fn take(&self, mut write: impl FnMut(&Request)) -> u64 {
         let mut done = 0;
         loop {
-            while let Some(cell) =
-                self.requests.get(done).filter(|_| done < self.count.load(Ordering::Relaxed) as usize)
+            while let Some(cell) = self
+                .requests
+                .get(done)
+                .filter(|_| done < self.count.load(Ordering::Relaxed) as usize)
             {
                 write(&cell.get());
                 done += 1;

@@ -85,8 +85,7 @@ fn query(address: u64) -> Option<Stack> {
     };
     let fd = sys::open(MAPS, libc::O_RDONLY, 0).ok()?;
     // SAFETY: the request reads and writes one `ProcmapQuery`, which `query` is.
-    let result =
-        unsafe { libc::syscall(libc::SYS_ioctl, fd, PROCMAP_QUERY, &raw mut query) };
+    let result = unsafe { libc::syscall(libc::SYS_ioctl, fd, PROCMAP_QUERY, &raw mut query) };
     sys::close(fd);
     (result == 0).then_some(Stack { low: query.vma_start, high: query.vma_end })
 }

@@ -57,9 +57,8 @@ pub(crate) fn map_shared(fd: c_int, offset: u64, bytes: usize) -> Result<NonNull
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     let offset = libc::off_t::try_from(offset).map_err(|_| libc::EOVERFLOW)?;
     // SAFETY: a fresh mapping at an address of the kernel's choice overlaps nothing.
-    let address = unsafe {
-        libc::mmap(ptr::null_mut(), bytes, protection, libc::MAP_SHARED, fd, offset)
-    };
+    let address =
+        unsafe { libc::mmap(ptr::null_mut(), bytes, protection, libc::MAP_SHARED, fd, offset) };
     if address == libc::MAP_FAILED {
         return Err(errno());
     }
@@ -80,8 +79,7 @@ pub(crate) unsafe fn unmap(address: NonNull<u8>, bytes: usize) {
 /// Asks that a child of `fork` finds these pages zeroed; whether the kernel will.
 pub(crate) fn wipe_on_fork(address: NonNull<u8>, bytes: usize) -> bool {
     // SAFETY: the advice changes only what a later child finds in the caller's own mapping.
-    let result =
-        unsafe { libc::madvise(address.as_ptr().cast(), bytes, libc::MADV_WIPEONFORK) };
+    let result = unsafe { libc::madvise(address.as_ptr().cast(), bytes, libc::MADV_WIPEONFORK) };
     result == 0
 }
 
@@ -89,9 +87,8 @@ pub(crate) fn wipe_on_fork(address: NonNull<u8>, bytes: usize) -> bool {
 pub(crate) fn open(path: &CStr, flags: c_int, mode: u32) -> Result<c_int, Errno> {
     let flags = flags | libc::O_CLOEXEC;
     // SAFETY: the path is a C string; the call stores nothing of it.
-    let result = unsafe {
-        libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path.as_ptr(), flags, mode)
-    };
+    let result =
+        unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path.as_ptr(), flags, mode) };
     check(result).map(|fd| fd as c_int)
 }
 
@@ -114,8 +111,7 @@ pub(crate) fn is_regular_file(fd: c_int) -> Result<bool, Errno> {
 /// Removes a name from its directory.
 pub(crate) fn unlink(path: &CStr) -> Result<(), Errno> {
     // SAFETY: the path is a C string; the call stores nothing of it.
-    let result =
-        unsafe { libc::syscall(libc::SYS_unlinkat, libc::AT_FDCWD, path.as_ptr(), 0) };
+    let result = unsafe { libc::syscall(libc::SYS_unlinkat, libc::AT_FDCWD, path.as_ptr(), 0) };
     check(result).map(drop)
 }
 
@@ -193,8 +189,7 @@ pub(crate) fn read(fd: c_int, buffer: &mut [u8]) -> Result<usize, Errno> {
     let mut done = 0;
     while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
         // SAFETY: the buffer is the caller's and as long as stated.
-        let result =
-            unsafe { libc::syscall(libc::SYS_read, fd, rest.as_mut_ptr(), rest.len()) };
+        let result = unsafe { libc::syscall(libc::SYS_read, fd, rest.as_mut_ptr(), rest.len()) };
         match check(result) {
             Ok(0) => break,
             Ok(length) => done += length as usize,
@@ -252,9 +247,8 @@ pub(crate) fn file_size_limit() -> u64 {
     let mut limit = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
     let none = ptr::null::<c_void>();
     // SAFETY: the call writes one `rlimit64`, which `limit` is.
-    let result = unsafe {
-        libc::syscall(libc::SYS_prlimit64, 0, libc::RLIMIT_FSIZE, none, &raw mut limit)
-    };
+    let result =
+        unsafe { libc::syscall(libc::SYS_prlimit64, 0, libc::RLIMIT_FSIZE, none, &raw mut limit) };
     if result == 0 { limit.rlim_cur } else { u64::MAX }
 }
 

@@ -263,9 +263,7 @@ fn evaluate_tables(module: &Module, address: u64) -> Option<Rule> {
     let gimli::Pointer::Direct(frames) = header.eh_frame_ptr() else { return None };
     let section = EhFrame::from(bytes(frames, module.unwind_table_end)?);
     let bases = bases.set_eh_frame(frames);
-    let entry = table
-        .fde_for_address(&section, &bases, address, EhFrame::cie_from_offset)
-        .ok()?;
+    let entry = table.fde_for_address(&section, &bases, address, EhFrame::cie_from_offset).ok()?;
     let mut context = UnwindContext::<usize, InPlace>::new_in();
     let row = entry.unwind_info_for_address(&section, &bases, &mut context, address).ok()?;
     let return_address = entry.cie().return_address_register();
@@ -281,18 +279,14 @@ fn evaluate_tables(module: &Module, address: u64) -> Option<Rule> {
     };
     let saved = |register| match row.register(register) {
         None | Some(RegisterRule::Undefined | RegisterRule::SameValue) => Some(Value::Same),
-        Some(RegisterRule::Offset(offset)) => {
-            Some(Value::Memory(Base::CallerStackPointer, offset))
-        }
+        Some(RegisterRule::Offset(offset)) => Some(Value::Memory(Base::CallerStackPointer, offset)),
         Some(RegisterRule::ValOffset(offset)) => {
             Some(Value::Register(Base::CallerStackPointer, offset))
         }
-        Some(RegisterRule::Expression(expression)) => {
-            match expressions.value(&expression)? {
-                Value::Register(base, offset) => Some(Value::Memory(base, offset)),
-                Value::Same | Value::Memory(..) => None,
-            }
-        }
+        Some(RegisterRule::Expression(expression)) => match expressions.value(&expression)? {
+            Value::Register(base, offset) => Some(Value::Memory(base, offset)),
+            Value::Same | Value::Memory(..) => None,
+        },
         Some(RegisterRule::ValExpression(expression)) => expressions.value(&expression),
         Some(_) => None,
     };

@@ -1,0 +1,126 @@
+//! In place of the recorder where it does not work: nothing is recorded, and nothing is in the way.
+//! Compiled on a supported target with `--cfg alloc_trace_passthrough`, to check it.
+
+use alloc_trace_format::{EndReason, EventKind, Stamp};
+
+/// Whether a recording can be started on this target.
+pub(crate) const SUPPORTED: bool = false;
+
+/// What a hook was called for.
+#[derive(Debug, Clone, Copy)]
+#[expect(dead_code, reason = "the recorder reads all fields; measurements some")]
+pub(crate) struct Request {
+    pub(crate) kind: EventKind,
+    pub(crate) failed: bool,
+    pub(crate) address: usize,
+    pub(crate) size: usize,
+    pub(crate) align: usize,
+    pub(crate) old_address: usize,
+    pub(crate) old_size: usize,
+    pub(crate) begin: Stamp,
+    pub(crate) stamp: Stamp,
+}
+
+impl Request {
+    /// Nothing asked for.
+    pub(crate) const EMPTY: Self = Self {
+        kind: EventKind::Free,
+        failed: false,
+        address: 0,
+        size: 0,
+        align: 1,
+        old_address: 0,
+        old_size: 0,
+        begin: 0,
+        stamp: 0,
+    };
+}
+
+/// A path that takes everything and keeps nothing.
+#[derive(Debug)]
+pub(crate) struct Path;
+
+impl Path {
+    pub(crate) const fn push(&mut self, _bytes: &[u8]) -> bool {
+        true
+    }
+
+    pub(crate) const fn as_bytes(&self) -> &[u8] {
+        &[]
+    }
+}
+
+/// What a recording would be told.
+#[derive(Debug)]
+pub(crate) struct Options {
+    pub(crate) path: Path,
+    pub(crate) depth: usize,
+}
+
+impl Options {
+    pub(crate) const DEFAULT: Self = Self { path: Path, depth: 0 };
+}
+
+pub(crate) const MAX_DEPTH: usize = 128;
+
+/// Why a recording did not begin. Never made: [`SUPPORTED`] says so before.
+#[derive(Debug)]
+#[expect(dead_code, reason = "the recorder makes them")]
+pub(crate) enum StartError {
+    AlreadyRecording,
+    OutOfMemory,
+    File(i32),
+}
+
+pub(crate) const fn start(_options: &Options) -> Result<(), StartError> {
+    Err(StartError::AlreadyRecording)
+}
+
+pub(crate) const fn stop(_reason: EndReason) -> bool {
+    false
+}
+
+pub(crate) const fn start_from_environment() {}
+
+pub(crate) const fn current_path() -> Option<Path> {
+    None
+}
+
+pub(crate) const fn record(_request: &Request) {}
+
+pub(crate) const fn stamp() -> Stamp {
+    0
+}
+
+pub(crate) const fn mark(_text: &str) {}
+
+#[cfg(feature = "tracing-events")]
+pub(crate) const fn mark_thread_internal() {}
+
+#[cfg(feature = "span-layer")]
+mod spans {
+    use alloc_trace_format::SpanId;
+
+    pub(crate) const fn span(
+        _id: SpanId,
+        _parent: Option<SpanId>,
+        _level: u8,
+        _name: &str,
+        _target: &str,
+        _fields: &[u8],
+    ) {
+    }
+
+    pub(crate) const fn span_enter(_span: SpanId) {}
+
+    pub(crate) const fn span_exit(_span: SpanId) {}
+
+    pub(crate) const fn span_close(_span: SpanId) {}
+
+    pub(crate) const fn session() -> u64 {
+        0
+    }
+}
+
+#[cfg(feature = "span-layer")]
+pub(crate) use self::spans::{session, span, span_close, span_enter, span_exit};
