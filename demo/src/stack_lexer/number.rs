@@ -11,6 +11,16 @@ use unicode_ident::is_xid_continue;
 
 use super::{Lexer, StackLexError, first_char, is_identifier_start};
 
+/// Digits and underscores after an exponent's sign.
+#[derive(Clone, Copy, Debug)]
+struct DigitRun {
+    /// Whether the first of them is an underscore.
+    begins_identifier: bool,
+    has_digit: bool,
+    /// Whether there was room for all of them.
+    fits: bool,
+}
+
 impl<R: Read> Lexer<'_, R> {
     /// A number, at its first digit.
     pub(super) fn number(&mut self) -> Result<(), StackLexError> {
@@ -42,66 +52,86 @@ impl<R: Read> Lexer<'_, R> {
 
     /// What follows the `e`: an exponent, or the rest of a suffix that begins with `e`.
     fn exponent(&mut self, has_point: bool) -> Result<(), StackLexError> {
-        self.skip_underscores()?;
-        let has_sign = self.reader.take_if(b'+')? || self.reader.take_if(b'-')?;
-        let underscores = if has_sign { self.skip_underscores()? } else { 0 };
+        self.reader.skip_while(|b| b == b'_')?;
+        if self.reader.take_if(b'+')? || self.reader.take_if(b'-')? {
+            return self.signed_exponent(has_point);
+        }
         let has_value = self.reader.peek()?.is_some_and(|b| b.is_ascii_digit());
-        match (has_sign, has_value) {
-            (true, true) => {
-                self.skip_digits()?;
-                self.number_end()
+        if !has_value {
+            self.counts.literals += 1;
+            return self.skip_identifier();
+        }
+        self.skip_digits()?;
+        if !self.is_at_continuation_only()? {
+            return self.number_end();
+        }
+        // An integer, whose suffix is the `e` with all that follows.
+        self.count_integer_and_point(has_point);
+        self.counts.literals += 1;
+        self.skip_identifier()
+    }
+
+    /// What follows the sign: digits, or else what makes the number end at the `e`, its suffix.
+    fn signed_exponent(&mut self, has_point: bool) -> Result<(), StackLexError> {
+        let run = self.take_digit_run()?;
+        if run.has_digit {
+            if !self.is_at_continuation_only()? {
+                return self.number_end();
             }
-            // A number with the suffix `e`, a sign, and underscores that begin an identifier.
-            (true, false) => {
-                self.counts.literals += 1;
-                self.counts.punctuation += 1;
-                self.identifier_after_underscores(underscores)
+            if !run.begins_identifier {
+                return Err(StackLexError::Rejected);
             }
-            (false, true) => {
-                self.skip_digits()?;
-                let next = self.reader.peek_char()?;
-                if next.is_some_and(|ch| is_xid_continue(ch) && !is_identifier_start(ch)) {
-                    // Not a float, so an integer; with a point, followed by it and by another
-                    // integer, whose suffix is the `e` with all that follows.
-                    if has_point {
-                        self.counts.literals += 1;
-                        self.counts.punctuation += 1;
-                    }
-                    self.counts.literals += 1;
-                    self.skip_identifier()
-                } else {
-                    self.number_end()
-                }
+            self.count_integer_and_point(has_point);
+        }
+        self.counts.literals += 1;
+        self.counts.punctuation += 1;
+        if run.begins_identifier {
+            if !run.fits {
+                return Err(StackLexError::IdentifierTooLong);
             }
-            (false, false) => {
-                self.counts.literals += 1;
-                self.skip_identifier()
-            }
+            self.identifier_rest()?;
+        }
+        Ok(())
+    }
+
+    /// Where a number with a point is no float, what stands before its second half: the integer and the
+    /// point.
+    fn count_integer_and_point(&mut self, has_point: bool) {
+        if has_point {
+            self.counts.literals += 1;
+            self.counts.punctuation += 1;
         }
     }
 
-    /// The identifier that begins with underscores which were passed, if there were any.
-    fn identifier_after_underscores(&mut self, underscores: u64) -> Result<(), StackLexError> {
-        if underscores == 0 {
-            return Ok(());
-        }
+    /// Takes digits and underscores, and keeps them as the beginning of an identifier. Only if they
+    /// become one does it matter whether they fit.
+    fn take_digit_run(&mut self) -> Result<DigitRun, StackLexError> {
         self.identifier.clear();
-        for _ in 0..underscores {
-            self.identifier.push(b"_")?;
+        let begins_identifier = self.reader.peek()? == Some(b'_');
+        let mut run = DigitRun { begins_identifier, has_digit: false, fits: true };
+        while let Some(byte @ (b'0'..=b'9' | b'_')) = self.reader.peek()? {
+            self.reader.advance(1);
+            run.has_digit |= byte != b'_';
+            run.fits &= self.identifier.push(&[byte]).is_ok();
         }
-        self.identifier_rest()
+        Ok(run)
+    }
+
+    /// Whether the next character can continue an identifier but not begin one: no token begins with
+    /// it, and no number ends before it.
+    fn is_at_continuation_only(&mut self) -> Result<bool, StackLexError> {
+        let next = self.reader.peek_char()?;
+        Ok(next.is_some_and(|ch| is_xid_continue(ch) && !is_identifier_start(ch)))
     }
 
     /// A number after its last digit: a suffix or nothing, but no character that can only continue an
     /// identifier.
     fn number_end(&mut self) -> Result<(), StackLexError> {
-        match self.reader.peek_char()? {
-            Some(ch) if is_identifier_start(ch) => self.skip_identifier()?,
-            Some(ch) if is_xid_continue(ch) => return Err(StackLexError::Rejected),
-            _ => {}
+        if self.is_at_continuation_only()? {
+            return Err(StackLexError::Rejected);
         }
         self.counts.literals += 1;
-        Ok(())
+        self.suffix()
     }
 
     /// An integer at its `0x`, `0o` or `0b`.
@@ -123,9 +153,5 @@ impl<R: Read> Lexer<'_, R> {
 
     fn skip_digits(&mut self) -> Result<u64, StackLexError> {
         self.reader.skip_while(|b| b.is_ascii_digit() || b == b'_')
-    }
-
-    fn skip_underscores(&mut self) -> Result<u64, StackLexError> {
-        self.reader.skip_while(|b| b == b'_')
     }
 }
