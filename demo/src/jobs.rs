@@ -1,5 +1,6 @@
 //! The jobs, and what each takes and gives.
 
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -142,9 +143,7 @@ impl fmt::Display for Bound {
 impl fmt::Display for JobError<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            JobError::Unreadable { path, error } => {
-                write!(f, "cannot read {}: {error}", path.display())
-            }
+            JobError::Unreadable { path, .. } => write!(f, "cannot read {}", path.display()),
             JobError::FilePastBound { path, bound } => {
                 write!(f, "{}: more than there is room for: {bound}", path.display())
             }
@@ -153,7 +152,14 @@ impl fmt::Display for JobError<'_> {
     }
 }
 
-impl std::error::Error for JobError<'_> {}
+impl Error for JobError<'_> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            JobError::Unreadable { error, .. } => Some(error),
+            JobError::FilePastBound { .. } | JobError::PastBound(_) => None,
+        }
+    }
+}
 
 /// The numbers that the small jobs work on: Marsaglia's 64-bit xorshift, "Xorshift RNGs" (2003), with the
 /// shifts 13, 7 and 17. Both ways of a job begin with the same seed.

@@ -1,4 +1,4 @@
-//! Runs every job both ways and prints the answers.
+//! Runs every job both ways and prints the answers: `demo [DIRECTORY]`.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -11,27 +11,40 @@ use demo::source_files::SourceFiles;
 const SCALE: usize = 1000;
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("demo: {error}");
-            ExitCode::FAILURE
+    let directory = std::env::args_os().nth(1).map_or_else(repository, PathBuf::from);
+    let files = match SourceFiles::under(directory) {
+        Ok(files) => files,
+        Err(error) => return failure(&error),
+    };
+    let input = Input { files, scale: SCALE };
+    for job in JOBS {
+        match (job.stack_only)(&input).and_then(|answer| Ok((answer, (job.heap_heavy)(&input)?))) {
+            Ok((stack_only, heap_heavy)) if stack_only == heap_heavy => {
+                println!("{}: {stack_only}\n    {}", job.name, job.point);
+            }
+            Ok((stack_only, heap_heavy)) => {
+                eprintln!("demo: {}: {stack_only}, but {heap_heavy}", job.name);
+                return ExitCode::FAILURE;
+            }
+            Err(error) => return failure(&error),
         }
     }
+    ExitCode::SUCCESS
 }
 
-/// Lexes the directory given as the only argument, or this repository.
-fn run() -> Result<(), Box<dyn Error>> {
-    let repository = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
-    let directory = std::env::args_os().nth(1).map_or_else(repository, PathBuf::from);
-    let input = Input { files: SourceFiles::under(directory)?, scale: SCALE };
-    for job in JOBS {
-        let stack_only = (job.stack_only)(&input).map_err(|error| error.to_string())?;
-        let heap_heavy = (job.heap_heavy)(&input).map_err(|error| error.to_string())?;
-        if heap_heavy != stack_only {
-            return Err(format!("{}: {stack_only}, but {heap_heavy}", job.name).into());
-        }
-        println!("{}: {stack_only}\n    {}", job.name, job.point);
+/// What is lexed if no directory is given: this repository.
+fn repository() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// Tells an error and its causes.
+fn failure(error: &dyn Error) -> ExitCode {
+    eprint!("demo: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        eprint!(": {error}");
+        cause = error.source();
     }
-    Ok(())
+    eprintln!();
+    ExitCode::FAILURE
 }

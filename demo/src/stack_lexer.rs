@@ -1,6 +1,6 @@
 //! Rust's tokens, counted as they stream by: the stack-only way of the [`lex`](crate::jobs::lex) job.
 //!
-//! The lexer accepts and rejects exactly what [`proc_macro2::TokenStream::from_str`] does outside of a
+//! The lexer accepts and rejects exactly what `TokenStream::from_str` of `proc-macro2` does outside of a
 //! procedural macro, and counts the tokens that it would give, without building one of them. All of
 //! its state is in its frame: a buffer that is refilled by reading, a stack of open delimiters, one
 //! identifier and the counts. Nothing here allocates, errors included.
@@ -13,7 +13,7 @@
 //! Where `proc-macro2` tries one kind of token after another from the same position, this lexer
 //! decides from at most eleven bytes of lookahead, and every decision that it cannot take back is one
 //! after which `proc-macro2` would reject the whole source as well. The one exception, floating-point
-//! numbers that turn out to be integers, is told in [`number`].
+//! numbers that turn out to be integers, is told in `stack_lexer/number.rs`.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -314,4 +314,98 @@ fn is_whitespace(ch: char) -> bool {
 
 fn is_identifier_start(ch: char) -> bool {
     ch == '_' || is_xid_start(ch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Identifiers, literals and punctuation characters, or `None` for a rejected source.
+    pub(super) fn leaves(source: &str) -> Option<(u64, u64, u64)> {
+        counts(source).map(|counts| (counts.identifiers, counts.literals, counts.punctuation))
+    }
+
+    fn counts(source: &str) -> Option<TokenCounts> {
+        let mut buffer = [0; BUFFER_MIN_BYTES];
+        match count_tokens(source.as_bytes(), &mut buffer) {
+            Ok(lexed) => Some(lexed.tokens),
+            Err(StackLexError::Rejected) => None,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn groups_are_counted_by_delimiter_and_depth() {
+        let counts = counts("a(b[c]{d[e]})[]").unwrap();
+        assert_eq!(counts.parenthesis_groups, 1);
+        assert_eq!(counts.bracket_groups, 3);
+        assert_eq!(counts.brace_groups, 1);
+        assert_eq!(counts.deepest_nesting, 3);
+    }
+
+    #[test]
+    fn delimiters_that_do_not_match_are_rejected() {
+        for source in ["(", ")", "(]", "([)]", "{)", "[[]"] {
+            assert_eq!(leaves(source), None, "{source}");
+        }
+    }
+
+    #[test]
+    fn one_group_more_than_the_bound_is_an_error() {
+        let mut buffer = [0; BUFFER_BYTES];
+        let mut lex = |depth: usize| {
+            let source = format!("{}{}", "{".repeat(depth), "}".repeat(depth));
+            count_tokens(source.as_bytes(), &mut buffer)
+        };
+        assert_eq!(lex(NESTING_MAX).unwrap().tokens.deepest_nesting, NESTING_MAX as u64);
+        assert!(matches!(lex(NESTING_MAX + 1), Err(StackLexError::NestingTooDeep)));
+    }
+
+    #[test]
+    fn one_byte_order_mark_and_no_shebang_is_skipped() {
+        assert_eq!(leaves("\u{feff}fn"), Some((1, 0, 0)));
+        assert_eq!(leaves("\u{feff}\u{feff}fn"), None);
+        assert_eq!(leaves("fn \u{feff}"), None);
+        assert_eq!(leaves("#!/bin/run"), Some((2, 0, 4)));
+    }
+
+    #[test]
+    fn white_space_is_what_rustc_takes_for_it() {
+        let space = "\t\n\u{b}\u{c}\r \u{85}\u{a0}\u{200e}\u{200f}\u{2028}\u{2029}\u{3000}";
+        assert_eq!(leaves(&format!("a{space}b")), Some((2, 0, 0)));
+        for ch in ['\0', '\u{1c}', '\u{7f}', '\u{200b}'] {
+            assert_eq!(leaves(&format!("a{ch}b")), None, "{ch:?}");
+        }
+    }
+
+    #[test]
+    fn identifiers_are_unicodes_and_may_be_raw() {
+        for source in ["a", "_", "_1", "été", "名前", "a\u{301}", "r#fn", "r#_a", "r", "br", "c"]
+        {
+            let counts = counts(source).unwrap();
+            assert_eq!(counts.identifiers, 1, "{source}");
+            assert_eq!(counts.longest_identifier.as_str(), source);
+            assert_eq!(counts.longest_identifier.chars(), source.chars().count() as u64);
+        }
+        for source in
+            ["\u{301}a", "😀", "r#_", "r#self", "r#Self", "r#super", "r#crate", "r#1", "r#"]
+        {
+            assert_eq!(leaves(source), None, "{source}");
+        }
+    }
+
+    #[test]
+    fn punctuation_is_counted_by_character() {
+        assert_eq!(leaves("~!@#$%^&*-=+|;:,<.>/?"), Some((0, 0, 21)));
+        assert_eq!(leaves("->..=::"), Some((0, 0, 7)));
+        for source in ["\\", "`"] {
+            assert_eq!(leaves(source), None, "{source}");
+        }
+    }
+
+    #[test]
+    fn a_failed_expansion_is_a_literal() {
+        assert_eq!(leaves("a(/*ERROR*/)b"), Some((2, 1, 0)));
+        assert_eq!(leaves("(/*ERROR*/ )"), Some((0, 0, 0)));
+    }
 }

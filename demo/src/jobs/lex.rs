@@ -82,6 +82,7 @@ fn heap_heavy(input: &Input) -> Result<Answer, JobError<'_>> {
 
 #[cfg(test)]
 mod tests {
+    use std::error::Error;
     use std::path::Path;
 
     use super::*;
@@ -93,7 +94,11 @@ mod tests {
     }
 
     fn message(way: Way, input: &Input) -> String {
-        way(input).unwrap_err().to_string()
+        let error = way(input).unwrap_err();
+        match error.source() {
+            Some(cause) => format!("{error}: {cause}"),
+            None => error.to_string(),
+        }
     }
 
     #[test]

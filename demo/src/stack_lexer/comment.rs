@@ -89,3 +89,59 @@ impl<R: Read> Lexer<'_, R> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::leaves;
+
+    #[test]
+    fn plain_comments_are_nothing() {
+        for source in [
+            "//",
+            "// \r x",
+            "//// x",
+            "////\r",
+            "/**/",
+            "/***/",
+            "/*** x */",
+            "/* /* */ */",
+            "/*/*/*/ */*/*/",
+            "/* \r */",
+        ] {
+            assert_eq!(leaves(source), Some((0, 0, 0)), "{source:?}");
+        }
+    }
+
+    #[test]
+    fn outer_doc_comments_are_attributes() {
+        for source in ["///", "/// x\r\n", "///!", "/** x */", "/** \r\n */", "/**! /* */ */"] {
+            assert_eq!(leaves(source), Some((1, 1, 2)), "{source:?}");
+        }
+    }
+
+    #[test]
+    fn inner_doc_comments_are_attributes_with_one_more_character() {
+        for source in ["//!", "//!/", "//! x\r\n", "/*!*/", "/*!* x */", "/*! /* */ */"] {
+            assert_eq!(leaves(source), Some((1, 1, 3)), "{source:?}");
+        }
+    }
+
+    #[test]
+    fn comments_without_an_end_and_stray_carriage_returns_are_rejected() {
+        for source in [
+            "/*",
+            "/*/",
+            "/* /* */",
+            "/**",
+            "/*!",
+            "/***",
+            "/// \r x",
+            "/// \r",
+            "//! \r\r\n",
+            "/** \r */",
+            "/*!\r*/",
+        ] {
+            assert_eq!(leaves(source), None, "{source:?}");
+        }
+    }
+}

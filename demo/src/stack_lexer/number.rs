@@ -155,3 +155,82 @@ impl<R: Read> Lexer<'_, R> {
         self.reader.skip_while(|b| b.is_ascii_digit() || b == b'_')
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::leaves;
+
+    #[test]
+    fn numbers_are_one_literal() {
+        for source in [
+            "0",
+            "1_000",
+            "1u8",
+            "1.0",
+            "1.",
+            "1.0f32",
+            "1e5",
+            "1E-5",
+            "1e_+_5",
+            "1.0e5f32",
+            "0xF_f",
+            "0b10",
+            "0o17u8",
+            "1if",
+            "1e",
+            "1.0ee5",
+            "1e__x",
+            "0b1e5",
+            "1e5\u{301}",
+            "0_.0",
+        ] {
+            assert_eq!(leaves(source), Some((0, 1, 0)), "{source}");
+        }
+    }
+
+    #[test]
+    fn a_point_may_end_an_integer() {
+        assert_eq!(leaves("1..2"), Some((0, 2, 2)));
+        assert_eq!(leaves("1.foo"), Some((1, 1, 1)));
+        assert_eq!(leaves("1.e5"), Some((1, 1, 1)));
+        assert_eq!(leaves("1._5"), Some((1, 1, 1)));
+        assert_eq!(leaves("1.é"), Some((1, 1, 1)));
+        assert_eq!(leaves("1.0.5"), Some((0, 2, 1)));
+        assert_eq!(leaves("0x1.0"), Some((0, 2, 1)));
+    }
+
+    #[test]
+    fn a_sign_without_a_value_is_punctuation() {
+        assert_eq!(leaves("1e+"), Some((0, 1, 1)));
+        assert_eq!(leaves("1.0e+-5"), Some((0, 2, 2)));
+        assert_eq!(leaves("1.0e+__x"), Some((1, 1, 1)));
+        assert_eq!(leaves("0x1e+5"), Some((0, 2, 1)));
+    }
+
+    #[test]
+    fn a_float_that_ends_wrong_is_read_as_integers() {
+        assert_eq!(leaves("1.0e5\u{301}"), Some((0, 2, 1)));
+        assert_eq!(leaves("1e+_1\u{301}"), Some((1, 1, 1)));
+        assert_eq!(leaves("1.0e+_1\u{301}"), Some((1, 2, 2)));
+    }
+
+    #[test]
+    fn wrong_numbers_are_rejected() {
+        for source in [
+            "0x",
+            "0x_",
+            "0xg",
+            "0b",
+            "0b12",
+            "0o8",
+            "0oa",
+            "1\u{301}",
+            "1.0\u{301}",
+            "1.\u{301}",
+            "1e+5\u{301}",
+            "1.0e+5\u{301}",
+        ] {
+            assert_eq!(leaves(source), None, "{source}");
+        }
+    }
+}

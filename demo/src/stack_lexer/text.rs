@@ -250,3 +250,105 @@ fn is_plain(byte: u8, content: Content) -> bool {
 fn hex_digit(byte: u8) -> Option<u32> {
     char::from(byte).to_digit(16)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::leaves;
+
+    #[test]
+    fn strings_and_characters_are_one_literal() {
+        for source in [
+            r#""""#,
+            r#""é\n\x7f\u{1_F600}\0\'\"""#,
+            "\"\\\n \t\r\n x\"",
+            "\"\r\n\"",
+            "\"\0\"",
+            r#""a"suffix"#,
+            r#"b"\xff\0""#,
+            r#"c"é\xff\u{e9}""#,
+            r#"r"\""#,
+            r###"r##"é"#"##"###,
+            r##"br#"""#"##,
+            r##"cr#"é"#x"##,
+            "'a'",
+            "'é'",
+            "'''",
+            "'\\n'",
+            r"'\''",
+            r"'\u{e9}'",
+            "'a'b",
+            "b'x'",
+            r"b'\xff'",
+            "b'''",
+            "b'\r'",
+        ] {
+            assert_eq!(leaves(source), Some((0, 1, 0)), "{source:?}");
+        }
+    }
+
+    #[test]
+    fn wrong_strings_and_characters_are_rejected() {
+        for source in [
+            "\"",
+            "\"\r\"",
+            r#""\q""#,
+            r#""\x80""#,
+            r#""\u{}""#,
+            r#""\u{_1}""#,
+            r#""\u{1234567}""#,
+            r#""\u{d800}""#,
+            "\"\\\r x\"",
+            "\"\\\n ",
+            r#"b"é""#,
+            r#"b"\u{41}""#,
+            r#"c"\0""#,
+            r#"c"\x00""#,
+            r#"c"\u{0}""#,
+            "c\"\0\"",
+            "cr\"\0\"",
+            r##"r#"""##,
+            "r\"\r\"",
+            "r##a",
+            "br#a",
+            r#"br"é""#,
+            "cr#a",
+            "''",
+            "'",
+            "'ab'",
+            "b''",
+            "b'é'",
+            "b'ab'",
+            r"b'\u{41}'",
+            r"'\x80'",
+            "' ",
+        ] {
+            assert_eq!(leaves(source), None, "{source:?}");
+        }
+    }
+
+    #[test]
+    fn a_raw_string_has_at_most_255_hashes() {
+        let raw = |hashes: usize| format!("r{0}\"\"{0}", "#".repeat(hashes));
+        assert_eq!(leaves(&raw(255)), Some((0, 1, 0)));
+        assert_eq!(leaves(&raw(256)), None);
+    }
+
+    #[test]
+    fn a_lifetime_is_an_apostrophe_and_its_name() {
+        for source in ["'a", "'_", "'static", "'名", "'r#a", "'r", "'br"] {
+            assert_eq!(leaves(source), Some((1, 0, 1)), "{source}");
+        }
+        assert_eq!(leaves("'r#a#"), Some((1, 0, 2)));
+        for source in ["'a#", "'r#self", "'r#a'", "'br#\"\"#", "'r##a", "'1"] {
+            assert_eq!(leaves(source), None, "{source}");
+        }
+    }
+
+    #[test]
+    fn the_name_of_a_lifetime_may_begin_a_string() {
+        for source in [r#"'r"x""#, r#"'b"x""#, r#"'c"x""#, r#"'br"x""#, r#"'cr"x""#] {
+            assert_eq!(leaves(source), Some((0, 1, 1)), "{source}");
+        }
+        assert_eq!(leaves(r#"'a"x""#), Some((1, 1, 1)));
+    }
+}
