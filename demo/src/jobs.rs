@@ -73,7 +73,7 @@ pub struct Input {
     /// The files that the job on real input lexes.
     pub files: SourceFiles,
     /// How often a small job does its work. Time and heap events grow with it, the stack does not; one
-    /// round is some microseconds. No round is an answer too.
+    /// round is a fraction of a microsecond up to some tens of them. No round is an answer too.
     pub scale: usize,
 }
 
