@@ -10,8 +10,8 @@ use serde::Serialize;
 use crate::source_files::SourceFiles;
 use crate::token_counts::LexedFiles;
 
-/// Makes a module's `JOB` of a name and its two ways. The doc comment is the job's point, so that what
-/// is printed and what is documented are the same sentence.
+/// Makes a module's `JOB` of a name and its two ways. The doc comment is the job's point, so that
+/// what is printed and what is documented are the same sentence.
 macro_rules! job {
     ($(#[doc = $point:literal])+ $name:literal, $stack_only:path, $heap_heavy:path) => {
         $(#[doc = $point])+
@@ -72,8 +72,8 @@ pub struct Job {
 pub struct Input {
     /// The files that the job on real input lexes.
     pub files: SourceFiles,
-    /// How often a small job does its work. Time and heap events grow with it, the stack does not; one
-    /// round is a fraction of a microsecond up to some tens of them. No round is an answer too.
+    /// How often a small job does its work. Time and heap events grow with it, the stack does not;
+    /// one round is a fraction of a microsecond up to some tens of them. No round is an answer too.
     pub scale: usize,
 }
 
@@ -161,8 +161,8 @@ impl Error for JobError<'_> {
     }
 }
 
-/// The numbers that the small jobs work on: Marsaglia's 64-bit xorshift, "Xorshift RNGs" (2003), with the
-/// shifts 13, 7 and 17. Both ways of a job begin with the same seed.
+/// The numbers that the small jobs work on: Marsaglia's 64-bit xorshift, "Xorshift RNGs" (2003),
+/// with the shifts 13, 7 and 17. Both ways of a job begin with the same seed.
 #[derive(Clone, Debug)]
 struct Numbers(u64);
 

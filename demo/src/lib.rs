@@ -1,13 +1,13 @@
 //! The same jobs done on the stack only and heap-heavy, side by side.
 //!
 //! Responsible for the jobs alone: each is one computation written in two ways that give the same
-//! [`Answer`](jobs::Answer). One runs on real input, the Rust sources under a directory; the others are small,
-//! and each shows one point of the Rust Book's account of the stack and the heap. Measuring and
-//! presenting them is not done here.
+//! [`Answer`](jobs::Answer). One runs on real input, the Rust sources under a directory; the others
+//! are small, and each shows one point of the Rust Book's account of the stack and the heap.
+//! Measuring and presenting them is not done here.
 //!
-//! What a job works on is prepared before either way. Between the first and the last instruction of a
-//! stack-only way there is no heap event, neither of Rust's nor of C's allocator; its answer and its
-//! error are values of fixed size, which become text only when somebody formats them.
+//! What a job works on is prepared before either way. Between the first and the last instruction of
+//! a stack-only way there is no heap event, neither of Rust's nor of C's allocator; its answer and
+//! its error are values of fixed size, which become text only when somebody formats them.
 //!
 //! # Examples
 //!

@@ -1,7 +1,7 @@
 //! The list of files to lex, made before either way begins.
 //!
-//! Responsible for finding them and for keeping their paths in the form that a system call takes, so
-//! that the stack-only way can open them as they are. It never opens a file.
+//! Responsible for finding them and for keeping their paths in the form that a system call takes,
+//! so that the stack-only way can open them as they are. It never opens a file.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::fmt;
@@ -20,16 +20,18 @@ pub struct SourceFiles {
 impl SourceFiles {
     /// Finds every regular file named `*.rs` under `directory`, at any depth.
     ///
-    /// Folders named `target` or with a name that begins with a dot are left out, except `directory`
-    /// itself. Links are not followed, again except `directory` itself.
+    /// Folders named `target` or with a name that begins with a dot are left out, except
+    /// `directory` itself. Links are not followed, again except `directory` itself.
     ///
     /// # Errors
     ///
-    /// If a directory cannot be read, be it `directory` or one below it, or if there is no such file.
+    /// If a directory cannot be read, be it `directory` or one below it, or if there is no such
+    /// file.
     pub fn under(directory: impl AsRef<Path>) -> Result<SourceFiles, SourceFilesError> {
         let directory = directory.as_ref();
         let mut paths = Vec::new();
-        // A list of folders rather than a recursive call, so that the depth of the tree costs no stack.
+        // A list of folders rather than a recursive call, so that the depth of the tree costs no
+        // stack.
         let mut folders = vec![directory.to_owned()];
         while let Some(folder) = folders.pop() {
             let unreadable = |error| SourceFilesError::Unreadable { path: folder.clone(), error };

@@ -1,19 +1,20 @@
-//! Rust's tokens, counted as they stream by: the stack-only way of the [`lex`](crate::jobs::lex) job.
+//! Rust's tokens, counted as they stream by: the stack-only way of the [`lex`](crate::jobs::lex)
+//! job.
 //!
-//! The lexer accepts and rejects exactly what `TokenStream::from_str` of `proc-macro2` does outside of a
-//! procedural macro, and counts the tokens that it would give, without building one of them. All of
-//! its state is in its frame: a buffer that is refilled by reading, a stack of open delimiters, one
-//! identifier and the counts. Nothing here allocates, errors included.
+//! The lexer accepts and rejects exactly what `TokenStream::from_str` of `proc-macro2` does outside
+//! of a procedural macro, and counts the tokens that it would give, without building one of them.
+//! All of its state is in its frame: a buffer that is refilled by reading, a stack of open
+//! delimiters, one identifier and the counts. Nothing here allocates, errors included.
 //!
 //! Tokens, comments and strings may be of any length: what need not be remembered is checked as it
-//! passes. What must be remembered has a bound, stated as a constant, and going past it is an error:
-//! [`NESTING_MAX`] and [`IDENTIFIER_MAX_BYTES`](crate::token_counts::IDENTIFIER_MAX_BYTES). The buffer's
-//! size is no bound; it only says how often the source is read.
+//! passes. What must be remembered has a bound, stated as a constant, and going past it is an
+//! error: [`NESTING_MAX`] and [`IDENTIFIER_MAX_BYTES`](crate::token_counts::IDENTIFIER_MAX_BYTES).
+//! The buffer's size is no bound; it only says how often the source is read.
 //!
 //! Where `proc-macro2` tries one kind of token after another from the same position, this lexer
-//! decides from at most eleven bytes of lookahead, and every decision that it cannot take back is one
-//! after which `proc-macro2` would reject the whole source as well. The one exception, floating-point
-//! numbers that turn out to be integers, is told in `stack_lexer/number.rs`.
+//! decides from at most eleven bytes of lookahead, and every decision that it cannot take back is
+//! one after which `proc-macro2` would reject the whole source as well. The one exception,
+//! floating-point numbers that turn out to be integers, is told in `stack_lexer/number.rs`.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -57,7 +58,8 @@ pub enum StackLexError {
     Rejected,
     /// Groups are nested deeper than [`NESTING_MAX`].
     NestingTooDeep,
-    /// An identifier is longer than [`IDENTIFIER_MAX_BYTES`](crate::token_counts::IDENTIFIER_MAX_BYTES).
+    /// An identifier is longer than
+    /// [`IDENTIFIER_MAX_BYTES`](crate::token_counts::IDENTIFIER_MAX_BYTES).
     IdentifierTooLong,
     /// The source could not be read.
     Read(io::Error),
@@ -91,8 +93,8 @@ impl From<IdentifierTooLong> for StackLexError {
 
 /// Counts the tokens of `source`, reading it through `buffer`.
 ///
-/// Interrupted reads are repeated. The answer does not depend on the size of `buffer`, nor on how much
-/// each read gives.
+/// Interrupted reads are repeated. The answer does not depend on the size of `buffer`, nor on how
+/// much each read gives.
 ///
 /// # Errors
 ///

@@ -1,7 +1,7 @@
 //! What is counted of a source: plain numbers and one identifier, all of fixed size.
 //!
-//! Both ways fill these types, so that equal answers compare equal. Nothing here allocates, formatting
-//! included: that is the caller's writer's affair.
+//! Both ways fill these types, so that equal answers compare equal. Nothing here allocates,
+//! formatting included: that is the caller's writer's affair.
 
 use std::fmt;
 
@@ -17,7 +17,8 @@ pub struct TokenCounts {
     pub identifiers: u64,
     /// Literals, a suffix included.
     pub literals: u64,
-    /// Punctuation characters, each counted by itself: `->` is two, and the apostrophe of a lifetime one.
+    /// Punctuation characters, each counted by itself: `->` is two, and the apostrophe of a
+    /// lifetime one.
     pub punctuation: u64,
     /// Groups in `()`.
     pub parenthesis_groups: u64,
@@ -128,8 +129,8 @@ impl Identifier {
 
     /// The identifier as text.
     pub fn as_str(&self) -> &str {
-        // Pieces are pushed as text or as checked, whole characters only, so the alternative never happens;
-        // it costs no more than the length of the one identifier that is printed.
+        // Pieces are pushed as text or as checked, whole characters only, so the alternative never
+        // happens; it costs no more than the length of the one identifier that is printed.
         str::from_utf8(self.as_bytes()).unwrap_or_default()
     }
 

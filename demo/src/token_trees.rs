@@ -1,7 +1,8 @@
-//! The token trees of `proc-macro2`, counted: the heap-heavy way of the [`lex`](crate::jobs::lex) job.
+//! The token trees of `proc-macro2`, counted: the heap-heavy way of the [`lex`](crate::jobs::lex)
+//! job.
 //!
-//! Written as programs commonly are: the whole file is read into a `String`, the whole `String` becomes
-//! a tree, and a name is looked at by making a `String` of it.
+//! Written as programs commonly are: the whole file is read into a `String`, the whole `String`
+//! becomes a tree, and a name is looked at by making a `String` of it.
 
 use std::str::FromStr;
 
@@ -22,8 +23,8 @@ pub fn count_tokens(source: &str) -> Result<Option<TokenCounts>, IdentifierTooLo
     }
 }
 
-/// The streams that are still to be walked wait in a `Vec`: a recursive walk would overflow the call
-/// stack on a file that is all brackets, which `proc-macro2` itself reads without trouble.
+/// The streams that are still to be walked wait in a `Vec`: a recursive walk would overflow the
+/// call stack on a file that is all brackets, which `proc-macro2` itself reads without trouble.
 fn count_trees(stream: TokenStream) -> Result<TokenCounts, IdentifierTooLong> {
     let mut counts = TokenCounts::default();
     let mut longest = String::new();

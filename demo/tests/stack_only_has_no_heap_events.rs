@@ -1,7 +1,8 @@
-//! No stack-only way touches the heap between its first and its last instruction: neither Rust's, which
-//! this program's global allocator counts, nor C's, which a preloaded library counts.
+//! No stack-only way touches the heap between its first and its last instruction: neither Rust's,
+//! which this program's global allocator counts, nor C's, which a preloaded library counts.
 //!
-//! Both counts are taken of the heap-heavy ways too, so that a counter that counts nothing is found out.
+//! Both counts are taken of the heap-heavy ways too, so that a counter that counts nothing is found
+//! out.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -36,7 +37,8 @@ fn count(allocations: u64, frees: u64) {
     CALLS.set(Calls { allocations: calls.allocations + allocations, frees: calls.frees + frees });
 }
 
-// SAFETY: every method is `System`'s own with the same arguments; counting neither allocates nor panics.
+// SAFETY: every method is `System`'s own with the same arguments; counting neither allocates nor
+// panics.
 unsafe impl GlobalAlloc for CountingAlloc {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(1, 0);
@@ -147,7 +149,8 @@ fn stack_only_ways_make_no_call_to_cs_heap() {
         return count_c_calls();
     }
     let Some(library) = build_interposer() else {
-        // A machine without a C compiler can still run the other tests; where all must run, it may not.
+        // A machine without a C compiler can still run the other tests; where all must run, it may
+        // not.
         assert!(env::var_os("CI").is_none(), "no C compiler, although CI is set");
         eprintln!("SKIPPED: {C_TEST}: no C compiler (cc) to build the interposer with");
         return;

@@ -5,8 +5,8 @@ use std::hint::black_box;
 use super::{Answer, Input, JobError, Numbers};
 
 job! {
-    /// An array of known length takes its place by moving the stack pointer, where a Vec of the same
-    /// values asks the allocator for room and asks again each time it has outgrown it.
+    /// An array of known length takes its place by moving the stack pointer, where a Vec of the
+    /// same values asks the allocator for room and asks again each time it has outgrown it.
     "array-and-vec", stack_only, heap_heavy
 }
 

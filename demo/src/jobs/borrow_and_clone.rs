@@ -5,8 +5,8 @@ use std::hint::black_box;
 use super::{Answer, Input, JobError, Numbers};
 
 job! {
-    /// An owner can lend a value to all who only read it, where handing a clone to each of them keeps
-    /// the same data as often as it has readers.
+    /// An owner can lend a value to all who only read it, where handing a clone to each of them
+    /// keeps the same data as often as it has readers.
     "borrow-and-clone", stack_only, heap_heavy
 }
 

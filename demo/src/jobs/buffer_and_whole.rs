@@ -19,7 +19,8 @@ const LENGTH_LIMIT_WORDS: u64 = 8 * 1024;
 /// The buffer's size in words: 4 KiB.
 const BUFFER_WORDS: usize = 512;
 
-/// Fletcher's checksum, over words and modulo two to the 64th: the order of the words matters to it.
+/// Fletcher's checksum, over words and modulo two to the 64th: the order of the words matters to
+/// it.
 #[derive(Debug, Default)]
 struct Checksum {
     sum: u64,

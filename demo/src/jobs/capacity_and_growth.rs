@@ -5,15 +5,16 @@ use std::hint::black_box;
 use super::{Answer, Bound, Input, JobError, Numbers};
 
 job! {
-    /// What has no known size needs the heap or a bound, since a Vec grows by moving all it holds to
-    /// larger and larger blocks, and a fixed buffer must say no when it is full.
+    /// What has no known size needs the heap or a bound, since a Vec grows by moving all it holds
+    /// to larger and larger blocks, and a fixed buffer must say no when it is full.
     "capacity-and-growth", stack_only, heap_heavy
 }
 
 /// Collatz sequences begin below this, and their values fit into 64 bits.
 const START_LIMIT: u64 = 100_000;
 
-/// The longest sequence that there is room for; the longest one from below `START_LIMIT` has 351 values.
+/// The longest sequence that there is room for; the longest one from below `START_LIMIT` has 351
+/// values.
 const CAPACITY: usize = 512;
 
 const SEQUENCE: Bound = Bound { what: "values in a sequence:", limit: CAPACITY };

@@ -23,7 +23,8 @@ const NESTING: Bound = Bound { what: "groups nested deeper than", limit: NESTING
 const IDENTIFIER: Bound =
     Bound { what: "an identifier of more bytes than", limit: IDENTIFIER_MAX_BYTES };
 
-/// Reads each file through one buffer in this frame. See [`stack_lexer`].
+/// Reads each file through one buffer in this frame. See [`stack_lexer`]. All frames together take
+/// less than 64 KiB.
 fn stack_only(input: &Input) -> Result<Answer, JobError<'_>> {
     let mut buffer = [0; BUFFER_BYTES];
     let mut lexed = LexedFiles::default();
@@ -47,7 +48,8 @@ fn stack_only(input: &Input) -> Result<Answer, JobError<'_>> {
     Ok(Answer::Lexed(lexed))
 }
 
-/// Opens a file by the path that the list keeps ready: `File::open` would put a long one on the heap.
+/// Opens a file by the path that the list keeps ready: `File::open` would put a long one on the
+/// heap.
 fn open(file: SourceFile<'_>) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let opened =
@@ -170,6 +172,18 @@ mod tests {
         );
         assert_eq!(message(stack_only, &input), expected);
         assert_eq!(message(heap_heavy, &input), expected);
+    }
+
+    #[test]
+    fn the_stack_only_way_needs_less_than_its_stated_stack() {
+        // The frames of a debug build are larger.
+        let kibibytes = if cfg!(debug_assertions) { 128 } else { 64 };
+        let input = input(Path::new(env!("CARGO_MANIFEST_DIR")));
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().stack_size(kibibytes * 1024);
+            let run = || assert!(stack_only(&input).is_ok());
+            thread.spawn_scoped(scope, run).unwrap().join().unwrap();
+        });
     }
 
     #[test]

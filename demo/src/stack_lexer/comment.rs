@@ -32,8 +32,8 @@ impl<R: Read> Lexer<'_, R> {
             _ => (Meaning::Plain, 2),
         };
         let is_line = window.get(1) == Some(&b'/');
-        // In a block comment the second asterisk of `/**` may be the first byte of `*/`, but then it is
-        // `/**/`, which is plain; and the exclamation mark of `/*!` never is.
+        // In a block comment the second asterisk of `/**` may be the first byte of `*/`, but then
+        // it is `/**/`, which is plain; and the exclamation mark of `/*!` never is.
         self.reader.advance(opening);
         if is_line {
             self.line_comment_rest(meaning)?;
@@ -46,7 +46,8 @@ impl<R: Read> Lexer<'_, R> {
         Ok(())
     }
 
-    /// Stops before the line feed. A doc comment may hold a carriage return only as part of the line's end.
+    /// Stops before the line feed. A doc comment may hold a carriage return only as part of the
+    /// line's end.
     fn line_comment_rest(&mut self, meaning: Meaning) -> Result<(), StackLexError> {
         if meaning == Meaning::Plain {
             self.reader.skip_while(|b| b != b'\n')?;

@@ -1,9 +1,9 @@
 //! Integer and floating-point literals.
 //!
-//! `proc-macro2` tries a floating-point number first, and on failure begins again with an integer. The
-//! second attempt may end where the first has passed: then what was read is more than one token. Since
-//! only digits, underscores, a point, an `e` and a sign can have been passed, those tokens follow from
-//! what was seen, and nothing has to be read twice.
+//! `proc-macro2` tries a floating-point number first, and on failure begins again with an integer.
+//! The second attempt may end where the first has passed: then what was read is more than one
+//! token. Since only digits, underscores, a point, an `e` and a sign can have been passed, those
+//! tokens follow from what was seen, and nothing has to be read twice.
 
 use std::io::Read;
 
@@ -94,8 +94,8 @@ impl<R: Read> Lexer<'_, R> {
         Ok(())
     }
 
-    /// Where a number with a point is no float, what stands before its second half: the integer and the
-    /// point.
+    /// Where a number with a point is no float, what stands before its second half: the integer and
+    /// the point.
     fn count_integer_and_point(&mut self, has_point: bool) {
         if has_point {
             self.counts.literals += 1;
@@ -117,15 +117,15 @@ impl<R: Read> Lexer<'_, R> {
         Ok(run)
     }
 
-    /// Whether the next character can continue an identifier but not begin one: no token begins with
-    /// it, and no number ends before it.
+    /// Whether the next character can continue an identifier but not begin one: no token begins
+    /// with it, and no number ends before it.
     fn is_at_continuation_only(&mut self) -> Result<bool, StackLexError> {
         let next = self.reader.peek_char()?;
         Ok(next.is_some_and(|ch| is_xid_continue(ch) && !is_identifier_start(ch)))
     }
 
-    /// A number after its last digit: a suffix or nothing, but no character that can only continue an
-    /// identifier.
+    /// A number after its last digit: a suffix or nothing, but no character that can only continue
+    /// an identifier.
     fn number_end(&mut self) -> Result<(), StackLexError> {
         if self.is_at_continuation_only()? {
             return Err(StackLexError::Rejected);

@@ -1,10 +1,10 @@
 //! The window through which the stack lexer sees its source.
 //!
-//! Responsible for refilling a fixed buffer, for checking UTF-8 as the bytes arrive, and for looking
-//! ahead across a refill. It knows nothing of Rust's tokens.
+//! Responsible for refilling a fixed buffer, for checking UTF-8 as the bytes arrive, and for
+//! looking ahead across a refill. It knows nothing of Rust's tokens.
 //!
-//! Invariant: the window always holds whole characters of valid UTF-8. The bytes of a character that
-//! has not fully arrived wait behind it, unseen.
+//! Invariant: the window always holds whole characters of valid UTF-8. The bytes of a character
+//! that has not fully arrived wait behind it, unseen.
 
 use std::io::{ErrorKind, Read};
 use std::str;
@@ -14,8 +14,8 @@ use super::StackLexError;
 /// How far ahead of its position the lexer may look: the eleven bytes of `(/*ERROR*/)`.
 pub(super) const LOOKAHEAD_BYTES: usize = 11;
 
-/// The smallest buffer that serves: one byte less than the lookahead, three bytes of a character that
-/// is still to be completed, and room for one byte more.
+/// The smallest buffer that serves: one byte less than the lookahead, three bytes of a character
+/// that is still to be completed, and room for one byte more.
 pub(super) const SMALLEST_BUFFER_BYTES: usize = LOOKAHEAD_BYTES - 1 + 3 + 1;
 
 /// A source, seen through a fixed buffer.
@@ -100,8 +100,8 @@ impl<'b, R: Read> Reader<'b, R> {
 
     /// Moves past bytes as long as `is_wanted` holds of them, and says how many they were.
     ///
-    /// `is_wanted` must treat all bytes of a character alike, so that the window still begins with a
-    /// whole one.
+    /// `is_wanted` must treat all bytes of a character alike, so that the window still begins with
+    /// a whole one.
     #[inline]
     pub(super) fn skip_while(
         &mut self,

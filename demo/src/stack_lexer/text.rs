@@ -1,7 +1,7 @@
 //! Strings, characters and lifetimes.
 //!
-//! Once a quote is open, whatever `proc-macro2` does not take for the literal it takes for nothing at
-//! all: the source is rejected. So the content is checked as it passes and never kept.
+//! Once a quote is open, whatever `proc-macro2` does not take for the literal it takes for nothing
+//! at all: the source is rejected. So the content is checked as it passes and never kept.
 
 use std::io::Read;
 
@@ -33,8 +33,8 @@ pub(super) enum Prefix {
 }
 
 impl Prefix {
-    /// The prefix that `window` begins with. None of them can be an identifier instead, not even where
-    /// the literal turns out to be wrong; of a single `r#` only the next byte tells.
+    /// The prefix that `window` begins with. None of them can be an identifier instead, not even
+    /// where the literal turns out to be wrong; of a single `r#` only the next byte tells.
     pub(super) fn of(window: &[u8]) -> Option<Prefix> {
         match window {
             [b'b', b'\'', ..] => Some(Prefix::Byte),
@@ -180,7 +180,8 @@ impl<R: Read> Lexer<'_, R> {
         if self.reader.take()? == b'\n' { Ok(()) } else { Err(StackLexError::Rejected) }
     }
 
-    /// The end of a line after a backslash, and the white space that it swallows: up to something else.
+    /// The end of a line after a backslash, and the white space that it swallows: up to something
+    /// else.
     fn line_continuation(&mut self) -> Result<(), StackLexError> {
         loop {
             self.reader.skip_while(|b| matches!(b, b' ' | b'\t' | b'\n'))?;
@@ -235,8 +236,8 @@ impl<R: Read> Lexer<'_, R> {
     }
 }
 
-/// Whether a string takes `byte` without looking at it twice: the quote, carriage returns and what the
-/// content forbids are not plain. All bytes of a character are alike in this.
+/// Whether a string takes `byte` without looking at it twice: the quote, carriage returns and what
+/// the content forbids are not plain. All bytes of a character are alike in this.
 #[inline]
 fn is_plain(byte: u8, content: Content) -> bool {
     match byte {

@@ -1,8 +1,9 @@
 /* Stands before the C library's heap and counts the calls of the thread that asked for it.
  *
- * Preloaded into a test. The test calls heap_calls_begin and heap_calls_end, which it finds by name; the
- * latter tells how many calls its thread made in between. Requests go on to glibc's own functions by the
- * names that glibc exports them under, so that nothing has to be looked up, which could allocate. */
+ * Preloaded into a test. The test calls heap_calls_begin and heap_calls_end, which it finds by
+ * name; the latter tells how many calls its thread made in between. Requests go on to glibc's own
+ * functions by the names that glibc exports them under, so that nothing has to be looked up, which
+ * could allocate. */
 
 #include <errno.h>
 #include <stddef.h>

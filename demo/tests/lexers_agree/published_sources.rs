@@ -10,9 +10,10 @@ use demo::source_files::SourceFiles;
 /// Names more directories, separated by colons.
 const SOURCES: &str = "LEXERS_AGREE_SOURCES";
 
-/// Where published sources are: this repository, the packages that its lock file names as the registry
-/// unpacked them, the toolchain's library if it is installed, and what the environment adds.
-pub(super) fn directories_of_published_sources() -> Vec<PathBuf> {
+/// Where published sources are: this repository, the packages that its lock file names as the
+/// registry unpacked them, the toolchain's library if it is installed, and what the environment
+/// adds.
+fn directories_of_published_sources() -> Vec<PathBuf> {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut directories = vec![repository.to_owned()];
 
