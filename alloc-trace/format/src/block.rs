@@ -57,12 +57,10 @@ pub struct BlockHeader {
     pub sequence: u32,
     /// A chunk: how many heap events it holds.
     pub events: u32,
-    /// A chunk: the stamp of its first context, the earliest time in it.
+    /// A chunk: the stamp of its first context: nothing in it is earlier.
     pub first_stamp: u64,
     /// A chunk: the last stamp in it.
     pub last_stamp: u64,
-    /// A chunk: the nanoseconds of `CLOCK_MONOTONIC` read beside `first_stamp`.
-    pub first_monotonic_ns: u64,
     /// The CRC-32 (IEEE) of the stored payload; 0 for an extent, whose payload changes.
     pub checksum: u32,
 }
@@ -83,7 +81,7 @@ impl BlockHeader {
             Codec::Plain => 0,
             Codec::Other(code) => code,
         };
-        let fields: [(usize, &[u8]); 11] = [
+        let fields: [(usize, &[u8]); 10] = [
             (0, &BLOCK_MAGIC.to_le_bytes()),
             (4, &[kind, codec]),
             (8, &self.stored_bytes.to_le_bytes()),
@@ -93,7 +91,6 @@ impl BlockHeader {
             (28, &self.events.to_le_bytes()),
             (32, &self.first_stamp.to_le_bytes()),
             (40, &self.last_stamp.to_le_bytes()),
-            (48, &self.first_monotonic_ns.to_le_bytes()),
             (56, &self.checksum.to_le_bytes()),
         ];
         for (offset, field) in fields {
@@ -134,7 +131,6 @@ impl BlockHeader {
             events: u32::from_le_bytes(array(bytes, 28)?),
             first_stamp: u64::from_le_bytes(array(bytes, 32)?),
             last_stamp: u64::from_le_bytes(array(bytes, 40)?),
-            first_monotonic_ns: u64::from_le_bytes(array(bytes, 48)?),
             checksum: u32::from_le_bytes(array(bytes, 56)?),
         })
     }
@@ -174,7 +170,6 @@ mod tests {
             events: 120,
             first_stamp: 11,
             last_stamp: 12,
-            first_monotonic_ns: 13,
             checksum: 14,
         };
         let bytes = header.encode();

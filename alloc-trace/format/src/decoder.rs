@@ -1,5 +1,6 @@
 //! Bytes into records. Every byte is doubted: what cannot be decoded is a [`RecordError`].
 
+use crate::clock::Anchor;
 use crate::error::RecordError;
 use crate::header::array;
 use crate::record::{
@@ -211,9 +212,10 @@ impl DecodeState {
             kind::CONTEXT => {
                 let thread = ThreadId(body.u32("a thread")?);
                 let stamp = body.fixed("a stamp")?;
-                let monotonic_ns = body.fixed("a time")?;
+                let anchor =
+                    Anchor { ticks: body.fixed("a stamp")?, monotonic_ns: body.fixed("a time")? };
                 *self = Self { thread, stamp, placed: true, ..Self::START };
-                Record::Context(Context { thread, stamp, monotonic_ns })
+                Record::Context(Context { thread, stamp, anchor })
             }
             kind::PROCESS => Record::Process(Box::new(Process {
                 pid: body.u32("a process id")?,

@@ -66,7 +66,8 @@ impl Encoder {
         let written = extended(out, kind::CONTEXT, |out| {
             out.varint(u64::from(context.thread.0));
             out.bytes(&context.stamp.to_le_bytes());
-            out.bytes(&context.monotonic_ns.to_le_bytes());
+            out.bytes(&context.anchor.ticks.to_le_bytes());
+            out.bytes(&context.anchor.monotonic_ns.to_le_bytes());
         })?;
         *self = Self { stamp: context.stamp, ..Self::new() };
         Some(written)
@@ -378,6 +379,7 @@ impl<'a> Output<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Anchor;
 
     #[test]
     fn no_event_is_longer_than_the_stated_maximum() {
@@ -403,7 +405,7 @@ mod tests {
 
     #[test]
     fn a_record_that_does_not_fit_leaves_the_state_as_it_was() {
-        let context = Context { thread: ThreadId(7), stamp: 1_000, monotonic_ns: 5 };
+        let context = Context { thread: ThreadId(7), stamp: 1_000, anchor: Anchor::default() };
         let node = NodeDefinition { id: NodeId(300), parent: NodeId(299), address: 0x55_0000_1234 };
         let mut encoder = Encoder::new();
         let mut whole = [0; 64];

@@ -2,6 +2,8 @@
 //!
 //! Numbers of record kinds are part of the format: they are never reused.
 
+use crate::clock::Anchor;
+
 /// A moment, in ticks of the recording's clock (see [`crate::Clock`]).
 pub type Stamp = u64;
 
@@ -110,10 +112,10 @@ impl Event {
 pub struct Context {
     /// Whose records follow.
     pub thread: ThreadId,
-    /// The time from which the following stamps count on.
+    /// The time from which the following stamps count on; none of them lies before it.
     pub stamp: Stamp,
-    /// Nanoseconds of `CLOCK_MONOTONIC`, read beside `stamp`.
-    pub monotonic_ns: u64,
+    /// A reading of both clocks, taken when this was written.
+    pub anchor: Anchor,
 }
 
 /// A thread's first record.

@@ -254,7 +254,6 @@ pub fn append_exit_status(path: &Path, status: ExitStatus) -> Result<(), ReadErr
         events: 0,
         first_stamp: 0,
         last_stamp: 0,
-        first_monotonic_ns: 0,
         checksum: crc32fast::hash(&payload),
     };
     let block = [&header.encode()[..], &payload].concat();
@@ -374,7 +373,6 @@ impl<'a> Scan<'a> {
     }
 
     fn chunk(&mut self, payload: u64, header: BlockHeader) {
-        self.anchor(Anchor { ticks: header.first_stamp, monotonic_ns: header.first_monotonic_ns });
         self.chunks.push(Chunk {
             stream: header.stream,
             sequence: header.sequence,
@@ -427,7 +425,7 @@ impl<'a> Scan<'a> {
             let bytes = self.read_at(begin, committed as usize)?.into_boxed_slice();
             // The cut itself is noted with the extent; here only the records before it count.
             if let Ok(Some(Record::Context(context))) = Decoder::new(&bytes).next_record() {
-                self.anchor(Anchor { ticks: context.stamp, monotonic_ns: context.monotonic_ns });
+                self.anchor(context.anchor);
             }
             if !bytes.is_empty() || committed > 0 {
                 self.chunks.push(Chunk {

@@ -10,8 +10,8 @@ use std::ptr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use alloc_trace_format::{
-    Anchor, BlockHeader, BlockKind, CHUNK_HEADER_BYTES, CHUNK_MAGIC, ChunkHeader, ChunkState,
-    Codec, Context, Encoder, EndReason, MAX_EVENT_BYTES, ThreadId,
+    BlockHeader, BlockKind, CHUNK_HEADER_BYTES, CHUNK_MAGIC, ChunkHeader, ChunkState, Codec,
+    Context, Encoder, EndReason, MAX_EVENT_BYTES, Stamp, ThreadId,
 };
 
 use super::clock;
@@ -35,8 +35,8 @@ pub(super) struct ChunkWriter {
     sequence: u32,
     /// Heap events in this chunk.
     events: u32,
-    /// The clock at the chunk's beginning.
-    first: Anchor,
+    /// The time from which the chunk's stamps count on.
+    first_stamp: Stamp,
     thread: ThreadId,
     encoder: Encoder,
 }
@@ -71,7 +71,7 @@ impl ChunkWriter {
         stream: 0,
         sequence: 0,
         events: 0,
-        first: Anchor { ticks: 0, monotonic_ns: 0 },
+        first_stamp: 0,
         thread: ThreadId(0),
         encoder: Encoder::new(),
     };
@@ -160,9 +160,8 @@ impl ChunkWriter {
             stream: self.stream,
             sequence: self.sequence,
             events: self.events,
-            first_stamp: self.first.ticks,
+            first_stamp: self.first_stamp,
             last_stamp: self.encoder.last_stamp(),
-            first_monotonic_ns: self.first.monotonic_ns,
             checksum: 0,
         };
         log.append(header, payload)?;
@@ -175,13 +174,14 @@ impl ChunkWriter {
 
     /// Begins a chunk, or another thread's part of one, with a context.
     fn begin(&mut self) {
-        let mut anchor = clock::anchor();
-        anchor.ticks = anchor.ticks.max(self.last_stamp());
+        let anchor = clock::anchor();
+        // The record that found the chunk full has its stamp already: it counts on from the last.
+        let last = self.last_stamp();
+        let stamp = if last == 0 { anchor.ticks } else { last };
         if self.position == 0 {
-            self.first = anchor;
+            self.first_stamp = stamp;
         }
-        let context =
-            Context { thread: self.thread, stamp: anchor.ticks, monotonic_ns: anchor.monotonic_ns };
+        let context = Context { thread: self.thread, stamp, anchor };
         self.append(RESERVED_BYTES, &mut |encoder, out| encoder.context(out, &context));
     }
 

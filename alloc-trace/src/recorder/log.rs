@@ -197,7 +197,6 @@ const fn block(kind: BlockKind) -> BlockHeader {
         events: 0,
         first_stamp: 0,
         last_stamp: 0,
-        first_monotonic_ns: 0,
         checksum: 0,
     }
 }
