@@ -16,7 +16,7 @@ use crate::decoder::{DecodeState, Decoder};
 use crate::error::ReadError;
 use crate::header::{FILE_HEADER_BYTES, FileHeader};
 use crate::record::Record;
-use crate::recording::{MAX_CHUNK_BYTES, read_header};
+use crate::recording::{MAX_CHUNK_BYTES, is_sound_extent, read_header};
 
 /// A reader of a recording that is still growing.
 ///
@@ -64,7 +64,12 @@ impl Follower {
     ///
     /// As [`crate::Recording::open`].
     pub fn open(path: &Path) -> Result<Self, ReadError> {
-        let mut file = File::open(path).map_err(|error| ReadError::io(path, "open", error))?;
+        let io = |error| ReadError::io(path, "open", error);
+        // Asked before it is opened: opening a pipe would wait for its writer.
+        if !std::fs::metadata(path).map_err(io)?.is_file() {
+            return Err(ReadError::NotAFile { path: path.to_owned() });
+        }
+        let mut file = File::open(path).map_err(io)?;
         let header = read_header(&mut file, path)?;
         Ok(Self {
             path: path.to_owned(),
@@ -112,18 +117,25 @@ impl Follower {
                 offset: 0,
                 state: DecodeState::START,
             });
-            while stream.sequence < chunk.state.sequence {
-                let key = (chunk.stream, stream.sequence);
-                if !self.logged.contains_key(&key) {
-                    self.scan_log()?;
+            if stream.sequence < chunk.state.sequence {
+                self.scan_log()?;
+            }
+            // Only what the log has is stepped through: a chunk that is nowhere could not be
+            // written, and the recording tells how many records that cost.
+            while let Some((sequence, logged)) =
+                self.next_logged(chunk.stream, stream.sequence, chunk.state.sequence)
+            {
+                if sequence > stream.sequence {
+                    stream = Stream { sequence, offset: 0, state: DecodeState::START };
                 }
-                // A chunk that is nowhere could not be written: the recording tells how many.
-                if let Some(logged) = self.logged.remove(&key) {
-                    self.read(logged.offset, logged.bytes as usize)?;
-                    stream.decode(&self.buffer, sink);
-                }
+                self.read(logged.offset, logged.bytes as usize)?;
+                stream.decode(&self.buffer, sink);
                 stream =
                     Stream { sequence: stream.sequence + 1, offset: 0, state: DecodeState::START };
+            }
+            if stream.sequence < chunk.state.sequence {
+                let sequence = chunk.state.sequence;
+                stream = Stream { sequence, offset: 0, state: DecodeState::START };
             }
             let room = slot.chunk_bytes as usize - CHUNK_HEADER_BYTES;
             let committed = chunk.state.committed_bytes as usize;
@@ -151,9 +163,9 @@ impl Follower {
             let Some(header) = BlockHeader::decode(&self.buffer) else { return Ok(()) };
             let payload = self.log_offset + BLOCK_HEADER_BYTES as u64;
             match header.kind {
-                BlockKind::Extent if header.raw_bytes <= MAX_CHUNK_BYTES => {
+                BlockKind::Extent if is_sound_extent(&header) => {
                     let slots = (0..u64::from(header.sequence)).map(|slot| Slot {
-                        offset: payload + slot * u64::from(header.raw_bytes),
+                        offset: payload.saturating_add(slot * u64::from(header.raw_bytes)),
                         chunk_bytes: header.raw_bytes,
                     });
                     self.slots.extend(slots);
@@ -168,8 +180,18 @@ impl Follower {
                 }
                 _ => {}
             }
-            self.log_offset += header.span_bytes();
+            self.log_offset = self.log_offset.saturating_add(header.span_bytes());
         }
+    }
+
+    /// Takes the first chunk of the stream that the log has from `from` up to before `to`.
+    fn next_logged(&mut self, stream: u32, from: u32, to: u32) -> Option<(u32, LoggedChunk)> {
+        if from >= to {
+            return None;
+        }
+        let (&key, &chunk) = self.logged.range((stream, from)..(stream, to)).next()?;
+        self.logged.remove(&key);
+        Some((key.1, chunk))
     }
 
     fn chunk_header(&mut self, slot: Slot) -> io::Result<Option<ChunkHeader>> {
