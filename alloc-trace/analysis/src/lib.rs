@@ -1,1 +1,37 @@
 //! Recordings in, plain data out: the analyses behind the alloc-trace command.
+//!
+//! [`Summary`] is what a person wants to know first; [`Events`] gives every heap event with its
+//! thread, span and call site. Both read a [`Recording`] twice: first for what its records define
+//! (the call tree, modules, threads), which may come after the events that need it, then for the
+//! events in order. Memory grows with live blocks and call sites, not with events.
+//!
+//! Nothing here prints, and nothing decides how figures look.
+
+#![forbid(unsafe_code)]
+
+mod call_site;
+mod call_tree;
+mod definitions;
+mod error;
+mod events;
+mod figures;
+mod live;
+mod options;
+mod replay;
+mod sites;
+mod spans;
+mod summary;
+mod symbols;
+
+pub use alloc_trace_format::{EventKind, ReadError, Recording};
+
+pub use error::AnalysisError;
+pub use events::{EventRow, EventSpan, Events};
+pub use figures::Figures;
+pub use options::Options;
+pub use sites::CallSite;
+pub use summary::{
+    ProcessEnd, Program, RecordingEnd, SiteFigures, SkippedPart, SpanFigures, Summary,
+    ThreadFigures,
+};
+pub use symbols::{Frame, SymbolProblem, Symbols, shorten};

@@ -1,2 +1,40 @@
 //! The alloc-trace command: record a program, read the recording.
-fn main() {}
+//!
+//! Each subcommand is one thin file in `commands`: it parses nothing, takes its arguments as data,
+//! asks `alloc-trace-analysis` and writes to whatever writer it is given. What several of them need
+//! to look alike is in `units`, `table` and `style`.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod commands;
+mod error;
+mod output;
+mod style;
+mod table;
+mod units;
+mod warnings;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Arguments, Command};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = match &arguments.command {
+        Command::Record(arguments) => commands::record::run(arguments),
+        Command::Report(arguments) => commands::report::run(arguments),
+        Command::Events(arguments) => commands::events::run(arguments),
+    };
+    match result {
+        Ok(code) => code,
+        // Whoever read our output has seen enough.
+        Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
+        Err(error) => {
+            error::print(&error);
+            error.exit_code()
+        }
+    }
+}

@@ -16,7 +16,7 @@ use crate::decoder::{DecodeState, Decoder};
 use crate::error::ReadError;
 use crate::header::{FILE_HEADER_BYTES, FileHeader};
 use crate::record::{Record, Stamp};
-use crate::recording::{MAX_CHUNK_BYTES, read_header};
+use crate::recording::{MAX_CHUNK_BYTES, is_sound_extent, read_header};
 
 /// A reader of a recording that is still growing.
 ///
@@ -73,7 +73,12 @@ impl Follower {
     ///
     /// As [`crate::Recording::open`].
     pub fn open(path: &Path) -> Result<Self, ReadError> {
-        let mut file = File::open(path).map_err(|error| ReadError::io(path, "open", error))?;
+        let io = |error| ReadError::io(path, "open", error);
+        // Asked before it is opened: opening a pipe would wait for its writer.
+        if !std::fs::metadata(path).map_err(io)?.is_file() {
+            return Err(ReadError::NotAFile { path: path.to_owned() });
+        }
+        let mut file = File::open(path).map_err(io)?;
         let header = read_header(&mut file, path)?;
         Ok(Self {
             path: path.to_owned(),
@@ -131,7 +136,13 @@ impl Follower {
         for number in streams {
             let mut stream = self.streams.get(&number).copied().unwrap_or(Stream::START);
             let mut left = batch;
-            while let Some(&logged) = self.logged.get(&(number, stream.sequence)) {
+            while let Some((&(_, sequence), &logged)) =
+                self.logged.range((number, stream.sequence)..=(number, u32::MAX)).next()
+            {
+                if sequence > stream.sequence {
+                    // A chunk that is nowhere could not be written.
+                    stream = Stream { sequence, ..Stream::START };
+                }
                 self.read(logged.offset, logged.bytes as usize)?;
                 left = stream.decode(&self.buffer, left, polled, sink);
                 if left == 0 {
@@ -191,9 +202,9 @@ impl Follower {
             let Some(header) = BlockHeader::decode(&self.buffer) else { return Ok(()) };
             let payload = self.log_offset + BLOCK_HEADER_BYTES as u64;
             match header.kind {
-                BlockKind::Extent if header.raw_bytes <= MAX_CHUNK_BYTES => {
+                BlockKind::Extent if is_sound_extent(&header) => {
                     let slots = (0..u64::from(header.sequence)).map(|slot| Slot {
-                        offset: payload + slot * u64::from(header.raw_bytes),
+                        offset: payload.saturating_add(slot * u64::from(header.raw_bytes)),
                         chunk_bytes: header.raw_bytes,
                     });
                     self.slots.extend(slots);
@@ -208,7 +219,7 @@ impl Follower {
                 }
                 _ => {}
             }
-            self.log_offset += header.span_bytes();
+            self.log_offset = self.log_offset.saturating_add(header.span_bytes());
         }
     }
 

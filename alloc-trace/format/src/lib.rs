@@ -27,6 +27,7 @@ mod merged;
 mod record;
 mod recording;
 mod varint;
+mod writer;
 
 pub use block::{BLOCK_ALIGN_BYTES, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, Codec};
 pub use chunk::{CHUNK_HEADER_BYTES, CHUNK_MAGIC, ChunkHeader, ChunkState};
@@ -44,3 +45,4 @@ pub use record::{
     Record, Span, SpanId, Stamp, ThreadId, ThreadStart,
 };
 pub use recording::{Recording, Skipped, append_exit_status};
+pub use writer::{RecordingWriter, Window};

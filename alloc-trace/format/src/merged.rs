@@ -92,15 +92,16 @@ impl<'a> Merged<'a> {
                 self.pending.push(event);
                 continue;
             }
-            if occupies(&event) && !self.pending.is_empty() {
-                if let Some(earlier) = self.release_vacating(event.address, event.stamp) {
-                    if let Some(cursor) = self.cursors.get_mut(index) {
-                        cursor.next = Some(Record::Event(event));
-                    }
-                    self.current = None;
-                    self.heap.push(Reverse((key, index)));
-                    return Ok(Some(Record::Event(earlier)));
+            if occupies(&event)
+                && !self.pending.is_empty()
+                && let Some(earlier) = self.release_vacating(event.address, event.stamp)
+            {
+                if let Some(cursor) = self.cursors.get_mut(index) {
+                    cursor.next = Some(Record::Event(event));
                 }
+                self.current = None;
+                self.heap.push(Reverse((key, index)));
+                return Ok(Some(Record::Event(earlier)));
             }
             return Ok(Some(Record::Event(event)));
         }

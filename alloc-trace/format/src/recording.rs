@@ -170,6 +170,24 @@ impl Recording {
         self.chunks.iter().map(events).sum()
     }
 
+    /// How many heap events the recording holds: those in the log by their chunks' headers, those in
+    /// the window counted. A log that is damaged behind its headers holds fewer.
+    #[must_use]
+    pub fn events(&self) -> u64 {
+        let in_window = |chunk: &Chunk| match &chunk.payload {
+            Payload::Logged { .. } => 0,
+            Payload::Windowed { bytes } => {
+                let mut decoder = Decoder::new(bytes);
+                let mut events = 0;
+                while let Ok(Some(record)) = decoder.next_record() {
+                    events += u64::from(matches!(record, Record::Event(_)));
+                }
+                events
+            }
+        };
+        self.logged_events() + self.chunks.iter().map(in_window).sum::<u64>()
+    }
+
     /// All records of all streams, merged by time.
     #[must_use]
     pub fn merged(&self) -> Merged<'_> {
@@ -235,8 +253,15 @@ pub fn append_exit_status(path: &Path, status: ExitStatus) -> Result<(), ReadErr
     let mut file =
         OpenOptions::new().read(true).write(true).open(path).map_err(|error| io("open", error))?;
     read_header(&mut file, path)?;
-    let end = file.seek(SeekFrom::End(0)).map_err(|error| io("seek", error))?;
-    let place = end.next_multiple_of(BLOCK_ALIGN_BYTES);
+    let end = file.metadata().map_err(|error| io("examine", error))?.len();
+    // Behind the last block's stated end: a process that was killed can leave that block cut short,
+    // and whatever lay within its length would not be found.
+    let mut scan = Scan::new(path, &mut file, end);
+    scan.run()?;
+    let stated_end = scan.stated_end;
+    let plausible = stated_end.saturating_sub(end) <= u64::from(MAX_CHUNK_BYTES);
+    let place = if plausible { end.max(stated_end) } else { end };
+    let place = place.next_multiple_of(BLOCK_ALIGN_BYTES);
     let (kind, value) = match status {
         ExitStatus::Code(code) => (0u32, code),
         ExitStatus::Signal(signal) => (1, signal),
@@ -259,6 +284,15 @@ pub fn append_exit_status(path: &Path, status: ExitStatus) -> Result<(), ReadErr
     let block = [&header.encode()[..], &payload].concat();
     file.seek(SeekFrom::Start(place)).map_err(|error| io("seek", error))?;
     file.write_all(&block).map_err(|error| io("append", error))
+}
+
+/// Whether an extent's chunks have a length that chunks can have, and fit the extent: what a reader
+/// sets aside for them is then bounded by the file.
+pub(crate) fn is_sound_extent(header: &BlockHeader) -> bool {
+    let chunk_bytes = u64::from(header.raw_bytes);
+    header.raw_bytes <= MAX_CHUNK_BYTES
+        && chunk_bytes > CHUNK_HEADER_BYTES as u64
+        && u64::from(header.sequence) * chunk_bytes <= header.stored_bytes
 }
 
 fn decode_exit_status(payload: &[u8]) -> Option<ExitStatus> {
@@ -309,6 +343,8 @@ struct Scan<'a> {
     skipped: Vec<Skipped>,
     exit_status: Option<ExitStatus>,
     last_anchor: Option<Anchor>,
+    /// Where the last block ends by its own statement, which may be behind the end of the file.
+    stated_end: u64,
 }
 
 impl<'a> Scan<'a> {
@@ -321,6 +357,7 @@ impl<'a> Scan<'a> {
             skipped: Vec::new(),
             exit_status: None,
             last_anchor: None,
+            stated_end: 0,
         }
     }
 
@@ -349,7 +386,8 @@ impl<'a> Scan<'a> {
                 }
                 BlockKind::Padding | BlockKind::Other(_) => {}
             }
-            let end = offset.saturating_add(BLOCK_HEADER_BYTES as u64 + header.stored_bytes);
+            let end = payload.saturating_add(header.stored_bytes);
+            self.stated_end = end;
             if end > self.file_bytes {
                 self.skipped.push(Skipped {
                     offset: self.file_bytes,
@@ -384,7 +422,7 @@ impl<'a> Scan<'a> {
     /// Reads the chunks of an extent of the window, as far as the file has them.
     fn extent(&mut self, payload: u64, header: &BlockHeader) -> Result<(), ReadError> {
         let chunk_bytes = u64::from(header.raw_bytes);
-        if header.raw_bytes > MAX_CHUNK_BYTES || chunk_bytes <= CHUNK_HEADER_BYTES as u64 {
+        if !is_sound_extent(header) {
             self.skipped.push(Skipped {
                 offset: payload,
                 bytes: header.stored_bytes,
@@ -399,7 +437,7 @@ impl<'a> Scan<'a> {
                 break;
             }
             let bytes = self.read_at(offset, CHUNK_HEADER_BYTES)?;
-            let Some(chunk) = ChunkHeader::decode(&bytes) else {
+            let Some(mut chunk) = ChunkHeader::decode(&bytes) else {
                 if bytes.iter().any(|&byte| byte != 0) {
                     self.skipped.push(Skipped {
                         offset,
@@ -410,8 +448,19 @@ impl<'a> Scan<'a> {
                 }
                 continue;
             };
-            let committed = u64::from(chunk.state.committed_bytes);
             let room = chunk_bytes - CHUNK_HEADER_BYTES as u64;
+            let begin = offset + CHUNK_HEADER_BYTES as u64;
+            let bytes = loop {
+                let committed = u64::from(chunk.state.committed_bytes).min(room);
+                let bytes = self.read_at(begin, committed as usize)?;
+                // A process that is running may have begun its next chunk here meanwhile; what was
+                // read is then of two chunks, and the first one is in the log by now.
+                match ChunkHeader::decode(&self.read_at(offset, CHUNK_HEADER_BYTES)?) {
+                    Some(after) if after.state.sequence != chunk.state.sequence => chunk = after,
+                    _ => break bytes.into_boxed_slice(),
+                }
+            };
+            let committed = u64::from(chunk.state.committed_bytes);
             if committed > room {
                 self.skipped.push(Skipped {
                     offset: offset + ChunkHeader::STATE_OFFSET as u64,
@@ -421,8 +470,6 @@ impl<'a> Scan<'a> {
                 });
                 continue;
             }
-            let begin = offset + CHUNK_HEADER_BYTES as u64;
-            let bytes = self.read_at(begin, committed as usize)?.into_boxed_slice();
             // The cut itself is noted with the extent; here only the records before it count.
             if let Ok(Some(Record::Context(context))) = Decoder::new(&bytes).next_record() {
                 self.anchor(context.anchor);

@@ -1,0 +1,353 @@
+//! Which frame of a backtrace is responsible: the call site.
+//!
+//! The innermost frames are the allocator and the recorder, then come the library functions that
+//! asked on somebody's behalf. The call site is the first frame outwards that is code of the
+//! program itself or of a crate that it depends on. What surrounds `main` and a thread's first
+//! function is runtime, and never a call site while there is another frame.
+
+use crate::symbols::Frame;
+
+/// What kind of code a frame is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FrameKind {
+    /// The allocator, the recorder, and the functions by which they are called.
+    Allocator,
+    /// Rust's own libraries, and the C library.
+    Library,
+    /// What calls `main`: nothing outside of it is the program's.
+    Entry,
+    /// Everything else.
+    Program,
+}
+
+/// Crates whose every function is an allocator's or the recorder's.
+const ALLOCATOR_CRATES: [&str; 9] = [
+    "alloc_trace",
+    "alloc_trace_preload",
+    "alloc_core",
+    "alloc_core_capi",
+    "__rustc",
+    "mimalloc",
+    "libmimalloc_sys",
+    "tikv_jemallocator",
+    "tikv_jemalloc_sys",
+];
+
+/// The C and C++ functions that ask for memory on behalf of whoever calls them.
+const ALLOCATOR_FUNCTIONS: [&str; 23] = [
+    "malloc",
+    "calloc",
+    "realloc",
+    "free",
+    "cfree",
+    "memalign",
+    "aligned_alloc",
+    "posix_memalign",
+    "valloc",
+    "pvalloc",
+    "reallocarray",
+    "free_sized",
+    "free_aligned_sized",
+    "malloc_usable_size",
+    "__libc_malloc",
+    "__libc_calloc",
+    "__libc_realloc",
+    "__libc_free",
+    "__libc_memalign",
+    "strdup",
+    "strndup",
+    "asprintf",
+    "vasprintf",
+];
+
+/// Crates of Rust's own libraries, and those that they embed and instantiate in user code.
+const LIBRARY_CRATES: [&str; 9] = [
+    "std",
+    "core",
+    "alloc",
+    "proc_macro",
+    "test",
+    "std_detect",
+    "hashbrown",
+    "panic_unwind",
+    "panic_abort",
+];
+
+/// Where the source files of Rust's own libraries and of the crates that they embed lie.
+const LIBRARY_SOURCES: [&str; 4] =
+    ["/rustc/", "/rust/deps/", "/lib/rustlib/src/rust/", "library/std/src/"];
+
+/// Shared objects that belong to the C and C++ runtime, by the beginning of their file name.
+const RUNTIME_MODULES: [&str; 12] = [
+    "libc.so",
+    "libc-",
+    "ld-linux",
+    "ld-musl",
+    "ld-2.",
+    "libpthread",
+    "libm.so",
+    "libdl",
+    "libgcc_s",
+    "libstdc++",
+    "libc++",
+    "linux-vdso",
+];
+
+/// Functions of the C runtime that a static program contains.
+const RUNTIME_FUNCTIONS: [&str; 10] = [
+    "_start",
+    "_start_c",
+    "__libc_start_main",
+    "__libc_start_call_main",
+    "libc_start_main_stage2",
+    "start_thread",
+    "__clone",
+    "__clone3",
+    "clone",
+    "clone3",
+];
+
+/// The call site among `frames`, innermost first: the responsible frame, and whether it is the
+/// program's.
+pub(crate) fn call_site<'a>(
+    frames: impl IntoIterator<Item = &'a Frame>,
+) -> Option<(&'a Frame, bool)> {
+    let mut innermost = None;
+    let mut fallback = None;
+    for frame in frames {
+        innermost = innermost.or(Some(frame));
+        match classify(frame) {
+            FrameKind::Program => return Some((frame, true)),
+            FrameKind::Entry => {
+                fallback = fallback.or(Some(frame));
+                break;
+            }
+            FrameKind::Library => fallback = fallback.or(Some(frame)),
+            FrameKind::Allocator => {}
+        }
+    }
+    fallback.or(innermost).map(|frame| (frame, false))
+}
+
+/// Whether one of these frames is such that nothing outside of it is the program's.
+pub(crate) fn ends_search(frames: &[Frame]) -> bool {
+    frames.iter().any(|frame| classify(frame) == FrameKind::Entry)
+}
+
+/// What kind of code a frame is.
+pub(crate) fn classify(frame: &Frame) -> FrameKind {
+    let function = &*frame.function;
+    if is_allocator(function) {
+        return FrameKind::Allocator;
+    }
+    if function.starts_with("std::rt::lang_start")
+        || function.starts_with("std::sys::backtrace::__rust_begin_short_backtrace")
+        || function.starts_with("std::sys_common::backtrace::__rust_begin_short_backtrace")
+    {
+        return FrameKind::Entry;
+    }
+    if is_runtime(frame) {
+        return FrameKind::Library;
+    }
+    // Where the source file is known it decides: names alone cannot tell an implementation of the
+    // program's from a blanket one of the library's.
+    let library = match &frame.file {
+        Some(file) => LIBRARY_SOURCES.iter().any(|root| file.contains(root)),
+        None => is_library_name(function),
+    };
+    if library { FrameKind::Library } else { FrameKind::Program }
+}
+
+fn is_allocator(function: &str) -> bool {
+    function.starts_with("__rust_")
+        || function.starts_with("__rg_")
+        || function.starts_with("__rdl_")
+        || function.starts_with("operator new")
+        || function.starts_with("operator delete")
+        || function.contains(" as core::alloc::global::GlobalAlloc>::")
+        || ALLOCATOR_FUNCTIONS.contains(&function)
+        || paths(function).next().is_some_and(|path| ALLOCATOR_CRATES.contains(&crate_of(path)))
+}
+
+fn is_runtime(frame: &Frame) -> bool {
+    let base_name = frame.module.as_deref().and_then(|module| module.rsplit('/').next());
+    base_name
+        .is_some_and(|module| RUNTIME_MODULES.iter().any(|runtime| module.starts_with(runtime)))
+        || RUNTIME_FUNCTIONS.contains(&&*frame.function)
+}
+
+/// Whether a function is of Rust's own libraries, judged by its name: every path in it that could
+/// make it the program's is theirs, or is no path.
+fn is_library_name(function: &str) -> bool {
+    let mut any = false;
+    for path in paths(function) {
+        any = true;
+        let name = crate_of(path);
+        // `T`, `[u8]`, `&str` and `(A, B)` belong to nobody: another path decides.
+        if !LIBRARY_CRATES.contains(&name) && path.contains("::") {
+            return false;
+        }
+    }
+    any && function.contains("::")
+}
+
+/// The paths that say whose a function is: of `<Type as Trait>::method` the type's and the trait's,
+/// of anything else the one that it begins with.
+fn paths(function: &str) -> impl Iterator<Item = &str> {
+    let (first, second) = match function.strip_prefix('<') {
+        Some(rest) => {
+            let head = matching_end(rest).map_or(rest, |end| &rest[..end]);
+            match split_as(head) {
+                Some((kind, implemented)) => (kind, Some(implemented)),
+                None => (head, None),
+            }
+        }
+        None => (function, None),
+    };
+    std::iter::once(first).chain(second).map(bare_path)
+}
+
+/// A type or a trait without references and the like before it, and without its generics.
+fn bare_path(path: &str) -> &str {
+    let path = path.trim_start_matches(['&', '*', '(', '[', '<', ' ']);
+    let path = ["mut ", "const ", "dyn ", "impl "]
+        .iter()
+        .fold(path, |path, word| path.strip_prefix(word).unwrap_or(path));
+    path.split(['<', '>', ' ', ',', ')', ']', ';']).next().unwrap_or(path)
+}
+
+/// The crate of a path, without the disambiguator that some versions print.
+fn crate_of(path: &str) -> &str {
+    let name = path.split("::").next().unwrap_or(path);
+    name.split('[').next().unwrap_or(name)
+}
+
+/// Where the `>` stands that closes a `<` before `text`.
+fn matching_end(text: &str) -> Option<usize> {
+    let mut depth = 1_usize;
+    let mut previous = ' ';
+    for (index, c) in text.char_indices() {
+        match c {
+            '<' => depth += 1,
+            '>' if previous != '-' => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return Some(index);
+        }
+        previous = c;
+    }
+    None
+}
+
+/// Splits `Type as Trait` at the `as` that is not within generics.
+fn split_as(head: &str) -> Option<(&str, &str)> {
+    let mut depth = 0_usize;
+    for (index, c) in head.char_indices() {
+        match c {
+            '<' => depth += 1,
+            '>' => depth = depth.saturating_sub(1),
+            ' ' if depth == 0 && head[index..].starts_with(" as ") => {
+                return Some((&head[..index], &head[index + 4..]));
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(function: &str, file: Option<&str>) -> Frame {
+        Frame {
+            function: function.into(),
+            file: file.map(Into::into),
+            line: None,
+            module: Some("/app".into()),
+            named: true,
+        }
+    }
+
+    #[test]
+    fn names_alone_tell_library_code_from_the_program_s() {
+        let library = [
+            "alloc::vec::Vec<T,A>::push",
+            "alloc::raw_vec::RawVecInner<A>::reserve::do_reserve_and_handle",
+            "<alloc::vec::Vec<T> as core::clone::Clone>::clone",
+            "<T as alloc::slice::hack::ConvertVec>::to_vec",
+            "<str as alloc::string::ToString>::to_string",
+            "<[T] as alloc::borrow::ToOwned>::to_owned",
+            "<&T as core::fmt::Display>::fmt",
+            "core::ops::function::FnOnce::call_once{{vtable.shim}}",
+            "hashbrown::raw::RawTable<T,A>::reserve_rehash",
+            "<alloc::boxed::Box<dyn FnOnce<()>> as core::ops::function::FnOnce<()>>::call_once",
+            "std::thread::Builder::spawn_unchecked_",
+        ];
+        for name in library {
+            assert_eq!(classify(&frame(name, None)), FrameKind::Library, "{name}");
+        }
+        let program = [
+            "app::main",
+            "app::main::{closure#0}",
+            "<app::Tree as core::clone::Clone>::clone",
+            "<alloc::vec::Vec<T> as app::Extend>::extend",
+            "<app::Tree<T> as core::iter::traits::collect::FromIterator<T>>::from_iter",
+            "serde_json::de::from_str",
+            "main",
+            "alloc_tracer::run",
+            "[app+0x10]",
+        ];
+        for name in program {
+            assert_eq!(classify(&frame(name, None)), FrameKind::Program, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_source_file_decides_where_it_is_known() {
+        let library = "/rustc/0123abc/library/alloc/src/string.rs";
+        let blanket = "<app::Tree as alloc::string::ToString>::to_string";
+        assert_eq!(classify(&frame(blanket, Some(library))), FrameKind::Library);
+        assert_eq!(classify(&frame(blanket, Some("src/tree.rs"))), FrameKind::Program);
+        let sources = "/root/.rustup/toolchains/stable/lib/rustlib/src/rust/library/core/src/a.rs";
+        assert_eq!(classify(&frame("core::iter::next", Some(sources))), FrameKind::Library);
+    }
+
+    #[test]
+    fn allocators_and_the_recorder_are_told_by_name() {
+        for name in [
+            "__rustc::__rust_alloc",
+            "__rustc[1234]::__rust_alloc",
+            "__rg_alloc",
+            "alloc_trace::hook::alloc",
+            "<alloc_trace::TraceAlloc<A> as core::alloc::global::GlobalAlloc>::alloc",
+            "<app::Counting as core::alloc::global::GlobalAlloc>::realloc",
+            "malloc",
+            "operator new(unsigned long)",
+        ] {
+            assert_eq!(classify(&frame(name, None)), FrameKind::Allocator, "{name}");
+        }
+    }
+
+    #[test]
+    fn nothing_outside_of_the_entry_is_the_program_s() {
+        let frames = [
+            frame("__rustc::__rust_alloc", None),
+            frame("std::thread::main_thread", None),
+            frame("std::rt::lang_start_internal", None),
+            frame("main", None),
+        ];
+        let (site, program) = call_site(&frames).expect("frames");
+        assert_eq!((&*site.function, program), ("std::thread::main_thread", false));
+        let frames = [frame("malloc", None), frame("main", None), frame("_start", None)];
+        assert_eq!(&*call_site(&frames).expect("frames").0.function, "main", "a C program's");
+    }
+
+    #[test]
+    fn allocator_frames_alone_give_the_innermost() {
+        let frames = [frame("malloc", None), frame("calloc", None)];
+        assert_eq!(&*call_site(&frames).expect("frames").0.function, "malloc");
+        assert_eq!(call_site(&[]), None);
+    }
+}

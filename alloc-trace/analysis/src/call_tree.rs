@@ -1,0 +1,201 @@
+//! The call tree of a recording, put together from the definitions of its nodes.
+//!
+//! A recorder's numbers are not one to one with backtraces: its index forgets, so that one backtrace
+//! can have several numbers. Here each backtrace is one [`Place`], found by its parent and its
+//! return address. Definitions may come in any order and may contradict each other: a number whose
+//! parents lead in a circle or to nothing counts as cut there.
+
+use alloc_trace_format::{NodeDefinition, NodeId};
+use rustc_hash::FxHashMap;
+
+/// A backtrace: its number in a [`CallTree`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Place(u32);
+
+impl Place {
+    /// The empty backtrace, and the outermost parent of whole ones.
+    pub(crate) const ROOT: Self = Self(0);
+    /// The outermost parent of backtraces that were cut.
+    pub(crate) const CUT: Self = Self(1);
+
+    /// As an index into a table with an entry for each place.
+    pub(crate) const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// The definitions of nodes, as they are found.
+#[derive(Debug, Default)]
+pub(crate) struct Definitions {
+    nodes: FxHashMap<u32, (u32, u64)>,
+}
+
+impl Definitions {
+    pub(crate) fn add(&mut self, node: &NodeDefinition) {
+        self.nodes.entry(node.id.0).or_insert((node.parent.0, node.address));
+    }
+}
+
+/// All backtraces of a recording.
+#[derive(Debug)]
+pub(crate) struct CallTree {
+    /// The parent and the return address of each place; the first two are the roots.
+    places: Vec<(Place, u64)>,
+    numbers: Numbers,
+}
+
+impl CallTree {
+    pub(crate) fn new(definitions: &Definitions) -> Self {
+        let mut tree = Self {
+            places: vec![(Place::ROOT, 0), (Place::CUT, 0)],
+            numbers: Numbers::new(definitions),
+        };
+        let mut index = FxHashMap::default();
+        let mut way = Vec::new();
+        for &id in definitions.nodes.keys() {
+            // Outwards until a node whose place is known, then back in.
+            let mut at = id;
+            let outermost = loop {
+                if let Some(place) = tree.numbers.get(at) {
+                    break place;
+                }
+                let Some(&(parent, address)) = definitions.nodes.get(&at) else { break Place::CUT };
+                // Until its place is found the node counts as cut: a circle ends here.
+                tree.numbers.set(at, Place::CUT);
+                way.push((at, address));
+                at = parent;
+            };
+            let mut parent = outermost;
+            while let Some((id, address)) = way.pop() {
+                let next = Place(tree.places.len() as u32);
+                let place = *index.entry((parent, address)).or_insert(next);
+                if place == next {
+                    tree.places.push((parent, address));
+                }
+                tree.numbers.set(id, place);
+                parent = place;
+            }
+        }
+        tree
+    }
+
+    /// The place of a recorded node; `None` for one that was never defined.
+    #[inline]
+    pub(crate) fn place(&self, node: NodeId) -> Option<Place> {
+        self.numbers.get(node.0)
+    }
+
+    /// The innermost return address of a place, and the place of the frames outside; `None` for the
+    /// roots.
+    pub(crate) fn frame(&self, place: Place) -> Option<(u64, Place)> {
+        if place.0 <= Place::CUT.0 {
+            return None;
+        }
+        self.places.get(place.index()).map(|&(parent, address)| (address, parent))
+    }
+
+    /// The return addresses of a place, innermost first.
+    pub(crate) fn frames(&self, place: Place) -> impl Iterator<Item = u64> {
+        std::iter::successors(self.frame(place), |&(_, parent)| self.frame(parent))
+            .map(|(address, _)| address)
+    }
+
+    /// How many places there are, the two roots included.
+    pub(crate) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// All places, the roots first and every parent before its children.
+    pub(crate) fn places(&self) -> impl Iterator<Item = Place> {
+        (0..self.places.len() as u32).map(Place)
+    }
+}
+
+/// From the recorder's numbers to places.
+///
+/// A recorder numbers its nodes from 2 on, so a table serves nearly all of them; what a damaged
+/// recording says beyond goes to a map, for one absurd number must not take gigabytes.
+#[derive(Debug)]
+struct Numbers {
+    dense: Vec<u32>,
+    sparse: FxHashMap<u32, u32>,
+}
+
+const UNKNOWN: u32 = u32::MAX;
+
+impl Numbers {
+    fn new(definitions: &Definitions) -> Self {
+        let bound = definitions.nodes.len().saturating_mul(4) + 1024;
+        let highest = definitions.nodes.keys().filter(|&&id| (id as usize) < bound).max();
+        let length = highest.map_or(2, |&id| id as usize + 1);
+        let mut dense = vec![UNKNOWN; length.max(2)];
+        dense[..2].copy_from_slice(&[Place::ROOT.0, Place::CUT.0]);
+        Self { dense, sparse: FxHashMap::default() }
+    }
+
+    #[inline]
+    fn get(&self, id: u32) -> Option<Place> {
+        let place = match self.dense.get(id as usize) {
+            Some(&place) => place,
+            None => *self.sparse.get(&id)?,
+        };
+        (place != UNKNOWN).then_some(Place(place))
+    }
+
+    fn set(&mut self, id: u32, place: Place) {
+        match self.dense.get_mut(id as usize) {
+            Some(entry) => *entry = place.0,
+            None => {
+                self.sparse.insert(id, place.0);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(nodes: &[(u32, u32, u64)]) -> CallTree {
+        let mut definitions = Definitions::default();
+        for &(id, parent, address) in nodes {
+            definitions.add(&NodeDefinition { id: NodeId(id), parent: NodeId(parent), address });
+        }
+        CallTree::new(&definitions)
+    }
+
+    fn addresses(tree: &CallTree, node: u32) -> Vec<u64> {
+        tree.frames(tree.place(NodeId(node)).expect("defined")).collect()
+    }
+
+    #[test]
+    fn two_numbers_of_one_backtrace_are_one_place() {
+        let tree = tree(&[(2, 0, 10), (3, 2, 20), (4, 0, 10), (5, 4, 20), (6, 1, 10)]);
+        assert_eq!(tree.place(NodeId(3)), tree.place(NodeId(5)));
+        assert_ne!(tree.place(NodeId(2)), tree.place(NodeId(6)), "one of them was cut");
+        assert_eq!(addresses(&tree, 5), [20, 10]);
+        assert_eq!(tree.len(), 2 + 3);
+    }
+
+    #[test]
+    fn children_may_be_defined_before_their_parents() {
+        let tree = tree(&[(9, 8, 30), (8, 7, 20), (7, 0, 10)]);
+        assert_eq!(addresses(&tree, 9), [30, 20, 10]);
+    }
+
+    #[test]
+    fn circles_and_unknown_parents_count_as_cut() {
+        let tree = tree(&[(2, 3, 10), (3, 2, 20), (4, 99, 30), (5, 5, 40)]);
+        for node in 2..=5 {
+            assert!((1..=2).contains(&addresses(&tree, node).len()), "node {node}");
+        }
+        assert_eq!(tree.place(NodeId(99)), None);
+    }
+
+    #[test]
+    fn an_absurd_number_costs_no_more_than_any_other() {
+        let tree = tree(&[(u32::MAX, 0, 10), (2, u32::MAX, 20)]);
+        assert_eq!(addresses(&tree, 2), [20, 10]);
+        assert!(tree.numbers.dense.len() < 10);
+    }
+}

@@ -1,0 +1,132 @@
+//! The first pass over a recording: what its records define, before any event is looked at.
+//!
+//! A call-tree node may be defined after an event that names it, and a thread be known as the
+//! recorder's own only after its first event: so these are gathered first, in a pass of their own.
+
+use alloc_trace_format::{
+    EndReason, Module, Process, ReadError, Record, Recording, Skipped, Stamp, ThreadId,
+};
+use rustc_hash::FxHashMap;
+
+use crate::call_tree::{self, CallTree};
+
+/// What the records of a recording define.
+#[derive(Debug)]
+pub(crate) struct Definitions {
+    pub(crate) call_tree: CallTree,
+    pub(crate) modules: Vec<Module>,
+    /// In the order of their numbers.
+    pub(crate) threads: Vec<Thread>,
+    thread_numbers: FxHashMap<ThreadId, usize>,
+    pub(crate) process: Option<Process>,
+    pub(crate) end: Option<End>,
+    /// As the recorder counted them.
+    pub(crate) lost_records: u64,
+    /// Heap events found, the recorder's own included.
+    pub(crate) recorded_events: u64,
+    pub(crate) last_stamp: Stamp,
+    /// What could not be read.
+    pub(crate) skipped: Vec<Skipped>,
+}
+
+/// A thread of the recorded process.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Thread {
+    pub(crate) id: ThreadId,
+    pub(crate) name: Option<Box<str>>,
+    pub(crate) os_thread: Option<u32>,
+    pub(crate) internal: bool,
+    pub(crate) exited: bool,
+}
+
+/// The closing record.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct End {
+    pub(crate) reason: EndReason,
+    /// How many heap events had been recorded, at least.
+    pub(crate) events: u64,
+}
+
+impl Definitions {
+    pub(crate) fn gather(recording: &Recording) -> Result<Self, ReadError> {
+        let mut nodes = call_tree::Definitions::default();
+        let mut threads: FxHashMap<ThreadId, Thread> = FxHashMap::default();
+        let mut modules: Vec<Module> = Vec::new();
+        let (mut process, mut end) = (None, None::<End>);
+        let (mut lost_records, mut recorded_events, mut last_stamp) = (0_u64, 0_u64, 0);
+        let mut records = recording.merged();
+        while let Some(record) = records.next_record()? {
+            last_stamp = record.stamp().unwrap_or_default().max(last_stamp);
+            match record {
+                Record::Event(event) => {
+                    last_stamp = last_stamp.max(event.stamp);
+                    recorded_events += 1;
+                }
+                Record::Node(node) => nodes.add(&node),
+                Record::Context(context) => {
+                    threads.entry(context.thread).or_default();
+                }
+                Record::ThreadStart(start) => {
+                    let thread = threads.entry(start.thread).or_default();
+                    thread.os_thread = Some(start.os_thread);
+                    thread.internal = start.internal;
+                    if !start.name.is_empty() {
+                        thread.name = Some(start.name);
+                    }
+                }
+                Record::ThreadName { thread, name } => {
+                    threads.entry(thread).or_default().name = Some(name);
+                }
+                Record::ThreadExit { thread, .. } => {
+                    threads.entry(thread).or_default().exited = true;
+                }
+                Record::Module(module) => modules.push(*module),
+                Record::Process(found) => process = Some(*found),
+                Record::Lost { records, .. } => {
+                    lost_records = lost_records.saturating_add(records);
+                }
+                Record::End { reason, events, .. } => {
+                    // Recording can be stopped and go on: the last one counts.
+                    let before = end.map_or(0, |end| end.events);
+                    end = Some(End { reason, events: events.max(before) });
+                }
+                _ => {}
+            }
+        }
+        let mut skipped = [recording.skipped(), records.skipped()].concat();
+        skipped.sort_by_key(|part| part.offset);
+        skipped.dedup();
+        modules.sort_by_key(|module| module.stamp);
+        let mut threads: Vec<Thread> =
+            threads.into_iter().map(|(id, thread)| Thread { id, ..thread }).collect();
+        threads.sort_by_key(|thread| thread.id);
+        let thread_numbers =
+            threads.iter().enumerate().map(|(index, thread)| (thread.id, index)).collect();
+        Ok(Self {
+            call_tree: CallTree::new(&nodes),
+            modules,
+            threads,
+            thread_numbers,
+            process,
+            end,
+            lost_records,
+            recorded_events,
+            last_stamp,
+            skipped,
+        })
+    }
+
+    /// A thread's index in [`Definitions::threads`].
+    #[inline]
+    pub(crate) fn thread(&self, id: ThreadId) -> usize {
+        // Every record's thread comes from a context, which the first pass has seen.
+        self.thread_numbers.get(&id).copied().unwrap_or(usize::MAX)
+    }
+
+    /// Records that are missing: those that the recorder could not write, and the heap events that
+    /// its closing record had counted beyond those that were found.
+    pub(crate) fn missing_records(&self) -> u64 {
+        let promised = self.end.map_or(0, |end| end.events);
+        self.lost_records.saturating_add(promised.saturating_sub(self.recorded_events))
+    }
+}

@@ -1,0 +1,94 @@
+//! The figures that are kept of everything: of the whole recording, of each call site, each thread
+//! and each span.
+
+use alloc_trace_format::{Event, EventKind, Stamp};
+use serde::Serialize;
+
+/// What happened on the heap, of the whole program or of a part of it.
+///
+/// Counts are of what the part *did*; bytes and blocks are of what *belongs* to it. So a thread's
+/// `frees` are those that it made, of whosever blocks, and its `freed_bytes` those of the blocks
+/// that it had allocated, whoever freed them. Both add up over all parts, and
+/// `live_bytes_at_end` = `allocated_bytes` − `freed_bytes` holds for each part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Figures {
+    /// All heap events, failed ones included.
+    pub events: u64,
+    /// Requests by `alloc`, failed ones included.
+    pub allocations: u64,
+    /// Requests by `alloc_zeroed`, failed ones included.
+    pub zeroed_allocations: u64,
+    /// Requests by `realloc`, failed ones included.
+    pub reallocations: u64,
+    /// Frees, of blocks older than the recording too.
+    pub frees: u64,
+    /// Requests that were answered with null.
+    pub failed_requests: u64,
+    /// Blocks that were freed, by any thread, before the thread that had obtained them (by `alloc`,
+    /// `alloc_zeroed` or `realloc`) made its next request that succeeded. A block that is
+    /// reallocated is not freed by that.
+    pub temporary_allocations: u64,
+    /// Bytes requested; a reallocation counts its new size.
+    pub allocated_bytes: u64,
+    /// Requested bytes of the blocks that were released; a reallocation counts its old size.
+    pub freed_bytes: u64,
+    /// The most requested bytes that were live at a time.
+    pub peak_bytes: u64,
+    /// When that was first so, in nanoseconds from the beginning of the recording.
+    pub peak_at_ns: u64,
+    /// Requested bytes of the blocks that were never released.
+    pub live_bytes_at_end: u64,
+    /// The blocks that were never released.
+    pub live_blocks_at_end: u64,
+}
+
+impl Figures {
+    /// All requests for memory: allocations, zeroed ones and reallocations.
+    #[must_use]
+    pub const fn requests(&self) -> u64 {
+        self.allocations + self.zeroed_allocations + self.reallocations
+    }
+
+    /// Counts an event that the part made.
+    #[inline]
+    pub(crate) fn count(&mut self, event: &Event) {
+        self.events += 1;
+        match event.kind {
+            EventKind::Alloc => self.allocations += 1,
+            EventKind::AllocZeroed => self.zeroed_allocations += 1,
+            EventKind::Realloc => self.reallocations += 1,
+            EventKind::Free => self.frees += 1,
+        }
+        self.failed_requests += u64::from(event.failed);
+    }
+
+    /// The part obtained a block. Until [`Figures::finish`] the peak's time is a stamp.
+    ///
+    /// Sums saturate: no heap has as many bytes, only a damaged recording.
+    #[inline]
+    pub(crate) fn obtain(&mut self, size: u64, stamp: Stamp) {
+        self.allocated_bytes = self.allocated_bytes.saturating_add(size);
+        self.live_bytes_at_end = self.live_bytes_at_end.saturating_add(size);
+        self.live_blocks_at_end += 1;
+        if self.live_bytes_at_end > self.peak_bytes {
+            self.peak_bytes = self.live_bytes_at_end;
+            self.peak_at_ns = stamp;
+        }
+    }
+
+    /// A block of the part was released.
+    #[inline]
+    pub(crate) fn release(&mut self, size: u64, temporary: bool) {
+        self.freed_bytes = self.freed_bytes.saturating_add(size);
+        self.live_bytes_at_end = self.live_bytes_at_end.saturating_sub(size);
+        self.live_blocks_at_end = self.live_blocks_at_end.saturating_sub(1);
+        self.temporary_allocations += u64::from(temporary);
+    }
+
+    /// Turns the stamp of the peak into its time.
+    pub(crate) fn finish(&mut self, ns: impl Fn(Stamp) -> u64) {
+        if self.peak_bytes > 0 {
+            self.peak_at_ns = ns(self.peak_at_ns);
+        }
+    }
+}

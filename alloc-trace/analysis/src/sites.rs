@@ -1,0 +1,162 @@
+//! The call sites of a recording: every backtrace has one, and many share it.
+
+use std::sync::Arc;
+
+use alloc_trace_format::NodeId;
+use rustc_hash::FxHashMap;
+use serde::Serialize;
+
+use crate::call_site;
+use crate::call_tree::{CallTree, Place};
+use crate::definitions::Definitions;
+use crate::options::Options;
+use crate::symbols::{Frame, SymbolProblem, Symbols};
+
+/// A call site: the frame of a backtrace that is responsible for an event.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct CallSite {
+    /// The function's demangled name. `[no backtrace]` where none was recorded, `[unknown]` where
+    /// it was lost, `[module+offset]` where the function has no name.
+    pub function: Arc<str>,
+    /// The source file, where there is debug information.
+    pub file: Option<Arc<str>>,
+    /// The line of the call, where there is debug information.
+    pub line: Option<u32>,
+}
+
+/// A call site's number in [`Sites`].
+pub(crate) type SiteIndex = u32;
+
+/// The site of events whose backtrace was lost.
+const UNKNOWN: SiteIndex = 0;
+/// The site of events without a backtrace.
+const NO_BACKTRACE: SiteIndex = 1;
+
+/// All call sites of a recording.
+#[derive(Debug)]
+pub(crate) struct Sites {
+    sites: Vec<CallSite>,
+    /// The site of each place of the call tree.
+    by_place: Vec<SiteIndex>,
+    problems: Vec<SymbolProblem>,
+}
+
+impl Sites {
+    pub(crate) fn new(definitions: &Definitions, recorded_at_ns: u64, options: Options) -> Self {
+        let symbols = Symbols::new(&definitions.modules, recorded_at_ns);
+        let symbols = if options.symbols { symbols } else { symbols.without_names() };
+        Finder::new(symbols).run(&definitions.call_tree)
+    }
+
+    /// The site of an event's node.
+    #[inline]
+    pub(crate) fn of(&self, call_tree: &CallTree, node: NodeId) -> SiteIndex {
+        let place = call_tree.place(node);
+        place.and_then(|place| self.by_place.get(place.index())).copied().unwrap_or(UNKNOWN)
+    }
+
+    pub(crate) fn get(&self, index: SiteIndex) -> Option<&CallSite> {
+        self.sites.get(index as usize)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.sites.len()
+    }
+
+    pub(crate) fn problems(&self) -> &[SymbolProblem] {
+        &self.problems
+    }
+}
+
+/// What is known of a place when its parents have been looked at.
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    /// The site of the place itself.
+    site: SiteIndex,
+    /// Whether that is a frame of the program: then it is the site of whatever the place calls,
+    /// as long as that has no frame of the program itself.
+    program: bool,
+}
+
+/// Finds the site of every place.
+struct Finder {
+    symbols: Symbols,
+    sites: Vec<CallSite>,
+    numbers: FxHashMap<CallSite, SiteIndex>,
+}
+
+impl Finder {
+    fn new(symbols: Symbols) -> Self {
+        let mut finder = Self { symbols, sites: Vec::new(), numbers: FxHashMap::default() };
+        for name in ["[unknown]", "[no backtrace]"] {
+            finder.number(CallSite { function: name.into(), file: None, line: None });
+        }
+        finder
+    }
+
+    fn run(mut self, call_tree: &CallTree) -> Sites {
+        let mut found: Vec<Found> = Vec::with_capacity(call_tree.len());
+        for place in call_tree.places() {
+            let site = match call_tree.frame(place) {
+                None => Found { site: NO_BACKTRACE, program: false },
+                Some((address, parent)) => {
+                    let outside = found.get(parent.index()).copied();
+                    self.site(call_tree, place, address, outside)
+                }
+            };
+            found.push(site);
+        }
+        Sites {
+            sites: self.sites,
+            by_place: found.into_iter().map(|found| found.site).collect(),
+            problems: self.symbols.problems(),
+        }
+    }
+
+    /// The site of a place, from its own frames and what was found for those outside.
+    fn site(
+        &mut self,
+        call_tree: &CallTree,
+        place: Place,
+        address: u64,
+        outside: Option<Found>,
+    ) -> Found {
+        let own = self.symbols.frames(address);
+        match call_site::call_site(own.iter()) {
+            Some((frame, true)) => {
+                return Found { site: self.of_frame(frame), program: true };
+            }
+            // The frames that surround `main` end the search.
+            _ if call_site::ends_search(&own) => {}
+            _ => {
+                if let Some(outside) = outside.filter(|outside| outside.program) {
+                    return outside;
+                }
+            }
+        }
+        // Nothing of the program's: then the innermost frame that is not the allocator's.
+        let frames: Vec<Arc<[Frame]>> =
+            call_tree.frames(place).map(|address| self.symbols.frames(address)).collect();
+        let site = call_site::call_site(frames.iter().flat_map(|frames| frames.iter()))
+            .map_or(UNKNOWN, |(frame, _)| self.of_frame(frame));
+        Found { site, program: false }
+    }
+
+    fn of_frame(&mut self, frame: &Frame) -> SiteIndex {
+        self.number(CallSite {
+            function: Arc::clone(&frame.function),
+            file: frame.file.clone(),
+            line: frame.line,
+        })
+    }
+
+    fn number(&mut self, site: CallSite) -> SiteIndex {
+        if let Some(&number) = self.numbers.get(&site) {
+            return number;
+        }
+        let number = self.sites.len() as SiteIndex;
+        self.sites.push(site.clone());
+        self.numbers.insert(site, number);
+        number
+    }
+}

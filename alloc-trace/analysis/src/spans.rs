@@ -1,0 +1,259 @@
+//! Which `tracing` span each thread is in, followed through a recording.
+//!
+//! A thread is in the span that it entered last and has not left. Leaving a span that was entered
+//! twice leaves the later entry; leaving one that is not innermost takes it out from between. A
+//! span's number can be used again after it closed: entries made before keep their meaning.
+
+use std::sync::Arc;
+
+use alloc_trace_format::{Span, SpanId};
+use rustc_hash::FxHashMap;
+
+/// A span's kind, as the reports tell spans apart.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct SpanKind {
+    pub(crate) name: Arc<str>,
+    pub(crate) target: Arc<str>,
+    pub(crate) level: u8,
+    /// Where spans are told apart by their fields too.
+    pub(crate) fields: Option<Arc<str>>,
+}
+
+/// A kind's number in [`Spans::kinds`].
+pub(crate) type KindIndex = u32;
+
+/// The span that an event happened in.
+#[derive(Debug, Clone)]
+pub(crate) struct Entered {
+    id: SpanId,
+    pub(crate) kind: KindIndex,
+    /// The span and those that it was made in, as a number in [`Spans::path`]'s tree.
+    path: u32,
+    /// The fields that it was made with.
+    pub(crate) fields: Arc<str>,
+}
+
+/// The spans that exist, and those that each thread has entered.
+#[derive(Debug)]
+pub(crate) struct Spans {
+    by_fields: bool,
+    kinds: Vec<SpanKind>,
+    made: Vec<u64>,
+    kind_numbers: FxHashMap<SpanKind, KindIndex>,
+    /// A tree of kinds: the parent's number plus one (0 for none), and the kind.
+    paths: Vec<(u32, KindIndex)>,
+    path_numbers: FxHashMap<(u32, KindIndex), u32>,
+    open: FxHashMap<SpanId, Entered>,
+    /// What each thread has entered, by the thread's index.
+    entered: Vec<Vec<Entered>>,
+}
+
+impl Spans {
+    /// With `by_fields`, spans of one name and different fields are of different kinds.
+    pub(crate) fn new(by_fields: bool, threads: usize) -> Self {
+        Self {
+            by_fields,
+            kinds: Vec::new(),
+            made: Vec::new(),
+            kind_numbers: FxHashMap::default(),
+            paths: Vec::new(),
+            path_numbers: FxHashMap::default(),
+            open: FxHashMap::default(),
+            entered: vec![Vec::new(); threads],
+        }
+    }
+
+    /// A span was made.
+    pub(crate) fn make(&mut self, span: &Span) {
+        let parent = span.parent.and_then(|parent| self.open.get(&parent)).map(|span| span.path);
+        let fields: Arc<str> = Arc::from(&*span.fields);
+        let entered = self.register(
+            span.id,
+            SpanKind {
+                name: Arc::from(&*span.name),
+                target: Arc::from(&*span.target),
+                level: span.level,
+                fields: self.by_fields.then(|| Arc::clone(&fields)),
+            },
+            parent,
+            fields,
+        );
+        if let Some(made) = self.made.get_mut(entered.kind as usize) {
+            *made += 1;
+        }
+        self.open.insert(span.id, entered);
+    }
+
+    /// A span closed.
+    pub(crate) fn close(&mut self, id: SpanId) {
+        self.open.remove(&id);
+    }
+
+    /// A thread entered a span.
+    pub(crate) fn enter(&mut self, thread: usize, id: SpanId) {
+        let entered = match self.open.get(&id) {
+            Some(entered) => entered.clone(),
+            None => {
+                // Its record was lost, or recording began after it was made.
+                let none: Arc<str> = Arc::from("");
+                let kind = SpanKind {
+                    name: Arc::from("[unknown span]"),
+                    target: Arc::clone(&none),
+                    level: 0,
+                    fields: self.by_fields.then(|| Arc::clone(&none)),
+                };
+                let entered = self.register(id, kind, None, none);
+                self.open.insert(id, entered.clone());
+                entered
+            }
+        };
+        if let Some(stack) = self.entered.get_mut(thread) {
+            stack.push(entered);
+        }
+    }
+
+    /// A thread left a span.
+    pub(crate) fn exit(&mut self, thread: usize, id: SpanId) {
+        if let Some(stack) = self.entered.get_mut(thread)
+            && let Some(index) = stack.iter().rposition(|entered| entered.id == id)
+        {
+            stack.remove(index);
+        }
+    }
+
+    /// The span that a thread is in.
+    #[inline]
+    pub(crate) fn current(&self, thread: usize) -> Option<&Entered> {
+        self.entered.get(thread)?.last()
+    }
+
+    /// The kinds of span met so far.
+    pub(crate) fn kinds(&self) -> &[SpanKind] {
+        &self.kinds
+    }
+
+    /// How many spans of a kind were made.
+    pub(crate) fn made(&self, kind: KindIndex) -> u64 {
+        self.made.get(kind as usize).copied().unwrap_or_default()
+    }
+
+    /// The kinds of a span and of those that it was made in, outermost first.
+    pub(crate) fn path(&self, span: &Entered) -> Vec<KindIndex> {
+        let mut kinds = Vec::new();
+        let mut next = self.paths.get(span.path as usize);
+        while let Some(&(parent, kind)) = next {
+            kinds.push(kind);
+            next = parent.checked_sub(1).and_then(|parent| self.paths.get(parent as usize));
+        }
+        kinds.reverse();
+        kinds
+    }
+
+    fn register(
+        &mut self,
+        id: SpanId,
+        kind: SpanKind,
+        parent: Option<u32>,
+        fields: Arc<str>,
+    ) -> Entered {
+        let kind = match self.kind_numbers.get(&kind) {
+            Some(&number) => number,
+            None => {
+                let number = self.kinds.len() as KindIndex;
+                self.kinds.push(kind.clone());
+                self.made.push(0);
+                self.kind_numbers.insert(kind, number);
+                number
+            }
+        };
+        let key = (parent.map_or(0, |parent| parent + 1), kind);
+        let next = self.paths.len() as u32;
+        let path = *self.path_numbers.entry(key).or_insert(next);
+        if path == next {
+            self.paths.push(key);
+        }
+        Entered { id, kind, path, fields }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn span(id: u64, parent: Option<u64>, name: &str, fields: &str) -> Span {
+        Span {
+            id: SpanId(id),
+            stamp: 0,
+            parent: parent.map(SpanId),
+            level: 3,
+            name: name.into(),
+            target: "app".into(),
+            fields: fields.into(),
+        }
+    }
+
+    fn name(spans: &Spans, thread: usize) -> Option<&str> {
+        spans.current(thread).map(|entered| &*spans.kinds()[entered.kind as usize].name)
+    }
+
+    #[test]
+    fn leaving_takes_out_the_last_entry_of_that_span() {
+        let mut spans = Spans::new(false, 1);
+        for (id, text) in [(1, "a"), (2, "b")] {
+            spans.make(&span(id, None, text, ""));
+        }
+        for id in [1, 2, 1] {
+            spans.enter(0, SpanId(id));
+        }
+        spans.exit(0, SpanId(1));
+        assert_eq!(name(&spans, 0), Some("b"));
+        spans.exit(0, SpanId(1));
+        assert_eq!(name(&spans, 0), Some("b"), "left from between");
+        spans.exit(0, SpanId(2));
+        assert_eq!(name(&spans, 0), None);
+    }
+
+    #[test]
+    fn a_number_used_again_has_its_new_name_and_old_entries_keep_theirs() {
+        let mut spans = Spans::new(false, 2);
+        spans.make(&span(1, None, "old", ""));
+        spans.enter(0, SpanId(1));
+        spans.close(SpanId(1));
+        spans.make(&span(1, None, "new", ""));
+        spans.enter(1, SpanId(1));
+        assert_eq!((name(&spans, 0), name(&spans, 1)), (Some("old"), Some("new")));
+    }
+
+    #[test]
+    fn fields_tell_spans_apart_only_on_request() {
+        for (by_fields, kinds) in [(false, 1), (true, 2)] {
+            let mut spans = Spans::new(by_fields, 1);
+            spans.make(&span(1, None, "request", "id=1"));
+            spans.make(&span(2, None, "request", "id=2"));
+            assert_eq!(spans.kinds().len(), kinds);
+        }
+    }
+
+    #[test]
+    fn a_path_leads_from_the_outermost_span_to_the_entered_one() {
+        let mut spans = Spans::new(false, 1);
+        spans.make(&span(1, None, "server", ""));
+        spans.make(&span(2, Some(1), "request", "id=1"));
+        spans.enter(0, SpanId(2));
+        let current = spans.current(0).expect("entered");
+        let names: Vec<&str> = spans
+            .path(current)
+            .into_iter()
+            .map(|kind| &*spans.kinds()[kind as usize].name)
+            .collect();
+        assert_eq!(names, ["server", "request"]);
+        assert_eq!(&*current.fields, "id=1");
+    }
+
+    #[test]
+    fn a_span_that_nobody_made_is_unknown() {
+        let mut spans = Spans::new(false, 1);
+        spans.enter(0, SpanId(9));
+        assert_eq!(name(&spans, 0), Some("[unknown span]"));
+    }
+}

@@ -1,0 +1,222 @@
+//! Return addresses into functions, files and lines.
+//!
+//! A recording holds raw return addresses and the modules that were loaded. Names come from the
+//! modules' files on this machine: from their debug information, else from their symbol tables.
+//! A file whose build id is not the recorded one is not asked: wrong names are worse than none.
+
+mod module;
+mod name;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use alloc_trace_format::Module;
+use rustc_hash::FxHashMap;
+use serde::Serialize;
+
+use self::module::ModuleSymbols;
+pub use self::name::shorten;
+
+/// A frame of a backtrace. Functions that the compiler inlined have frames of their own.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct Frame {
+    /// The function's demangled name; `[module+offset]` where nothing is known of it.
+    pub function: Arc<str>,
+    /// The source file, where there is debug information.
+    pub file: Option<Arc<str>>,
+    /// The line of the call, where there is debug information.
+    pub line: Option<u32>,
+    /// The file that the code was loaded from.
+    pub module: Option<Arc<str>>,
+    /// Whether the name is known, rather than made of the address.
+    pub named: bool,
+}
+
+/// Why some frames have no name, or no line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "problem", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum SymbolProblem {
+    /// The module's file is not there, or cannot be read.
+    Unreadable {
+        /// The module.
+        module: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The module's file is not the one that was recorded.
+    Changed {
+        /// The module.
+        module: PathBuf,
+    },
+    /// The module has no debug information: functions may have names, but no file and line.
+    NoDebugInfo {
+        /// The module.
+        module: PathBuf,
+    },
+}
+
+impl fmt::Display for SymbolProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable { module, reason } => {
+                write!(f, "{}: no names, because it cannot be read: {reason}", module.display())
+            }
+            Self::Changed { module } => write!(
+                f,
+                "{}: no names, because the file has changed since the recording",
+                module.display()
+            ),
+            Self::NoDebugInfo { module } => write!(
+                f,
+                "{}: no files and lines; build it with `debug = \"line-tables-only\"` in its \
+                 profile to get them",
+                module.display()
+            ),
+        }
+    }
+}
+
+/// Finds the frames of return addresses, each address once.
+#[derive(Debug)]
+pub struct Symbols {
+    /// In the order of loading.
+    modules: Vec<LoadedModule>,
+    frames: FxHashMap<u64, Arc<[Frame]>>,
+    texts: FxHashMap<Box<str>, Arc<str>>,
+    recorded_at_ns: u64,
+    resolve: bool,
+}
+
+#[derive(Debug)]
+struct LoadedModule {
+    start: u64,
+    end: u64,
+    bias: u64,
+    path: Arc<str>,
+    build_id: Box<[u8]>,
+    /// Opened when the first address in it is asked for.
+    symbols: Option<ModuleSymbols>,
+    asked: bool,
+}
+
+impl Symbols {
+    /// The symbols of the modules of a recording, in the order in which they were loaded: where two
+    /// overlap, the later one counts.
+    ///
+    /// `recorded_at_ns` is when recording began, in nanoseconds since the Unix epoch: a module
+    /// without a build id whose file is younger counts as changed.
+    #[must_use]
+    pub fn new(modules: &[Module], recorded_at_ns: u64) -> Self {
+        let modules = modules
+            .iter()
+            .map(|module| LoadedModule {
+                start: module.start,
+                end: module.end,
+                bias: module.bias,
+                path: Arc::from(&*module.path),
+                build_id: module.build_id.clone(),
+                symbols: None,
+                asked: false,
+            })
+            .collect();
+        Self {
+            modules,
+            frames: FxHashMap::default(),
+            texts: FxHashMap::default(),
+            recorded_at_ns,
+            resolve: true,
+        }
+    }
+
+    /// Opens no files: every frame is its module and an offset.
+    #[must_use]
+    pub fn without_names(mut self) -> Self {
+        self.resolve = false;
+        self
+    }
+
+    /// The frames at a return address, innermost first; never empty.
+    pub fn frames(&mut self, return_address: u64) -> Arc<[Frame]> {
+        if let Some(frames) = self.frames.get(&return_address) {
+            return Arc::clone(frames);
+        }
+        let frames: Arc<[Frame]> = self.look_up(return_address).into();
+        self.frames.insert(return_address, Arc::clone(&frames));
+        frames
+    }
+
+    /// What stood in the way of names and lines, of the modules that were asked.
+    #[must_use]
+    pub fn problems(&self) -> Vec<SymbolProblem> {
+        let mut problems: Vec<SymbolProblem> = Vec::new();
+        for problem in self.modules.iter().filter_map(|module| module.symbols.as_ref()?.problem()) {
+            if !problems.contains(problem) {
+                problems.push(problem.clone());
+            }
+        }
+        problems
+    }
+
+    fn look_up(&mut self, return_address: u64) -> Vec<Frame> {
+        // The call is the instruction before: the return address can be another line, or even
+        // another function where the call never returns.
+        let address = return_address.saturating_sub(1);
+        let contains = |module: &LoadedModule| (module.start..module.end).contains(&address);
+        let Some(index) = self.modules.iter().rposition(contains) else {
+            return vec![Frame {
+                function: format!("[{return_address:#x}]").into(),
+                file: None,
+                line: None,
+                module: None,
+                named: false,
+            }];
+        };
+        let (resolve, recorded_at_ns) = (self.resolve, self.recorded_at_ns);
+        let Some(module) = self.modules.get_mut(index) else { return Vec::new() };
+        let in_file = address.wrapping_sub(module.bias);
+        if resolve && !module.asked {
+            module.asked = true;
+            module.symbols =
+                Some(ModuleSymbols::open(&module.path, &module.build_id, recorded_at_ns));
+        }
+        let found = module.symbols.as_ref().map(|symbols| symbols.frames(in_file));
+        let path = Arc::clone(&module.path);
+        let base_name = path.rsplit('/').next().unwrap_or(&path);
+        let offset = return_address.wrapping_sub(module.bias);
+        let unnamed = format!("[{base_name}+{offset:#x}]");
+        let mut frames: Vec<Frame> = Vec::new();
+        for raw in found.unwrap_or_default() {
+            let named = raw.function.is_some();
+            let function = raw.function.as_deref().unwrap_or(&unnamed);
+            frames.push(Frame {
+                function: self.text(function),
+                file: raw.file.as_deref().map(|file| self.text(file)),
+                line: raw.line,
+                module: Some(Arc::clone(&path)),
+                named,
+            });
+        }
+        if frames.is_empty() {
+            frames.push(Frame {
+                function: unnamed.into(),
+                file: None,
+                line: None,
+                module: Some(path),
+                named: false,
+            });
+        }
+        frames
+    }
+
+    /// Each text once, however many frames it is in.
+    fn text(&mut self, text: &str) -> Arc<str> {
+        if let Some(shared) = self.texts.get(text) {
+            return Arc::clone(shared);
+        }
+        let shared: Arc<str> = Arc::from(text);
+        self.texts.insert(text.into(), Arc::clone(&shared));
+        shared
+    }
+}

@@ -1,0 +1,128 @@
+//! Demangled names, whole and shortened.
+
+/// Demangles a Rust or a C++ name; any other stays as it is.
+pub(super) fn demangle(mangled: &str) -> String {
+    if let Ok(name) = rustc_demangle::try_demangle(mangled) {
+        return format!("{name:#}");
+    }
+    if mangled.starts_with("_Z")
+        && let Ok(symbol) = cpp_demangle::Symbol::new(mangled)
+        && let Ok(name) = symbol.demangle()
+    {
+        return name;
+    }
+    // A version, as in `malloc@@GLIBC_2.2.5`, says nothing about the call site.
+    mangled.split('@').next().unwrap_or(mangled).to_owned()
+}
+
+/// Shortens a function's name to at most `columns` characters for a person to read: first generic
+/// arguments go, then the outer modules, in the end whatever is left over.
+///
+/// ```
+/// use alloc_trace_analysis::shorten;
+///
+/// let name = "app::cache::Cache<alloc::string::String, u64>::insert";
+/// assert_eq!(shorten(name, 80), "app::cache::Cache::insert");
+/// assert_eq!(shorten(name, 15), "…Cache::insert");
+/// assert_eq!(shorten("<app::Tree as core::clone::Clone>::clone", 80), "<app::Tree as Clone>::clone");
+/// ```
+#[must_use]
+pub fn shorten(name: &str, columns: usize) -> String {
+    let plain = without_generics(name);
+    let length = plain.chars().count();
+    if length <= columns {
+        return plain;
+    }
+    let Some(room) = columns.checked_sub(1) else { return String::new() };
+    // From the back, at a `::`, so that what stays is a whole path.
+    let whole = plain
+        .match_indices("::")
+        .map(|(index, _)| &plain[index + 2..])
+        .find(|rest| rest.chars().count() <= room && !rest.is_empty());
+    match whole {
+        Some(rest) => format!("…{rest}"),
+        None => {
+            let cut: String = plain.chars().skip(length - room).collect();
+            format!("…{cut}")
+        }
+    }
+}
+
+/// Removes generic arguments, and the path of a trait in `<Type as path::Trait>`.
+fn without_generics(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    let mut depth = 0_usize;
+    let mut previous = ' ';
+    for (index, c) in name.char_indices() {
+        let opens_generics = c == '<' && (depth > 0 || is_name_end(previous, &out));
+        if opens_generics {
+            depth += 1;
+        } else if c == '>' && depth > 0 && previous != '-' {
+            depth -= 1;
+        } else if depth == 0 {
+            out.push(c);
+        }
+        previous = c;
+        if index == 0 && c == '[' {
+            return name.to_owned();
+        }
+    }
+    // `Vec::<u8>::push` leaves four colons behind, `{closure}` and the like none.
+    let out = out.replace("::::", "::");
+    short_trait(&out)
+}
+
+/// Whether a `<` here follows a name, whose generic arguments it then begins.
+fn is_name_end(previous: char, out: &str) -> bool {
+    previous.is_alphanumeric()
+        || previous == '_'
+        // C++ writes `operator<`; Rust writes `name::<T>`, but `::<impl ...>` is a path of its own.
+        || (previous == ':' && !out.is_empty())
+}
+
+/// `<app::Tree as core::clone::Clone>` into `<app::Tree as Clone>`.
+fn short_trait(name: &str) -> String {
+    let Some((before, rest)) = name.split_once(" as ") else { return name.to_owned() };
+    let Some((path, after)) = rest.split_once('>') else { return name.to_owned() };
+    let last = path.rsplit("::").next().unwrap_or(path);
+    format!("{before} as {last}>{after}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rust_and_cpp_names_are_demangled_and_others_left() {
+        assert_eq!(demangle("_ZN3app4main17h0123456789abcdefE"), "app::main");
+        assert_eq!(demangle("_RNvC3app4main"), "app::main");
+        assert_eq!(demangle("_ZN3foo3barEi"), "foo::bar(int)");
+        assert_eq!(demangle("malloc@@GLIBC_2.2.5"), "malloc");
+        assert_eq!(demangle("main"), "main");
+    }
+
+    #[test]
+    fn generics_go_first() {
+        let cases = [
+            ("alloc::vec::Vec<T,A>::push", "alloc::vec::Vec::push"),
+            ("alloc::vec::Vec::<u8>::push", "alloc::vec::Vec::push"),
+            ("app::run::<fn(u8) -> u8, i32>", "app::run"),
+            ("app::main::{closure#0}", "app::main::{closure#0}"),
+            ("<app::S<u8> as core::fmt::Display>::fmt", "<app::S as Display>::fmt"),
+            ("[app+0x12]", "[app+0x12]"),
+        ];
+        for (name, short) in cases {
+            assert_eq!(shorten(name, 80).trim_end_matches("::"), short, "{name}");
+        }
+    }
+
+    #[test]
+    fn no_name_is_longer_than_the_columns() {
+        let names = ["app::module::very_long_function_name", "<é as 漢::T>::f", "", "::", "a"];
+        for name in names {
+            for columns in 0..40 {
+                assert!(shorten(name, columns).chars().count() <= columns, "{name} {columns}");
+            }
+        }
+    }
+}

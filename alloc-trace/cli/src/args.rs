@@ -1,0 +1,236 @@
+//! What can be written on the command line.
+
+use std::ffi::OsString;
+use std::ops::{Bound, RangeBounds};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Records every heap event of a program, and tells what happened on its heap.
+#[derive(Debug, Parser)]
+#[command(name = "alloc-trace", version, arg_required_else_help = true, max_term_width = 80)]
+#[command(after_help = "Exit status: 0 on success, 1 where something could not be read or \
+                        written, 2 for wrong usage; `record` passes on the program's.")]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Record(RecordArguments),
+    Report(ReportArguments),
+    Events(EventsArguments),
+}
+
+/// Run a program and record its heap events
+///
+/// The program must have alloc-trace as its global allocator. It is run with the environment
+/// variable ALLOC_TRACE, which names the recording. Its exit status is passed on; 128 plus the
+/// number of the signal where one killed it, 127 where it is not found and 126 where it cannot be
+/// run. Interrupts of the terminal reach the program; SIGTERM and SIGHUP are sent on to it.
+#[derive(Debug, Args)]
+pub(crate) struct RecordArguments {
+    /// The recording; an older recording there is replaced. By default
+    /// alloc-trace.PROGRAM.PID.trace in the current directory, PID being that of `alloc-trace`
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+
+    /// Record no backtraces: a smaller recording, made faster, without call sites
+    #[arg(long)]
+    pub(crate) no_stacks: bool,
+
+    /// The program and its arguments
+    #[arg(last = true, required = true, value_name = "PROGRAM [ARGS]")]
+    pub(crate) command: Vec<OsString>,
+}
+
+/// Sum up a recording: totals, peak, leaks, call sites, spans and threads
+///
+/// Sizes are requested bytes. "At end" is what was never freed. A temporary allocation is a block
+/// that was freed, by whichever thread, before the thread that allocated it made its next
+/// successful request.
+#[derive(Debug, Args)]
+pub(crate) struct ReportArguments {
+    /// The recording, finished or still being written
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+
+    /// Write one JSON object with all figures, and all call sites unless --top is given
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// What puts a call site first
+    #[arg(long, value_enum, default_value_t = SortKey::Bytes)]
+    pub(crate) sort: SortKey,
+
+    /// How many call sites, spans and threads to show [default: 10]
+    #[arg(long, value_name = "N")]
+    pub(crate) top: Option<usize>,
+
+    #[command(flatten)]
+    pub(crate) reading: ReadingArguments,
+}
+
+/// What every command that reads a recording takes.
+#[derive(Debug, Args)]
+pub(crate) struct ReadingArguments {
+    /// Tell spans of one name apart by their fields
+    #[arg(long)]
+    pub(crate) span_fields: bool,
+
+    /// Look up no names: call sites are modules and offsets
+    #[arg(long)]
+    pub(crate) no_symbols: bool,
+
+    /// Write to FILE; `-` is standard output
+    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    pub(crate) output: PathBuf,
+}
+
+/// By what call sites, spans and threads are ordered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SortKey {
+    /// Allocated bytes
+    Bytes,
+    /// Requests for memory
+    Requests,
+    /// Their own peak
+    Peak,
+    /// Bytes never freed
+    Live,
+    /// Temporary allocations
+    Temporary,
+}
+
+/// Print every heap event, a line each
+///
+/// A line has the event's number, time, thread, kind, address, size, alignment, call site and span.
+/// Of a reallocation the address and the size are the new ones; --json has the old ones too. A
+/// failed request has the address 0x0.
+#[derive(Debug, Args)]
+pub(crate) struct EventsArguments {
+    /// The recording, finished or still being written
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+
+    /// Write one JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Only events of this thread, by its number or its name; can be given several times
+    #[arg(long, value_name = "THREAD")]
+    pub(crate) thread: Vec<String>,
+
+    /// Only events of this kind; can be given several times
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub(crate) kind: Vec<Kind>,
+
+    /// Only events of these sizes: MIN..MAX without MAX, MIN..=MAX with it, MIN.. or ..MAX, or one
+    /// size; KiB, MiB and GiB are understood
+    #[arg(long, value_name = "MIN..MAX")]
+    pub(crate) size: Option<SizeRange>,
+
+    /// Stop after so many events
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<u64>,
+
+    #[command(flatten)]
+    pub(crate) reading: ReadingArguments,
+}
+
+/// The kinds of heap event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub(crate) enum Kind {
+    /// A request by `alloc`
+    Alloc,
+    /// A request by `alloc_zeroed`
+    AllocZeroed,
+    /// A request by `realloc`
+    Realloc,
+    /// A free
+    Free,
+}
+
+impl Kind {
+    pub(crate) const fn event_kind(self) -> alloc_trace_analysis::EventKind {
+        use alloc_trace_analysis::EventKind;
+        match self {
+            Self::Alloc => EventKind::Alloc,
+            Self::AllocZeroed => EventKind::AllocZeroed,
+            Self::Realloc => EventKind::Realloc,
+            Self::Free => EventKind::Free,
+        }
+    }
+}
+
+/// A range of sizes, written as Rust writes ranges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SizeRange(Bound<u64>, Bound<u64>);
+
+impl SizeRange {
+    pub(crate) fn contains(&self, size: u64) -> bool {
+        (self.0, self.1).contains(&size)
+    }
+}
+
+impl std::str::FromStr for SizeRange {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Some((low, high)) = text.split_once("..") else {
+            let size = parse_size(text)?;
+            return Ok(Self(Bound::Included(size), Bound::Included(size)));
+        };
+        let low = match low {
+            "" => Bound::Unbounded,
+            low => Bound::Included(parse_size(low)?),
+        };
+        let high = match (high, high.strip_prefix('=')) {
+            ("", _) => Bound::Unbounded,
+            (_, Some(high)) => Bound::Included(parse_size(high)?),
+            (high, None) => Bound::Excluded(parse_size(high)?),
+        };
+        Ok(Self(low, high))
+    }
+}
+
+fn parse_size(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit: u64 = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kib" => 1 << 10,
+        "m" | "mib" => 1 << 20,
+        "g" | "gib" => 1 << 30,
+        other => return Err(format!("no unit of size: `{other}`")),
+    };
+    let number: u64 = digits.trim().parse().map_err(|_| format!("`{text}` is no size in bytes"))?;
+    number.checked_mul(unit).ok_or_else(|| format!("`{text}` is too large"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn size_ranges_are_written_as_rust_writes_them() {
+        let range = |text: &str| text.parse::<SizeRange>();
+        assert_eq!(range("1..2"), Ok(SizeRange(Bound::Included(1), Bound::Excluded(2))));
+        assert_eq!(range("1..=2KiB"), Ok(SizeRange(Bound::Included(1), Bound::Included(2048))));
+        assert_eq!(range("..1M"), Ok(SizeRange(Bound::Unbounded, Bound::Excluded(1 << 20))));
+        assert_eq!(range("8"), Ok(SizeRange(Bound::Included(8), Bound::Included(8))));
+        assert!(range("..").is_ok_and(|all| all.contains(0) && all.contains(u64::MAX)));
+        for wrong in ["", "x", "1..x", "1 parsec", "-1", "99999999999G"] {
+            assert!(range(wrong).is_err(), "{wrong}");
+        }
+    }
+}

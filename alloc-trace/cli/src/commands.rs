@@ -1,0 +1,5 @@
+//! The subcommands.
+
+pub(crate) mod events;
+pub(crate) mod record;
+pub(crate) mod report;

@@ -1,0 +1,107 @@
+//! `alloc-trace record`: runs a program and tells where its recording is.
+
+mod destination;
+mod forward;
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use alloc_trace_format::{ExitStatus, Recording, append_exit_status};
+
+use self::destination::{Destination, environment_value};
+use crate::args::RecordArguments;
+use crate::error::{self, CommandError};
+use crate::units::counted;
+
+/// The environment variable that tells the recorder where to record to.
+const VARIABLE: &str = "ALLOC_TRACE";
+
+pub(crate) fn run(arguments: &RecordArguments) -> Result<ExitCode, CommandError> {
+    let Some((program, rest)) = arguments.command.split_first() else {
+        return Err(CommandError::Usage("no program to record".into()));
+    };
+    let path = match &arguments.output {
+        Some(path) if path.as_os_str() == "-" => {
+            return Err(CommandError::Usage(
+                "a recording is written through a memory map and cannot go to standard output"
+                    .into(),
+            ));
+        }
+        Some(path) => path.clone(),
+        None => default_path(program).into(),
+    };
+    let destination = Destination::examine(&path)?;
+    let signals = forward::Signals::block()?;
+    let child = Command::new(program)
+        .args(rest)
+        .env(VARIABLE, environment_value(destination.path(), !arguments.no_stacks))
+        .spawn();
+    let mut child = child.map_err(|source| CommandError::Run {
+        program: program.to_string_lossy().into_owned(),
+        source,
+    })?;
+    signals.send_to(child.id());
+    let status = child
+        .wait()
+        .map_err(|source| CommandError::Io { attempt: "wait for the program", source })?;
+
+    let (code, known) = match (status.code(), status.signal()) {
+        (Some(code), _) => (code as u8, Some(ExitStatus::Code(code))),
+        (None, Some(signal)) => ((128 + signal) as u8, Some(ExitStatus::Signal(signal))),
+        (None, None) => (1, None),
+    };
+    tell(program, &destination, child.id(), known);
+    Ok(ExitCode::from(code))
+}
+
+/// Says on standard error what became of the recording. Whatever went wrong with it, the exit
+/// status stays the program's.
+fn tell(program: &OsStr, destination: &Destination, pid: u32, status: Option<ExitStatus>) {
+    let path = destination.path();
+    let result = destination.new_recording().and_then(|header| {
+        let Some(header) = header else { return Ok(None) };
+        // Of a process further down, as that of a shell script, this is not the status.
+        if let Some(status) = status.filter(|_| header.pid == pid) {
+            append_exit_status(path, status)?;
+        }
+        Recording::open(path).map(Some)
+    });
+    match result {
+        Ok(Some(recording)) => {
+            let shown = destination.shown().display();
+            eprintln!(
+                "alloc-trace: recorded {} in {shown}",
+                counted(recording.events(), "heap event")
+            );
+            eprintln!("alloc-trace: read it with: alloc-trace report {shown}");
+        }
+        Ok(None) => {
+            eprintln!("{}", nothing_recorded(program));
+        }
+        Err(error) => error::print(&CommandError::from(error)),
+    }
+}
+
+fn nothing_recorded(program: &OsStr) -> String {
+    format!(
+        "alloc-trace: nothing was recorded: {} does not use alloc-trace as its global\n\
+         allocator, or never reached it. In the program's main.rs:\n\
+         \n\
+         \x20   #[global_allocator]\n\
+         \x20   static ALLOCATOR: alloc_trace::TraceAlloc<std::alloc::System> =\n\
+         \x20       alloc_trace::TraceAlloc::new(std::alloc::System);",
+        program.display()
+    )
+}
+
+/// `alloc-trace.PROGRAM.PID.trace`, the process being this one: the program's is not known before
+/// it runs, and must be told the name then.
+fn default_path(program: &OsStr) -> OsString {
+    let name = Path::new(program).file_name().unwrap_or(OsStr::new("program"));
+    let mut path = OsString::from("alloc-trace.");
+    path.push(name);
+    path.push(format!(".{}.trace", std::process::id()));
+    path
+}

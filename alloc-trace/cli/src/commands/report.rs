@@ -1,0 +1,265 @@
+//! `alloc-trace report`: what a person reads first.
+
+use std::cmp::Reverse;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use alloc_trace_analysis::{
+    Figures, Options, ProcessEnd, Recording, SiteFigures, Summary, shorten,
+};
+
+use crate::args::{ReportArguments, SortKey};
+use crate::error::CommandError;
+use crate::output::Output;
+use crate::style::Style;
+use crate::table::{Table, from_the_back, from_the_front};
+use crate::units::{bytes, count, counted, duration, share};
+use crate::warnings;
+
+/// How many rows a table has unless the user says otherwise.
+const ROWS: usize = 10;
+
+pub(crate) fn run(arguments: &ReportArguments) -> Result<ExitCode, CommandError> {
+    let recording = Recording::open(&arguments.file)?;
+    // Before the work, so that nobody waits for an output that cannot be written.
+    let mut output = Output::open(&arguments.reading.output)?;
+    let options = Options::default()
+        .symbols(!arguments.reading.no_symbols)
+        .span_fields(arguments.reading.span_fields);
+    let mut summary = Summary::of(&recording, options)?;
+    sort(&mut summary, arguments.sort);
+    let problems = warnings::of_symbols(&summary.symbol_problems);
+    if arguments.json {
+        if let Some(top) = arguments.top {
+            summary.sites.truncate(top);
+        }
+        warnings::print(&arguments.file, &warnings::of_summary(&summary));
+        output.write(|out| write_json(out, &summary))?;
+    } else {
+        let (columns, style) = (output.columns, output.style);
+        let layout = Layout { columns, style, rows: arguments.top.unwrap_or(ROWS) };
+        let skipped: Vec<String> = warnings::skipped(&summary.skipped);
+        warnings::print(&arguments.file, &skipped);
+        output.write(|out| write_text(out, &summary, arguments.sort, layout))?;
+    }
+    output.finish()?;
+    for problem in problems {
+        eprintln!("alloc-trace: {problem}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes the summary as one JSON object.
+pub(crate) fn write_json(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, summary)?;
+    writeln!(out)
+}
+
+/// How a report is laid out.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Layout {
+    pub(crate) columns: usize,
+    pub(crate) style: Style,
+    /// How many rows a table has.
+    pub(crate) rows: usize,
+}
+
+/// Writes the summary for a person.
+pub(crate) fn write_text(
+    out: &mut dyn Write,
+    summary: &Summary,
+    sort: SortKey,
+    layout: Layout,
+) -> io::Result<()> {
+    write_head(out, summary, layout)?;
+    write_totals(out, summary, layout)?;
+    write_sites(out, summary, sort, layout)?;
+    write_spans(out, summary, layout)?;
+    write_threads(out, summary, layout)
+}
+
+fn write_head(out: &mut dyn Write, summary: &Summary, layout: Layout) -> io::Result<()> {
+    if let Some(program) = &summary.program {
+        let command = match program.arguments.as_slice() {
+            [] => program.executable.clone(),
+            arguments => arguments.join(" "),
+        };
+        let command = from_the_front(&command, layout.columns);
+        writeln!(out, "{}", layout.style.heading(command))?;
+        let end = match summary.exit_status {
+            Some(ProcessEnd::Code(code)) => format!(", exited with code {code}"),
+            Some(ProcessEnd::Signal(signal)) => format!(", killed by signal {signal}"),
+            None => String::new(),
+        };
+        writeln!(out, "process {}{end}", program.pid)?;
+    }
+    writeln!(
+        out,
+        "{} in {}, {}",
+        counted(summary.total.events, "heap event"),
+        duration(summary.duration_ns),
+        counted(summary.threads, "thread"),
+    )?;
+    for warning in warnings::of_summary(summary) {
+        for (index, line) in wrap(&warning, layout.columns.saturating_sub(9)).iter().enumerate() {
+            let mark = if index == 0 { "WARNING:" } else { "" };
+            writeln!(out, "{}", layout.style.warning(format!("{mark:8} {line}")))?;
+        }
+    }
+    writeln!(out)
+}
+
+fn write_totals(out: &mut dyn Write, summary: &Summary, layout: Layout) -> io::Result<()> {
+    let total = &summary.total;
+    let mut line = |name: &str, text: String| {
+        let text = from_the_front(&text, layout.columns.saturating_sub(14));
+        writeln!(out, "{name:<14}{text}")
+    };
+    let in_requests = counted(total.requests(), "request");
+    line("allocated", format!("{} in {in_requests}", bytes(total.allocated_bytes)))?;
+    line(
+        "",
+        format!(
+            "{} alloc, {} alloc_zeroed, {} realloc",
+            count(total.allocations),
+            count(total.zeroed_allocations),
+            count(total.reallocations)
+        ),
+    )?;
+    line("freed", format!("{} by {}", bytes(total.freed_bytes), counted(total.frees, "free")))?;
+    line("peak", format!("{} after {}", bytes(total.peak_bytes), duration(total.peak_at_ns)))?;
+    let blocks = counted(total.live_blocks_at_end, "block");
+    line("live at end", format!("{} in {blocks}", bytes(total.live_bytes_at_end)))?;
+    line(
+        "temporary",
+        format!(
+            "{} ({} of the requests)",
+            counted(total.temporary_allocations, "allocation"),
+            share(total.temporary_allocations, total.requests())
+        ),
+    )?;
+    if total.failed_requests > 0 {
+        line("failed", counted(total.failed_requests, "request"))?;
+    }
+    if summary.unmatched_frees > 0 {
+        let frees = counted(summary.unmatched_frees, "free");
+        let size = bytes(summary.unmatched_freed_bytes);
+        line("unmatched", format!("{frees}, {size}, of blocks older than the recording"))?;
+    }
+    Ok(())
+}
+
+fn write_sites(
+    out: &mut dyn Write,
+    summary: &Summary,
+    sort: SortKey,
+    layout: Layout,
+) -> io::Result<()> {
+    if summary.sites.is_empty() {
+        return Ok(());
+    }
+    let by = match sort {
+        SortKey::Bytes => "allocated bytes",
+        SortKey::Requests => "requests",
+        SortKey::Peak => "their peak",
+        SortKey::Live => "bytes live at end",
+        SortKey::Temporary => "temporary allocations",
+    };
+    let shown = shown(summary.sites.len(), layout.rows);
+    writeln!(out, "\n{}", layout.style.heading(format!("Call sites by {by}{shown}")))?;
+    let mut table = Table::new(&["allocated", "requests", "temp.", "peak", "at end", "call site"]);
+    for SiteFigures { site, figures, .. } in summary.sites.iter().take(layout.rows) {
+        let place = site.file.as_deref().map(|file| match site.line {
+            Some(line) => format!("{}:{line}", short_path(file)),
+            None => short_path(file),
+        });
+        table.row(columns_of(figures), site.function.to_string(), place);
+    }
+    table.write(out, layout.columns, layout.style, shorten)
+}
+
+fn write_spans(out: &mut dyn Write, summary: &Summary, layout: Layout) -> io::Result<()> {
+    if summary.by_span.is_empty() {
+        return Ok(());
+    }
+    let shown = shown(summary.by_span.len(), layout.rows);
+    writeln!(out, "\n{}", layout.style.heading(format!("Spans, each without those in it{shown}")))?;
+    let mut table = Table::new(&["allocated", "requests", "temp.", "peak", "at end", "span"]);
+    for span in summary.by_span.iter().take(layout.rows) {
+        let name = match span.fields.as_deref() {
+            None | Some("") => span.name.to_string(),
+            Some(fields) => format!("{}{{{fields}}}", span.name),
+        };
+        table.row(columns_of(&span.figures), name, None);
+    }
+    table.write(out, layout.columns, layout.style, from_the_front)
+}
+
+fn write_threads(out: &mut dyn Write, summary: &Summary, layout: Layout) -> io::Result<()> {
+    if summary.by_thread.len() < 2 {
+        return Ok(());
+    }
+    let shown = shown(summary.by_thread.len(), layout.rows);
+    writeln!(out, "\n{}", layout.style.heading(format!("Threads{shown}")))?;
+    let mut table = Table::new(&["allocated", "requests", "temp.", "peak", "at end", "thread"]);
+    for thread in summary.by_thread.iter().take(layout.rows) {
+        let name = match &thread.name {
+            Some(name) => format!("{} {name}", thread.thread),
+            None => thread.thread.to_string(),
+        };
+        table.row(columns_of(&thread.figures), name, None);
+    }
+    table.write(out, layout.columns, layout.style, from_the_front)
+}
+
+fn columns_of(figures: &Figures) -> Vec<String> {
+    vec![
+        bytes(figures.allocated_bytes),
+        count(figures.requests()),
+        share(figures.temporary_allocations, figures.requests()),
+        bytes(figures.peak_bytes),
+        bytes(figures.live_bytes_at_end),
+    ]
+}
+
+/// What a heading says where not all rows are shown.
+fn shown(all: usize, rows: usize) -> String {
+    if all > rows { format!(" ({rows} of {})", count(all as u64)) } else { String::new() }
+}
+
+/// A source file's path without the part that says nothing to a reader: where Cargo keeps the
+/// sources of dependencies.
+fn short_path(path: &str) -> String {
+    match path.split_once("/registry/src/").and_then(|(_, rest)| rest.split_once('/')) {
+        Some((_, in_crate)) => in_crate.to_owned(),
+        None => from_the_back(path, usize::MAX),
+    }
+}
+
+/// Breaks a text at spaces into lines of at most `columns`, where its words allow.
+fn wrap(text: &str, columns: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= columns => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(from_the_front(word, columns)),
+        }
+    }
+    lines
+}
+
+/// Orders every list of the summary that has no order of its own; what is equal stays as it was.
+fn sort(summary: &mut Summary, key: SortKey) {
+    let value = |figures: &Figures| match key {
+        SortKey::Bytes => figures.allocated_bytes,
+        SortKey::Requests => figures.requests(),
+        SortKey::Peak => figures.peak_bytes,
+        SortKey::Live => figures.live_bytes_at_end,
+        SortKey::Temporary => figures.temporary_allocations,
+    };
+    summary.sites.sort_by_key(|row| Reverse(value(&row.figures)));
+    summary.by_span.sort_by_key(|row| Reverse(value(&row.figures)));
+}

@@ -1,0 +1,100 @@
+//! Why a command failed, and how that is told.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use alloc_trace_analysis::{AnalysisError, ReadError};
+
+/// Why a command failed.
+#[derive(Debug)]
+pub(crate) enum CommandError {
+    /// A recording could not be read.
+    Analysis(AnalysisError),
+    /// The output could not be written.
+    Write {
+        /// The file; `-` for standard output.
+        path: PathBuf,
+        source: io::Error,
+    },
+    /// The recorded program could not be run.
+    Run { program: String, source: io::Error },
+    /// Anything else that the operating system refused.
+    Io { attempt: &'static str, source: io::Error },
+    /// The arguments contradict each other, or name what there is not.
+    Usage(String),
+}
+
+impl CommandError {
+    pub(crate) fn write(path: &Path, source: io::Error) -> Self {
+        Self::Write { path: path.to_owned(), source }
+    }
+
+    /// Whether whoever was to read our output is gone.
+    pub(crate) fn is_closed_pipe(&self) -> bool {
+        matches!(self, Self::Write { source, .. } if source.kind() == io::ErrorKind::BrokenPipe)
+    }
+
+    /// As a shell would put it: 127 for a program that is not there, 126 for one that cannot be run.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Run { source, .. } if source.kind() == io::ErrorKind::NotFound => 127,
+            Self::Run { .. } => 126,
+            Self::Usage(_) => 2,
+            Self::Analysis(_) | Self::Write { .. } | Self::Io { .. } => 1,
+        })
+    }
+}
+
+impl fmt::Display for CommandError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Analysis(error) => error.fmt(f),
+            Self::Write { path, .. } if path.as_os_str() == "-" => {
+                f.write_str("cannot write to standard output")
+            }
+            Self::Write { path, .. } => write!(f, "{}: cannot write", path.display()),
+            Self::Run { program, .. } => write!(f, "{program}: cannot be run"),
+            Self::Io { attempt, .. } => write!(f, "cannot {attempt}"),
+            Self::Usage(message) => f.write_str(message),
+        }
+    }
+}
+
+impl Error for CommandError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Analysis(error) => error.source(),
+            Self::Write { source, .. } | Self::Run { source, .. } | Self::Io { source, .. } => {
+                Some(source)
+            }
+            Self::Usage(_) => None,
+        }
+    }
+}
+
+impl From<AnalysisError> for CommandError {
+    fn from(error: AnalysisError) -> Self {
+        Self::Analysis(error)
+    }
+}
+
+impl From<ReadError> for CommandError {
+    fn from(error: ReadError) -> Self {
+        Self::Analysis(error.into())
+    }
+}
+
+/// Prints an error and what caused it, on one line of standard error.
+pub(crate) fn print(error: &dyn Error) {
+    let mut line = format!("alloc-trace: {error}");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        line.push_str(": ");
+        line.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    eprintln!("{line}");
+}

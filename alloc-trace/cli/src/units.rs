@@ -1,0 +1,114 @@
+//! Numbers as a person reads them.
+
+/// A number of bytes in the unit that leaves at most four digits: `12.3 MiB`, `512 B`.
+pub(crate) fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    // What would be rounded to 1024 is one of the next unit.
+    while value >= 1023.5 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    let name = UNITS.get(unit).copied().unwrap_or_default();
+    if value < 99.95 { format!("{value:.1} {name}") } else { format!("{value:.0} {name}") }
+}
+
+/// A time in the unit that leaves at most four digits: `12.3 ms`, `512 ns`.
+pub(crate) fn duration(ns: u64) -> String {
+    const UNITS: [&str; 3] = ["µs", "ms", "s"];
+    if ns < 1000 {
+        return format!("{ns} ns");
+    }
+    let mut value = ns as f64 / 1000.0;
+    let mut unit = 0;
+    while value >= 999.5 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    let name = UNITS.get(unit).copied().unwrap_or_default();
+    if value < 9.995 {
+        format!("{value:.2} {name}")
+    } else if value < 99.95 {
+        format!("{value:.1} {name}")
+    } else {
+        format!("{value:.0} {name}")
+    }
+}
+
+/// A count with its thousands set apart: `1,234,567`.
+pub(crate) fn count(count: u64) -> String {
+    let digits = count.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.char_indices() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// A count and what is counted: `1 block`, `1,234 blocks`.
+pub(crate) fn counted(number: u64, singular: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {singular}{plural}", count(number))
+}
+
+/// A part of a whole: `12.5 %`.
+pub(crate) fn share(part: u64, whole: u64) -> String {
+    if whole == 0 {
+        return "0.0 %".into();
+    }
+    format!("{:.1} %", part as f64 * 100.0 / whole as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_at_most_four_digits() {
+        let cases = [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (102_348, "99.9 KiB"),
+            (102_399, "100 KiB"),
+            (1_048_575, "1.0 MiB"),
+            (5 << 30, "5.0 GiB"),
+            (u64::MAX, "16.0 EiB"),
+        ];
+        for (value, text) in cases {
+            assert_eq!(bytes(value), text);
+        }
+    }
+
+    #[test]
+    fn times_have_at_most_four_digits() {
+        let cases = [
+            (999, "999 ns"),
+            (1_000, "1.00 µs"),
+            (999_999, "1.00 ms"),
+            (12_345_678, "12.3 ms"),
+            (3_600_000_000_000, "3600 s"),
+        ];
+        for (value, text) in cases {
+            assert_eq!(duration(value), text);
+        }
+    }
+
+    #[test]
+    fn counts_have_their_thousands_apart() {
+        for (value, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1234567, "1,234,567")] {
+            assert_eq!(count(value), text);
+        }
+        assert_eq!(counted(1, "block"), "1 block");
+        assert_eq!(counted(0, "block"), "0 blocks");
+        assert_eq!(share(1, 8), "12.5 %");
+        assert_eq!(share(0, 0), "0.0 %");
+    }
+}
