@@ -107,7 +107,8 @@ fn random_lives<const LIVE: usize>(heap: &'static dyn Heap) -> usize {
         if step < LIVE {
             live.push((block, new));
         } else {
-            let (old, old_layout) = std::mem::replace(&mut live[random.next() % LIVE], (block, new));
+            let (old, old_layout) =
+                std::mem::replace(&mut live[random.next() % LIVE], (block, new));
             heap.free(old, old_layout);
         }
     }

@@ -78,10 +78,6 @@ impl Arena {
         &self.segments[slice % ARENA_SLICES / SLICES as usize]
     }
 
-    pub(crate) fn segments(&self) -> &[Segment] {
-        &self.segments
-    }
-
     pub(crate) fn first_slice(&self) -> u32 {
         self.first_slice.load(Ordering::Relaxed) as u32
     }
@@ -205,12 +201,8 @@ pub(crate) fn get_or_make(number: u32) -> Option<&'static Arena> {
     loop {
         arena.next.store(next, Ordering::Relaxed);
         // Pairs with the `Acquire` in `all`.
-        match FIRST.compare_exchange_weak(
-            next,
-            made.as_ptr(),
-            Ordering::Release,
-            Ordering::Relaxed,
-        ) {
+        match FIRST.compare_exchange_weak(next, made.as_ptr(), Ordering::Release, Ordering::Relaxed)
+        {
             Ok(_) => return Some(arena),
             Err(now) => next = now,
         }
@@ -237,6 +229,20 @@ pub(crate) fn claim(
         let (slice, run) = arena.claim(count, align, placement)?;
         Some((arena, slice, run))
     })
+}
+
+/// Segments without any slice in use.
+pub(crate) fn free_segments() -> usize {
+    all().map(|arena| arena.segments.iter().filter(|segment| segment.is_free()).count()).sum()
+}
+
+/// Gives up the address space of all free segments. Says whether there was any.
+pub(crate) fn unmap_free_segments() -> bool {
+    let mut any = false;
+    for segment in all().flat_map(|arena| &arena.segments) {
+        any |= segment.unmap();
+    }
+    any
 }
 
 /// Reserves more address space for segments. Says whether there is any more.

@@ -27,29 +27,19 @@ impl Message {
 #[cold]
 #[inline(never)]
 pub(crate) fn fatal(found: &str, address: usize) -> ! {
-    let mut message = Message {
-        text: [0; MESSAGE_BYTES],
-        length: 0,
-    };
+    let mut message = Message { text: [0; MESSAGE_BYTES], length: 0 };
     message.push(b"alloc-core: ".iter().copied());
     message.push(found.bytes());
     message.push(b" (address 0x".iter().copied());
-    message.push((0..16u32).rev().map(|nibble| {
-        match ((address >> (nibble * 4)) & 0xf) as u8 {
-            digit @ 0..=9 => b'0' + digit,
-            letter => b'a' - 10 + letter,
-        }
+    message.push((0..16u32).rev().map(|nibble| match ((address >> (nibble * 4)) & 0xf) as u8 {
+        digit @ 0..=9 => b'0' + digit,
+        letter => b'a' - 10 + letter,
     }));
     message.push(b")\n".iter().copied());
     // A raw call: `libc::write` is a cancellation point, and nobody is left to look at a failure.
     // SAFETY: the buffer is valid for `length` bytes, which never exceeds the array.
     unsafe {
-        libc::syscall(
-            libc::SYS_write,
-            libc::STDERR_FILENO,
-            message.text.as_ptr(),
-            message.length,
-        )
+        libc::syscall(libc::SYS_write, libc::STDERR_FILENO, message.text.as_ptr(), message.length)
     };
     // SAFETY: `abort` has no preconditions and does not return.
     unsafe { libc::abort() }

@@ -30,7 +30,8 @@ const ABSORB_MAX: usize = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Role {
-    /// Serves a thread, or waits for one. Zero, as fresh memory is.
+    /// Serves a thread, or waits for one.
+    #[expect(dead_code, reason = "never written: it is zero, as fresh memory is")]
     Live = 0,
     /// Stands for a heap that the thread does not have yet.
     Unset = 1,

@@ -94,13 +94,22 @@ fn alloc_large(count: u32, align: u32, fill: Fill) -> Option<NonNull<u8>> {
 
 fn alloc_huge(size: usize, align: usize) -> Option<NonNull<u8>> {
     let bytes = huge_bytes(size)?;
-    let block = os::map_aligned(bytes, align)?;
+    let block = map(bytes, align)?;
     if register_huge(block, bytes) {
         return Some(block);
     }
     // SAFETY: mapped above, and nobody has seen it.
     unsafe { os::unmap(block, bytes) };
     None
+}
+
+/// Maps memory for a huge block. Where the address space is limited and used up, free segments are
+/// given up for it.
+fn map(bytes: usize, align: usize) -> Option<NonNull<u8>> {
+    os::map_aligned(bytes, align).or_else(|| {
+        let is_worth_it = arena::free_segments() >= bytes.div_ceil(SEGMENT);
+        (is_worth_it && arena::unmap_free_segments()).then(|| os::map_aligned(bytes, align))?
+    })
 }
 
 /// What a huge block of this size takes; `None` for sizes that no process can have.
@@ -138,10 +147,10 @@ pub(crate) unsafe fn dealloc(block: NonNull<u8>) {
     let Some(record) = Record::of(block) else {
         fatal("freed a block that is not ours", block.addr().get())
     };
-    record.expect_start(block);
     let bytes = record.head().bytes();
     match record.head().kind() {
         Kind::Large => {
+            record.expect_start(block);
             record.head().describe_block(Kind::None, 0);
             stats::LARGE_BLOCKS.sub(1);
             stats::LARGE_SLICES.sub(bytes / SLICE);
@@ -149,13 +158,14 @@ pub(crate) unsafe fn dealloc(block: NonNull<u8>) {
             decay::tick();
         }
         Kind::Huge => {
+            record.expect_start(block);
             // Before the address can be anybody else's.
             unregister_huge(record);
             // SAFETY: the whole mapping of the block, which the caller gives up.
             unsafe { os::unmap(block, bytes) };
         }
         Kind::None | Kind::Page => {
-            fatal("freed a large block where there is none", block.addr().get())
+            fatal("freed a large block that is not ours", block.addr().get())
         }
     }
 }
@@ -172,20 +182,19 @@ pub(crate) unsafe fn resize(block: NonNull<u8>, align: usize, new_size: usize) -
     let Some(record) = Record::of(block) else {
         fatal("reallocated a block that is not ours", block.addr().get())
     };
-    record.expect_start(block);
     match record.head().kind() {
         Kind::Large => {
-            if resize_large(record, new_size) {
-                block.as_ptr()
-            } else {
-                ptr::null_mut()
-            }
+            record.expect_start(block);
+            if resize_large(record, new_size) { block.as_ptr() } else { ptr::null_mut() }
         }
-        // SAFETY: passed on.
-        Kind::Huge => unsafe { resize_huge(block, record, align, new_size) }
-            .map_or(ptr::null_mut(), NonNull::as_ptr),
+        Kind::Huge => {
+            record.expect_start(block);
+            // SAFETY: passed on.
+            let resized = unsafe { resize_huge(block, record, align, new_size) };
+            resized.map_or(ptr::null_mut(), NonNull::as_ptr)
+        }
         Kind::None | Kind::Page => {
-            fatal("reallocated a large block where there is none", block.addr().get())
+            fatal("reallocated a large block that is not ours", block.addr().get())
         }
     }
 }
@@ -259,7 +268,7 @@ fn move_huge(
     align: usize,
 ) -> Option<NonNull<u8>> {
     // Reserved first: a plain `MREMAP_MAYMOVE` would not keep the alignment.
-    let target = os::map_aligned(new, align)?;
+    let target = map(new, align)?;
     if !register_huge(target, new) {
         // SAFETY: mapped above, and nobody has seen it.
         unsafe { os::unmap(target, new) };

@@ -169,10 +169,7 @@ pub(crate) unsafe fn relocate(
 /// Milliseconds of a clock that never goes back; a few nanoseconds to read, a few milliseconds
 /// coarse.
 pub(crate) fn now_ms() -> u64 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is valid for writes. The clock exists on every Linux, so the call cannot fail.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut time) };
     let seconds = time.tv_sec.unsigned_abs();

@@ -17,8 +17,8 @@
 //! - A page is given up only when all its blocks are free *and* the count is 0: then no thread is
 //!   between setting a bit and its last access to the record.
 
-use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize};
 use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize};
 
 use crate::arena::{self, Arena};
 use crate::class::{Class, Shape};

@@ -93,8 +93,9 @@ impl Segment {
         stats::SEGMENTS.add(1);
     }
 
-    pub(crate) fn is_installed(&self) -> bool {
-        !self.base.load(Ordering::Relaxed).is_null()
+    /// Whether no slice is in use.
+    pub(crate) fn is_free(&self) -> bool {
+        self.free.load(Ordering::Relaxed) == u64::MAX
     }
 
     /// First byte of slice `index`. The segment is installed and `index` below [`SLICES`].
@@ -106,10 +107,6 @@ impl Segment {
 
     pub(crate) fn free(&self) -> u64 {
         self.free.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn dirty(&self) -> u64 {
-        self.dirty.load(Ordering::Relaxed)
     }
 
     /// Claims a run. `count` is 1 to 64, `align` a power of two of slices.
@@ -196,6 +193,31 @@ impl Segment {
         // Pairs with the `Acquire` in `take`: the next owner sees the cleared dirty bits.
         self.free.fetch_or(claimed, Ordering::Release);
         purged
+    }
+
+    /// Gives up the segment's address space if no slice is in use; says whether it did. Another
+    /// mapping may be installed here later.
+    pub(crate) fn unmap(&self) -> bool {
+        // Owning all slices, nobody else reads or changes this record. Pairs with `release`.
+        let owned =
+            self.free.compare_exchange(u64::MAX, 0, Ordering::Acquire, Ordering::Relaxed).is_ok();
+        let Some(base) = NonNull::new(self.base.load(Ordering::Relaxed)).filter(|_| owned) else {
+            return false;
+        };
+        // Before the address can be mapped again: whoever does so gets it from the kernel after
+        // this thread gave it back.
+        self.dirty.store(0, Ordering::Relaxed);
+        self.base.store(core::ptr::null_mut(), Ordering::Relaxed);
+        // SAFETY: the segment is a part of a mapping of ours, and all of it is owned by this call.
+        if unsafe { os::unmap(base, SEGMENT) } {
+            stats::SEGMENTS.sub(1);
+            return true;
+        }
+        // It stayed mapped.
+        self.base.store(base.as_ptr(), Ordering::Relaxed);
+        self.dirty.store(u64::MAX, Ordering::Relaxed);
+        self.free.store(u64::MAX, Ordering::Release);
+        false
     }
 }
 

@@ -78,8 +78,11 @@ pub(crate) fn dealloc(class: Class, block: *mut u8) {
 #[cold]
 #[inline(never)]
 fn alloc_slow(class: Class) -> *mut u8 {
-    let allocate =
-        |heap: &'static Heap| if heap.refill(class) { heap.pop(class) } else { ptr::null_mut() };
+    let allocate = |heap: &'static Heap| {
+        // The cache may have blocks: it is another heap's now, or a signal handler filled it.
+        let block = heap.pop(class);
+        if block.is_null() && heap.refill(class) { heap.pop(class) } else { block }
+    };
     if has_heap() {
         return with_heap(allocate);
     }
@@ -96,7 +99,7 @@ fn dealloc_slow(class: Class, block: *mut u8) {
         return heap::free_remotely(block);
     }
     with_heap(|heap| {
-        // A thread that just got its heap has room.
+        // A thread that just got its heap, or whose handler flushed it, has room.
         if !heap.push(class, block) {
             heap.flush(class, class.shape().cache_blocks as usize / 2);
             heap.push(class, block);
