@@ -152,7 +152,7 @@ fn growth(heap: &'static dyn Heap) -> usize {
             block = heap.realloc(block, layout(size), size * 2);
             // As a `Vec` would: the new half is written.
             // SAFETY: the block has twice `size` bytes.
-            unsafe { block.add(size).write_bytes(1, size) };
+            unsafe { block.wrapping_add(size).write_bytes(1, size) };
             size *= 2;
         }
         heap.free(black_box(block), layout(size));

@@ -33,15 +33,15 @@ unsafe impl Send for Block {}
 impl Block {
     fn read(&self, index: usize) -> u8 {
         assert!(index < self.layout.size());
-        // SAFETY: the block is live, has this byte, and it was written or is zero.
-        unsafe { self.start.add(index).read() }
+        // SAFETY: the block is live and has this byte, which was written or is zero.
+        unsafe { self.start.wrapping_add(index).read() }
     }
 
     fn fill(&mut self, seed: u8) {
         self.seed = seed;
         for index in watched(self.layout.size()) {
             // SAFETY: `index` is inside the block.
-            unsafe { self.start.add(index).write(pattern(seed, index)) };
+            unsafe { self.start.wrapping_add(index).write(pattern(seed, index)) };
         }
     }
 
