@@ -59,6 +59,20 @@ pub(crate) const fn mask(first: u32, count: u32) -> u64 {
     (u64::MAX >> (u64::BITS - count)) << first
 }
 
+/// The bits at multiples of `align`, a power of two.
+const fn multiples(align: u32) -> u64 {
+    let mut bits = 1;
+    let mut step = u64::BITS / 2;
+    while step >= align {
+        bits |= bits << step;
+        step /= 2;
+    }
+    bits
+}
+
+const _: () = assert!(multiples(1) == u64::MAX && multiples(16) == 0x0001_0001_0001_0001);
+const _: () = assert!(multiples(64) == 1);
+
 /// The lowest or roomiest start of `count` set bits at a multiple of `align`.
 fn find(free: u64, count: u32, align: u32, placement: Placement) -> Option<u32> {
     // Bit i of `starts`: `length` bits are set from i on. Each step adds up to as many as it has.
@@ -69,8 +83,7 @@ fn find(free: u64, count: u32, align: u32, placement: Placement) -> Option<u32> 
         starts &= starts >> step;
         length += step;
     }
-    let aligned = if align >= u64::BITS { 1 } else { u64::MAX / ((1u64 << align) - 1) };
-    starts &= aligned;
+    starts &= multiples(align);
     if placement == Placement::Roomy {
         while length < u64::BITS {
             let longer = starts & (free >> length);
