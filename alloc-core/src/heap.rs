@@ -530,3 +530,87 @@ impl Batch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use core::alloc::Layout;
+
+    use super::*;
+
+    fn class(size: usize) -> Class {
+        Class::of(Layout::from_size_align(size, 1).unwrap()).unwrap()
+    }
+
+    /// A heap that no thread has, with all blocks of one page of a class taken.
+    fn heap_with_full_page(class: Class) -> (&'static Heap, Vec<*mut u8>, Page) {
+        let heap = Heap::make().unwrap();
+        let count = class.shape().blocks as usize;
+        let blocks: Vec<_> = (0..count)
+            .map(|_| {
+                let block = heap.pop(class);
+                if block.is_null() && heap.refill(class) { heap.pop(class) } else { block }
+            })
+            .collect();
+        let page = Page::locate(blocks[0]).page;
+        assert!(blocks.iter().all(|block| page.contains(*block)));
+        (heap, blocks, page)
+    }
+
+    #[test]
+    fn remote_frees_wait_in_the_inbox_until_the_owner_looks() {
+        let class = class(4096);
+        let (heap, blocks, page) = heap_with_full_page(class);
+        assert_eq!((page.free(), page.local().listed.get()), (0, 0));
+        for block in &blocks {
+            free_remotely(*block);
+        }
+        assert_eq!(page.free(), 0);
+        assert!(!page.is_unused());
+        heap.drain_inbox();
+        assert_eq!((page.free(), page.local().listed.get()), (class.shape().blocks, 1));
+        assert!(page.is_unused());
+        heap.check().unwrap();
+        heap.release_unused_pages();
+        assert_eq!(heap.first_page(class).map(Page::number), None);
+        heap.check().unwrap();
+    }
+
+    #[test]
+    fn a_page_posted_to_its_former_owner_is_passed_on() {
+        let class = class(2048);
+        let (old, blocks, page) = heap_with_full_page(class);
+        let new = Heap::make().unwrap();
+        free_remotely(blocks[0]);
+        page.set_owner(new);
+        free_remotely(blocks[1]);
+        old.drain_inbox();
+        assert_eq!(page.free(), 0);
+        new.drain_inbox();
+        assert_eq!(page.free(), 2);
+        for block in &blocks[2..] {
+            free_remotely(*block);
+        }
+        new.drain_inbox();
+        assert!(page.is_unused());
+        new.check().unwrap();
+        old.check().unwrap();
+        new.release_unused_pages();
+    }
+
+    #[test]
+    fn a_flush_keeps_the_newest_blocks() {
+        let class = class(1024);
+        let (heap, blocks, _) = heap_with_full_page(class);
+        let capacity = class.shape().cache_blocks as usize;
+        for block in &blocks[..capacity] {
+            assert!(heap.push(class, *block));
+        }
+        assert!(!heap.push(class, blocks[capacity]));
+        heap.flush(class, 5);
+        heap.check().unwrap();
+        let kept: Vec<_> = (0..5).map(|_| heap.pop(class)).collect();
+        let newest: Vec<_> = blocks[..capacity].iter().rev().take(5).copied().collect();
+        assert_eq!(kept, newest);
+        assert!(heap.pop(class).is_null());
+    }
+}

@@ -157,22 +157,52 @@ fn a_signal_handler_can_allocate_in_the_middle_of_an_allocation() {
     succeed("a_signal_handler_can_allocate_in_the_middle_of_an_allocation", || {
         let handler = allocate_in_handler as extern "C" fn(libc::c_int);
         // SAFETY: installs a handler that takes no lock.
-        unsafe { libc::signal(libc::SIGALRM, handler as libc::sighandler_t) };
-        let interval = libc::timeval { tv_sec: 0, tv_usec: 50 };
-        let timer = libc::itimerval { it_interval: interval, it_value: interval };
-        // SAFETY: the timer's description is valid for reads.
-        unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) };
+        unsafe { libc::signal(libc::SIGUSR1, handler as libc::sighandler_t) };
+        // SAFETY: has no preconditions.
+        let target = unsafe { libc::pthread_self() };
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let pesterer = thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                let before = HANDLED.load(Ordering::Relaxed);
+                // SAFETY: the thread lives until this one was joined.
+                unsafe { libc::pthread_kill(target, libc::SIGUSR1) };
+                while HANDLED.load(Ordering::Relaxed) == before && !stopped.load(Ordering::Relaxed)
+                {
+                    std::hint::spin_loop();
+                }
+            }
+        });
         let start = Instant::now();
+        let mut rounds = 0;
         while start.elapsed() < Duration::from_secs(3) {
-            work(100);
+            // Few sizes, the handler's own, each block marked as this thread's while it is.
+            for size in [16, 64, 256, 1024] {
+                let layout = Layout::from_size_align(size, 8).expect("a layout");
+                let blocks: [*mut usize; 12] = std::array::from_fn(|index| {
+                    // SAFETY: the layout is not empty.
+                    let block: *mut usize = unsafe { HEAP.alloc(layout) }.cast();
+                    // SAFETY: a live block of at least 16 bytes.
+                    unsafe { block.write(!(rounds + index)) };
+                    block
+                });
+                for (index, block) in blocks.into_iter().enumerate() {
+                    // SAFETY: written above.
+                    assert_eq!(unsafe { block.read() }, !(rounds + index), "given to two");
+                    // SAFETY: allocated above with this layout.
+                    unsafe { HEAP.dealloc(block.cast(), layout) };
+                }
+            }
+            rounds += 1;
+            if rounds % 500 == 0 {
+                work(20);
+            }
         }
-        let off = libc::timeval { tv_sec: 0, tv_usec: 0 };
-        let timer = libc::itimerval { it_interval: off, it_value: off };
-        // SAFETY: as above.
-        unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) };
+        stop.store(true, Ordering::Relaxed);
+        pesterer.join().expect("the other thread");
         work(500);
         let handled = HANDLED.load(Ordering::Relaxed);
-        assert!(handled > 500, "only {handled} signals");
+        assert!(handled > 5000, "only {handled} signals");
     });
 }
 
@@ -387,13 +417,18 @@ fn unused_memory_goes_back_to_the_os() {
         drop(again);
         assert!(HEAP.purge() >= 90 << 20);
         assert!(resident() < peak / 4, "{} resident", resident());
+        // The address space is there for the next ones.
+        let before = HEAP.stats().segments;
+        let again: Vec<Vec<u8>> = (0..100).map(|_| vec![1; 1 << 20]).collect();
+        assert_eq!(HEAP.stats().segments, before);
+        drop(again);
     });
 }
 
 #[test]
 fn idle_heaps_memory_serves_other_threads() {
     succeed("idle_heaps_memory_serves_other_threads", || {
-        // Threads, alive together, that each fill 8 MiB and end; the blocks are freed later, into
+        // Threads, alive together, that each fill 32 MiB and end; the blocks are freed later, into
         // heaps that no thread has.
         let barrier = Arc::new(std::sync::Barrier::new(8));
         let threads: Vec<_> = (0..8)
@@ -401,14 +436,14 @@ fn idle_heaps_memory_serves_other_threads() {
                 let barrier = Arc::clone(&barrier);
                 thread::spawn(move || {
                     barrier.wait();
-                    (0..8 << 10).map(|_| Box::new([1u8; 1000])).collect::<Vec<_>>()
+                    (0..32 << 10).map(|_| Box::new([1u8; 1000])).collect::<Vec<_>>()
                 })
             })
             .collect();
         let blocks: Vec<_> = threads.into_iter().map(|t| t.join().expect("a thread")).collect();
         drop(blocks);
         let before = HEAP.stats();
-        let again: Vec<_> = (0..60 << 10).map(|_| Box::new([1u8; 1000])).collect();
+        let again: Vec<_> = (0..240 << 10).map(|_| Box::new([1u8; 1000])).collect();
         let after = HEAP.stats();
         assert!(after.segments <= before.segments + 16, "from {before:?} to {after:?}");
         drop(again);
