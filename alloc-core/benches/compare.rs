@@ -125,7 +125,9 @@ fn random_lives_two_threads(heap: &'static dyn Heap) -> usize {
 }
 
 fn remote<const SIZE: usize>(heap: &'static dyn Heap) -> usize {
-    const BATCHES: usize = 1000;
+    // Long batches, so that waking the other thread does not hide the heap.
+    const BATCHES: usize = 200;
+    const BLOCKS: usize = 2048;
     let (send, receive) = mpsc::sync_channel::<Vec<Sent>>(8);
     let consumer = thread::spawn(move || {
         for batch in receive {
@@ -135,12 +137,12 @@ fn remote<const SIZE: usize>(heap: &'static dyn Heap) -> usize {
         }
     });
     for _ in 0..BATCHES {
-        let batch = (0..256).map(|_| Sent(heap.alloc(layout(SIZE)))).collect();
+        let batch = (0..BLOCKS).map(|_| Sent(heap.alloc(layout(SIZE)))).collect();
         send.send(batch).expect("the consumer lives");
     }
     drop(send);
     consumer.join().expect("the consumer");
-    BATCHES * 256
+    BATCHES * BLOCKS
 }
 
 fn growth(heap: &'static dyn Heap) -> usize {

@@ -220,13 +220,11 @@ impl Heap {
         let cached = self.cached(class);
         let count = cached.saturating_sub(keep);
         let bottom = self.bottom(class);
-        let mut batch = Batch::new(self);
-        for index in 1..=count {
-            // SAFETY: `index` is at most the number of cached blocks, whose slots begin above
-            // `bottom`.
-            batch.free(unsafe { &*bottom.wrapping_add(index) }.get());
+        let mut next = 1;
+        while next <= count {
+            // SAFETY: `count` blocks are cached at least, in the slots above `bottom`.
+            next += unsafe { self.free_neighbours(bottom.wrapping_add(next), count + 1 - next) };
         }
-        batch.finish_page();
         for index in 1..=cached - count {
             // SAFETY: `index + count` is at most the number of cached blocks.
             let block = unsafe { &*bottom.wrapping_add(index + count) }.get();
@@ -234,6 +232,52 @@ impl Heap {
             unsafe { &*bottom.wrapping_add(index) }.set(block);
         }
         class.pick(&self.caches).top.set(bottom.wrapping_add(cached - count));
+    }
+
+    /// Frees as many of `count` blocks as lie in the first one's page: neighbours share the look-up
+    /// of their page and the writing of its bits. Returns how many.
+    ///
+    /// # Safety
+    ///
+    /// - From `slots` up there are `count` slots with blocks, at least one.
+    unsafe fn free_neighbours(&'static self, slots: *mut Slot, count: usize) -> usize {
+        // SAFETY: there is at least one, by the caller's promise.
+        let first = unsafe { &*slots }.get();
+        let page = Page::locate(first);
+        let is_own = ptr::eq(page.owner(), self);
+        let set_bits = |word, bits| {
+            if is_own {
+                page.set_local_bits(word, bits);
+            } else {
+                page.set_remote_bits(word, bits);
+            }
+        };
+
+        let extent = page.extent();
+        let mut word = extent.place(first).map_or(0, |place| place.word);
+        let mut bits = 0;
+        let mut freed = 0;
+        while freed < count {
+            // SAFETY: `freed` is below `count`.
+            let block = unsafe { &*slots.wrapping_add(freed) }.get();
+            let Some(place) = extent.place(block) else { break };
+            // A block that is here twice is found when its bit is set the second time.
+            if place.word != word || bits & place.bit != 0 {
+                set_bits(word, bits);
+                word = place.word;
+                bits = 0;
+            }
+            bits |= place.bit;
+            freed += 1;
+        }
+        set_bits(word, bits);
+
+        if is_own {
+            self.settle(page);
+        } else if page.count_remote(freed as i32) {
+            post_to_owner(page);
+        }
+        freed
     }
 
     /// A page of this class with free blocks.
@@ -432,7 +476,7 @@ impl Heap {
         for index in 1..=cached {
             // SAFETY: `index` is at most the number of cached blocks.
             let block = unsafe { &*self.bottom(class).wrapping_add(index) }.get();
-            let Place { page, .. } = Page::locate(block);
+            let page = Page::locate(block);
             if page.class() != class {
                 return Err("a cached block is of another class");
             }
@@ -460,74 +504,11 @@ fn post_to_owner(page: Page) {
 /// Frees one block without any heap: for a thread that has none, or whose heap is in the middle of
 /// something.
 pub(crate) fn free_remotely(block: *mut u8) {
-    let Place { page, word, bit } = Page::locate(block);
+    let page = Page::locate(block);
+    let Some(Place { word, bit }) = page.extent().place(block) else { return };
     page.set_remote_bits(word, bit);
     if page.count_remote(1) {
         post_to_owner(page);
-    }
-}
-
-/// Blocks on their way to their pages. Neighbours share the look-up of their page, and the atomic
-/// operations if it is another heap's.
-struct Batch {
-    heap: &'static Heap,
-    page: Option<Page>,
-    /// Whether `page` is this heap's own.
-    is_own: bool,
-    /// Remote bits of `page` not yet set, all in one word.
-    word: usize,
-    bits: u64,
-    /// Remote bits of `page` not yet counted.
-    count: i32,
-}
-
-impl Batch {
-    fn new(heap: &'static Heap) -> Self {
-        Self { heap, page: None, is_own: false, word: 0, bits: 0, count: 0 }
-    }
-
-    fn free(&mut self, block: *mut u8) {
-        let place = match self.page {
-            Some(page) if page.contains(block) => page.place(block),
-            _ => {
-                self.finish_page();
-                let place = Page::locate(block);
-                self.page = Some(place.page);
-                self.is_own = ptr::eq(place.page.owner(), self.heap);
-                place
-            }
-        };
-        if self.is_own {
-            Page::free_locally(place);
-            return;
-        }
-        if place.word != self.word || self.bits & place.bit != 0 {
-            self.set_bits(place.page);
-            self.word = place.word;
-        }
-        self.bits |= place.bit;
-        self.count += 1;
-    }
-
-    /// Completes what was begun with the current page.
-    fn finish_page(&mut self) {
-        let Some(page) = self.page.take() else { return };
-        if self.is_own {
-            self.heap.settle(page);
-            return;
-        }
-        self.set_bits(page);
-        if page.count_remote(core::mem::take(&mut self.count)) {
-            post_to_owner(page);
-        }
-    }
-
-    /// Sets the remote bits that were gathered.
-    fn set_bits(&mut self, page: Page) {
-        let bits = core::mem::take(&mut self.bits);
-        if bits != 0 {
-            page.set_remote_bits(self.word, bits);
-        }
     }
 }
 
@@ -551,8 +532,8 @@ mod tests {
                 if block.is_null() && heap.refill(class) { heap.pop(class) } else { block }
             })
             .collect();
-        let page = Page::locate(blocks[0]).page;
-        assert!(blocks.iter().all(|block| page.contains(*block)));
+        let page = Page::locate(blocks[0]);
+        assert!(blocks.iter().all(|block| page.extent().place(*block).is_some()));
         (heap, blocks, page)
     }
 

@@ -126,13 +126,40 @@ pub(crate) struct Page {
     class: Class,
 }
 
-/// A block that was found to lie in a page.
+/// Where the blocks of a page are: what is needed to find many blocks' bits.
 #[derive(Clone, Copy, Debug)]
+pub(crate) struct Extent {
+    start: usize,
+    bytes: usize,
+    size: u32,
+    reciprocal: u32,
+    blocks: u32,
+}
+
+/// A block's place among the bits of its page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
-    pub(crate) page: Page,
-    /// Which word of the bits, and which bit.
     pub(crate) word: usize,
     pub(crate) bit: u64,
+}
+
+impl Extent {
+    /// The place of a block, or `None` if it is in another page. Ends the process if no block
+    /// begins there.
+    #[inline]
+    pub(crate) fn place(&self, block: *mut u8) -> Option<Place> {
+        let offset = block.addr().wrapping_sub(self.start);
+        if offset >= self.bytes {
+            return None;
+        }
+        // Less than 2^19 in a page, as its slices are few.
+        let offset = offset as u32;
+        let index = ((u64::from(offset) * u64::from(self.reciprocal)) >> 32) as u32;
+        if index.wrapping_mul(self.size) != offset || index >= self.blocks {
+            fatal("freed an address that is not the start of a block", block.addr());
+        }
+        Some(Place { word: index as usize / 64, bit: 1 << (index % 64) })
+    }
 }
 
 impl Page {
@@ -191,33 +218,19 @@ impl Page {
         Some(Self { arena, slice, class })
     }
 
-    /// The page and bit of a block. Ends the process if there is no such block.
+    /// The page that a block lies in. Ends the process if it lies in none.
     #[inline]
-    pub(crate) fn locate(block: *mut u8) -> Place {
+    pub(crate) fn locate(block: *mut u8) -> Self {
         let page = arena::slice_number(block.addr()).and_then(Self::of_slice);
-        let Some(page) = page else { fatal("freed a block that is not ours", block.addr()) };
-        page.place(block)
+        page.unwrap_or_else(|| fatal("freed a block that is not ours", block.addr()))
     }
 
-    /// The bit of a block of this page.
+    /// Where the blocks of this page are.
     #[inline]
-    pub(crate) fn place(self, block: *mut u8) -> Place {
-        let Shape { size, reciprocal, blocks, .. } = *self.class.shape();
+    pub(crate) fn extent(self) -> Extent {
+        let Shape { size, reciprocal, blocks, slices, .. } = *self.class.shape();
         let start = (self.number() as usize) << SLICE_SHIFT;
-        // Less than 2^19 in a page, as its slices are few.
-        let offset = block.addr().wrapping_sub(start) as u32;
-        let index = ((u64::from(offset) * u64::from(reciprocal)) >> 32) as u32;
-        if index.wrapping_mul(size) != offset || index >= blocks {
-            fatal("freed an address that is not the start of a block", block.addr());
-        }
-        Place { page: self, word: index as usize / 64, bit: 1 << (index % 64) }
-    }
-
-    /// Whether a block lies in this page.
-    #[inline]
-    pub(crate) fn contains(self, block: *mut u8) -> bool {
-        let start = (self.number() as usize) << SLICE_SHIFT;
-        block.addr().wrapping_sub(start) < (self.class.shape().slices as usize) << SLICE_SHIFT
+        Extent { start, bytes: (slices as usize) << SLICE_SHIFT, size, reciprocal, blocks }
     }
 
     pub(crate) fn class(self) -> Class {
@@ -309,18 +322,18 @@ impl Page {
         local.free.set(local.free.get() - count);
     }
 
-    /// Frees a block on the owner's side.
+    /// Frees blocks of one word on the owner's side.
     #[inline]
-    pub(crate) fn free_locally(place: Place) {
-        let local = place.page.local();
-        let Some(word) = local.bits.get(place.word) else { return };
-        if word.get() & place.bit != 0 {
-            fatal("a block was freed twice, in page", place.page.start().addr());
+    pub(crate) fn set_local_bits(self, word: usize, bits: u64) {
+        let local = self.local();
+        let Some(target) = local.bits.get(word) else { return };
+        if target.get() & bits != 0 {
+            fatal("a block was freed twice, in page", self.start().addr());
         }
-        word.set(word.get() | place.bit);
-        local.free.set(local.free.get() + 1);
-        if (place.word as u32) < local.lowest.get() {
-            local.lowest.set(place.word as u32);
+        target.set(target.get() | bits);
+        local.free.set(local.free.get() + bits.count_ones());
+        if (word as u32) < local.lowest.get() {
+            local.lowest.set(word as u32);
         }
     }
 
@@ -381,7 +394,7 @@ impl Page {
 
     /// Whether a block of this page is free on either side.
     pub(crate) fn is_free(self, block: *mut u8) -> bool {
-        let Place { word, bit, .. } = self.place(block);
+        let Some(Place { word, bit }) = self.extent().place(block) else { return false };
         let local = self.local().bits.get(word).map_or(0, OwnerU64::get);
         let remote = self.remote().bits.get(word).map_or(0, |bits| bits.load(Ordering::Relaxed));
         (local | remote) & bit != 0
