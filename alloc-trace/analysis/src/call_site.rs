@@ -5,6 +5,8 @@
 //! program itself or of a crate that it depends on. What surrounds `main` and a thread's first
 //! function is runtime, and never a call site while there is another frame.
 
+use std::sync::Arc;
+
 use crate::symbols::Frame;
 
 /// What kind of code a frame is.
@@ -137,7 +139,8 @@ pub(crate) fn ends_search(frames: &[Frame]) -> bool {
 /// What kind of code a frame is.
 pub(crate) fn classify(frame: &Frame) -> FrameKind {
     let function = &*frame.function;
-    if is_allocator(function) {
+    let in_wrapper = |file: &Arc<str>| file.ends_with("/src/trace_alloc.rs");
+    if is_allocator(function) || frame.file.as_ref().is_some_and(in_wrapper) {
         return FrameKind::Allocator;
     }
     if function.starts_with("std::rt::lang_start")
@@ -158,7 +161,8 @@ pub(crate) fn classify(frame: &Frame) -> FrameKind {
     if library { FrameKind::Library } else { FrameKind::Program }
 }
 
-fn is_allocator(function: &str) -> bool {
+/// Whether a function is an allocator's or the recorder's.
+pub(crate) fn is_allocator(function: &str) -> bool {
     function.starts_with("__rust_")
         || function.starts_with("__rg_")
         || function.starts_with("__rdl_")
