@@ -528,3 +528,6 @@ fn slot(offset: i64) -> i16 {
 const fn return_address(saved: u64) -> u64 {
     if cfg!(target_arch = "aarch64") { saved & 0x0000_ffff_ffff_ffff } else { saved }
 }
+
+#[cfg(test)]
+mod tests;
