@@ -9,11 +9,12 @@
 //! post pages with remote frees. A heap outlives its thread: see [`pool`].
 
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::AtomicU32;
 
 use crate::class::{CLASSES, Class, SLOTS};
 use crate::owner::{OwnerPtr, OwnerU32};
 use crate::page::{Page, Place};
+use crate::remote::Inbox;
 use crate::{arena, decay, os, pool, stats};
 
 /// A place for a block in a cache.
@@ -68,14 +69,9 @@ pub(crate) struct Heap {
     /// Index in the pool, and the next idle heap there.
     pub(crate) index: OwnerU32,
     pub(crate) next_idle: AtomicU32,
+    /// Own pages with remote frees: the only part that other threads write.
     inbox: Inbox,
 }
-
-/// Pages with remote frees, as a list through their records that any thread may push on. The
-/// owner only ever takes the whole list, so there is no ABA.
-#[derive(Debug)]
-#[repr(align(64))]
-struct Inbox(AtomicU32);
 
 /// A heap and its slots, as they are mapped.
 #[repr(C)]
@@ -107,7 +103,7 @@ impl Heap {
             role,
             index: OwnerU32::new(0),
             next_idle: AtomicU32::new(0),
-            inbox: Inbox(AtomicU32::new(0)),
+            inbox: Inbox::new(AtomicU32::new(0)),
         }
     }
 
@@ -274,7 +270,7 @@ impl Heap {
 
         if is_own {
             self.settle(page);
-        } else if page.count_remote(freed as i32) {
+        } else if page.remote().count(freed as i32) {
             post_to_owner(page);
         }
         freed
@@ -349,33 +345,12 @@ impl Heap {
         }
     }
 
-    /// Tells this heap that a page has remote frees. Any thread may, while it has the duty to.
-    fn post(&self, page: Page) {
-        let mut next = self.inbox.0.load(Ordering::Relaxed);
-        loop {
-            page.remote().next_posted.store(next, Ordering::Relaxed);
-            match self.inbox.0.compare_exchange_weak(
-                next,
-                page.number(),
-                // Pairs with the `Acquire` in `drain_inbox`: the link, and the count before it.
-                Ordering::Release,
-                Ordering::Relaxed,
-            ) {
-                Ok(_) => return,
-                Err(now) => next = now,
-            }
-        }
-    }
-
     /// Collects the remote frees of all posted pages.
     fn drain_inbox(&'static self) {
-        if self.inbox.0.load(Ordering::Relaxed) == 0 {
-            return;
-        }
-        let mut posted = self.inbox.0.swap(0, Ordering::Acquire);
+        let mut posted = self.inbox.take();
         while let Some(page) = Page::of_slice(posted) {
             // Read before `collect`, which lets others post the page again.
-            posted = page.remote().next_posted.load(Ordering::Relaxed);
+            posted = page.remote().next();
             if ptr::eq(page.owner(), self) {
                 page.collect();
                 self.settle(page);
@@ -497,7 +472,7 @@ fn class_list(heap: &Heap, page: Page) -> &OwnerU32 {
 fn post_to_owner(page: Page) {
     // SAFETY: a page's owner is a live heap, and heaps are never unmapped.
     if let Some(owner) = unsafe { page.owner().as_ref() } {
-        owner.post(page);
+        owner.inbox.post(page.number(), page.remote());
     }
 }
 
@@ -507,7 +482,7 @@ pub(crate) fn free_remotely(block: *mut u8) {
     let page = Page::locate(block);
     let Some(Place { word, bit }) = page.extent().place(block) else { return };
     page.set_remote_bits(word, bit);
-    if page.count_remote(1) {
+    if page.remote().count(1) {
         post_to_owner(page);
     }
 }
