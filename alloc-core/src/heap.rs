@@ -24,8 +24,9 @@ pub(crate) type Slot = OwnerPtr<u8>;
 /// of the cache.
 const FIRST_REFILL: u32 = 8;
 
-/// Idle heaps looked through before more memory is asked of the OS.
-const ABSORB_MAX: usize = 16;
+/// Idle heaps looked through at a time, before more memory is asked of the OS or when some is
+/// purged.
+const IDLE_MAX: usize = 16;
 
 /// What a heap is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -360,8 +361,7 @@ impl Heap {
         }
     }
 
-    /// Hands all cached blocks back and gives up empty pages, before another thread or none uses
-    /// this heap.
+    /// Hands all cached blocks back to their pages. Empty pages stay for the next thread.
     pub(crate) fn retire(&'static self) {
         for class in Class::all() {
             if self.cached(class) != 0 {
@@ -370,11 +370,16 @@ impl Heap {
             class.pick(&self.refills).set(FIRST_REFILL);
         }
         self.drain_inbox();
+    }
+
+    /// Keeps nothing but the pages with live blocks.
+    pub(crate) fn trim(&'static self) {
+        self.retire();
         self.release_unused_pages();
     }
 
     /// Gives up all pages without live or cached blocks.
-    pub(crate) fn release_unused_pages(&self) {
+    fn release_unused_pages(&self) {
         for class in Class::all() {
             let mut next = class.pick(&self.pages).get();
             while let Some(page) = Page::of_slice(next) {
@@ -389,13 +394,8 @@ impl Heap {
 
     /// Takes over the pages with free blocks of heaps that wait for a thread.
     fn absorb_idle_heaps(&'static self) {
-        // Kept until all were seen: the pool gives the one put back last.
-        let mut idle = [None; ABSORB_MAX];
-        for place in &mut idle {
-            *place = pool::take();
-            let Some(heap) = *place else { break };
-            Self::drain_inbox(heap);
-            heap.release_unused_pages();
+        visit_idle_heaps(|heap| {
+            heap.trim();
             for class in Class::all() {
                 while let Some(page) = heap.first_page(class) {
                     heap.unlist(page);
@@ -403,10 +403,7 @@ impl Heap {
                     self.list(page);
                 }
             }
-        }
-        for heap in idle.into_iter().flatten() {
-            pool::put(heap);
-        }
+        });
     }
 
     /// What is wrong with this heap, if anything. Its thread asks, between operations.
@@ -460,6 +457,25 @@ impl Heap {
             }
         }
         Ok(())
+    }
+}
+
+/// Gives up what heaps that wait for a thread keep for it.
+pub(crate) fn trim_idle_heaps() {
+    visit_idle_heaps(Heap::trim);
+}
+
+/// Visits heaps that wait for a thread, which meanwhile belong to the caller.
+fn visit_idle_heaps(mut visit: impl FnMut(&'static Heap)) {
+    // Kept until all were seen: the pool gives the one put back last.
+    let mut idle = [None; IDLE_MAX];
+    for place in &mut idle {
+        *place = pool::take();
+        let Some(heap) = *place else { break };
+        visit(heap);
+    }
+    for heap in idle.into_iter().rev().flatten() {
+        pool::put(heap);
     }
 }
 
