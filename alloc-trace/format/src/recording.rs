@@ -487,7 +487,8 @@ impl<'a> Scan<'a> {
                 first_stamp = context.stamp;
                 self.anchor(context.anchor);
             }
-            if !bytes.is_empty() || committed > 0 {
+            // An empty one still tells that those before it must be in the log.
+            if committed > 0 || chunk.state.sequence > 0 {
                 self.chunks.push(Chunk {
                     stream: chunk.stream,
                     sequence: chunk.state.sequence,
