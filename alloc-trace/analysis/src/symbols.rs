@@ -229,11 +229,6 @@ impl Symbols {
                 named,
             });
         }
-        // What was inlined into an allocator's function is the allocator's: in line tables its name
-        // may stand without the crate that tells.
-        if let Some(function) = frames.pop_if(|frame| call_site::is_allocator(&frame.function)) {
-            frames = vec![function];
-        }
         if frames.is_empty() {
             frames.push(Frame {
                 function: unnamed.into(),
