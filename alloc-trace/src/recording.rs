@@ -152,6 +152,10 @@ impl RecordingBuilder {
     /// target is not supported. A program that was told by `ALLOC_TRACE` to record is recording
     /// already when its `main` begins.
     pub fn start(self) -> Result<Recording, StartError> {
+        recorder::unrecorded(|| self.begin())
+    }
+
+    fn begin(self) -> Result<Recording, StartError> {
         let output = self
             .output
             .unwrap_or_else(|| format!("alloc-trace.{}.trace", std::process::id()).into());
