@@ -176,8 +176,8 @@ thread_local! {
 
 /// Records a heap event of the calling thread.
 ///
-/// Not inlined: the backtrace begins with the caller.
-#[inline(never)]
+/// Inlined into the allocator's hook, which is not: the backtrace begins with the hook's caller.
+#[inline(always)]
 pub(crate) fn record(request: &Request) {
     let registers = here();
     RECORDER.enter(Some(request), |recorder, state| {
@@ -280,34 +280,36 @@ impl Recorder {
 
     /// Lets `write` use the calling thread's slot, if a recording runs and the slot is not busy. A
     /// `request` that finds it busy is spilled; anything else is counted as lost.
-    #[inline]
+    #[inline(always)]
     fn enter(
         &'static self,
         request: Option<&Request>,
         write: impl FnOnce(&'static Self, &mut State) -> Result<(), Errno>,
     ) {
-        THREAD.with(|thread| {
-            // SAFETY: a thread's pointer is null or leads to a slot, and slots are never given back.
-            let slot = match unsafe { thread.slot.get().as_ref() } {
+        let thread = THREAD.with(ptr::from_ref);
+        // SAFETY: the thread local has no destructor and so lives as long as the thread, which runs
+        // this.
+        let thread = unsafe { &*thread };
+        // SAFETY: a thread's pointer is null or leads to a slot, and slots are never given back.
+        let slot = match unsafe { thread.slot.get().as_ref() } {
+            Some(slot) => slot,
+            None => match self.take_slot(thread) {
                 Some(slot) => slot,
-                None => match self.take_slot(thread) {
-                    Some(slot) => slot,
-                    None => return,
-                },
-            };
-            if slot.busy.load(Ordering::Relaxed) {
-                interrupted(slot, request);
-                return;
-            }
-            self.with_slot(thread, slot, write);
-            if !slot.spill.is_empty() {
-                self.write_spilled(thread, slot);
-            }
-        });
+                None => return,
+            },
+        };
+        if slot.busy.load(Ordering::Relaxed) {
+            interrupted(slot, request);
+            return;
+        }
+        self.with_slot(thread, slot, write);
+        if !slot.spill.is_empty() {
+            self.write_spilled(thread, slot);
+        }
     }
 
     /// Lets `write` use the calling thread's slot, which is not busy.
-    #[inline]
+    #[inline(always)]
     fn with_slot(
         &'static self,
         thread: &Thread,
@@ -342,7 +344,7 @@ impl Recorder {
     }
 
     /// Writes a heap event. Without `registers` it has no backtrace.
-    #[inline]
+    #[inline(always)]
     fn write_event(
         &'static self,
         state: &mut State,
@@ -378,7 +380,7 @@ impl Recorder {
     }
 
     /// Captures the backtrace, unless the options leave backtraces out.
-    #[inline]
+    #[inline(always)]
     fn capture(
         &'static self,
         state: &mut State,

@@ -153,7 +153,7 @@ impl Backtrace {
     }
 
     /// Captures the backtrace that begins with the caller of the frame whose registers are given.
-    #[inline]
+    #[inline(always)]
     pub(super) fn capture(
         &mut self,
         registers: Registers,
