@@ -202,8 +202,8 @@ impl Summary {
         let prepared = Prepared::new(recording, options)?;
         let mut accounts = Accounts::new(&prepared);
         let mut replay = Replay::new(prepared);
-        while let Some(event) = replay.next_event()? {
-            accounts.take(&event, &replay.spans);
+        while replay.advance()? {
+            accounts.take(replay.event(), &replay.spans);
         }
         Ok(accounts.close(recording, &replay))
     }
@@ -256,14 +256,14 @@ impl Accounts {
     }
 
     #[inline]
-    fn take(&mut self, heap_event: &HeapEvent, spans: &Spans) {
+    fn take(&mut self, heap_event: HeapEvent<'_>, spans: &Spans) {
         let HeapEvent { event, thread, site, internal } = heap_event;
-        if *internal {
+        if internal {
             self.take_internal(event);
             return;
         }
-        let span = spans.current(*thread).map_or(0, |entered| entered.kind + 1);
-        let parts = OwnerParts { site: *site, thread: *thread as u32, span };
+        let span = spans.current(thread).map_or(0, |entered| entered.kind + 1);
+        let parts = OwnerParts { site, thread: thread as u32, span };
         self.each(parts, |figures| figures.count(event));
         if event.failed {
             return;
