@@ -143,17 +143,22 @@ impl DecodeState {
     ) -> Result<Decoded, RecordError> {
         let Some(&first) = payload.get(*offset) else { return Ok(Decoded::End) };
         let mut input = Input { bytes: payload, offset: *offset };
-        let decoded = match event_kind(first) {
-            Some(kind) if self.placed => {
-                input.offset += 1;
-                self.event(kind, first, &mut input, event).map(|()| Decoded::Event)
-            }
-            _ => self.rare(&mut input).map(Decoded::Other),
-        };
-        match decoded {
-            Ok(decoded) => {
+        if self.placed
+            && let Some(kind) = event_kind(first)
+        {
+            input.offset += 1;
+            return match self.event(kind, first, &mut input, event) {
+                Ok(()) => {
+                    *offset = input.offset;
+                    Ok(Decoded::Event)
+                }
+                Err(fault) => Err(fault.at(*offset)),
+            };
+        }
+        match self.rare(&mut input) {
+            Ok(record) => {
                 *offset = input.offset;
-                Ok(decoded)
+                Ok(Decoded::Other(record))
             }
             Err(fault) => Err(fault.at(*offset)),
         }
