@@ -7,6 +7,7 @@ use core::ptr::{self, NonNull};
 
 use crate::class::Class;
 use crate::fatal::fatal;
+use crate::heap::Heap;
 use crate::large::{self, Fill};
 use crate::page::Page;
 use crate::stats::Stats;
@@ -65,7 +66,7 @@ impl CoreAlloc {
     /// blocks are handed to their pages first. What is used again afterwards costs page faults, so
     /// this is for a program that is about to be quiet, or that measures its memory.
     pub fn purge(&self) -> usize {
-        thread::with_own_heap(crate::heap::Heap::retire);
+        thread::with_own_heap(Heap::trim);
         decay::purge(true)
     }
 
@@ -98,7 +99,7 @@ impl CoreAlloc {
     /// The first contradiction found. The heap is damaged then, by a defect of its own or of the
     /// program (a write through a stray pointer), and should not be used further.
     pub fn check(&self) -> Result<(), Damage> {
-        thread::with_own_heap(crate::heap::Heap::check).unwrap_or(Ok(())).map_err(Damage)
+        thread::with_own_heap(Heap::check).unwrap_or(Ok(())).map_err(Damage)
     }
 }
 

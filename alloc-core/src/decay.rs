@@ -7,7 +7,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::{arena, os, stats};
+use crate::{arena, heap, os, stats};
 
 /// How long memory stays unused before it is purged, at least; twice as long at most while the heap
 /// is in use.
@@ -31,6 +31,7 @@ pub(crate) fn tick() {
 
 /// Purges all that is free, or what has been free for a period. Returns the bytes.
 pub(crate) fn purge(all: bool) -> usize {
+    heap::trim_idle_heaps();
     let purged = arena::all().map(|arena| arena.purge(all)).sum();
     stats::PURGED_BYTES.add(purged);
     purged

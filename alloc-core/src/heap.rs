@@ -9,11 +9,12 @@
 //! post pages with remote frees. A heap outlives its thread: see [`pool`].
 
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::AtomicU32;
 
 use crate::class::{CLASSES, Class, SLOTS};
 use crate::owner::{OwnerPtr, OwnerU32};
 use crate::page::{Page, Place};
+use crate::remote::Inbox;
 use crate::{arena, decay, os, pool, stats};
 
 /// A place for a block in a cache.
@@ -23,8 +24,9 @@ pub(crate) type Slot = OwnerPtr<u8>;
 /// of the cache.
 const FIRST_REFILL: u32 = 8;
 
-/// Idle heaps looked through before more memory is asked of the OS.
-const ABSORB_MAX: usize = 16;
+/// Idle heaps looked through at a time, before more memory is asked of the OS or when some is
+/// purged.
+const IDLE_MAX: usize = 16;
 
 /// What a heap is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,14 +70,9 @@ pub(crate) struct Heap {
     /// Index in the pool, and the next idle heap there.
     pub(crate) index: OwnerU32,
     pub(crate) next_idle: AtomicU32,
+    /// Own pages with remote frees: the only part that other threads write.
     inbox: Inbox,
 }
-
-/// Pages with remote frees, as a list through their records that any thread may push on. The
-/// owner only ever takes the whole list, so there is no ABA.
-#[derive(Debug)]
-#[repr(align(64))]
-struct Inbox(AtomicU32);
 
 /// A heap and its slots, as they are mapped.
 #[repr(C)]
@@ -107,7 +104,7 @@ impl Heap {
             role,
             index: OwnerU32::new(0),
             next_idle: AtomicU32::new(0),
-            inbox: Inbox(AtomicU32::new(0)),
+            inbox: Inbox::new(AtomicU32::new(0)),
         }
     }
 
@@ -274,7 +271,7 @@ impl Heap {
 
         if is_own {
             self.settle(page);
-        } else if page.count_remote(freed as i32) {
+        } else if page.remote().count(freed as i32) {
             post_to_owner(page);
         }
         freed
@@ -349,33 +346,12 @@ impl Heap {
         }
     }
 
-    /// Tells this heap that a page has remote frees. Any thread may, while it has the duty to.
-    fn post(&self, page: Page) {
-        let mut next = self.inbox.0.load(Ordering::Relaxed);
-        loop {
-            page.remote().next_posted.store(next, Ordering::Relaxed);
-            match self.inbox.0.compare_exchange_weak(
-                next,
-                page.number(),
-                // Pairs with the `Acquire` in `drain_inbox`: the link, and the count before it.
-                Ordering::Release,
-                Ordering::Relaxed,
-            ) {
-                Ok(_) => return,
-                Err(now) => next = now,
-            }
-        }
-    }
-
     /// Collects the remote frees of all posted pages.
     fn drain_inbox(&'static self) {
-        if self.inbox.0.load(Ordering::Relaxed) == 0 {
-            return;
-        }
-        let mut posted = self.inbox.0.swap(0, Ordering::Acquire);
+        let mut posted = self.inbox.take();
         while let Some(page) = Page::of_slice(posted) {
             // Read before `collect`, which lets others post the page again.
-            posted = page.remote().next_posted.load(Ordering::Relaxed);
+            posted = page.remote().next();
             if ptr::eq(page.owner(), self) {
                 page.collect();
                 self.settle(page);
@@ -385,8 +361,7 @@ impl Heap {
         }
     }
 
-    /// Hands all cached blocks back and gives up empty pages, before another thread or none uses
-    /// this heap.
+    /// Hands all cached blocks back to their pages. Empty pages stay for the next thread.
     pub(crate) fn retire(&'static self) {
         for class in Class::all() {
             if self.cached(class) != 0 {
@@ -395,11 +370,16 @@ impl Heap {
             class.pick(&self.refills).set(FIRST_REFILL);
         }
         self.drain_inbox();
+    }
+
+    /// Keeps nothing but the pages with live blocks.
+    pub(crate) fn trim(&'static self) {
+        self.retire();
         self.release_unused_pages();
     }
 
     /// Gives up all pages without live or cached blocks.
-    pub(crate) fn release_unused_pages(&self) {
+    fn release_unused_pages(&self) {
         for class in Class::all() {
             let mut next = class.pick(&self.pages).get();
             while let Some(page) = Page::of_slice(next) {
@@ -414,13 +394,8 @@ impl Heap {
 
     /// Takes over the pages with free blocks of heaps that wait for a thread.
     fn absorb_idle_heaps(&'static self) {
-        // Kept until all were seen: the pool gives the one put back last.
-        let mut idle = [None; ABSORB_MAX];
-        for place in &mut idle {
-            *place = pool::take();
-            let Some(heap) = *place else { break };
-            Self::drain_inbox(heap);
-            heap.release_unused_pages();
+        visit_idle_heaps(|heap| {
+            heap.trim();
             for class in Class::all() {
                 while let Some(page) = heap.first_page(class) {
                     heap.unlist(page);
@@ -428,10 +403,7 @@ impl Heap {
                     self.list(page);
                 }
             }
-        }
-        for heap in idle.into_iter().flatten() {
-            pool::put(heap);
-        }
+        });
     }
 
     /// What is wrong with this heap, if anything. Its thread asks, between operations.
@@ -488,6 +460,25 @@ impl Heap {
     }
 }
 
+/// Gives up what heaps that wait for a thread keep for it.
+pub(crate) fn trim_idle_heaps() {
+    visit_idle_heaps(Heap::trim);
+}
+
+/// Visits heaps that wait for a thread, which meanwhile belong to the caller.
+fn visit_idle_heaps(mut visit: impl FnMut(&'static Heap)) {
+    // Kept until all were seen: the pool gives the one put back last.
+    let mut idle = [None; IDLE_MAX];
+    for place in &mut idle {
+        *place = pool::take();
+        let Some(heap) = *place else { break };
+        visit(heap);
+    }
+    for heap in idle.into_iter().rev().flatten() {
+        pool::put(heap);
+    }
+}
+
 /// The head of the list that a page belongs in.
 fn class_list(heap: &Heap, page: Page) -> &OwnerU32 {
     page.class().pick(&heap.pages)
@@ -497,7 +488,7 @@ fn class_list(heap: &Heap, page: Page) -> &OwnerU32 {
 fn post_to_owner(page: Page) {
     // SAFETY: a page's owner is a live heap, and heaps are never unmapped.
     if let Some(owner) = unsafe { page.owner().as_ref() } {
-        owner.post(page);
+        owner.inbox.post(page.number(), page.remote());
     }
 }
 
@@ -507,7 +498,7 @@ pub(crate) fn free_remotely(block: *mut u8) {
     let page = Page::locate(block);
     let Some(Place { word, bit }) = page.extent().place(block) else { return };
     page.set_remote_bits(word, bit);
-    if page.count_remote(1) {
+    if page.remote().count(1) {
         post_to_owner(page);
     }
 }

@@ -23,12 +23,13 @@
 //! | `pool` | heaps that wait for a thread |
 //! | `heap` | a thread's caches and pages, moving blocks between them |
 //! | `large` | blocks past the size classes |
-//! | `page` | the blocks of a page, local and remote frees |
+//! | `page` | the blocks of a page |
+//! | `remote` | frees by threads that do not own the page |
 //! | `class` | size classes |
 //! | `decay` | when unused memory goes back to the OS |
 //! | `arena` | metadata by address; address space |
 //! | `segment` | which slices of a segment are free |
-//! | `owner`, `stats` | cells of one owner; counters |
+//! | `owner`, `sync`, `stats` | cells of one owner; atomics; counters |
 //! | `os`, `fatal` | system calls; the abort |
 //!
 //! # What never happens
@@ -57,8 +58,10 @@ mod os;
 mod owner;
 mod page;
 mod pool;
+mod remote;
 mod segment;
 mod stats;
+mod sync;
 mod thread;
 
 #[cfg(test)]

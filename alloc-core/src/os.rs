@@ -6,9 +6,9 @@
 
 use core::ptr::{self, NonNull};
 
-/// The kernel's unit of memory. Both supported targets can run with 4 KiB OS pages, and the heap
-/// only relies on its own units being multiples of it.
-pub(crate) const OS_PAGE: usize = 4096;
+/// The largest unit of memory that a kernel of the supported targets has (aarch64 is built with 4,
+/// 16 or 64 KiB). Whole numbers of it can be unmapped and purged under all of them.
+pub(crate) const OS_PAGE: usize = 64 * 1024;
 
 /// Runs a call and puts `errno` back if it failed: an allocator's caller does not expect `free`
 /// to change it, and the kernel only writes it on failure.
@@ -51,7 +51,8 @@ pub(crate) fn map(bytes: usize) -> Option<NonNull<u8>> {
     NonNull::new(address.cast())
 }
 
-/// Like [`map`], at a multiple of `align`, a power of two.
+/// Like [`map`], at a multiple of `align`, a power of two and at least an [`OS_PAGE`], as `bytes`
+/// are a whole number of those.
 pub(crate) fn map_aligned(bytes: usize, align: usize) -> Option<NonNull<u8>> {
     let start = map(bytes)?;
     if start.addr().get() & (align - 1) == 0 {
@@ -83,7 +84,7 @@ pub(crate) fn map_aligned(bytes: usize, align: usize) -> Option<NonNull<u8>> {
 ///
 /// # Safety
 ///
-/// - The range was mapped by this module and is a whole number of OS pages.
+/// - The range was mapped by this module and is a whole number of [`OS_PAGE`]s.
 /// - Nobody uses it any more, now or later.
 pub(crate) unsafe fn unmap(start: NonNull<u8>, bytes: usize) -> bool {
     if !fault::refuses() {
@@ -106,7 +107,7 @@ pub(crate) unsafe fn unmap(start: NonNull<u8>, bytes: usize) -> bool {
 ///
 /// # Safety
 ///
-/// - The range was mapped by this module and is a whole number of OS pages.
+/// - The range was mapped by this module and is a whole number of [`OS_PAGE`]s.
 /// - Nobody relies on its contents.
 pub(crate) unsafe fn purge(start: NonNull<u8>, bytes: usize) -> bool {
     if fault::refuses() {

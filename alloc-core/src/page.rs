@@ -5,20 +5,10 @@
 //! neighbours is one word, blocks are handed out in the order of their addresses, and a block freed
 //! twice is found out.
 //!
-//! There are two sets of bits. The page's owner keeps the *local* ones to itself. Other threads set
-//! *remote* ones and count them; the one whose count makes the total positive posts the page to its
-//! owner, who takes all the bits at its leisure. The rules that keep this right:
-//!
-//! - A bit is set before it is counted, so a count of n means n bits that can be taken. The owner
-//!   subtracts what it took, and may briefly make the count negative: bits taken, not yet counted.
-//! - Whoever moves the count from ≤ 0 to > 0 holds the duty to post the page, and with the post the
-//!   duty passes to the owner, until the owner's subtraction leaves ≤ 0. So a page is posted at
-//!   most once at a time, and no bit is forgotten.
-//! - A page is given up only when all its blocks are free *and* the count is 0: then no thread is
-//!   between setting a bit and its last access to the record.
+//! There are two sets of bits: the *local* ones, which the page's owner keeps to itself, and the
+//! *remote* ones, which other threads set and the owner takes over (see [`remote`](crate::remote)).
 
-use core::sync::atomic::Ordering;
-use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize};
+use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicUsize, Ordering};
 
 use crate::arena::{self, Arena};
 use crate::class::{Class, Shape};
@@ -26,7 +16,7 @@ use crate::fatal::fatal;
 use crate::heap::{Heap, Slot};
 use crate::owner::{OwnerU32, OwnerU64};
 use crate::segment::{Placement, SLICE, SLICE_SHIFT, SLICES};
-use crate::stats;
+use crate::{remote, stats};
 
 /// Most blocks of a page, as words of bits.
 const WORDS: usize = SLICE / 16 / 64;
@@ -107,15 +97,7 @@ pub(crate) struct Local {
 }
 
 /// The side of a page that other threads write.
-#[derive(Debug)]
-#[repr(C, align(64))]
-pub(crate) struct Remote {
-    /// Bits counted and not taken; see the module's rules.
-    count: AtomicI32,
-    /// Next page in the owner's inbox, while posted.
-    pub(crate) next_posted: AtomicU32,
-    bits: [AtomicU64; WORDS],
-}
+pub(crate) type Remote = remote::Remote<WORDS>;
 
 /// A page, by its first slice.
 #[derive(Clone, Copy, Debug)]
@@ -281,9 +263,7 @@ impl Page {
 
     /// Whether the page can be given up. Only its owner may ask.
     pub(crate) fn is_unused(self) -> bool {
-        // `Acquire` pairs with the `AcqRel` count in `free_remotely`: whoever counted has made its
-        // last access.
-        self.free() == self.class.shape().blocks && self.remote().count.load(Ordering::Acquire) == 0
+        self.free() == self.class.shape().blocks && self.remote().is_settled()
     }
 
     /// Takes `count` free blocks, at most [`free`](Self::free), into the slots from `slots` up, the
@@ -337,66 +317,24 @@ impl Page {
         }
     }
 
-    /// Sets remote bits of one word, without counting them.
+    /// Frees blocks of one word on the remote side, without counting them yet.
     #[inline]
     pub(crate) fn set_remote_bits(self, word: usize, bits: u64) {
-        let Some(target) = self.remote().bits.get(word) else { return };
-        // `Release` pairs with the `Acquire` swap in `collect`: what the program did with the block
-        // comes before its next use.
-        if target.fetch_or(bits, Ordering::Release) & bits != 0 {
+        if !self.remote().set(word, bits) {
             fatal("a block was freed twice, in page", self.start().addr());
         }
     }
 
-    /// Counts `count` remote bits that were set. Says whether the caller has to post the page; if
-    /// not, this was its last access to the record.
-    #[inline]
-    #[must_use]
-    pub(crate) fn count_remote(self, count: i32) -> bool {
-        // `Release` for `is_unused`, and for the bits that `collect` looks for; `Acquire` so that
-        // a post comes after the owner's subtraction that passed the duty here.
-        let before = self.remote().count.fetch_add(count, Ordering::AcqRel);
-        before <= 0 && before + count > 0
-    }
-
-    /// Takes the remote bits of a page that was posted, and with it the duty of posting.
+    /// Takes the remote frees of a page that was posted.
     pub(crate) fn collect(self) {
-        let local = self.local();
-        let remote = self.remote();
-        loop {
-            // What was counted is seen here: the post that led to this call, or the subtraction
-            // below, read the count after it (`AcqRel`).
-            let mut taken = 0;
-            let words = local.bits.iter().zip(&remote.bits).take(self.words());
-            for (index, (word, remote_word)) in words.enumerate() {
-                if remote_word.load(Ordering::Relaxed) == 0 {
-                    continue;
-                }
-                // Pairs with the `Release` in `set_remote_bits`.
-                let bits = remote_word.swap(0, Ordering::Acquire);
-                if word.get() & bits != 0 {
-                    fatal("a block was freed twice, in page", self.start().addr());
-                }
-                word.set(word.get() | bits);
-                taken += bits.count_ones();
-                if (index as u32) < local.lowest.get() {
-                    local.lowest.set(index as u32);
-                }
-            }
-            local.free.set(local.free.get() + taken);
-            let left = remote.count.fetch_sub(taken as i32, Ordering::AcqRel) - taken as i32;
-            if left <= 0 {
-                return;
-            }
-            // Others counted more meanwhile, and saw that the duty is here: their bits are there.
-        }
+        self.remote().collect(self.words(), |word, bits| self.set_local_bits(word, bits));
     }
 
     /// Whether a block of this page is free on either side.
     pub(crate) fn is_free(self, block: *mut u8) -> bool {
         let Some(Place { word, bit }) = self.extent().place(block) else { return false };
         let local = self.local().bits.get(word).map_or(0, OwnerU64::get);
-        let remote = self.remote().bits.get(word).map_or(0, |bits| bits.load(Ordering::Relaxed));
+        let remote = self.remote().bits(word);
         (local | remote) & bit != 0
     }
 
@@ -415,9 +353,7 @@ impl Page {
             if bits != 0 && index < local.lowest.get() as usize {
                 return Err("a page has free bits below its lowest word");
             }
-            if let Some(remote) = self.remote().bits.get(index)
-                && remote.load(Ordering::Relaxed) & bits != 0
-            {
+            if self.remote().bits(index) & bits != 0 {
                 return Err("a block is free both locally and remotely");
             }
         }

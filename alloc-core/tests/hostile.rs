@@ -381,7 +381,9 @@ fn many_short_threads_leak_nothing() {
         let after = HEAP.stats();
         assert!(after.heaps < 30, "{after:?}");
         let more = after.page_bytes.saturating_sub(before.page_bytes);
-        assert!(more < 1 << 20, "from {before:?} to {after:?}");
+        // A few heaps more than before keep a page for each class. One block lost for each thread
+        // would be 4.8 MB with the threads of a release build; all 20 blocks, 19 MB in any.
+        assert!(more < 4 << 20, "from {before:?} to {after:?}");
         drop(send);
         sink.join().expect("the sink");
     });
