@@ -18,6 +18,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
 
 use crate::decoder::{DecodeState, Decoded};
 use crate::error::ReadError;
@@ -223,21 +224,27 @@ impl<'a> Merged<'a> {
     #[inline]
     fn earliest(&mut self) -> Result<Option<(Key, usize)>, ReadError> {
         loop {
-            if let Some(index) = self.current {
-                match self.key(index)? {
-                    Some(key)
-                        if self.heap.peek().is_none_or(|Reverse(top)| (key, index) <= *top) =>
-                    {
-                        return Ok(Some((key, index)));
-                    }
-                    Some(key) => self.heap.push(Reverse((key, index))),
-                    None => {}
+            let next = match self.current {
+                Some(index) => self.key(index)?.map(|key| (key, index)),
+                None => None,
+            };
+            let (key, index) = match (next, self.heap.peek_mut()) {
+                (Some(next), None) => return Ok(Some(next)),
+                (None, None) => {
+                    self.current = None;
+                    return Ok(None);
                 }
-                self.current = None;
-            }
-            let Some(Reverse((key, index))) = self.heap.pop() else { return Ok(None) };
+                (None, Some(top)) => PeekMut::pop(top).0,
+                (Some(next), Some(mut top)) => {
+                    if next <= top.0 {
+                        return Ok(Some(next));
+                    }
+                    // One way down the heap, where a push and a pop would be two.
+                    std::mem::replace(&mut *top, Reverse(next)).0
+                }
+            };
             self.current = Some(index);
-            if self.cursors.get(index).is_some_and(|cursor| cursor.has_next()) {
+            if self.cursors.get(index).is_some_and(Cursor::has_next) {
                 return Ok(Some((key, index)));
             }
         }
