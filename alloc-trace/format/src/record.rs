@@ -98,6 +98,23 @@ pub struct Event {
 }
 
 impl Event {
+    /// What stands where no event has been decoded yet.
+    pub(crate) const NONE: Self = Self {
+        kind: EventKind::Free,
+        failed: false,
+        thread: ThreadId(0),
+        stamp: 0,
+        begin_stamp: 0,
+        address: 0,
+        size: 0,
+        align_log2: 0,
+        old_address: 0,
+        old_size: 0,
+        node: NodeId::ROOT,
+        stack_pointer: 0,
+        kept_frames: None,
+    };
+
     /// The requested alignment in bytes.
     #[must_use]
     pub const fn align(&self) -> u64 {
