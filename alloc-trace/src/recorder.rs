@@ -94,6 +94,12 @@ impl Request {
         stamp: 0,
     };
 
+    /// When it began: for all but a reallocation that is not before it is written.
+    #[inline]
+    fn begin(&self) -> Stamp {
+        if self.kind == EventKind::Realloc { self.begin } else { Stamp::MAX }
+    }
+
     /// The time now, on the side of the request that orders it rightly between threads.
     #[inline]
     fn now(&self) -> Stamp {
@@ -302,18 +308,21 @@ impl Recorder {
             interrupted(slot, request);
             return;
         }
-        self.with_slot(thread, slot, write);
+        let earliest = request.map_or(Stamp::MAX, Request::begin);
+        self.with_slot(thread, slot, earliest, write);
         if !slot.spill.is_empty() {
             self.write_spilled(thread, slot);
         }
     }
 
-    /// Lets `write` use the calling thread's slot, which is not busy.
+    /// Lets `write` use the calling thread's slot, which is not busy. What it writes does not begin
+    /// before `earliest`.
     #[inline(always)]
     fn with_slot(
         &'static self,
         thread: &Thread,
         slot: &Slot,
+        earliest: Stamp,
         write: impl FnOnce(&'static Self, &mut State) -> Result<(), Errno>,
     ) {
         slot.busy.store(true, Ordering::Relaxed);
@@ -321,7 +330,7 @@ impl Recorder {
         // sees it after the barrier that it makes every thread pass.
         compiler_fence(Ordering::SeqCst);
         let same = slot.epoch.load(Ordering::Relaxed) == self.epoch().load(Ordering::Relaxed);
-        if same || self.join(thread, slot) {
+        if same || self.join(thread, slot, earliest) {
             // SAFETY: the slot is this thread's and busy, so nobody else uses its state.
             let state = unsafe { &mut *slot.state.get() };
             if let Err(error) = write(self, state) {
@@ -406,7 +415,7 @@ impl Recorder {
     #[cold]
     fn write_spilled(&'static self, thread: &Thread, slot: &Slot) {
         while !slot.spill.is_empty() {
-            self.with_slot(thread, slot, |recorder, state| {
+            self.with_slot(thread, slot, Stamp::MAX, |recorder, state| {
                 let mut result = Ok(());
                 let lost = slot.spill.take(|request| {
                     if result.is_ok() {
@@ -446,7 +455,7 @@ impl Recorder {
 
     /// Joins the recording that runs now: the slot's epoch is another one's. The slot is busy.
     #[cold]
-    fn join(&'static self, thread: &Thread, slot: &Slot) -> bool {
+    fn join(&'static self, thread: &Thread, slot: &Slot, earliest: Stamp) -> bool {
         if thread.paused.get() {
             return false;
         }
@@ -460,7 +469,7 @@ impl Recorder {
         }
         // SAFETY: the slot is this thread's and busy, so nobody else uses its state.
         let state = unsafe { &mut *slot.state.get() };
-        match self.join_with(thread, slot, state, epoch) {
+        match self.join_with(thread, slot, state, epoch, earliest) {
             Ok(()) => true,
             Err(error) => {
                 self.fail(error, state);
@@ -475,6 +484,7 @@ impl Recorder {
         slot: &Slot,
         state: &mut State,
         epoch: u64,
+        earliest: Stamp,
     ) -> Result<(), Errno> {
         let stream = slot.stream.load(Ordering::Relaxed);
         if state.session != epoch {
@@ -493,7 +503,7 @@ impl Recorder {
         let number = ThreadId(thread.number.get());
         state.backtrace.reset();
         state.os_thread = sys::thread_id();
-        state.writer.switch_to(number, &self.log)?;
+        state.writer.switch_to(number, earliest, &self.log)?;
         if is_new {
             let internal = thread.internal.get();
             let stamp = state.writer.last_stamp();
@@ -513,7 +523,7 @@ impl Recorder {
         if !slot.busy.load(Ordering::Relaxed) {
             let joined = slot.epoch.load(Ordering::Relaxed);
             if joined >= epoch::FIRST && joined == self.epoch().load(Ordering::Relaxed) {
-                self.with_slot(thread, slot, |recorder, state| {
+                self.with_slot(thread, slot, Stamp::MAX, |recorder, state| {
                     recorder.write_name(state)?;
                     let stamp = clock::before().max(state.writer.last_stamp());
                     state

@@ -2,6 +2,7 @@
 
 use crate::clock::Anchor;
 use crate::error::RecordError;
+use crate::fields::{self, Lengths};
 use crate::header::array;
 use crate::record::{
     Context, Event, EventKind, Module, NodeDefinition, NodeId, Process, Record, Span, SpanId,
@@ -15,8 +16,6 @@ pub struct DecodeState {
     thread: ThreadId,
     stamp: Stamp,
     address: u64,
-    size: u64,
-    align_log2: u8,
     node: NodeId,
     stack_pointer: u64,
     defined: NodeId,
@@ -117,8 +116,6 @@ impl DecodeState {
         thread: ThreadId(0),
         stamp: 0,
         address: 0,
-        size: 0,
-        align_log2: 0,
         node: NodeId::ROOT,
         stack_pointer: 0,
         defined: NodeId::ROOT,
@@ -196,36 +193,26 @@ impl DecodeState {
     ) -> Result<(), Fault> {
         let realloc = matches!(kind, EventKind::Realloc);
         let failed = first & tag::FAILED != 0;
-        let stamp = self
-            .stamp
-            .checked_add(input.varint("a stamp")?)
-            .ok_or(Fault::corrupt("a stamp below 2^64"))?;
-        let (mut size, mut align_log2) = (self.size, self.align_log2);
-        if first & tag::SAME_LAYOUT == 0 {
-            size = input.varint("a size")?;
+        let mut lengths = input.lengths("the lengths of an event's fields")?;
+        let mut align_log2 = first >> tag::ALIGN_SHIFT;
+        if align_log2 == tag::ALIGN_FOLLOWS {
             align_log2 = input.byte("an alignment")?;
             if align_log2 > 63 {
                 return Err(Fault::corrupt("an alignment below 64 bits"));
             }
         }
-        let mut address = self.address;
-        if realloc || !failed {
-            address = varint::apply_difference(address, input.varint("an address")?);
-        }
-        let mut node = self.node;
-        if first & tag::SAME_NODE == 0 {
-            node = input.node(node, "a call-tree node")?;
-        }
-        let mut stack_pointer = self.stack_pointer;
-        if first & tag::SAME_STACK_POINTER == 0 {
-            let difference = input.varint("a stack pointer")?;
-            stack_pointer = varint::apply_difference(stack_pointer, difference);
-        }
-        let kept_frames = if first & tag::KEPT_FRAMES == 0 {
-            None
-        } else {
-            Some(input.u32("a number of frames")?)
-        };
+        let kept_follow = lengths.has_more();
+        let ticks = input.field(&mut lengths, "a stamp")?;
+        let stamp = self.stamp.checked_add(ticks).ok_or(Fault::corrupt("a stamp below 2^64"))?;
+        let size = input.field(&mut lengths, "a size")?;
+        let difference = input.field(&mut lengths, "an address")?;
+        let mut address = varint::apply_difference(self.address, difference);
+        let difference = input.field(&mut lengths, "a call-tree node")?;
+        let node = varint::apply_difference(u64::from(self.node.0), difference);
+        let node = u32::try_from(node).map_err(|_| Fault::corrupt("a node's number below 2^32"))?;
+        let difference = input.field(&mut lengths, "a stack pointer")?;
+        let stack_pointer = varint::apply_difference(self.stack_pointer, difference);
+        let kept_frames = if kept_follow { Some(input.kept_frames()?) } else { None };
         *event = Event {
             kind,
             failed,
@@ -237,25 +224,24 @@ impl DecodeState {
             align_log2,
             old_address: 0,
             old_size: 0,
-            node,
+            node: NodeId(node),
             stack_pointer,
             kept_frames,
         };
         if realloc {
+            let mut lengths = input.lengths("the lengths of a reallocation's fields")?;
             event.old_address = address;
             event.old_size = size;
-            event.size = input.varint("a new size")?;
-            event.begin_stamp = stamp.saturating_sub(input.varint("a duration")?);
-            if !failed {
-                address = varint::apply_difference(address, input.varint("a new address")?);
-                event.address = address;
-            }
+            event.size = input.field(&mut lengths, "a new size")?;
+            let duration = input.field(&mut lengths, "a duration")?;
+            event.begin_stamp = stamp.saturating_sub(duration);
+            let difference = input.field(&mut lengths, "a new address")?;
+            address = varint::apply_difference(address, difference);
+            event.address = if failed { 0 } else { address };
         }
         self.stamp = stamp;
-        self.size = size;
-        self.align_log2 = align_log2;
         self.address = address;
-        self.node = node;
+        self.node = event.node;
         self.stack_pointer = stack_pointer;
         Ok(())
     }
@@ -452,6 +438,30 @@ impl<'a> Input<'a> {
             None if rest.len() < varint::MAX_BYTES => Err(Fault::truncated(expected)),
             None => Err(Fault::corrupt(expected)),
         }
+    }
+
+    /// The lengths that stand before fields.
+    #[inline]
+    fn lengths(&mut self, expected: &'static str) -> Result<Lengths, Fault> {
+        let bytes = array(self.bytes, self.offset).ok_or(Fault::truncated(expected))?;
+        self.offset += bytes.len();
+        Ok(Lengths::new(u16::from_le_bytes(bytes)))
+    }
+
+    /// The next field.
+    #[inline]
+    fn field(&mut self, lengths: &mut Lengths, expected: &'static str) -> Result<u64, Fault> {
+        let length = lengths.next_length();
+        let value = fields::read(self.bytes, self.offset, length);
+        self.offset += length;
+        value.ok_or(Fault::truncated(expected))
+    }
+
+    #[cold]
+    fn kept_frames(&mut self) -> Result<u32, Fault> {
+        let mut lengths = self.lengths("the length of a number of frames")?;
+        let kept = self.field(&mut lengths, "a number of frames")?;
+        u32::try_from(kept).map_err(|_| Fault::corrupt("a number of frames below 2^32"))
     }
 
     fn u32(&mut self, expected: &'static str) -> Result<u32, Fault> {

@@ -22,6 +22,7 @@ mod decoder;
 mod definitions;
 mod encoder;
 mod error;
+mod fields;
 mod follower;
 mod header;
 mod merged;

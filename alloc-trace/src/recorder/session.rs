@@ -5,7 +5,7 @@ use std::ffi::{CStr, c_char};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use alloc_trace_format::{Architecture, EndReason, FileHeader, ThreadId};
+use alloc_trace_format::{Architecture, EndReason, FileHeader, Stamp, ThreadId};
 
 use super::call_tree::CallTree;
 use super::destination::{Destination, ProcessStat};
@@ -265,7 +265,7 @@ impl Recorder {
             // SAFETY: the slot is this thread's and busy; a hook that adopts its forked child holds
             // no reference to the state yet.
             let state = unsafe { &mut *slot.state.get() };
-            let result = self.join_with(thread, slot, state, epoch).and_then(|()| {
+            let result = self.join_with(thread, slot, state, epoch, Stamp::MAX).and_then(|()| {
                 self.write_process(state)?;
                 self.write_modules(state, forked)
             });
