@@ -21,6 +21,7 @@ pub(crate) enum Command {
     Record(RecordArguments),
     Report(ReportArguments),
     Events(EventsArguments),
+    Advise(AdviseArguments),
 }
 
 /// Run a program and record its heap events
@@ -137,6 +138,73 @@ pub(crate) struct EventsArguments {
 
     #[command(flatten)]
     pub(crate) reading: ReadingArguments,
+}
+
+/// Tell what could leave the heap, or use it less
+///
+/// Each finding names the call site of the allocations, what it rests on, what it would save, and
+/// what to do. A stack candidate is a call site whose blocks are small, few at a time, and freed by
+/// their own thread within one activation of a function: they could live in its frame. Functions
+/// that return and are called again from the same place, without a heap event that shows it, cannot
+/// be told from one activation.
+#[derive(Debug, Args)]
+pub(crate) struct AdviseArguments {
+    /// The recording, finished or still being written
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+
+    /// Write one JSON object with all findings, unless --top is given
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Only findings of this rule; can be given several times
+    #[arg(long, value_enum, value_name = "RULE")]
+    pub(crate) rule: Vec<RuleName>,
+
+    /// How many findings of each rule to show [default: 5]
+    #[arg(long, value_name = "N")]
+    pub(crate) top: Option<usize>,
+
+    /// Only call sites that allocated at least so many blocks
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) min_blocks: u64,
+
+    #[command(flatten)]
+    pub(crate) reading: ReadingArguments,
+}
+
+/// What advice is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RuleName {
+    /// Blocks that could be values in a stack frame
+    Stack,
+    /// Blocks that grow by reallocation
+    Growth,
+    /// One buffer after the other where one would do
+    Temporaries,
+    /// Blocks that are freed long after they were of use
+    LateDrops,
+    /// Blocks that are never freed
+    Leaks,
+    /// Many small blocks that live together
+    SmallBoxes,
+    /// Blocks that other threads free
+    RemoteFrees,
+}
+
+impl RuleName {
+    pub(crate) const fn rule(self) -> alloc_trace_analysis::Rule {
+        use alloc_trace_analysis::Rule;
+        match self {
+            Self::Stack => Rule::Stack,
+            Self::Growth => Rule::Growth,
+            Self::Temporaries => Rule::Temporaries,
+            Self::LateDrops => Rule::LateDrops,
+            Self::Leaks => Rule::Leaks,
+            Self::SmallBoxes => Rule::SmallBoxes,
+            Self::RemoteFrees => Rule::RemoteFrees,
+        }
+    }
 }
 
 /// The kinds of heap event.

@@ -12,7 +12,7 @@ use std::process::{Output, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use support::{command, text, write_sample};
+use support::{command, text, write_faults, write_sample};
 
 fn run(arguments: &[&dyn AsRef<OsStr>]) -> Output {
     command().args(arguments.iter().map(|argument| argument.as_ref())).output().expect("run")
@@ -76,9 +76,75 @@ fn the_events_are_as_they_always_were() {
     assert_golden("events.txt", text(&output.stdout));
 }
 
+/// A recording of a program with many faults.
+fn faults(backtraces: bool) -> (TempDir, PathBuf) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("faults.trace");
+    write_faults(&path, backtraces);
+    (directory, path)
+}
+
+#[test]
+fn the_advice_is_as_it_always_was() {
+    let (_directory, path) = faults(true);
+    let output = run(&[&"advise", &path]);
+    assert!(output.status.success());
+    assert_eq!(text(&output.stderr), "");
+    assert_golden("advise.txt", text(&output.stdout));
+}
+
+#[test]
+fn advice_without_backtraces_says_what_it_cannot_tell() {
+    let (_directory, path) = faults(false);
+    let output = run(&[&"advise", &path]);
+    assert!(output.status.success());
+    let printed = text(&output.stdout);
+    assert!(printed.starts_with("This recording has no backtraces:"), "{printed}");
+    assert!(!printed.contains("Could live on the stack"), "{printed}");
+    let (_directory, path) = sample(true);
+    let output = run(&[&"advise", &path]);
+    assert_eq!(text(&output.stdout), "Nothing found by these rules.\n");
+}
+
+#[test]
+fn advice_as_json_has_its_rule_its_site_its_evidence_and_its_remedy() {
+    let (_directory, path) = faults(true);
+    let advice = json(&[&"advise", &"--json", &path]);
+    assert_eq!((&advice["complete"], &advice["backtraces"]), (&true.into(), &true.into()));
+    let findings = advice["findings"].as_array().expect("a list");
+    let rules: Vec<&str> = findings.iter().filter_map(|found| found["rule"].as_str()).collect();
+    let expected = [
+        "stack",
+        "growth",
+        "temporaries",
+        "temporaries",
+        "late-drops",
+        "leaks",
+        "small-boxes",
+        "remote-frees",
+    ];
+    assert_eq!(rules, expected);
+    let stack = serde_json::json!({
+        "rule": "stack", "function": "[0x3000]", "file": null, "line": null, "blocks": 200,
+        "bytes": 6_400, "events": 400,
+        "evidence": {
+            "min_size": 32, "max_size": 32, "enclosed": 200, "at_once": 1, "frame": "[0x2000]",
+            "in_frame": 200,
+        },
+        "remedy": "hold it by value: a plain value or an array of 32 bytes in place of a Box or a \
+                   Vec",
+    });
+    assert_eq!(findings[0], stack);
+    let some =
+        json(&[&"advise", &"--json", &"--rule=temporaries", &"--rule=leaks", &"--top=1", &path]);
+    assert_eq!(some["findings"].as_array().map(Vec::len), Some(2));
+    let many = json(&[&"advise", &"--json", &"--min-blocks=201", &path]);
+    assert_eq!(many["findings"].as_array().map(Vec::len), Some(2), "and the late drop of few");
+}
+
 #[test]
 fn the_help_is_as_it_always_was() {
-    for name in ["record", "report", "events"] {
+    for name in ["record", "report", "events", "advise"] {
         let output = run(&[&name, &"--help"]);
         assert!(output.status.success());
         assert_golden(&format!("help-{name}.txt"), text(&output.stdout));
@@ -207,7 +273,7 @@ fn output_goes_to_a_file_and_a_dash_is_standard_output() {
 
 /// What must be on standard error and the exit code, for wrong input of each reading command.
 fn assert_refused(path: &Path, told: &str) {
-    for subcommand in ["report", "events"] {
+    for subcommand in ["report", "events", "advise"] {
         let output = run(&[&subcommand, &path]);
         assert_eq!(output.status.code(), Some(1));
         assert_eq!(text(&output.stdout), "");
@@ -249,7 +315,7 @@ fn an_output_that_cannot_be_written_is_told_with_its_name() {
         (directory.path(), "cannot write: Is a directory (os error 21)"),
         (Path::new("/dev/full"), "cannot write: No space left on device (os error 28)"),
     ] {
-        for subcommand in ["report", "events"] {
+        for subcommand in ["report", "events", "advise"] {
             let output = run(&[&subcommand, &path, &"-o", &out]);
             assert_eq!(output.status.code(), Some(1));
             let expected = format!("alloc-trace: {}: {told}\n", out.display());
