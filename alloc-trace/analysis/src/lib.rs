@@ -1,7 +1,8 @@
 //! Recordings in, plain data out: the analyses behind the alloc-trace command.
 //!
 //! [`Summary`] is what a person wants to know first; [`Events`] gives every heap event with its
-//! thread, span and call site; [`Advice`] finds what could leave the heap. All read a [`Recording`] twice: first for what its records define
+//! thread, span and call site; [`Leaks`] what was never freed; [`Advice`] what could leave
+//! the heap. All read a [`Recording`] twice: first for what its records define
 //! (the call tree, modules, threads), which may come after the events that need it, then for the
 //! events in order. Memory grows with live blocks and call sites, not with events.
 //!
@@ -17,6 +18,8 @@ mod error;
 mod events;
 mod figures;
 mod frames;
+mod leaks;
+mod limits;
 mod live;
 mod options;
 mod recording_state;
@@ -32,6 +35,8 @@ pub use advise::{Advice, Evidence, Finding, Rule, Thresholds};
 pub use error::AnalysisError;
 pub use events::{EventRow, EventSpan, Events};
 pub use figures::Figures;
+pub use leaks::{LeakSite, LeakSpan, LeakThread, Leaks};
+pub use limits::{CheckedLimit, Limited};
 pub use options::Options;
 pub use recording_state::RecordingState;
 pub use sites::CallSite;

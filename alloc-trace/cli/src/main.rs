@@ -28,6 +28,8 @@ fn main() -> ExitCode {
         Command::Record(arguments) => commands::record::run(arguments),
         Command::Report(arguments) => commands::report::run(arguments),
         Command::Advise(arguments) => commands::advise::run(arguments),
+        Command::Check(arguments) => commands::check::run(arguments),
+        Command::Leaks(arguments) => commands::leaks::run(arguments),
         Command::Events(arguments) => commands::events::run(arguments),
     };
     match result {
