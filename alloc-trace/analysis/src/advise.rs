@@ -167,6 +167,9 @@ pub enum Evidence {
     Leaks {
         /// Blocks that were never freed.
         never_freed: u64,
+        /// How many of them are of the first, second, third and last quarter of all that the call
+        /// site allocated.
+        in_quarters: [u64; 4],
     },
     /// Of [`Rule::SmallBoxes`].
     SmallBoxes {

@@ -20,6 +20,8 @@ struct Block {
     /// The number of its allocation among the events of its thread.
     event: u64,
     place: Place,
+    /// How many blocks its call site had allocated before.
+    ordinal: u64,
     size: u64,
     max_size: u64,
     align: u64,
@@ -151,6 +153,7 @@ impl Gather {
         place: Option<Place>,
     ) -> Block {
         let place = place.unwrap_or(Place::CUT);
+        let ordinal = self.sites.get(site as usize).map_or(0, |evidence| evidence.blocks);
         if let Some(evidence) = self.sites.get_mut(site as usize) {
             evidence.blocks += 1;
             evidence.bytes = evidence.bytes.saturating_add(event.size);
@@ -172,6 +175,7 @@ impl Gather {
             thread,
             event: number,
             place,
+            ordinal,
             size: event.size,
             max_size: event.size,
             align: event.align(),
@@ -297,6 +301,10 @@ impl Gather {
             self.end(&block, self.last_stamp);
             if let Some(evidence) = self.sites.get_mut(block.site as usize) {
                 evidence.live_bytes = evidence.live_bytes.saturating_add(block.size);
+                let quarter = block.ordinal.saturating_mul(4) / evidence.blocks.max(1);
+                if let Some(left) = evidence.left_in_quarters.get_mut(quarter as usize) {
+                    *left += 1;
+                }
             }
         }
         self.sites

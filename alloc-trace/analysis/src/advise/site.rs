@@ -34,6 +34,8 @@ pub(super) struct SiteEvidence {
     pub(super) live: u64,
     pub(super) live_bytes: u64,
     pub(super) peak_blocks: u64,
+    /// Of the first, second, third and last quarter of its blocks, how many were never freed.
+    pub(super) left_in_quarters: [u64; 4],
     /// The sizes that blocks had at their largest.
     pub(super) sizes: Sizes,
     /// Whether any of them was reallocated.

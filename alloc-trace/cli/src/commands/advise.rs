@@ -226,7 +226,7 @@ fn evidence(finding: &Finding, columns: usize) -> String {
             duration(*least_idle_ns),
             bytes(finding.bytes)
         ),
-        Evidence::Leaks { never_freed } => format!(
+        Evidence::Leaks { never_freed, .. } => format!(
             "{} of {} still there at the end: {}",
             counted(*never_freed, "block"),
             count(finding.blocks),
