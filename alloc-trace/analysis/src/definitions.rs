@@ -6,7 +6,7 @@
 use alloc_trace_format::{
     EndReason, Module, Process, ReadError, Record, Recording, Skipped, Stamp, ThreadId,
 };
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::call_tree::{self, CallTree};
 
@@ -20,6 +20,8 @@ pub(crate) struct Definitions {
     thread_numbers: FxHashMap<ThreadId, usize>,
     pub(crate) process: Option<Process>,
     pub(crate) end: Option<End>,
+    /// The texts of the program's markers and when it first set each, in the order of that.
+    markers: Vec<(Box<str>, Stamp)>,
     /// As the recorder counted them.
     pub(crate) lost_records: u64,
     /// Heap events found, the recorder's own included.
@@ -66,6 +68,7 @@ impl Definitions {
         let mut nodes = call_tree::Definitions::default();
         let mut threads: FxHashMap<ThreadId, Thread> = FxHashMap::default();
         let mut modules: Vec<Module> = Vec::new();
+        let mut markers: Vec<(Box<str>, Stamp)> = Vec::new();
         let (mut process, mut end) = (None, None::<End>);
         let mut lost_records = 0_u64;
         let mut records = recording.definitions();
@@ -88,6 +91,7 @@ impl Definitions {
                     threads.entry(thread).or_default().exited = true;
                 }
                 Record::Module(module) => modules.push(*module),
+                Record::Marker { stamp, text, .. } => markers.push((text, stamp)),
                 Record::Process(found) => process = Some(*found),
                 Record::Lost { records, .. } => {
                     lost_records = lost_records.saturating_add(records);
@@ -104,6 +108,9 @@ impl Definitions {
         let mut skipped = [recording.skipped(), records.skipped()].concat();
         skipped.sort_by_key(|part| part.offset);
         skipped.dedup();
+        markers.sort_by_key(|&(_, stamp)| stamp);
+        let mut known = FxHashSet::default();
+        markers.retain(|(text, _)| known.insert(text.clone()));
         modules.sort_by_key(|module| module.stamp);
         let mut threads: Vec<Thread> =
             threads.into_iter().map(|(id, thread)| Thread { id, ..thread }).collect();
@@ -117,6 +124,7 @@ impl Definitions {
             thread_numbers,
             process,
             end,
+            markers,
             lost_records,
             recorded_events: records.events(),
             last_stamp: records.last_stamp(),
@@ -129,6 +137,16 @@ impl Definitions {
     pub(crate) fn thread(&self, id: ThreadId) -> usize {
         // Every record's thread comes from a context, which the first pass has seen.
         self.thread_numbers.get(&id).copied().unwrap_or(usize::MAX)
+    }
+
+    /// When the program first set a marker with this text.
+    pub(crate) fn marker(&self, text: &str) -> Option<Stamp> {
+        self.markers.iter().find(|(known, _)| &**known == text).map(|&(_, stamp)| stamp)
+    }
+
+    /// The texts of all markers, in the order in which they were first set.
+    pub(crate) fn marker_texts(&self) -> Vec<String> {
+        self.markers.iter().map(|(text, _)| text.to_string()).collect()
     }
 
     /// Records that are missing: those that the recorder could not write, and the heap events that

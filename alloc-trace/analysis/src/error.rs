@@ -14,12 +14,29 @@ use alloc_trace_format::ReadError;
 pub enum AnalysisError {
     /// The recording could not be read.
     Read(ReadError),
+    /// A filter names a marker that the program never set.
+    NoSuchMarker {
+        /// The text that was asked for.
+        text: String,
+        /// The texts that there are.
+        markers: Vec<String>,
+    },
 }
 
 impl fmt::Display for AnalysisError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Read(error) => error.fmt(f),
+            Self::NoSuchMarker { text, markers } if markers.is_empty() => write!(
+                f,
+                "no time and no marker: `{text}`; the recording has no markers, so give a time, as \
+                 in 1.5s or 200ms, or `peak`"
+            ),
+            Self::NoSuchMarker { text, markers } => write!(
+                f,
+                "no time and no marker: `{text}`; the recording's markers are: {}",
+                markers.join(", ")
+            ),
         }
     }
 }
@@ -29,6 +46,7 @@ impl Error for AnalysisError {
         match self {
             // The message is the read error's own, so the chain goes on behind it.
             Self::Read(error) => error.source(),
+            Self::NoSuchMarker { .. } => None,
         }
     }
 }

@@ -99,6 +99,9 @@ impl<'a> Events<'a> {
 
     /// The next event of the program; `None` at the end. The recorder's own events are left out.
     ///
+    /// A filter picks events by their own thread, span, call site, size, kind and time, frees too; by
+    /// lifetime and by what was live, requests by what they obtain and frees by what they release.
+    ///
     /// # Errors
     ///
     /// Where the operating system cannot read the file.
@@ -107,11 +110,16 @@ impl<'a> Events<'a> {
             if !self.replay.advance()? {
                 return Ok(None);
             }
-            if !self.replay.event().internal {
+            let found = self.replay.event();
+            if found.internal {
+                continue;
+            }
+            // Of all events: one has the same number whatever is picked.
+            self.seq += 1;
+            if found.filter.listed {
                 break;
             }
         }
-        self.seq += 1;
         let found = self.replay.event();
         let event = found.event;
         let spans = &self.replay.spans;

@@ -179,7 +179,7 @@ impl Live {
             EventKind::Realloc => self.blocks.remove(&event.old_address),
             EventKind::Alloc | EventKind::AllocZeroed => None,
         };
-        if event.kind == EventKind::Free || found.internal {
+        if event.kind == EventKind::Free || found.internal || !found.filter.picked {
             return;
         }
         if let Some(obtained) = self.obtained.get_mut(found.site as usize) {

@@ -2,7 +2,7 @@
 //!
 //! [`Summary`] is what a person wants to know first; [`Events`] gives every heap event with its
 //! thread, span and call site; [`Leaks`] what was never freed; [`Advice`] what could leave
-//! the heap. All read a [`Recording`] twice: first for what its records define
+//! the heap. A [`Filter`] picks the part that they look at. All read a [`Recording`] twice: first for what its records define
 //! (the call tree, modules, threads), which may come after the events that need it, then for the
 //! events in order. Memory grows with live blocks and call sites, not with events.
 //!
@@ -17,6 +17,7 @@ mod definitions;
 mod error;
 mod events;
 mod figures;
+mod filter;
 mod frames;
 mod leaks;
 mod limits;
@@ -24,6 +25,7 @@ mod live;
 mod options;
 mod recording_state;
 mod replay;
+mod selection;
 mod sites;
 mod spans;
 mod summary;
@@ -35,10 +37,12 @@ pub use advise::{Advice, Evidence, Finding, Rule, Thresholds};
 pub use error::AnalysisError;
 pub use events::{EventRow, EventSpan, Events};
 pub use figures::Figures;
+pub use filter::{Filter, Moment};
 pub use leaks::{LeakSite, LeakSpan, LeakThread, Leaks};
 pub use limits::{CheckedLimit, Limited};
 pub use options::Options;
 pub use recording_state::RecordingState;
+pub use regex::Regex;
 pub use sites::CallSite;
 pub use summary::{
     ProcessEnd, Program, RecordingEnd, SiteFigures, SkippedPart, SpanFigures, Summary,

@@ -1,5 +1,9 @@
 //! What every analysis can be asked for.
 
+use std::sync::Arc;
+
+use crate::filter::Filter;
+
 /// How a recording is analysed.
 ///
 /// ```
@@ -8,17 +12,18 @@
 /// let options = Options::default().symbols(false).span_fields(true);
 /// # let _ = options;
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Options {
     pub(crate) symbols: bool,
     pub(crate) span_fields: bool,
+    pub(crate) filter: Arc<Filter>,
     /// Whether activations of functions are followed from event to event.
     pub(crate) activations: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { symbols: true, span_fields: false, activations: false }
+        Self { symbols: true, span_fields: false, filter: Arc::default(), activations: false }
     }
 }
 
@@ -40,6 +45,15 @@ impl Options {
     #[must_use]
     pub const fn span_fields(mut self, span_fields: bool) -> Self {
         self.span_fields = span_fields;
+        self
+    }
+
+    /// What part of the recording is looked at; by default all of it.
+    ///
+    /// A filter by lifetime or by what was live at a moment costs another pass over the recording.
+    #[must_use]
+    pub fn filter(mut self, filter: Filter) -> Self {
+        self.filter = Arc::new(filter);
         self
     }
 }

@@ -7,8 +7,10 @@ use alloc_trace_format::{
 use rustc_hash::FxHashSet;
 
 use crate::definitions::Definitions;
+use crate::error::AnalysisError;
 use crate::frames::Frames;
 use crate::options::Options;
+use crate::selection::{Picked, Selection};
 use crate::sites::{SiteIndex, Sites};
 use crate::spans::Spans;
 use crate::symbols::Symbols;
@@ -21,11 +23,13 @@ pub(crate) struct Prepared<'a> {
     pub(crate) sites: Sites,
     /// Where activations are followed.
     pub(crate) frames: Option<Frames>,
-    options: Options,
+    /// Where a filter is given.
+    selection: Option<Selection>,
+    span_fields: bool,
 }
 
 impl<'a> Prepared<'a> {
-    pub(crate) fn new(recording: &'a Recording, options: Options) -> Result<Self, ReadError> {
+    pub(crate) fn new(recording: &'a Recording, options: Options) -> Result<Self, AnalysisError> {
         let definitions = Definitions::gather(recording, options.activations)?;
         let recorded_at_ns = recording.header().start_realtime_ns;
         let symbols = Symbols::new(&definitions.modules, recorded_at_ns);
@@ -33,7 +37,18 @@ impl<'a> Prepared<'a> {
         let call_tree = &definitions.call_tree;
         let sites = Sites::new(call_tree, &mut symbols);
         let frames = options.activations.then(|| Frames::new(call_tree, &mut symbols));
-        Ok(Self { recording, definitions, sites, frames, options })
+        let selection = if options.filter.is_empty() {
+            None
+        } else {
+            Some(Selection::new(&options.filter, recording, &definitions, &sites)?)
+        };
+        let span_fields = options.span_fields;
+        Ok(Self { recording, definitions, sites, frames, selection, span_fields })
+    }
+
+    /// Whether a filter picks a part of the recording.
+    pub(crate) fn is_filtered(&self) -> bool {
+        self.selection.is_some()
     }
 
     /// When recording began.
@@ -55,6 +70,8 @@ pub(crate) struct Replay<'a> {
     /// recorder's own.
     thread: usize,
     internal: bool,
+    /// What the filter says of it.
+    picked: Picked,
     /// Threads that lost records since [`Replay::take_gap`] was last asked.
     gaps: Vec<ThreadId>,
 }
@@ -69,6 +86,7 @@ pub(crate) struct HeapEvent<'a> {
     /// Whether it is the recorder's own: made by one of its threads, or the release of a block
     /// that one of them allocated.
     pub(crate) internal: bool,
+    pub(crate) filter: Picked,
 }
 
 impl<'a> Replay<'a> {
@@ -76,11 +94,12 @@ impl<'a> Replay<'a> {
         let threads = &prepared.definitions.threads;
         Self {
             records: prepared.recording.merged(),
-            spans: Spans::new(prepared.options.span_fields, threads.len()),
+            spans: Spans::new(prepared.span_fields, threads.len()),
             internal_blocks: FxHashSet::default(),
             has_internal_threads: threads.iter().any(|thread| thread.internal),
             thread: 0,
             internal: false,
+            picked: Picked::ALL,
             gaps: Vec::new(),
             prepared,
         }
@@ -99,6 +118,9 @@ impl<'a> Replay<'a> {
                         let event = *event;
                         self.internal = self.is_internal(&event, self.thread);
                     }
+                    if self.prepared.selection.is_some() {
+                        self.ask_filter();
+                    }
                     return Ok(true);
                 }
                 Step::Other(record) => self.follow_spans(record),
@@ -112,7 +134,16 @@ impl<'a> Replay<'a> {
     pub(crate) fn event(&self) -> HeapEvent<'_> {
         let event = self.records.event();
         let site = self.prepared.sites.of(&self.prepared.definitions.call_tree, event.node);
-        HeapEvent { event, thread: self.thread, site, internal: self.internal }
+        HeapEvent { event, thread: self.thread, site, internal: self.internal, filter: self.picked }
+    }
+
+    fn ask_filter(&mut self) {
+        let event = self.records.event();
+        let Prepared { definitions, sites, selection, .. } = &mut self.prepared;
+        let site = sites.of(&definitions.call_tree, event.node);
+        if let Some(selection) = selection {
+            self.picked = selection.judge(event, self.thread, site, self.internal, &self.spans);
+        }
     }
 
     /// Whether records of the event's thread were lost before it.

@@ -17,6 +17,10 @@
 //! Events of the recorder's own threads, and releases of what they had allocated, are in no figure
 //! but `internal_events`. Where such a thread releases a block of the program, that block's bytes
 //! count as freed.
+//!
+//! With a filter, only the requests that it picks count, and the frees of what they obtained; see
+//! [`Filter`](crate::Filter). Whether an allocation is temporary still depends on all requests of
+//! its thread.
 
 use std::sync::Arc;
 
@@ -29,6 +33,7 @@ use crate::figures::Figures;
 use crate::live::{Block, LiveBlocks, Owner};
 use crate::options::Options;
 use crate::replay::{HeapEvent, Prepared, Replay};
+use crate::selection::Picked;
 use crate::sites::{CallSite, SiteIndex};
 use crate::spans::{KindIndex, Spans};
 use crate::symbols::SymbolProblem;
@@ -50,7 +55,7 @@ pub struct Summary {
     pub inferred_frees: u64,
     /// Heap events of the recorder itself, which no other figure counts.
     pub internal_events: u64,
-    /// How many threads of the program were met.
+    /// How many threads of the program were met; with a filter, how many made an event it picks.
     pub threads: u64,
     /// From the beginning of the recording to its last record, in nanoseconds.
     pub duration_ns: u64,
@@ -231,14 +236,16 @@ struct Posting {
     event: Event,
     parts: OwnerParts,
     internal: bool,
+    filter: Picked,
 }
 
 impl Posting {
     #[inline]
     fn new(heap_event: HeapEvent<'_>, spans: &Spans) -> Self {
-        let HeapEvent { event, thread, site, internal } = heap_event;
+        let HeapEvent { event, thread, site, internal, filter } = heap_event;
         let span = spans.current(thread).map_or(0, |entered| entered.kind + 1);
-        Self { event: *event, parts: OwnerParts { site, thread: thread as u32, span }, internal }
+        let parts = OwnerParts { site, thread: thread as u32, span };
+        Self { event: *event, parts, internal, filter }
     }
 }
 
@@ -302,23 +309,33 @@ impl Accounts {
 
     #[inline]
     fn take(&mut self, posting: &Posting) {
-        let Posting { event, parts, internal } = posting;
+        let Posting { event, parts, internal, filter } = posting;
         if *internal {
             self.take_internal(event);
             return;
         }
         let parts = *parts;
-        self.each(parts, |figures| figures.count(event));
+        if filter.picked {
+            self.each(parts, |figures| figures.count(event));
+        }
         if event.failed {
             return;
         }
         match event.kind {
-            EventKind::Free => self.release(event.address, event.size, true),
-            EventKind::Realloc => {
+            EventKind::Free if filter.releases => self.release(event.address, event.size, true),
+            EventKind::Realloc if filter.releases => {
                 self.release(event.old_address, event.old_size, false);
-                self.obtain(event, parts);
             }
-            EventKind::Alloc | EventKind::AllocZeroed => self.obtain(event, parts),
+            _ => {}
+        }
+        if event.kind == EventKind::Free {
+            return;
+        }
+        if filter.picked {
+            self.obtain(event, parts);
+        } else if let Some(last) = self.last_obtained.get_mut(parts.thread as usize) {
+            // What was obtained before it is no temporary allocation any more.
+            *last = event.address;
         }
     }
 
@@ -464,7 +481,8 @@ impl Accounts {
     fn by_thread(&self, replay: &Replay<'_>) -> Vec<ThreadFigures> {
         let threads = replay.prepared.definitions.threads.iter().zip(&self.threads);
         let known = threads.filter(|(thread, figures)| {
-            !thread.internal && (thread.os_thread.is_some() || figures.events > 0)
+            let met = thread.os_thread.is_some() && !replay.prepared.is_filtered();
+            !thread.internal && (met || figures.events > 0)
         });
         known
             .map(|(thread, figures)| ThreadFigures {

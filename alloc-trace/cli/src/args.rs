@@ -1,10 +1,12 @@
 //! What can be written on the command line.
 
 use std::ffi::OsString;
-use std::ops::{Bound, RangeBounds};
 use std::path::PathBuf;
 
+use alloc_trace_analysis::Options;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::filters::{FilterArguments, parse_size};
 
 /// Records every heap event of a program, and tells what happened on its heap.
 #[derive(Debug, Parser)]
@@ -90,6 +92,19 @@ pub(crate) struct ReadingArguments {
     /// Write to FILE; `-` is standard output
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     pub(crate) output: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) filters: FilterArguments,
+}
+
+impl ReadingArguments {
+    /// How the recording is to be analysed.
+    pub(crate) fn options(&self) -> Options {
+        Options::default()
+            .symbols(!self.no_symbols)
+            .span_fields(self.span_fields)
+            .filter(self.filters.filter())
+    }
 }
 
 /// By what call sites, spans and threads are ordered.
@@ -111,7 +126,8 @@ pub(crate) enum SortKey {
 ///
 /// A line has the event's number, time, thread, kind, address, size, alignment, call site and span.
 /// Of a reallocation the address and the size are the new ones; --json has the old ones too. A
-/// failed request has the address 0x0.
+/// failed request has the address 0x0. The filters pick events, frees too, each by what it is
+/// itself; by lifetime and by what was live, a free is picked by the block that it releases.
 #[derive(Debug, Args)]
 pub(crate) struct EventsArguments {
     /// The recording, finished or still being written
@@ -121,19 +137,6 @@ pub(crate) struct EventsArguments {
     /// Write one JSON object a line
     #[arg(long)]
     pub(crate) json: bool,
-
-    /// Only events of this thread, by its number or its name; can be given several times
-    #[arg(long, value_name = "THREAD")]
-    pub(crate) thread: Vec<String>,
-
-    /// Only events of this kind; can be given several times
-    #[arg(long, value_enum, value_name = "KIND")]
-    pub(crate) kind: Vec<Kind>,
-
-    /// Only events of these sizes: MIN..MAX without MAX, MIN..=MAX with it, MIN.. or ..MAX, or one
-    /// size; KiB, MiB and GiB are understood
-    #[arg(long, value_name = "MIN..MAX")]
-    pub(crate) size: Option<SizeRange>,
 
     /// Stop after so many events
     #[arg(long, value_name = "N")]
@@ -278,77 +281,6 @@ impl RuleName {
     }
 }
 
-/// The kinds of heap event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "snake_case")]
-pub(crate) enum Kind {
-    /// A request by `alloc`
-    Alloc,
-    /// A request by `alloc_zeroed`
-    AllocZeroed,
-    /// A request by `realloc`
-    Realloc,
-    /// A free
-    Free,
-}
-
-impl Kind {
-    pub(crate) const fn event_kind(self) -> alloc_trace_analysis::EventKind {
-        use alloc_trace_analysis::EventKind;
-        match self {
-            Self::Alloc => EventKind::Alloc,
-            Self::AllocZeroed => EventKind::AllocZeroed,
-            Self::Realloc => EventKind::Realloc,
-            Self::Free => EventKind::Free,
-        }
-    }
-}
-
-/// A range of sizes, written as Rust writes ranges.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct SizeRange(Bound<u64>, Bound<u64>);
-
-impl SizeRange {
-    pub(crate) fn contains(&self, size: u64) -> bool {
-        (self.0, self.1).contains(&size)
-    }
-}
-
-impl std::str::FromStr for SizeRange {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let Some((low, high)) = text.split_once("..") else {
-            let size = parse_size(text)?;
-            return Ok(Self(Bound::Included(size), Bound::Included(size)));
-        };
-        let low = match low {
-            "" => Bound::Unbounded,
-            low => Bound::Included(parse_size(low)?),
-        };
-        let high = match (high, high.strip_prefix('=')) {
-            ("", _) => Bound::Unbounded,
-            (_, Some(high)) => Bound::Included(parse_size(high)?),
-            (high, None) => Bound::Excluded(parse_size(high)?),
-        };
-        Ok(Self(low, high))
-    }
-}
-
-fn parse_size(text: &str) -> Result<u64, String> {
-    let text = text.trim();
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit: u64 = match text[digits.len()..].to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "k" | "kib" => 1 << 10,
-        "m" | "mib" => 1 << 20,
-        "g" | "gib" => 1 << 30,
-        other => return Err(format!("no unit of size: `{other}`")),
-    };
-    let number: u64 = digits.trim().parse().map_err(|_| format!("`{text}` is no size in bytes"))?;
-    number.checked_mul(unit).ok_or_else(|| format!("`{text}` is too large"))
-}
-
 fn parse_percent(text: &str) -> Result<f64, String> {
     let number = text.trim().trim_end_matches('%').trim_end();
     let percent: Option<f64> = number.parse().ok();
@@ -366,18 +298,5 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
-    }
-
-    #[test]
-    fn size_ranges_are_written_as_rust_writes_them() {
-        let range = |text: &str| text.parse::<SizeRange>();
-        assert_eq!(range("1..2"), Ok(SizeRange(Bound::Included(1), Bound::Excluded(2))));
-        assert_eq!(range("1..=2KiB"), Ok(SizeRange(Bound::Included(1), Bound::Included(2048))));
-        assert_eq!(range("..1M"), Ok(SizeRange(Bound::Unbounded, Bound::Excluded(1 << 20))));
-        assert_eq!(range("8"), Ok(SizeRange(Bound::Included(8), Bound::Included(8))));
-        assert!(range("..").is_ok_and(|all| all.contains(0) && all.contains(u64::MAX)));
-        for wrong in ["", "x", "1..x", "1 parsec", "-1", "99999999999G"] {
-            assert!(range(wrong).is_err(), "{wrong}");
-        }
     }
 }

@@ -42,7 +42,7 @@ impl CommandError {
         ExitCode::from(match self {
             Self::Run { source, .. } if source.kind() == io::ErrorKind::NotFound => 127,
             Self::Run { .. } => 126,
-            Self::Usage(_) => 2,
+            Self::Usage(_) | Self::Analysis(AnalysisError::NoSuchMarker { .. }) => 2,
             Self::Analysis(_) | Self::Write { .. } | Self::Io { .. } => 1,
         })
     }

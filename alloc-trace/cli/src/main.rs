@@ -9,6 +9,7 @@
 mod args;
 mod commands;
 mod error;
+mod filters;
 mod output;
 mod style;
 mod table;

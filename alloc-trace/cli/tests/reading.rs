@@ -350,6 +350,36 @@ fn events_can_be_filtered() {
 }
 
 #[test]
+fn every_reading_command_has_the_same_filters() {
+    let (_directory, path) = sample(true);
+    let report = json(&[&"report", &"--json", &path, &"--thread=worker", &"--from=3us"]);
+    assert_eq!((&report["events"], &report["allocated_bytes"]), (&3.into(), &(1 << 20).into()));
+    let report = run(&[&"report", &path, &"--site=0x2000"]);
+    assert!(text(&report.stdout).contains("\nonly of what the filters pick\n"));
+    let leaks = json(&[&"leaks", &"--json", &path, &"--span", &"server"]);
+    assert_eq!((&leaks["blocks"], &leaks["bytes"]), (&1.into(), &5_000.into()));
+    assert_eq!(check(&path, &["--max-leaked=24", "--size=..=100"]), (String::new(), Some(0)));
+    assert_eq!(check(&path, &["--max-leaked=24", "--site=0x2000"]).1, Some(1));
+    assert_eq!(check(&path, &["--max-leaked=24", "--site=0x1000"]).1, Some(0));
+    let events = json_lines(&[&"events", &"--json", &path, &"--live-at=peak"]);
+    let sequence: Vec<Option<u64>> = events.iter().map(|event| event["seq"].as_u64()).collect();
+    assert_eq!(sequence, [Some(2), Some(3), Some(4)], "two requests, and the free of one");
+    let (_directory, path) = faults(true);
+    let advice = json(&[&"advise", &"--json", &path, &"--site=0x3000", &"--lifetime=1ns.."]);
+    assert_eq!(advice["findings"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn a_marker_that_there_is_not_is_wrong_usage() {
+    let (_directory, path) = sample(true);
+    let output = run(&[&"report", &path, &"--from", &"warm"]);
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(2), ""));
+    let told = "alloc-trace: no time and no marker: `warm`; the recording has no markers, so give \
+                a time, as in 1.5s or 200ms, or `peak`\n";
+    assert_eq!(text(&output.stderr), told);
+}
+
+#[test]
 fn output_goes_to_a_file_and_a_dash_is_standard_output() {
     let (directory, path) = sample(true);
     let out = directory.path().join("report.txt");
@@ -470,6 +500,9 @@ fn wrong_usage_exits_with_2_and_says_why() {
         &["events", "--size", "x", "a"],
         &["events", "--kind", "malloc", "a"],
         &["advise", "--rule", "nothing", "a"],
+        &["leaks", "--site", "(", "a"],
+        &["leaks", "--lifetime", "5", "a"],
+        &["leaks", "--from", "5", "a"],
         &["check", "a"],
         &["check", "--max-temporary", "101", "a"],
         &["check", "--max-peak", "much", "a"],

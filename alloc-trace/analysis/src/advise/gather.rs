@@ -92,6 +92,9 @@ impl Gather {
         let found = replay.event();
         let (event, thread) = (*found.event, found.thread as u32);
         let (site, internal) = (found.site, found.internal);
+        // A reallocation begins nothing of its own where its block may be one that is not picked.
+        let begins = found.filter.picked
+            && (event.kind != EventKind::Realloc || !replay.prepared.is_filtered());
         let place = replay.prepared.definitions.call_tree.place(event.node);
         self.backtraces |= !event.node.is_root();
         // Every event of the thread counts here, the recorder's own too: what an event says of its
@@ -134,6 +137,7 @@ impl Gather {
             }
             _ if internal => None,
             (_, Some(block)) => Some(self.change(block, &event, thread)),
+            (_, None) if !begins => None,
             (_, None) => Some(self.begin(&event, site, thread, number, place)),
         };
         if let Some(block) = obtained

@@ -3,9 +3,7 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use alloc_trace_analysis::{
-    Advice, Evidence, Finding, Options, Recording, Rule, Thresholds, shorten,
-};
+use alloc_trace_analysis::{Advice, Evidence, Finding, Recording, Rule, Thresholds, shorten};
 
 use crate::args::AdviseArguments;
 use crate::error::CommandError;
@@ -22,9 +20,7 @@ const FINDINGS: usize = 5;
 pub(crate) fn run(arguments: &AdviseArguments) -> Result<ExitCode, CommandError> {
     let recording = Recording::open(&arguments.file)?;
     let mut output = Output::open(&arguments.reading.output)?;
-    let options = Options::default()
-        .symbols(!arguments.reading.no_symbols)
-        .span_fields(arguments.reading.span_fields);
+    let options = arguments.reading.options();
     let thresholds = Thresholds::default().min_blocks(arguments.min_blocks);
     let mut advice = Advice::of(&recording, options, thresholds)?;
     let rules: Vec<Rule> = match arguments.rule.as_slice() {

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use alloc_trace_analysis::{CheckedLimit, Limited, Options, Recording, Summary};
+use alloc_trace_analysis::{CheckedLimit, Limited, Recording, Summary};
 use serde::Serialize;
 
 use crate::args::CheckArguments;
@@ -35,8 +35,10 @@ pub(crate) fn run(arguments: &CheckArguments) -> Result<ExitCode, CommandError> 
     }
     let recording = Recording::open(&arguments.file)?;
     let mut output = Output::open(&arguments.reading.output)?;
-    // No figure that is limited depends on names.
-    let summary = Summary::of(&recording, Options::default().symbols(false))?;
+    // No figure that is limited depends on names, unless they pick it.
+    let reading = &arguments.reading;
+    let names = reading.filters.asks_for_sites() && !reading.no_symbols;
+    let summary = Summary::of(&recording, reading.options().symbols(names))?;
     let limits: Vec<CheckedLimit> =
         limits.into_iter().map(|(limit, max)| limit.check(max, &summary)).collect();
     let believed = summary.complete || arguments.allow_incomplete;

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use alloc_trace_analysis::{EventRow, Events, Options, Recording, shorten};
+use alloc_trace_analysis::{EventRow, Events, Recording, shorten};
 use serde::Serialize;
 
 use crate::args::EventsArguments;
@@ -17,9 +17,7 @@ use crate::warnings;
 pub(crate) fn run(arguments: &EventsArguments) -> Result<ExitCode, CommandError> {
     let recording = Recording::open(&arguments.file)?;
     let mut output = Output::open(&arguments.reading.output)?;
-    let options = Options::default()
-        .symbols(!arguments.reading.no_symbols)
-        .span_fields(arguments.reading.span_fields);
+    let options = arguments.reading.options();
     let mut events = Events::of(&recording, options)?;
     let mut notes = warnings::skipped(&events.skipped());
     notes.extend(warnings::lost(events.lost_records()));
@@ -37,9 +35,6 @@ pub(crate) fn run(arguments: &EventsArguments) -> Result<ExitCode, CommandError>
     let mut printed = 0;
     while arguments.limit.is_none_or(|limit| printed < limit) {
         let Some(event) = events.next_row()? else { break };
-        if !is_wanted(&event, arguments) {
-            continue;
-        }
         printed += 1;
         output.write(|out| {
             if arguments.json { write_json(out, &event) } else { write_text(out, &event, columns) }
@@ -50,16 +45,6 @@ pub(crate) fn run(arguments: &EventsArguments) -> Result<ExitCode, CommandError>
         eprintln!("alloc-trace: {problem}");
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn is_wanted(event: &EventRow<'_>, arguments: &EventsArguments) -> bool {
-    let is_thread = |wanted: &String| {
-        wanted.parse() == Ok(event.thread) || event.thread_name == Some(wanted.as_str())
-    };
-    (arguments.thread.is_empty() || arguments.thread.iter().any(is_thread))
-        && (arguments.kind.is_empty()
-            || arguments.kind.iter().any(|kind| kind.event_kind() == event.kind))
-        && arguments.size.is_none_or(|sizes| sizes.contains(event.size))
 }
 
 /// An event as a JSON object.

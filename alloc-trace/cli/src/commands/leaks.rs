@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use alloc_trace_analysis::{LeakSite, Leaks, Options, Recording, shorten};
+use alloc_trace_analysis::{LeakSite, Leaks, Recording, shorten};
 
 use crate::args::LeaksArguments;
 use crate::error::CommandError;
@@ -22,9 +22,7 @@ const NAMES: usize = 3;
 pub(crate) fn run(arguments: &LeaksArguments) -> Result<ExitCode, CommandError> {
     let recording = Recording::open(&arguments.file)?;
     let mut output = Output::open(&arguments.reading.output)?;
-    let options = Options::default()
-        .symbols(!arguments.reading.no_symbols)
-        .span_fields(arguments.reading.span_fields);
+    let options = arguments.reading.options();
     let mut leaks = Leaks::of(&recording, options)?;
     warnings::print(&arguments.file, &warnings::of_state(&leaks.state));
     if arguments.json {

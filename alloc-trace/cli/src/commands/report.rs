@@ -4,9 +4,7 @@ use std::cmp::Reverse;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use alloc_trace_analysis::{
-    Figures, Options, ProcessEnd, Recording, SiteFigures, Summary, shorten,
-};
+use alloc_trace_analysis::{Figures, ProcessEnd, Recording, SiteFigures, Summary, shorten};
 
 use crate::args::{ReportArguments, SortKey};
 use crate::error::CommandError;
@@ -24,9 +22,7 @@ pub(crate) fn run(arguments: &ReportArguments) -> Result<ExitCode, CommandError>
     let recording = Recording::open(&arguments.file)?;
     // Before the work, so that nobody waits for an output that cannot be written.
     let mut output = Output::open(&arguments.reading.output)?;
-    let options = Options::default()
-        .symbols(!arguments.reading.no_symbols)
-        .span_fields(arguments.reading.span_fields);
+    let options = arguments.reading.options();
     let mut summary = Summary::of(&recording, options)?;
     sort(&mut summary, arguments.sort);
     let problems = warnings::of_symbols(&summary.symbol_problems);
@@ -38,7 +34,8 @@ pub(crate) fn run(arguments: &ReportArguments) -> Result<ExitCode, CommandError>
         output.write(|out| write_json(out, &summary))?;
     } else {
         let (columns, style) = (output.columns, output.style);
-        let layout = Layout { columns, style, rows: arguments.top.unwrap_or(ROWS) };
+        let filtered = !arguments.reading.filters.filter().is_empty();
+        let layout = Layout { columns, style, rows: arguments.top.unwrap_or(ROWS), filtered };
         let skipped: Vec<String> = warnings::skipped(&summary.skipped);
         warnings::print(&arguments.file, &skipped);
         output.write(|out| write_text(out, &summary, arguments.sort, layout))?;
@@ -63,6 +60,8 @@ pub(crate) struct Layout {
     pub(crate) style: Style,
     /// How many rows a table has.
     pub(crate) rows: usize,
+    /// Whether the figures are of a part only.
+    pub(crate) filtered: bool,
 }
 
 /// Writes the summary for a person.
@@ -101,6 +100,9 @@ fn write_head(out: &mut dyn Write, summary: &Summary, layout: Layout) -> io::Res
         duration(summary.duration_ns),
         counted(summary.threads, "thread"),
     )?;
+    if layout.filtered {
+        writeln!(out, "only of what the filters pick")?;
+    }
     for warning in warnings::of_summary(summary) {
         for (index, line) in wrap(&warning, layout.columns.saturating_sub(9)).iter().enumerate() {
             let mark = if index == 0 { "WARNING:" } else { "" };

@@ -1,0 +1,238 @@
+//! A [`Filter`] at work on one recording: which of its events it picks.
+//!
+//! What becomes of a block is not known when it is obtained. Where the filter asks for that, a pass
+//! over the recording comes first, and leaves one bit a request.
+
+use std::sync::Arc;
+
+use alloc_trace_format::{Clock, Event, EventKind, ReadError, Recording, Stamp, Step};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::definitions::Definitions;
+use crate::error::AnalysisError;
+use crate::filter::{Filter, Times};
+use crate::sites::{SiteIndex, Sites};
+use crate::spans::Spans;
+
+/// What a filter says of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Picked {
+    /// A request that it picks, or the free of a block whose request it picked.
+    pub(crate) picked: bool,
+    /// The release of a block whose request it picked. Without a filter every event is.
+    pub(crate) releases: bool,
+    /// Whether the event itself is as the filter wants its requests.
+    pub(crate) listed: bool,
+}
+
+impl Picked {
+    /// Without a filter.
+    pub(crate) const ALL: Self = Self { picked: true, releases: true, listed: true };
+}
+
+/// The state of a filter on its way through a recording.
+#[derive(Debug)]
+pub(crate) struct Selection {
+    filter: Arc<Filter>,
+    times: Times,
+    clock: Clock,
+    threads: Vec<bool>,
+    sites: Vec<bool>,
+    future: Option<Future>,
+    /// The live blocks whose requests it picked.
+    blocks: FxHashSet<u64>,
+}
+
+impl Selection {
+    pub(crate) fn new(
+        filter: &Arc<Filter>,
+        recording: &Recording,
+        definitions: &Definitions,
+        sites: &Sites,
+    ) -> Result<Self, AnalysisError> {
+        let times = Times::find(filter, recording, definitions)?;
+        let threads = definitions.threads.iter();
+        let threads = threads
+            .map(|thread| filter.picks_thread(thread.id.0, thread.name.as_deref()))
+            .collect();
+        let sites = (0..sites.len() as SiteIndex).filter_map(|index| sites.get(index));
+        let sites = sites.map(|site| filter.picks_site(site)).collect();
+        let future = if filter.asks_for_the_future() {
+            Some(Future::find(filter, times, recording, definitions.last_stamp)?)
+        } else {
+            None
+        };
+        Ok(Self {
+            filter: Arc::clone(filter),
+            times,
+            clock: *recording.clock(),
+            threads,
+            sites,
+            future,
+            blocks: FxHashSet::default(),
+        })
+    }
+
+    /// What the filter says of the next event; every event must be asked for, in order.
+    pub(crate) fn judge(
+        &mut self,
+        event: &Event,
+        thread: usize,
+        site: SiteIndex,
+        internal: bool,
+        spans: &Spans,
+    ) -> Picked {
+        let (of_obtained, of_released) = match &mut self.future {
+            Some(future) => future.next(event),
+            None => (true, true),
+        };
+        let is_free = event.kind == EventKind::Free;
+        let own = !internal && self.picks(event, thread, site, spans);
+        let request = own && !is_free && of_obtained;
+        let releases = match event.kind {
+            _ if event.failed => false,
+            EventKind::Free => self.blocks.remove(&event.address),
+            EventKind::Realloc => self.blocks.remove(&event.old_address),
+            EventKind::Alloc | EventKind::AllocZeroed => false,
+        };
+        if !is_free && !event.failed {
+            if request {
+                self.blocks.insert(event.address);
+            } else {
+                self.blocks.remove(&event.address);
+            }
+        }
+        Picked {
+            picked: request || (is_free && releases),
+            releases,
+            listed: own && if is_free { of_released } else { of_obtained },
+        }
+    }
+
+    /// Whether an event itself is as the filter wants, whatever becomes of its block.
+    fn picks(&self, event: &Event, thread: usize, site: SiteIndex, spans: &Spans) -> bool {
+        let in_time = || {
+            if self.times.from_ns.is_none() && self.times.to_ns.is_none() {
+                return true;
+            }
+            let ns = self.clock.ns(event.stamp);
+            self.times.from_ns.is_none_or(|from| from <= ns)
+                && self.times.to_ns.is_none_or(|to| ns <= to)
+        };
+        let in_span = || {
+            if !self.filter.has_spans() {
+                return true;
+            }
+            let Some(entered) = spans.current(thread) else { return false };
+            let kinds = spans.path(entered).into_iter();
+            let mut kinds = kinds.filter_map(|kind| spans.kinds().get(kind as usize));
+            kinds.any(|kind| self.filter.picks_span(&kind.name))
+        };
+        self.filter.picks_kind(event.kind)
+            && self.filter.picks_size(event.size)
+            && self.threads.get(thread).copied().unwrap_or_default()
+            && self.sites.get(site as usize).copied().unwrap_or_default()
+            && in_time()
+            && in_span()
+    }
+}
+
+/// Which requests are picked by what became of their blocks.
+#[derive(Debug, Default)]
+struct Future {
+    /// A bit for each successful request, in order.
+    bits: Vec<u64>,
+    /// How many successful requests have been asked for.
+    requests: u64,
+    /// The live blocks whose bit is set.
+    blocks: FxHashSet<u64>,
+}
+
+impl Future {
+    fn find(
+        filter: &Filter,
+        times: Times,
+        recording: &Recording,
+        end: Stamp,
+    ) -> Result<Self, ReadError> {
+        let clock = recording.clock();
+        let mut future = Self::default();
+        let mut live: FxHashMap<u64, (u64, Stamp)> = FxHashMap::default();
+        let mut requests = 0_u64;
+        let mut decide = |(request, obtained): (u64, Stamp), released: Option<Stamp>| {
+            let obtained_ns = clock.ns(obtained);
+            let released_ns = clock.ns(released.unwrap_or(end));
+            let was_live = times
+                .live_at_ns
+                .is_none_or(|at| obtained_ns <= at && (released.is_none() || at < released_ns));
+            if was_live && filter.picks_lifetime(released_ns.saturating_sub(obtained_ns)) {
+                future.set(request);
+            }
+        };
+        let mut records = recording.merged();
+        loop {
+            match records.advance()? {
+                Step::Event => {}
+                Step::Other(_) => continue,
+                Step::End => break,
+            }
+            let event = *records.event();
+            if event.failed {
+                continue;
+            }
+            let released = match event.kind {
+                EventKind::Free => live.remove(&event.address),
+                EventKind::Realloc => live.remove(&event.old_address),
+                EventKind::Alloc | EventKind::AllocZeroed => None,
+            };
+            if let Some(block) = released {
+                decide(block, Some(event.stamp));
+            }
+            if event.kind != EventKind::Free {
+                let block = (requests, event.stamp);
+                requests += 1;
+                if let Some(old) = live.insert(event.address, block) {
+                    decide(old, Some(event.stamp));
+                }
+            }
+        }
+        for block in live.into_values() {
+            decide(block, None);
+        }
+        Ok(future)
+    }
+
+    fn set(&mut self, request: u64) {
+        let word = (request / 64) as usize;
+        if word >= self.bits.len() {
+            self.bits.resize(word + 1, 0);
+        }
+        if let Some(word) = self.bits.get_mut(word) {
+            *word |= 1 << (request % 64);
+        }
+    }
+
+    /// Whether the blocks that the next event obtains and releases are picked.
+    fn next(&mut self, event: &Event) -> (bool, bool) {
+        if event.failed {
+            return (false, false);
+        }
+        let released = match event.kind {
+            EventKind::Free => self.blocks.remove(&event.address),
+            EventKind::Realloc => self.blocks.remove(&event.old_address),
+            EventKind::Alloc | EventKind::AllocZeroed => false,
+        };
+        if event.kind == EventKind::Free {
+            return (false, released);
+        }
+        let word = self.bits.get((self.requests / 64) as usize).copied().unwrap_or_default();
+        let obtained = word >> (self.requests % 64) & 1 == 1;
+        self.requests += 1;
+        if obtained {
+            self.blocks.insert(event.address);
+        } else {
+            self.blocks.remove(&event.address);
+        }
+        (obtained, released)
+    }
+}
