@@ -10,6 +10,7 @@ use std::hint::black_box;
 use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use alloc_trace::TraceAlloc;
 use alloc_trace_analysis::{Advice, Evidence, Finding, Options, Recording, Rule, Thresholds};
@@ -40,6 +41,7 @@ fn program() {
         "buffer_a_round" => buffer_a_round,
         "buffer_of_all_rounds" => buffer_of_all_rounds,
         "forgotten" => forgotten,
+        "table_kept_too_long" => table_kept_too_long,
         "list_of_small_boxes" => list_of_small_boxes,
         other => panic!("no program: {other}"),
     };
@@ -101,6 +103,8 @@ thread_local! {
 fn keep(number: u64) {
     let value = make(number);
     KEPT.with_borrow_mut(|kept| *kept = Some(value));
+    // Else the drop above is a jump, and this function's frame is gone by then.
+    black_box(number);
 }
 
 /// The value outlives the call of `keep` that made it: two calls, from two places.
@@ -196,6 +200,15 @@ fn forgotten() {
     for number in 0..ROUNDS {
         black_box(Box::leak(make(number)));
     }
+}
+
+#[inline(never)]
+fn table_kept_too_long() {
+    let table: Vec<u64> = Vec::with_capacity(10_000);
+    black_box(&table);
+    // Longer than everything before it, and after it.
+    thread::sleep(Duration::from_secs(2));
+    drop(table);
 }
 
 #[inline(never)]
@@ -296,6 +309,14 @@ fn a_buffer_a_round_could_be_one_for_all_rounds() {
 #[test]
 fn what_is_forgotten_is_found() {
     assert_eq!(rules("forgotten"), [Rule::Leaks]);
+}
+
+#[test]
+fn what_is_dropped_late_is_found() {
+    let findings = findings("table_kept_too_long");
+    let late: Vec<_> = findings.iter().filter(|found| found.rule == Rule::LateDrops).collect();
+    let [late] = late.as_slice() else { panic!("{findings:?}") };
+    assert_eq!((late.blocks, late.bytes), (1, 80_000));
 }
 
 #[test]
