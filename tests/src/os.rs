@@ -162,8 +162,7 @@ impl BareThread {
         let mut thread = 0;
         let argument = ptr::from_mut(body).cast();
         // SAFETY: the thread's first function takes what it is given here, which lives forever.
-        let result =
-            unsafe { libc::pthread_create(&raw mut thread, ptr::null(), bare_thread, argument) };
+        let result = unsafe { pthread_create(&raw mut thread, ptr::null(), bare_thread, argument) };
         assert_eq!(result, 0);
         Self(thread)
     }
@@ -180,7 +179,20 @@ impl BareThread {
     }
 }
 
-extern "C" fn bare_thread(argument: *mut c_void) -> *mut c_void {
+unsafe extern "C-unwind" {
+    /// As the C library has it, but with a first function that `pthread_exit` may unwind.
+    fn pthread_create(
+        thread: *mut libc::pthread_t,
+        attributes: *const libc::pthread_attr_t,
+        first: extern "C-unwind" fn(*mut c_void) -> *mut c_void,
+        argument: *mut c_void,
+    ) -> c_int;
+
+    /// As the C library has it, but known to unwind.
+    safe fn pthread_exit(value: *mut c_void) -> !;
+}
+
+extern "C-unwind" fn bare_thread(argument: *mut c_void) -> *mut c_void {
     // SAFETY: `start_with` gives a body that lives forever and that nobody else refers to.
     let body = unsafe { &mut *argument.cast::<Option<Body>>() };
     let Some(Body { name, run, exits_in_c }) = body.take() else { return ptr::null_mut() };
@@ -196,10 +208,6 @@ extern "C" fn bare_thread(argument: *mut c_void) -> *mut c_void {
 
 /// Ends the calling thread in the C library.
 fn exit_in_c() {
-    unsafe extern "C-unwind" {
-        /// The C library's own declaration lacks that it unwinds.
-        safe fn pthread_exit(value: *mut c_void) -> !;
-    }
     trail(61_000, 10);
     pthread_exit(ptr::null_mut());
 }

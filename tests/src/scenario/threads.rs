@@ -27,7 +27,11 @@ pub(super) fn eight_threads(given: &Given) {
             thread::spawn(move || {
                 let mut random = Random(number);
                 let mut resized = 0;
-                for _ in 0..rounds {
+                for round in 0..rounds {
+                    // Few cores would otherwise let one thread meet mostly its own blocks.
+                    if round % 8 == 0 {
+                        thread::yield_now();
+                    }
                     let block = Block::new(16 + random.below(500), 8).into_raw();
                     let found = table[random.below(table.len())].swap(block, Ordering::AcqRel);
                     // SAFETY: whoever takes a block out of the table is alone with it.
@@ -140,7 +144,7 @@ pub(super) fn exit_in_c(_given: &Given) {
 static ALARMS: AtomicU64 = AtomicU64::new(0);
 
 /// Threads that ask for blocks without a pause, threads that are made and end, and an alarm every
-/// 100 µs whose handler makes the trail of 64,000, two blocks. Only for an allocator that may be
+/// `every` µs whose handler makes the trail of 64,000, two blocks. Only for an allocator that may be
 /// asked in signal handlers.
 ///
 /// Says how many alarms there were, and how many short threads: each made the trail of 70,000, one
@@ -159,7 +163,7 @@ pub(super) fn alarms(given: &Given) {
         })
         .collect();
     os::handle(libc::SIGALRM, alarm);
-    os::alarm_every(100);
+    os::alarm_every(given.number("every").unwrap_or(100) as i64);
     let mut short = 0;
     while ALARMS.load(Ordering::Relaxed) < wanted {
         thread::spawn(|| trail(70_000, 1)).join().expect("no panic");
