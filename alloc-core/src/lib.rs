@@ -1,1 +1,71 @@
-//! A general-purpose heap for Rust programs: CoreAlloc, a GlobalAlloc of its own over mmap.
+//! A general-purpose heap for Rust programs: [`CoreAlloc`], a [`GlobalAlloc`] of its own over
+//! `mmap`.
+//!
+//! ```
+//! use alloc_core::CoreAlloc;
+//!
+//! #[global_allocator]
+//! static HEAP: CoreAlloc = CoreAlloc::new();
+//!
+//! let squares: Vec<u64> = (0..1000).map(|n| n * n).collect();
+//! assert_eq!(squares[999], 998_001);
+//! assert!(HEAP.stats().pages > 0);
+//! ```
+//!
+//! # How it is built
+//!
+//! Each module rests on those below it:
+//!
+//! | module | responsible for |
+//! |---|---|
+//! | `core_alloc` | the handle: which way a request goes |
+//! | `thread` | which heap a thread uses; signals, thread exit |
+//! | `pool` | heaps that wait for a thread |
+//! | `heap` | a thread's caches and pages, moving blocks between them |
+//! | `large` | blocks past the size classes |
+//! | `page` | the blocks of a page |
+//! | `remote` | frees by threads that do not own the page |
+//! | `class` | size classes |
+//! | `decay` | when unused memory goes back to the OS |
+//! | `arena` | metadata by address; address space |
+//! | `segment` | which slices of a segment are free |
+//! | `owner`, `sync`, `stats` | cells of one owner; atomics; counters |
+//! | `os`, `fatal` | system calls; the abort |
+//!
+//! # What never happens
+//!
+//! - No lock is taken: all shared state is atomic, so neither a fork nor a signal handler can find
+//!   one held.
+//! - Nothing panics, and nothing from `std` is called that allocates. When memory is out, or the
+//!   layout impossible, the answer is null; a damaged heap ends the process through `fatal`.
+//! - Metadata is never unmapped, and blocks hold none: writing to a freed block cannot damage the
+//!   heap.
+//! - No thread is started.
+//!
+//! [`GlobalAlloc`]: core::alloc::GlobalAlloc
+
+#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+compile_error!("alloc-core supports Linux on x86_64 and aarch64");
+
+mod arena;
+mod class;
+mod core_alloc;
+mod decay;
+mod fatal;
+mod heap;
+mod large;
+mod os;
+mod owner;
+mod page;
+mod pool;
+mod remote;
+mod segment;
+mod stats;
+mod sync;
+mod thread;
+
+#[cfg(test)]
+mod tests;
+
+pub use core_alloc::{CoreAlloc, Damage};
+pub use stats::Stats;

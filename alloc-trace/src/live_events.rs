@@ -7,6 +7,7 @@
 //! thread comes to rest.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use alloc_trace_format::{Event, EventKind, Follower, NodeId, Record, SpanId, Stamp, ThreadId};
 use parking_lot::{Condvar, Mutex};
 use tracing::dispatcher::{self, Dispatch};
+use tracing::field;
 use tracing::span::Id;
 use tracing::subscriber::NoSubscriber;
 
@@ -33,53 +35,94 @@ pub(crate) type SiteNames = Box<dyn FnMut(&[u64]) -> String + Send>;
 /// The thread that emits events.
 #[derive(Debug)]
 pub(crate) struct LiveEvents {
-    stopped: Arc<Signal>,
-    thread: JoinHandle<()>,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
 }
 
+/// What the emitting thread is told.
 #[derive(Debug, Default)]
-struct Signal {
-    given: Mutex<bool>,
+struct Shared {
+    orders: Mutex<Orders>,
     changed: Condvar,
 }
 
+#[derive(Debug, Default)]
+struct Orders {
+    /// The recording to follow, once it has begun.
+    follow: Option<Follower>,
+    /// Whether the recording has been stopped.
+    stopped: bool,
+}
+
 impl LiveEvents {
-    /// Follows the recording at `path` from its beginning.
-    pub(crate) fn start(path: &Path, site_names: Option<SiteNames>) -> io::Result<Self> {
-        let follower = Follower::open(path).map_err(io::Error::other)?;
+    /// Starts the thread. It waits for a recording: its making is not among what is recorded.
+    pub(crate) fn spawn(site_names: Option<SiteNames>) -> io::Result<Self> {
         let dispatch = dispatcher::get_default(Dispatch::clone);
-        let stopped = Arc::new(Signal::default());
-        let signal = Arc::clone(&stopped);
+        let shared = Arc::new(Shared::default());
+        let orders = Arc::clone(&shared);
         let thread = thread::Builder::new().name("alloc-trace".into()).spawn(move || {
             recorder::mark_thread_internal();
+            let Some(follower) = orders.wait_for_recording() else { return };
             let emitter = Emitter::new(site_names);
             // A subscriber that is set as the global one later is found at each event.
             if dispatch.is::<NoSubscriber>() {
-                emitter.run(follower, &signal);
+                emitter.run(follower, &orders);
             } else {
-                dispatcher::with_default(&dispatch, || emitter.run(follower, &signal));
+                dispatcher::with_default(&dispatch, || emitter.run(follower, &orders));
             }
         })?;
-        Ok(Self { stopped, thread })
+        Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Waits until every event recorded so far has been emitted.
-    pub(crate) fn finish(self) {
-        *self.stopped.given.lock() = true;
-        self.stopped.changed.notify_one();
-        // A subscriber that panicked has said so on standard error.
-        let _ = self.thread.join();
+    /// Follows the recording at `path` from its beginning.
+    pub(crate) fn follow(&self, path: &Path) -> io::Result<()> {
+        let follower = Follower::open(path).map_err(io::Error::other)?;
+        self.shared.orders.lock().follow = Some(follower);
+        self.shared.changed.notify_one();
+        Ok(())
+    }
+
+    /// Waits until every event of a recording that was stopped has been emitted.
+    fn finish(&mut self) {
+        self.shared.orders.lock().stopped = true;
+        self.shared.changed.notify_one();
+        if let Some(thread) = self.thread.take() {
+            // A subscriber that panicked has said so on standard error.
+            let _ = thread.join();
+        }
+    }
+
+    /// Leaves the thread to itself: in a forked child there is none.
+    pub(crate) fn forget(&mut self) {
+        self.thread = None;
     }
 }
 
-impl Signal {
-    /// Waits for the signal, for an interval at most; whether it was given.
-    fn wait(&self) -> bool {
-        let mut given = self.given.lock();
-        if !*given {
-            self.changed.wait_for(&mut given, INTERVAL);
+impl Drop for LiveEvents {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            self.finish();
         }
-        *given
+    }
+}
+
+impl Shared {
+    /// Waits for a recording; `None` where there will be none.
+    fn wait_for_recording(&self) -> Option<Follower> {
+        let mut orders = self.orders.lock();
+        while orders.follow.is_none() && !orders.stopped {
+            self.changed.wait(&mut orders);
+        }
+        orders.follow.take()
+    }
+
+    /// Waits for an interval, or until the recording has been stopped; whether it has.
+    fn wait_for_stop(&self) -> bool {
+        let mut orders = self.orders.lock();
+        if !orders.stopped {
+            self.changed.wait_for(&mut orders, INTERVAL);
+        }
+        orders.stopped
     }
 }
 
@@ -117,12 +160,12 @@ impl Emitter {
         }
     }
 
-    fn run(mut self, mut follower: Follower, signal: &Signal) {
+    fn run(mut self, mut follower: Follower, orders: &Shared) {
         // What was stamped before the previous look has been written by this one, unless a thread
         // was stopped in the middle of a hook for a whole interval.
         let mut previous = 0;
         loop {
-            let stopped = signal.wait();
+            let stopped = orders.wait_for_stop();
             let now = recorder::stamp();
             let mut last_stamp = 0;
             let polled = follower.poll(BATCH, |record| {
@@ -138,6 +181,10 @@ impl Emitter {
                     // Wanted by the events of other threads, whatever their stamps.
                     Record::Node(node) => {
                         self.nodes.insert(node.id, (node.parent, node.address));
+                    }
+                    // Known before any of the thread's events is looked at.
+                    Record::ThreadStart(start) if start.internal => {
+                        self.threads.entry(start.thread).or_default().internal = true;
                     }
                     record => self.waiting.push((last_stamp, record)),
                 }
@@ -167,9 +214,6 @@ impl Emitter {
     fn take(&mut self, record: Record) {
         match record {
             Record::Event(event) => self.take_event(&event),
-            Record::ThreadStart(start) => {
-                self.threads.entry(start.thread).or_default().internal = start.internal;
-            }
             Record::ThreadExit { thread, .. } => {
                 self.threads.remove(&thread);
             }
@@ -234,16 +278,15 @@ impl Emitter {
         let realloc = event.kind == EventKind::Realloc;
         let (address, size) =
             if realloc { (event.old_address, event.old_size) } else { (event.address, event.size) };
-        let new_address = format!("{:#x}", event.address);
         tracing::event!(
             target: "alloc_trace::heap",
             parent: parent,
             tracing::Level::TRACE,
             kind = event.kind.name(),
-            addr = format_args!("{address:#x}"),
+            addr = %Hex(address),
             size,
             align = event.align(),
-            new_addr = realloc.then_some(&*new_address),
+            new_addr = realloc.then(|| field::display(Hex(event.address))),
             new_size = realloc.then_some(event.size),
             thread = event.thread.0,
             span = span_name,
@@ -281,6 +324,15 @@ impl Emitter {
             Some((_, _, bias, name)) => format!("{name}+{:#x}", address.wrapping_sub(*bias)),
             None => format!("{address:#x}"),
         }
+    }
+}
+
+/// An address as every output has it.
+struct Hex(u64);
+
+impl fmt::Display for Hex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}", self.0)
     }
 }
 

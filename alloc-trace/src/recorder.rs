@@ -157,6 +157,8 @@ struct Thread {
     attaching: Cell<bool>,
     /// Whether it is the recorder's own.
     internal: Cell<bool>,
+    /// Set while it does the recorder's work: its events are not the program's.
+    paused: Cell<bool>,
 }
 
 thread_local! {
@@ -167,6 +169,7 @@ thread_local! {
             session: Cell::new(0),
             attaching: Cell::new(false),
             internal: Cell::new(false),
+            paused: Cell::new(false),
         }
     };
 }
@@ -180,6 +183,21 @@ pub(crate) fn record(request: &Request) {
     RECORDER.enter(Some(request), |recorder, state| {
         recorder.write_event(state, request, Some(registers))
     });
+}
+
+/// Runs a closure whose heap events are the recorder's and not the program's: they are not recorded.
+pub(crate) fn unrecorded<T>(closure: impl FnOnce() -> T) -> T {
+    THREAD.with(|thread| {
+        thread.paused.set(true);
+        // SAFETY: a thread's pointer is null or leads to a slot, and slots are never given back.
+        if let Some(slot) = unsafe { thread.slot.get().as_ref() } {
+            // An event finds another epoch and asks to join again, which `paused` refuses.
+            slot.epoch.store(epoch::STOPPED, Ordering::Relaxed);
+        }
+    });
+    let result = closure();
+    THREAD.with(|thread| thread.paused.set(false));
+    result
 }
 
 /// Marks the calling thread as the recorder's own.
@@ -427,6 +445,9 @@ impl Recorder {
     /// Joins the recording that runs now: the slot's epoch is another one's. The slot is busy.
     #[cold]
     fn join(&'static self, thread: &Thread, slot: &Slot) -> bool {
+        if thread.paused.get() {
+            return false;
+        }
         let _errno = PreserveErrno::new();
         let mut epoch = self.epoch().load(Ordering::Acquire);
         if epoch == epoch::WIPED {
@@ -480,7 +501,8 @@ impl Recorder {
                 encoder.thread_start(out, number, os_thread, internal, stamp, name)
             })?;
         }
-        slot.epoch.store(epoch, Ordering::Relaxed);
+        let joined = if thread.paused.get() { epoch::STOPPED } else { epoch };
+        slot.epoch.store(joined, Ordering::Relaxed);
         Ok(())
     }
 

@@ -31,6 +31,7 @@ pub enum Stacks {
 pub struct Recording {
     path: PathBuf,
     pid: u32,
+    ended: bool,
     #[cfg(feature = "tracing-events")]
     live: Option<crate::live_events::LiveEvents>,
 }
@@ -82,15 +83,18 @@ impl Recording {
     fn end(&mut self) {
         // A forked child has a copy of this value; its recording is another one.
         if self.pid != std::process::id() {
+            #[cfg(feature = "tracing-events")]
+            if let Some(live) = &mut self.live {
+                live.forget();
+            }
             return;
         }
-        if !self.path.as_os_str().is_empty() {
+        if !self.ended {
+            self.ended = true;
             recorder::stop(EndReason::Stopped);
         }
         #[cfg(feature = "tracing-events")]
-        if let Some(live) = self.live.take() {
-            live.finish();
-        }
+        drop(self.live.take());
     }
 }
 
@@ -148,6 +152,10 @@ impl RecordingBuilder {
     /// target is not supported. A program that was told by `ALLOC_TRACE` to record is recording
     /// already when its `main` begins.
     pub fn start(self) -> Result<Recording, StartError> {
+        recorder::unrecorded(|| self.begin())
+    }
+
+    fn begin(self) -> Result<Recording, StartError> {
         let output = self
             .output
             .unwrap_or_else(|| format!("alloc-trace.{}.trace", std::process::id()).into());
@@ -155,23 +163,26 @@ impl RecordingBuilder {
             return Err(StartError::Unsupported);
         }
         let options = recorder_options(&output, self.stacks)?;
+        #[cfg(feature = "tracing-events")]
+        let live = if self.tracing_events {
+            let spawned = crate::live_events::LiveEvents::spawn(self.site_names);
+            Some(spawned.map_err(|source| StartError::Thread { source })?)
+        } else {
+            None
+        };
         recorder::start(&options).map_err(|error| StartError::new(error, &output))?;
         let path = recorder::current_path().map_or(output, |path| os_path(path.as_bytes()));
         let recording = Recording {
-            #[cfg(feature = "tracing-events")]
-            live: None,
             path,
             pid: std::process::id(),
+            ended: false,
+            #[cfg(feature = "tracing-events")]
+            live,
         };
         #[cfg(feature = "tracing-events")]
-        let recording = {
-            let mut recording = recording;
-            if self.tracing_events {
-                let live = crate::live_events::LiveEvents::start(&recording.path, self.site_names);
-                recording.live = Some(live.map_err(|source| StartError::Thread { source })?);
-            }
-            recording
-        };
+        if let Some(live) = &recording.live {
+            live.follow(&recording.path).map_err(|source| StartError::Thread { source })?;
+        }
         Ok(recording)
     }
 }
@@ -246,7 +257,7 @@ pub enum StartError {
     },
     /// There is no memory for the recorder.
     OutOfMemory,
-    /// The thread that emits `tracing` events cannot be started.
+    /// The thread that emits `tracing` events cannot be started, or cannot read the recording.
     Thread {
         /// Why.
         source: io::Error,

@@ -116,10 +116,13 @@ impl Block {
     }
 }
 
+/// The alignment of a trail's blocks, which nothing else has.
+pub const TRAIL_ALIGN: usize = 32;
+
 /// Makes `count` blocks, each freed before the next: the one numbered `n` has `base + n` bytes.
 pub fn trail(base: usize, count: usize) {
     for number in 0..count {
-        Block::new(base + number, 8).free();
+        Block::new(base + number, TRAIL_ALIGN).free();
     }
 }
 

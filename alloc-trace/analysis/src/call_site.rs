@@ -137,7 +137,7 @@ pub(crate) fn ends_search(frames: &[Frame]) -> bool {
 /// What kind of code a frame is.
 pub(crate) fn classify(frame: &Frame) -> FrameKind {
     let function = &*frame.function;
-    if is_allocator(function) {
+    if is_allocator(frame) {
         return FrameKind::Allocator;
     }
     if function.starts_with("std::rt::lang_start")
@@ -158,15 +158,39 @@ pub(crate) fn classify(frame: &Frame) -> FrameKind {
     if library { FrameKind::Library } else { FrameKind::Program }
 }
 
-fn is_allocator(function: &str) -> bool {
-    function.starts_with("__rust_")
+fn is_allocator(frame: &Frame) -> bool {
+    let function = &*frame.function;
+    // Line tables name inlined functions without their path, so a Rust function can have a name
+    // of C's; of the recorder's inlined functions only the file tells.
+    let rust = frame.file.as_deref().is_some_and(|file| file.ends_with(".rs"));
+    (rust && frame.file.as_deref().is_some_and(is_allocator_source))
+        || function.starts_with("alloc::alloc::")
+        || frame.file.as_deref().is_some_and(|file| file.ends_with("/library/alloc/src/alloc.rs"))
+        || function.starts_with("__rust_")
         || function.starts_with("__rg_")
         || function.starts_with("__rdl_")
         || function.starts_with("operator new")
         || function.starts_with("operator delete")
         || function.contains(" as core::alloc::global::GlobalAlloc>::")
-        || ALLOCATOR_FUNCTIONS.contains(&function)
+        || (!rust && ALLOCATOR_FUNCTIONS.contains(&function))
         || paths(function).next().is_some_and(|path| ALLOCATOR_CRATES.contains(&crate_of(path)))
+}
+
+/// Whether a source file is one of the recorder's or the heap's: in a directory `alloc-trace/src`, or
+/// `alloc-trace-1.2.3/src` where Cargo keeps what it downloaded.
+fn is_allocator_source(file: &str) -> bool {
+    let mut previous = "";
+    for part in file.split('/') {
+        let name = match previous.rsplit_once('-') {
+            Some((name, version)) if version.starts_with(|c: char| c.is_ascii_digit()) => name,
+            _ => previous,
+        };
+        if part == "src" && ["alloc-trace", "alloc-trace-format", "alloc-core"].contains(&name) {
+            return true;
+        }
+        previous = part;
+    }
+    false
 }
 
 fn is_runtime(frame: &Frame) -> bool {
@@ -317,6 +341,7 @@ mod tests {
     #[test]
     fn allocators_and_the_recorder_are_told_by_name() {
         for name in [
+            "alloc::alloc::alloc",
             "__rustc::__rust_alloc",
             "__rustc[1234]::__rust_alloc",
             "__rg_alloc",
@@ -328,6 +353,24 @@ mod tests {
         ] {
             assert_eq!(classify(&frame(name, None)), FrameKind::Allocator, "{name}");
         }
+    }
+
+    #[test]
+    fn of_inlined_functions_without_a_path_the_file_tells() {
+        for file in [
+            "/home/me/alloc-trace/src/trace_alloc.rs",
+            "/home/me/.cargo/registry/src/index.crates.io-6f17/alloc-trace-0.1.0/src/mode.rs",
+        ] {
+            assert_eq!(classify(&frame("tell", Some(file))), FrameKind::Allocator, "{file}");
+        }
+        for (name, file) in [
+            ("free", "/home/me/pool/src/lib.rs"),
+            ("tell", "/home/me/alloc-trace/analysis/src/lib.rs"),
+            ("tell", "/home/me/my-alloc-trace/src/lib.rs"),
+        ] {
+            assert_eq!(classify(&frame(name, Some(file))), FrameKind::Program, "{file}");
+        }
+        assert_eq!(classify(&frame("free", Some("malloc.c"))), FrameKind::Allocator);
     }
 
     #[test]

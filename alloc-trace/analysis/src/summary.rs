@@ -58,7 +58,8 @@ pub struct Summary {
     pub started_at_unix_ns: u64,
     /// Records that are known to be missing.
     pub lost_records: u64,
-    /// Whether the recording was closed, and everything in it could be read.
+    /// Whether every record is there: the recording was closed, everything in the file could be
+    /// read, and nothing is known to be missing.
     pub complete: bool,
     /// Why the recording was closed; `None` where it ended without its closing record.
     pub end: Option<RecordingEnd>,
@@ -387,7 +388,9 @@ impl Accounts {
             duration_ns: clock.ns(definitions.last_stamp),
             started_at_unix_ns: recording.header().start_realtime_ns,
             lost_records: definitions.missing_records(),
-            complete: end.is_some_and(|end| end != RecordingEnd::WriteFailed) && skipped.is_empty(),
+            complete: end.is_some_and(|end| end != RecordingEnd::WriteFailed)
+                && skipped.is_empty()
+                && definitions.missing_records() == 0,
             end,
             exit_status: recording.exit_status().map(ProcessEnd::from),
             skipped,

@@ -11,12 +11,14 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use alloc_trace_format::Module;
+use alloc_trace_format::{Module, ReadError, Record, Recording};
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 use self::module::ModuleSymbols;
 pub use self::name::shorten;
+use crate::call_site;
+use crate::sites::CallSite;
 
 /// A frame of a backtrace. Functions that the compiler inlined have frames of their own.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -130,6 +132,22 @@ impl Symbols {
         }
     }
 
+    /// The symbols of the modules that a recording names so far.
+    ///
+    /// # Errors
+    ///
+    /// Where the recording cannot be read.
+    pub fn of(recording: &Recording) -> Result<Self, ReadError> {
+        let mut modules = Vec::new();
+        let mut records = recording.merged();
+        while let Some(record) = records.next_record()? {
+            if let Record::Module(module) = record {
+                modules.push(*module);
+            }
+        }
+        Ok(Self::new(&modules, recording.header().start_realtime_ns))
+    }
+
     /// Opens no files: every frame is its module and an offset.
     #[must_use]
     pub fn without_names(mut self) -> Self {
@@ -145,6 +163,19 @@ impl Symbols {
         let frames: Arc<[Frame]> = self.look_up(return_address).into();
         self.frames.insert(return_address, Arc::clone(&frames));
         frames
+    }
+
+    /// The call site of a backtrace, given by its return addresses, the innermost first: the first
+    /// frame of the program's own code.
+    pub fn call_site(&mut self, return_addresses: &[u64]) -> Option<CallSite> {
+        let frames: Vec<Arc<[Frame]>> =
+            return_addresses.iter().map(|&address| self.frames(address)).collect();
+        let (frame, _) = call_site::call_site(frames.iter().flat_map(|frames| frames.iter()))?;
+        Some(CallSite {
+            function: Arc::clone(&frame.function),
+            file: frame.file.clone(),
+            line: frame.line,
+        })
     }
 
     /// What stood in the way of names and lines, of the modules that were asked.

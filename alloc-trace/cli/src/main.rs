@@ -12,11 +12,11 @@ mod error;
 mod output;
 mod style;
 mod table;
-mod units;
 mod warnings;
 
 use std::process::ExitCode;
 
+use alloc_trace_cli::units;
 use clap::Parser;
 
 use crate::args::{Arguments, Command};

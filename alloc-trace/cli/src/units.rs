@@ -1,7 +1,8 @@
 //! Numbers as a person reads them.
 
 /// A number of bytes in the unit that leaves at most four digits: `12.3 MiB`, `512 B`.
-pub(crate) fn bytes(bytes: u64) -> String {
+#[must_use]
+pub fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if bytes < 1024 {
         return format!("{bytes} B");
@@ -18,7 +19,8 @@ pub(crate) fn bytes(bytes: u64) -> String {
 }
 
 /// A time in the unit that leaves at most four digits: `12.3 ms`, `512 ns`.
-pub(crate) fn duration(ns: u64) -> String {
+#[must_use]
+pub fn duration(ns: u64) -> String {
     const UNITS: [&str; 3] = ["µs", "ms", "s"];
     if ns < 1000 {
         return format!("{ns} ns");
@@ -40,7 +42,8 @@ pub(crate) fn duration(ns: u64) -> String {
 }
 
 /// A count with its thousands set apart: `1,234,567`.
-pub(crate) fn count(count: u64) -> String {
+#[must_use]
+pub fn count(count: u64) -> String {
     let digits = count.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.char_indices() {
@@ -53,13 +56,15 @@ pub(crate) fn count(count: u64) -> String {
 }
 
 /// A count and what is counted: `1 block`, `1,234 blocks`.
-pub(crate) fn counted(number: u64, singular: &str) -> String {
+#[must_use]
+pub fn counted(number: u64, singular: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{} {singular}{plural}", count(number))
 }
 
 /// A part of a whole: `12.5 %`.
-pub(crate) fn share(part: u64, whole: u64) -> String {
+#[must_use]
+pub fn share(part: u64, whole: u64) -> String {
     if whole == 0 {
         return "0.0 %".into();
     }

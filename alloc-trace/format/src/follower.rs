@@ -149,7 +149,8 @@ impl Follower {
                     break;
                 }
                 self.logged.remove(&(number, stream.sequence));
-                stream = Stream { sequence: stream.sequence + 1, ..Stream::START };
+                let sequence = stream.sequence.saturating_add(1);
+                stream = Stream { sequence, ..Stream::START };
             }
             let slot = window.iter().find(|(_, chunk)| chunk.stream == number);
             if let (Some(&(slot, chunk)), true) = (slot, left > 0) {
@@ -231,6 +232,10 @@ impl Follower {
     /// Reads up to `length` bytes at `offset` into the buffer.
     fn read(&mut self, offset: u64, length: usize) -> io::Result<()> {
         self.buffer.clear();
+        // No file is as long: a block's absurd length led here.
+        if i64::try_from(offset).is_err() {
+            return Ok(());
+        }
         self.file.seek(SeekFrom::Start(offset))?;
         (&mut self.file).take(length as u64).read_to_end(&mut self.buffer)?;
         Ok(())

@@ -9,6 +9,12 @@
 //! Why such a moment exists: the new block was obtained before the old one was released, so whoever
 //! freed the new block's address before did it earlier than whoever took the old block's address
 //! after.
+//!
+//! A stream's chunks follow each other, unless one begins before the last one ended: a thread can
+//! take over another's slot and write what began before. Such a chunk is merged as if it were of
+//! another stream. Where stamps are equal, as they are where the clock is coarse, a stream's own
+//! order holds, and among streams a free comes before a reallocation's end, and that before an
+//! allocation.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -16,10 +22,18 @@ use std::collections::BinaryHeap;
 use crate::decoder::{DecodeState, Decoder};
 use crate::error::ReadError;
 use crate::record::{Event, EventKind, Record, Stamp};
-use crate::recording::{Recording, Skipped};
+use crate::recording::{Chunk, Recording, Skipped};
 
-/// Where a record stands in the merged order: by stamp, and at one stamp releases before the rest.
+/// Where a record stands in the merged order: by stamp, and at one stamp by rank.
 type Key = (Stamp, u8);
+
+/// The ranks: releases come before what can take the released address.
+mod rank {
+    pub(super) const FREE: u8 = 0;
+    pub(super) const OTHER: u8 = 1;
+    pub(super) const REALLOC: u8 = 2;
+    pub(super) const ALLOC: u8 = 3;
+}
 
 /// An iterator over a recording's records in the order in which they happened.
 ///
@@ -33,15 +47,15 @@ pub struct Merged<'a> {
     heap: BinaryHeap<Reverse<(Key, usize)>>,
     /// The cursor whose record was given last: it has not been moved on yet.
     current: Option<usize>,
-    /// Reallocations that have begun and not ended.
-    pending: Vec<Event>,
+    /// Reallocations that have begun and not ended, and the cursors that they came from.
+    pending: Vec<(Event, usize)>,
     skipped: Vec<Skipped>,
 }
 
-/// One stream's place in the merge.
+/// The place in a run of chunks that follow each other.
 #[derive(Debug)]
 struct Cursor {
-    /// The stream's chunks that are still to come, as a range of the recording's.
+    /// The chunks that are still to come, as a range of the recording's.
     chunks: std::ops::Range<usize>,
     payload: Vec<u8>,
     /// Where the payload lies in the file.
@@ -57,11 +71,12 @@ impl<'a> Merged<'a> {
         let mut cursors = Vec::new();
         let mut heap = BinaryHeap::new();
         let mut begin = 0;
-        for stream in recording.chunks().chunk_by(|one, next| one.stream == next.stream) {
-            // Read when it is first asked for: key 0 brings every cursor to its first record.
-            heap.push(Reverse(((0, 0), cursors.len())));
-            cursors.push(Cursor::new(begin..begin + stream.len()));
-            begin += stream.len();
+        for run in recording.chunks().chunk_by(follows) {
+            // Its first chunk is read when its time has come.
+            let first_stamp = run.first().map_or(0, |chunk| chunk.first_stamp);
+            heap.push(Reverse(((first_stamp, rank::FREE), cursors.len())));
+            cursors.push(Cursor::new(begin..begin + run.len(), first_stamp));
+            begin += run.len();
         }
         Self { recording, cursors, heap, current: None, pending: Vec::new(), skipped: Vec::new() }
     }
@@ -76,9 +91,10 @@ impl<'a> Merged<'a> {
     pub fn next_record(&mut self) -> Result<Option<Record>, ReadError> {
         loop {
             let Some((key, index)) = self.earliest()? else {
-                return Ok(self.release_ended(Stamp::MAX).map(Record::Event));
+                let end = (Stamp::MAX, u8::MAX);
+                return Ok(self.release_ended(end, usize::MAX).map(Record::Event));
             };
-            if let Some(event) = self.release_ended(key.0) {
+            if let Some(event) = self.release_ended(key, index) {
                 self.current = None;
                 self.heap.push(Reverse((key, index)));
                 return Ok(Some(Record::Event(event)));
@@ -88,8 +104,8 @@ impl<'a> Merged<'a> {
                 continue;
             };
             let Record::Event(event) = record else { return Ok(Some(record)) };
-            if event.begin_stamp < event.stamp {
-                self.pending.push(event);
+            if event.kind == EventKind::Realloc {
+                self.pending.push((event, index));
                 continue;
             }
             if occupies(&event)
@@ -144,33 +160,41 @@ impl<'a> Merged<'a> {
         cursor.fill(self.recording, &mut self.skipped)?;
         let Some(next) = &cursor.next else { return Ok(None) };
         let stamp = next.stamp().unwrap_or(cursor.last_stamp);
-        cursor.last_stamp = stamp;
-        let rank = match next {
-            Record::Event(event) if event.kind == EventKind::Free => 0,
-            Record::Event(event) if occupies(event) => 2,
-            _ => 1,
+        let (last_stamp, rank) = match next {
+            Record::Event(event) => {
+                let rank = match event.kind {
+                    EventKind::Free => rank::FREE,
+                    EventKind::Realloc => rank::REALLOC,
+                    EventKind::Alloc | EventKind::AllocZeroed => rank::ALLOC,
+                };
+                (event.stamp, rank)
+            }
+            _ => (stamp, rank::OTHER),
         };
+        cursor.last_stamp = last_stamp;
         Ok(Some((stamp, rank)))
     }
 
-    /// Takes out a pending reallocation that had ended by `stamp`, the earliest such first.
+    /// Takes out a pending reallocation that ended before `key`, where `index` goes on next: the
+    /// earliest such first.
     #[inline]
-    fn release_ended(&mut self, stamp: Stamp) -> Option<Event> {
+    fn release_ended(&mut self, key: Key, index: usize) -> Option<Event> {
         if self.pending.is_empty() {
             return None;
         }
-        let ended = |(_, event): &(usize, &Event)| event.stamp <= stamp;
-        let (index, event) =
-            self.pending.iter().enumerate().filter(ended).min_by_key(|(_, event)| event.stamp)?;
-        let (address, stamp) = (event.address, event.stamp);
-        let event = self.pending.swap_remove(index);
+        let ended = |(_, (event, from)): &(usize, &(Event, usize))| {
+            (event.stamp, rank::REALLOC) < key || *from == index
+        };
+        let ended = self.pending.iter().enumerate().filter(ended);
+        let (index, _) = ended.min_by_key(|(_, (event, _))| event.stamp)?;
+        let (event, from) = self.pending.swap_remove(index);
         if event.failed {
             return Some(event);
         }
         // Another one may be about to leave the address that this one moved to.
-        match self.release_vacating(address, stamp) {
+        match self.release_vacating(event.address, event.stamp) {
             Some(earlier) => {
-                self.pending.push(event);
+                self.pending.push((event, from));
                 Some(earlier)
             }
             None => Some(event),
@@ -181,32 +205,33 @@ impl<'a> Merged<'a> {
     /// `stamp`; those that it waits for itself come first.
     #[cold]
     fn release_vacating(&mut self, mut address: u64, stamp: Stamp) -> Option<Event> {
-        let mut found = None;
+        let mut found: Option<(Event, usize)> = None;
         // Each step takes one out, so that even a circle in a corrupt recording ends.
         for _ in 0..self.pending.len() {
-            let vacates =
-                |event: &Event| event.old_address == address && !event.failed && address != 0;
+            let vacates = |(event, _): &(Event, usize)| {
+                event.old_address == address && !event.failed && address != 0
+            };
             let Some(index) = self.pending.iter().position(vacates) else { break };
-            let mut event = self.pending.swap_remove(index);
+            let (mut event, from) = self.pending.swap_remove(index);
             event.stamp = event.stamp.min(stamp);
             address = event.address;
-            if let Some(waiting) = found.replace(event) {
+            if let Some(waiting) = found.replace((event, from)) {
                 self.pending.push(waiting);
             }
         }
-        found
+        found.map(|(event, _)| event)
     }
 }
 
 impl Cursor {
-    const fn new(chunks: std::ops::Range<usize>) -> Self {
+    const fn new(chunks: std::ops::Range<usize>, first_stamp: Stamp) -> Self {
         Self {
             chunks,
             payload: Vec::new(),
             payload_offset: 0,
             offset: 0,
             state: DecodeState::START,
-            last_stamp: 0,
+            last_stamp: first_stamp,
             next: None,
         }
     }
@@ -263,6 +288,11 @@ impl Cursor {
         self.state = DecodeState::START;
         Ok(true)
     }
+}
+
+/// Whether `next` is of the same stream as `chunk` and begins no earlier than that ends.
+fn follows(chunk: &Chunk, next: &Chunk) -> bool {
+    chunk.stream == next.stream && chunk.last_stamp().is_some_and(|last| last <= next.first_stamp)
 }
 
 /// Whether the event makes its address live.

@@ -15,7 +15,7 @@ use crate::decoder::Decoder;
 use crate::error::ReadError;
 use crate::header::{FILE_HEADER_BYTES, FileHeader, HeaderError};
 use crate::merged::Merged;
-use crate::record::{ExitStatus, Record};
+use crate::record::{ExitStatus, Record, Stamp};
 
 /// No chunk's payload is longer once decoded: a length beyond it is a lie.
 pub(crate) const MAX_CHUNK_BYTES: u32 = 16 << 20;
@@ -68,6 +68,8 @@ pub(crate) struct Chunk {
     pub(crate) sequence: u32,
     /// Where the payload begins in the file.
     pub(crate) offset: u64,
+    /// The earliest time in it.
+    pub(crate) first_stamp: Stamp,
     pub(crate) payload: Payload,
 }
 
@@ -82,6 +84,14 @@ pub(crate) enum Payload {
 impl Chunk {
     const fn is_logged(&self) -> bool {
         matches!(self.payload, Payload::Logged { .. })
+    }
+
+    /// The last stamp in it; `None` for one in the window, whose header does not say.
+    pub(crate) const fn last_stamp(&self) -> Option<Stamp> {
+        match &self.payload {
+            Payload::Logged { header } => Some(header.last_stamp),
+            Payload::Windowed { .. } => None,
+        }
     }
 
     /// The length of the records, decoded.
@@ -415,6 +425,7 @@ impl<'a> Scan<'a> {
             stream: header.stream,
             sequence: header.sequence,
             offset: payload,
+            first_stamp: header.first_stamp,
             payload: Payload::Logged { header },
         });
     }
@@ -471,14 +482,18 @@ impl<'a> Scan<'a> {
                 continue;
             }
             // The cut itself is noted with the extent; here only the records before it count.
+            let mut first_stamp = 0;
             if let Ok(Some(Record::Context(context))) = Decoder::new(&bytes).next_record() {
+                first_stamp = context.stamp;
                 self.anchor(context.anchor);
             }
-            if !bytes.is_empty() || committed > 0 {
+            // An empty one still tells that those before it must be in the log.
+            if committed > 0 || chunk.state.sequence > 0 {
                 self.chunks.push(Chunk {
                     stream: chunk.stream,
                     sequence: chunk.state.sequence,
                     offset: begin,
+                    first_stamp,
                     payload: Payload::Windowed { bytes },
                 });
             }

@@ -220,7 +220,10 @@ impl RecordingWriter {
         if matches!(record, Record::Unknown { .. }) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "a record of unknown kind"));
         }
-        if self.try_append(stream, record) {
+        // No chunk holds what began before its last record: readers merge on that.
+        let in_order = stream.length == 0
+            || record.stamp().is_none_or(|stamp| stamp >= stream.encoder.last_stamp());
+        if in_order && self.try_append(stream, record) {
             return Ok(());
         }
         self.log(number, stream)?;
@@ -253,7 +256,7 @@ impl RecordingWriter {
         let explicit = matches!(record, Record::Context(_));
         if (length == 0 || thread != stream.thread) && !explicit {
             let stamp = record.stamp().unwrap_or_else(|| stream.encoder.last_stamp());
-            let context = self.context(thread, stamp.max(stream.encoder.last_stamp()));
+            let context = self.context(thread, stamp);
             length += stream.encoder.context(stream.payload.get_mut(length..)?, &context)?;
             if stream.first_stamp.is_none() {
                 stream.first_stamp = Some(context.stamp);
@@ -267,7 +270,7 @@ impl RecordingWriter {
             }
         }
         let out = stream.payload.get_mut(length..)?;
-        Some(length + encode(&mut stream.encoder, out, record)?)
+        Some(length + stream.encoder.record(out, record)?)
     }
 
     fn context(&self, thread: ThreadId, stamp: Stamp) -> Context {
@@ -339,61 +342,70 @@ const fn thread(record: &Record) -> Option<ThreadId> {
     }
 }
 
-/// Encodes any record that has an encoding; [`Record::Unknown`] has none.
-fn encode(encoder: &mut Encoder, out: &mut [u8], record: &Record) -> Option<usize> {
-    match record {
-        Record::Event(event) => encoder.event(out, event),
-        Record::Context(context) => encoder.context(out, context),
-        Record::Node(node) => encoder.node(out, node),
-        Record::ThreadStart(start) => encoder.thread_start(
-            out,
-            start.thread,
-            start.os_thread,
-            start.internal,
-            start.stamp,
-            start.name.as_bytes(),
-        ),
-        Record::ThreadName { thread, name } => encoder.thread_name(out, *thread, name.as_bytes()),
-        Record::ThreadExit { stamp, .. } => encoder.thread_exit(out, *stamp),
-        Record::Module(module) => encoder.module(
-            out,
-            module.stamp,
-            module.bias,
-            module.start,
-            module.end,
-            &module.build_id,
-            module.path.as_bytes(),
-        ),
-        Record::Span(span) => encoder.span(
-            out,
-            span.stamp,
-            span.id,
-            span.parent,
-            span.level,
-            span.name.as_bytes(),
-            span.target.as_bytes(),
-            span.fields.as_bytes(),
-        ),
-        Record::SpanEnter { stamp, span, .. } => encoder.span_enter(out, *stamp, *span),
-        Record::SpanExit { stamp, span, .. } => encoder.span_exit(out, *stamp, *span),
-        Record::SpanClose { stamp, span } => encoder.span_close(out, *stamp, *span),
-        Record::Marker { stamp, text, .. } => encoder.marker(out, *stamp, text.as_bytes()),
-        Record::Process(process) => {
-            let mut arguments = String::new();
-            for argument in &process.arguments {
-                arguments.push_str(argument);
-                arguments.push('\0');
-            }
-            encoder.process(
+impl Encoder {
+    /// Writes any record by the method that is made for its kind.
+    ///
+    /// It allocates for some of them, unlike those. `None` for [`Record::Unknown`] too, which has
+    /// no encoding.
+    #[must_use]
+    pub fn record(&mut self, out: &mut [u8], record: &Record) -> Option<usize> {
+        let encoder = self;
+        match record {
+            Record::Event(event) => encoder.event(out, event),
+            Record::Context(context) => encoder.context(out, context),
+            Record::Node(node) => encoder.node(out, node),
+            Record::ThreadStart(start) => encoder.thread_start(
                 out,
-                process.pid,
-                process.parent_pid,
-                process.executable.as_bytes(),
-                arguments.as_bytes(),
-            )
+                start.thread,
+                start.os_thread,
+                start.internal,
+                start.stamp,
+                start.name.as_bytes(),
+            ),
+            Record::ThreadName { thread, name } => {
+                encoder.thread_name(out, *thread, name.as_bytes())
+            }
+            Record::ThreadExit { stamp, .. } => encoder.thread_exit(out, *stamp),
+            Record::Module(module) => encoder.module(
+                out,
+                module.stamp,
+                module.bias,
+                module.start,
+                module.end,
+                &module.build_id,
+                module.path.as_bytes(),
+            ),
+            Record::Span(span) => encoder.span(
+                out,
+                span.stamp,
+                span.id,
+                span.parent,
+                span.level,
+                span.name.as_bytes(),
+                span.target.as_bytes(),
+                span.fields.as_bytes(),
+            ),
+            Record::SpanEnter { stamp, span, .. } => encoder.span_enter(out, *stamp, *span),
+            Record::SpanExit { stamp, span, .. } => encoder.span_exit(out, *stamp, *span),
+            Record::SpanClose { stamp, span } => encoder.span_close(out, *stamp, *span),
+            Record::Marker { stamp, text, .. } => encoder.marker(out, *stamp, text.as_bytes()),
+            Record::Process(process) => {
+                let mut arguments = String::new();
+                for argument in &process.arguments {
+                    arguments.push_str(argument);
+                    arguments.push('\0');
+                }
+                encoder.process(
+                    out,
+                    process.pid,
+                    process.parent_pid,
+                    process.executable.as_bytes(),
+                    arguments.as_bytes(),
+                )
+            }
+            Record::Lost { records, .. } => encoder.lost(out, *records),
+            Record::End { stamp, reason, events } => encoder.end(out, *stamp, *reason, *events),
+            Record::Unknown { .. } => None,
         }
-        Record::Lost { records, .. } => encoder.lost(out, *records),
-        Record::End { stamp, reason, events } => encoder.end(out, *stamp, *reason, *events),
-        Record::Unknown { .. } => None,
     }
 }

@@ -452,9 +452,9 @@ impl Capture {
         let value = |stack: &Stack, caller: u64, value: Value, same: u64| {
             let at = |base: Base, offset: i64| {
                 let base = match base {
-                    Base::StackPointer => registers.stack_pointer,
-                    Base::FramePointer => registers.frame_pointer,
-                    Base::CallerStackPointer => caller,
+                    Base::Stack => registers.stack_pointer,
+                    Base::Frame => registers.frame_pointer,
+                    Base::CallerStack => caller,
                 };
                 base.wrapping_add_signed(offset)
             };
@@ -528,3 +528,6 @@ fn slot(offset: i64) -> i16 {
 const fn return_address(saved: u64) -> u64 {
     if cfg!(target_arch = "aarch64") { saved & 0x0000_ffff_ffff_ffff } else { saved }
 }
+
+#[cfg(test)]
+mod tests;

@@ -148,10 +148,10 @@ impl ChunkWriter {
         if self.chunk.is_null() || self.position == 0 {
             return Ok(());
         }
-        // SAFETY: the first `position` bytes behind the header are written, and only by this writer.
-        let payload = unsafe {
-            std::slice::from_raw_parts(self.chunk.add(CHUNK_HEADER_BYTES), self.position)
-        };
+        // SAFETY: the records begin behind the header, within the chunk.
+        let records = unsafe { self.chunk.add(CHUNK_HEADER_BYTES) };
+        // SAFETY: the first `position` bytes of them are written, and only by this writer.
+        let payload = unsafe { std::slice::from_raw_parts(records, self.position) };
         let header = BlockHeader {
             kind: BlockKind::Chunk,
             codec: Codec::Plain,
@@ -193,12 +193,10 @@ impl ChunkWriter {
         encode: &mut impl FnMut(&mut Encoder, &mut [u8]) -> Option<usize>,
     ) -> bool {
         let Some(room) = self.capacity.checked_sub(self.position + reserved) else { return false };
-        // SAFETY: the chunk is `capacity` bytes behind its header, of which `position` are written;
-        // nobody else touches the rest.
-        let out = unsafe {
-            let place = self.chunk.add(CHUNK_HEADER_BYTES + self.position);
-            std::slice::from_raw_parts_mut(place, room)
-        };
+        // SAFETY: the chunk is `capacity` bytes behind its header, of which `position` are written.
+        let place = unsafe { self.chunk.add(CHUNK_HEADER_BYTES + self.position) };
+        // SAFETY: `room` bytes from there on are the chunk's, and nobody else touches them.
+        let out = unsafe { std::slice::from_raw_parts_mut(place, room) };
         let Some(written) = encode(&mut self.encoder, out) else { return false };
         self.position += written;
         self.publish();

@@ -30,7 +30,7 @@ impl Stack {
     /// Reads the word at `address`; `None` outside of the mapping or off a word's boundary.
     #[inline]
     pub(super) fn read(&self, address: u64) -> Option<u64> {
-        if !self.contains(address, 8) || address % 8 != 0 {
+        if !self.contains(address, 8) || !address.is_multiple_of(8) {
             return None;
         }
         let place = std::ptr::with_exposed_provenance::<u64>(address as usize);

@@ -68,13 +68,13 @@ pub(super) enum Value {
     Memory(Base, i64),
 }
 
-/// What an offset counts from.
+/// The pointer that an offset counts from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Base {
-    StackPointer,
-    FramePointer,
+    Stack,
+    Frame,
     /// The caller's stack pointer.
-    CallerStackPointer,
+    CallerStack,
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -279,10 +279,8 @@ fn evaluate_tables(module: &Module, address: u64) -> Option<Rule> {
     };
     let saved = |register| match row.register(register) {
         None | Some(RegisterRule::Undefined | RegisterRule::SameValue) => Some(Value::Same),
-        Some(RegisterRule::Offset(offset)) => Some(Value::Memory(Base::CallerStackPointer, offset)),
-        Some(RegisterRule::ValOffset(offset)) => {
-            Some(Value::Register(Base::CallerStackPointer, offset))
-        }
+        Some(RegisterRule::Offset(offset)) => Some(Value::Memory(Base::CallerStack, offset)),
+        Some(RegisterRule::ValOffset(offset)) => Some(Value::Register(Base::CallerStack, offset)),
         Some(RegisterRule::Expression(expression)) => match expressions.value(&expression)? {
             Value::Register(base, offset) => Some(Value::Memory(base, offset)),
             Value::Same | Value::Memory(..) => None,
@@ -303,13 +301,13 @@ fn evaluate_tables(module: &Module, address: u64) -> Option<Rule> {
 fn simplify(general: General) -> Rule {
     let in_frame = |value| match value {
         Value::Same => Some(None),
-        Value::Memory(Base::CallerStackPointer, offset) => Some(Some(offset)),
+        Value::Memory(Base::CallerStack, offset) => Some(Some(offset)),
         _ => None,
     };
     let framed = || {
         let (from_frame_pointer, stack_pointer_offset) = match general.stack_pointer {
-            Value::Register(Base::StackPointer, offset) => (false, offset),
-            Value::Register(Base::FramePointer, offset) => (true, offset),
+            Value::Register(Base::Stack, offset) => (false, offset),
+            Value::Register(Base::Frame, offset) => (true, offset),
             _ => return None,
         };
         if general.signal_frame {
@@ -336,8 +334,8 @@ fn bytes(from: u64, to: u64) -> Option<Bytes> {
 
 fn base(register: Register) -> Option<Base> {
     match register {
-        registers::STACK_POINTER => Some(Base::StackPointer),
-        registers::FRAME_POINTER => Some(Base::FramePointer),
+        registers::STACK_POINTER => Some(Base::Stack),
+        registers::FRAME_POINTER => Some(Base::Frame),
         _ => None,
     }
 }

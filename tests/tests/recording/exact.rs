@@ -18,8 +18,10 @@ pub(crate) fn report(path: &Path, options: &[&str]) -> Value {
     let finished = run(alloc_trace().args(["report", "--json"]).args(options).arg(path)).success();
     let said: Value = serde_json::from_str(&finished.stdout).expect("JSON");
     let recording = Recording::open(path).expect("a recording");
-    let by_fields = options.contains(&"--span-fields");
-    let summary = Summary::of(&recording, Options::default().span_fields(by_fields)).expect("read");
+    let has = |option| options.contains(&option);
+    let analysis = Options::default().span_fields(has("--span-fields"));
+    let analysis = analysis.symbols(!has("--no-symbols"));
+    let summary = Summary::of(&recording, analysis).expect("read");
     assert_eq!(said, serde_json::to_value(&summary).expect("JSON"));
     said
 }
@@ -195,7 +197,7 @@ fn every_request_of_a_program_from_its_first_to_its_last_is_counted() {
             let history = History::read(&path);
             history.assert_whole();
             assert_eq!(history.end.map(|(reason, _)| reason), Some(EndReason::Exited));
-            let said = report(&path, &[]);
+            let said = report(&path, &["--no-symbols"]);
             let names = [
                 "allocations",
                 "zeroed_allocations",
@@ -239,13 +241,13 @@ fn each_thread_is_in_its_own_spans() {
         assert_eq!(of(30_000).len(), 2);
         assert!(of(30_000).iter().all(|event| event["span"] == Value::Null));
     }
-    let said = report(&path, &["--span-fields"]);
+    let said = report(&path, &["--no-symbols", "--span-fields"]);
     let requests = said["by_span"].as_array().expect("a list").iter();
     let mut requests: Vec<&Value> = requests.filter(|span| span["name"] == "request").collect();
     requests.sort_by_key(|span| span["fields"].as_str());
     let fields: Vec<&Value> = requests.iter().map(|span| &span["fields"]).collect();
     assert_eq!(fields, ["id=0", "id=1", "id=2", "id=3"]);
-    let said = report(&path, &[]);
+    let said = report(&path, &["--no-symbols"]);
     assert_eq!(row(&said["by_span"], "request")["spans"], 4);
     assert_eq!(row(&said["by_span"], "step")["spans"], 4);
 }

@@ -1,11 +1,12 @@
 //! A recording read record by record, and what must hold of every one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use alloc_trace_format::{
     EndReason, Event, EventKind, ExitStatus, NodeId, Process, Record, Recording, ThreadId,
 };
+use tests::block::TRAIL_ALIGN;
 
 /// Everything that a recording says.
 #[derive(Debug)]
@@ -22,6 +23,7 @@ pub(crate) struct History {
     /// How many records are said to be missing.
     pub(crate) lost: u64,
     nodes: BTreeMap<NodeId, (NodeId, u64)>,
+    started: BTreeSet<ThreadId>,
 }
 
 /// What is said of a thread.
@@ -51,6 +53,7 @@ impl History {
             exit_status: recording.exit_status(),
             lost: 0,
             nodes: BTreeMap::new(),
+            started: BTreeSet::new(),
         };
         let mut merged = recording.merged();
         while let Some(record) = merged.next_record().expect("a readable file") {
@@ -71,10 +74,14 @@ impl History {
                 self.nodes.insert(node.id, (node.parent, node.address));
             }
             Record::ThreadStart(start) => {
-                let thread =
-                    Thread { name: start.name.into(), internal: start.internal, exited: false };
-                assert!(self.threads.insert(start.thread, thread).is_none(), "a thread twice");
+                assert!(self.started.insert(start.thread), "a thread twice: {start:?}");
+                let thread = self.threads.entry(start.thread).or_default();
+                thread.internal = start.internal;
+                if thread.name.is_empty() {
+                    thread.name = start.name.into();
+                }
             }
+            // It has no time: it may come before the thread's start, which another stream has.
             Record::ThreadName { thread, name } => {
                 self.threads.entry(thread).or_default().name = name.into();
             }
@@ -109,7 +116,7 @@ impl History {
         let mut ever = BTreeMap::new();
         let mut older = 0;
         for (index, event) in self.events.iter().enumerate() {
-            assert!(self.threads.contains_key(&event.thread), "of an unknown thread: {event:?}");
+            assert!(self.started.contains(&event.thread), "of an unknown thread: {event:?}");
             if event.failed {
                 assert_eq!(event.address, 0, "{event:?}");
                 continue;
@@ -145,9 +152,10 @@ impl History {
         older
     }
 
-    /// The events of blocks of this many bytes, or resized from as many, in order.
+    /// The events of a trail's blocks of this many bytes, in order.
     pub(crate) fn of_size(&self, size: u64) -> impl Iterator<Item = &Event> {
-        self.events.iter().filter(move |event| event.size == size || event.old_size == size)
+        let align = TRAIL_ALIGN as u64;
+        self.events.iter().filter(move |event| event.size == size && event.align() == align)
     }
 
     /// How many times each block of a trail was made; the same number for all of them, each made and
@@ -156,9 +164,12 @@ impl History {
     pub(crate) fn trails(&self, base: u64, count: u64) -> u64 {
         let mut next: BTreeMap<ThreadId, (u64, Option<u64>)> = BTreeMap::new();
         let mut trails = 0;
-        for event in self.events.iter().filter(|event| (base..base + count).contains(&event.size)) {
+        let is_part = |event: &&Event| {
+            (base..base + count).contains(&event.size) && event.align() == TRAIL_ALIGN as u64
+        };
+        for event in self.events.iter().filter(is_part) {
             let (number, live) = next.entry(event.thread).or_default();
-            assert_eq!((event.size, event.align()), (base + *number, 8), "{event:?}");
+            assert_eq!(event.size, base + *number, "{event:?}");
             if event.kind == EventKind::Alloc {
                 assert_eq!(live.replace(event.address), None, "{event:?}");
             } else {

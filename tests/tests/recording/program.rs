@@ -13,13 +13,15 @@ use std::time::Duration;
 /// Longer than anything here takes on a busy machine: what takes longer hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The scenarios over the heap of `alloc-core`.
+pub(crate) const OVER_CORE: &str = env!("CARGO_BIN_EXE_over_core");
 /// The scenarios over the system's heap.
 pub(crate) const OVER_SYSTEM: &str = env!("CARGO_BIN_EXE_over_system");
 /// The scenarios over a heap that signal handlers may ask, and that gives a freed block to whichever
 /// thread asks next.
 pub(crate) const OVER_POOL: &str = env!("CARGO_BIN_EXE_over_pool");
 /// All programs that hold the scenarios.
-pub(crate) const SCENARIOS: [&str; 2] = [OVER_SYSTEM, OVER_POOL];
+pub(crate) const SCENARIOS: [&str; 3] = [OVER_CORE, OVER_SYSTEM, OVER_POOL];
 
 /// What a program said, and how it ended.
 #[derive(Debug)]

@@ -81,23 +81,34 @@ impl ModuleSymbols {
                 break;
             }
         }
-        // The outermost function of the address is the one that the symbol table knows.
-        if frames.last().is_none_or(|frame| frame.function.is_none()) {
-            let symbol = [&self.own, &self.separate]
-                .into_iter()
-                .flatten()
-                .find_map(|loader| loader.find_symbol(address));
-            let function = symbol.map(demangle);
-            match frames.last_mut() {
-                Some(frame) => frame.function = function,
-                None if function.is_some() => {
-                    frames.push(RawFrame { function, file: None, line: None });
-                }
-                None => {}
+        // The outermost function at an address is the one that the symbol table knows.
+        let symbol = [&self.own, &self.separate]
+            .into_iter()
+            .flatten()
+            .find_map(|loader| loader.find_symbol(address))
+            .map(demangle);
+        match (frames.last_mut(), symbol) {
+            (Some(outermost), Some(symbol)) if qualifies(&symbol, &outermost.function) => {
+                outermost.function = Some(symbol);
             }
+            (None, Some(symbol)) => {
+                frames.push(RawFrame { function: Some(symbol), file: None, line: None });
+            }
+            _ => {}
         }
         frames
     }
+}
+
+/// Whether a symbol says more than the debug information's name of the same function.
+///
+/// Line tables alone (`debug = "line-tables-only"`) name functions without their path. Where the
+/// linker has folded equal functions into one, the symbol is of another function: it is taken only
+/// where it ends in the name that is known.
+fn qualifies(symbol: &str, known: &Option<String>) -> bool {
+    let Some(known) = known else { return true };
+    let plain = known.split('<').next().unwrap_or(known);
+    !known.contains("::") && (plain.is_empty() || plain.starts_with('{') || symbol.contains(plain))
 }
 
 fn from_debug_info(loader: &Loader, address: u64) -> Vec<RawFrame> {

@@ -1,0 +1,277 @@
+//! Arenas: the metadata of the address space, and the reservations behind it.
+//!
+//! An arena is the record of one aligned GiB of addresses. It holds, in dense arrays indexed by
+//! slice, what is known of every page and block there, and by segment, which slices are free. From
+//! any address its record is one load (the arena's place in [`ROOT`]) and one addition away.
+//!
+//! The arrays lie apart from the memory that they describe: headers at the head of each aligned
+//! page would all fall into the same few sets of the caches. They are mapped whole and touched
+//! piece by piece; untouched they cost address space only, about 19 MiB for each GiB.
+//!
+//! Arenas are never unmapped, so references to them are `'static`, and a late reader never finds
+//! its record gone.
+
+use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+
+use crate::page::{Head, Local, Remote};
+use crate::segment::{Placement, Run, SEGMENT, SLICE_SHIFT, SLICES, Segment};
+use crate::{os, stats};
+
+/// Slices of an arena.
+pub(crate) const ARENA_SLICES: usize = 1 << ARENA_SLICES_SHIFT;
+const ARENA_SLICES_SHIFT: u32 = 14;
+
+/// Segments of an arena.
+pub(crate) const ARENA_SEGMENTS: usize = ARENA_SLICES / SLICES as usize;
+
+/// Addresses that a user process may be given have at most so many bits on both targets, unless it
+/// asks the kernel for more.
+const ADDRESS_BITS: u32 = 48;
+
+const ARENAS: usize = 1 << (ADDRESS_BITS - SLICE_SHIFT - ARENA_SLICES_SHIFT);
+
+/// Address space reserved at a time, in segments; where that is refused, less. Few mappings are
+/// made this way, and untouched parts cost nothing.
+const RESERVATIONS: [usize; 3] = [16, 4, 1];
+
+/// Record of one aligned GiB of addresses. All zero is an arena with nothing in it.
+#[derive(Debug)]
+pub(crate) struct Arena {
+    /// What every thread reads of a slice.
+    heads: [Head; ARENA_SLICES],
+    /// What only a page's owner touches.
+    locals: [Local; ARENA_SLICES],
+    /// What other threads write: apart, so that they do not slow the owner down.
+    remotes: [Remote; ARENA_SLICES],
+    segments: [Segment; ARENA_SEGMENTS],
+    /// A bit for each segment with free slices. May be set where there is none left.
+    open: [AtomicU64; ARENA_SEGMENTS / 64],
+    /// Next arena of [`FIRST`]'s list.
+    next: AtomicPtr<Arena>,
+    /// Number of its first slice: its address divided by [`SLICE`](crate::segment::SLICE).
+    /// Written before the arena is published, never after.
+    first_slice: AtomicU64,
+}
+
+/// The arenas by address. Written once each (`Release`, pairs with the `Acquire` in [`get`]).
+static ROOT: [AtomicPtr<Arena>; ARENAS] = [const { AtomicPtr::new(ptr::null_mut()) }; ARENAS];
+
+/// All arenas, newest first: a list that only grows, so it can be walked at any time.
+static FIRST: AtomicPtr<Arena> = AtomicPtr::new(ptr::null_mut());
+
+impl Arena {
+    pub(crate) fn head(&self, slice: usize) -> &Head {
+        &self.heads[slice % ARENA_SLICES]
+    }
+
+    pub(crate) fn local(&self, slice: usize) -> &Local {
+        &self.locals[slice % ARENA_SLICES]
+    }
+
+    pub(crate) fn remote(&self, slice: usize) -> &Remote {
+        &self.remotes[slice % ARENA_SLICES]
+    }
+
+    /// The segment that a slice is in.
+    pub(crate) fn segment(&self, slice: usize) -> &Segment {
+        &self.segments[slice % ARENA_SLICES / SLICES as usize]
+    }
+
+    pub(crate) fn first_slice(&self) -> u32 {
+        self.first_slice.load(Ordering::Relaxed) as u32
+    }
+
+    fn set_open(&self, segment: usize) {
+        let word = &self.open[segment % ARENA_SEGMENTS / 64];
+        word.fetch_or(1 << (segment % 64), Ordering::AcqRel);
+    }
+
+    /// Clears a segment's bit when its last slice was claimed. A release in between sets the slice
+    /// free first and the bit second, so looking at the slices again after clearing misses none.
+    fn set_closed(&self, segment: usize) {
+        let word = &self.open[segment % ARENA_SEGMENTS / 64];
+        word.fetch_and(!(1 << (segment % 64)), Ordering::AcqRel);
+        if self.segments[segment % ARENA_SEGMENTS].free() != 0 {
+            self.set_open(segment);
+        }
+    }
+
+    /// Claims a run in the lowest segment that has room for it. Returns it with its first slice's
+    /// index in the arena.
+    fn claim(&self, count: u32, align: u32, placement: Placement) -> Option<(usize, Run)> {
+        for (word_index, word) in self.open.iter().enumerate() {
+            let mut open = word.load(Ordering::Relaxed);
+            while open != 0 {
+                let index = word_index * 64 + open.trailing_zeros() as usize;
+                open &= open - 1;
+                let segment = &self.segments[index % ARENA_SEGMENTS];
+                let run = segment.claim(count, align, placement);
+                if segment.free() == 0 {
+                    self.set_closed(index);
+                }
+                if let Some(run) = run {
+                    return Some((index * SLICES as usize + run.first as usize, run));
+                }
+            }
+        }
+        None
+    }
+
+    /// Claims the slices behind a run, for a block that grows in place.
+    pub(crate) fn claim_behind(&self, slice: usize, have: u32, more: u32) -> Option<Run> {
+        let first = (slice % SLICES as usize) as u32 + have;
+        self.segment(slice).claim_exactly(first, more)
+    }
+
+    /// Purges this arena's segments; see [`Segment::purge`]. Returns the bytes.
+    pub(crate) fn purge(&self, all: bool) -> usize {
+        let mut purged = 0;
+        for (index, segment) in self.segments.iter().enumerate() {
+            let bytes = segment.purge(all);
+            if bytes != 0 {
+                purged += bytes;
+                // It seemed full meanwhile, and a claim may have closed it.
+                self.set_open(index);
+            }
+        }
+        purged
+    }
+
+    /// Gives a run of slices back.
+    pub(crate) fn release(&self, slice: usize, count: u32) {
+        let was_full = self.segment(slice).release((slice % SLICES as usize) as u32, count);
+        if was_full {
+            self.set_open(slice % ARENA_SLICES / SLICES as usize);
+        }
+    }
+}
+
+/// The arena that a slice number lies in, if anything of ours was ever there.
+#[inline]
+pub(crate) fn get(number: u32) -> Option<&'static Arena> {
+    let arena = ROOT[(number >> ARENA_SLICES_SHIFT) as usize].load(Ordering::Acquire);
+    // SAFETY: a non-null entry was published by `get_or_make` after the arena was complete, and
+    // arenas are never unmapped.
+    unsafe { arena.as_ref() }
+}
+
+/// The number of the slice that an address lies in; `None` outside the addresses that we manage.
+#[inline]
+pub(crate) fn slice_number(address: usize) -> Option<u32> {
+    u32::try_from(address >> SLICE_SHIFT).ok()
+}
+
+/// Index in its arena of the slice with this number.
+#[inline]
+pub(crate) fn slice_index(number: u32) -> usize {
+    number as usize % ARENA_SLICES
+}
+
+/// The arena that a slice number lies in, made if need be.
+pub(crate) fn get_or_make(number: u32) -> Option<&'static Arena> {
+    if let Some(arena) = get(number) {
+        return Some(arena);
+    }
+    let bytes = size_of::<Arena>().next_multiple_of(os::OS_PAGE);
+    let memory = os::map(bytes)?;
+    let made: NonNull<Arena> = memory.cast();
+    // SAFETY: the mapping is large enough, aligned to an OS page, zeroed, and all zero is a valid
+    // arena: it consists of atomics alone. It is only unmapped below, before anybody sees it.
+    let arena = unsafe { made.as_ref() };
+    let first_slice = u64::from(number) & !(ARENA_SLICES as u64 - 1);
+    arena.first_slice.store(first_slice, Ordering::Relaxed);
+
+    let entry = &ROOT[(number >> ARENA_SLICES_SHIFT) as usize];
+    let published = entry.compare_exchange(
+        ptr::null_mut(),
+        made.as_ptr(),
+        // Pairs with the `Acquire` in `get`.
+        Ordering::Release,
+        Ordering::Relaxed,
+    );
+    if published.is_err() {
+        // SAFETY: another thread was first; this arena was never published and goes unused.
+        unsafe { os::unmap(memory, bytes) };
+        return get(number);
+    }
+    stats::METADATA_BYTES.add(bytes);
+
+    let mut next = FIRST.load(Ordering::Relaxed);
+    loop {
+        arena.next.store(next, Ordering::Relaxed);
+        // Pairs with the `Acquire` in `all`.
+        match FIRST.compare_exchange_weak(next, made.as_ptr(), Ordering::Release, Ordering::Relaxed)
+        {
+            Ok(_) => return Some(arena),
+            Err(now) => next = now,
+        }
+    }
+}
+
+/// All arenas.
+pub(crate) fn all() -> impl Iterator<Item = &'static Arena> {
+    let follow = |link: &AtomicPtr<Arena>| -> Option<&'static Arena> {
+        let arena = link.load(Ordering::Acquire);
+        // SAFETY: what is in the list was complete before it was put there, and stays mapped.
+        unsafe { arena.as_ref() }
+    };
+    core::iter::successors(follow(&FIRST), move |arena| follow(&arena.next))
+}
+
+/// Claims a run of slices somewhere in what is reserved.
+pub(crate) fn claim(
+    count: u32,
+    align: u32,
+    placement: Placement,
+) -> Option<(&'static Arena, usize, Run)> {
+    all().find_map(|arena| {
+        let (slice, run) = arena.claim(count, align, placement)?;
+        Some((arena, slice, run))
+    })
+}
+
+/// Segments without any slice in use.
+pub(crate) fn free_segments() -> usize {
+    all().map(|arena| arena.segments.iter().filter(|segment| segment.is_free()).count()).sum()
+}
+
+/// Gives up the address space of all free segments. Says whether there was any.
+pub(crate) fn unmap_free_segments() -> bool {
+    let mut any = false;
+    for segment in all().flat_map(|arena| &arena.segments) {
+        any |= segment.unmap();
+    }
+    any
+}
+
+/// Reserves more address space for segments. Says whether there is any more.
+pub(crate) fn reserve() -> bool {
+    RESERVATIONS.iter().any(|segments| reserve_segments(*segments))
+}
+
+fn reserve_segments(count: usize) -> bool {
+    let bytes = count * SEGMENT;
+    let Some(start) = os::map_aligned(bytes, SEGMENT) else { return false };
+    // The records first: a reservation may lie across two arenas, and either may be refused.
+    let ends = [start.addr().get(), start.addr().get() + (bytes - 1)];
+    let has_records =
+        ends.into_iter().all(|end| slice_number(end).is_some_and(|n| get_or_make(n).is_some()));
+    if !has_records {
+        // SAFETY: the mapping was made above and no segment of it is in use yet.
+        unsafe { os::unmap(start, bytes) };
+        return false;
+    }
+    for index in 0..count {
+        // SAFETY: `index` is below `count`, so the segment starts inside the mapping.
+        let base = unsafe { start.add(index * SEGMENT) };
+        let found = slice_number(base.addr().get()).and_then(|number| Some((number, get(number)?)));
+        // Both ends were found above and a reservation is smaller than an arena.
+        let Some((number, arena)) = found else { continue };
+        arena.segment(slice_index(number)).install(base);
+        arena.set_open(slice_index(number) / SLICES as usize);
+    }
+    true
+}
+
+const _: () = assert!(RESERVATIONS[0] < ARENA_SEGMENTS);

@@ -1,0 +1,225 @@
+//! Size classes: which requests share blocks of one size.
+//!
+//! Classes are 16 bytes apart up to 256 bytes, then eight to each doubling (12.5 % apart at most)
+//! up to [`SMALL_MAX`]. With `w = size - 1`, every class is `(w >> s) + 8 * (s - 4)` where `s` is
+//! the position of the highest bit of `w` less 3, but at least 4: no table is read.
+//!
+//! Alignment needs no search either. Every class size is a multiple of its own spacing, so a size
+//! rounded up to a multiple of the alignment lands in a class that is one too: where the spacing is
+//! smaller than the alignment the rounded size is a class of its own, and where it is larger every
+//! class is a multiple. Pages start at multiples of [`SLICE`], so their blocks are then aligned.
+
+use core::alloc::Layout;
+
+use crate::segment::SLICE;
+
+/// Number of size classes.
+pub(crate) const CLASSES: usize = 72;
+
+/// Largest request that is served from a page of equal blocks.
+pub(crate) const SMALL_MAX: usize = 32 * 1024;
+
+/// Fewest blocks in a page: what a page of large blocks wastes when one of them is live.
+const BLOCKS_MIN: usize = 8;
+
+/// Most bytes of one class that a thread keeps in its cache.
+const CACHE_BYTES: usize = 32 * 1024;
+
+/// Most blocks of one class in a thread's cache, and fewest.
+const CACHE_BLOCKS_MAX: usize = 1024;
+const CACHE_BLOCKS_MIN: usize = 4;
+
+/// A size class; always below [`CLASSES`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Class(u8);
+
+/// What is fixed for a class, computed at compile time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    /// Bytes of a block.
+    pub(crate) size: u32,
+    /// `ceil(2^32 / size)`: multiplying an offset by it divides by the size.
+    pub(crate) reciprocal: u32,
+    /// Blocks in a page.
+    pub(crate) blocks: u32,
+    /// Slices in a page.
+    pub(crate) slices: u32,
+    /// Blocks that a thread's cache holds at most.
+    pub(crate) cache_blocks: u32,
+    /// Where this class's cache starts in the heap's array of slots.
+    pub(crate) first_slot: u32,
+}
+
+impl Class {
+    /// The class that serves a layout, or `None` if it is too large for one, or empty.
+    #[inline(always)]
+    pub(crate) const fn of(layout: Layout) -> Option<Self> {
+        let mask = layout.align() - 1;
+        let rounded = layout.size().wrapping_add(mask) & !mask;
+        // A size of 0 wraps to the top and so leaves by the same comparison.
+        let w = rounded.wrapping_sub(1);
+        if w >= SMALL_MAX {
+            return None;
+        }
+        let highest = usize::BITS - 1 - (w | 0x80).leading_zeros();
+        let s = highest - 3;
+        Some(Self(((w >> s) + 8 * (s as usize - 4)) as u8))
+    }
+
+    /// All classes, smallest first.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        (0..CLASSES as u8).map(Self)
+    }
+
+    /// The class with this index, if there is one.
+    pub(crate) const fn from_index(index: u8) -> Option<Self> {
+        if (index as usize) < CLASSES { Some(Self(index)) } else { None }
+    }
+
+    #[inline(always)]
+    pub(crate) const fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    /// This class's element of an array that has one for each.
+    #[inline(always)]
+    pub(crate) fn pick<T>(self, array: &[T; CLASSES]) -> &T {
+        // SAFETY: a `Class` is only made by `of`, whose largest result (for `SMALL_MAX`) is
+        // checked below to be the last one, by `all` and by `from_index`, which compare.
+        unsafe { array.get_unchecked(self.index()) }
+    }
+
+    #[inline(always)]
+    pub(crate) fn shape(self) -> &'static Shape {
+        self.pick(&SHAPES)
+    }
+
+    /// Bytes of a block.
+    #[inline(always)]
+    pub(crate) fn size(self) -> usize {
+        self.shape().size as usize
+    }
+}
+
+/// Slots that the caches of all classes need together, one more than the blocks for each: the
+/// null that marks its bottom.
+pub(crate) const SLOTS: usize = {
+    let last = shapes()[CLASSES - 1];
+    (last.first_slot + last.cache_blocks + 1) as usize
+};
+
+static SHAPES: [Shape; CLASSES] = shapes();
+
+const fn class_size(index: usize) -> usize {
+    if index < 8 {
+        return (index + 1) * 16;
+    }
+    let s = index / 8 + 3;
+    (index % 8 + 9) << s
+}
+
+const fn shapes() -> [Shape; CLASSES] {
+    let none =
+        Shape { size: 0, reciprocal: 0, blocks: 0, slices: 0, cache_blocks: 0, first_slot: 0 };
+    let mut shapes = [none; CLASSES];
+    let mut first_slot = 0;
+    let mut index = 0;
+    while index < CLASSES {
+        let size = class_size(index);
+        let mut slices = 1;
+        while slices * SLICE / size < BLOCKS_MIN {
+            slices *= 2;
+        }
+        let mut cache_blocks = CACHE_BYTES / size;
+        if cache_blocks > CACHE_BLOCKS_MAX {
+            cache_blocks = CACHE_BLOCKS_MAX;
+        }
+        if cache_blocks < CACHE_BLOCKS_MIN {
+            cache_blocks = CACHE_BLOCKS_MIN;
+        }
+        shapes[index] = Shape {
+            size: size as u32,
+            reciprocal: ((1u64 << 32).div_ceil(size as u64)) as u32,
+            blocks: (slices * SLICE / size) as u32,
+            slices: slices as u32,
+            cache_blocks: cache_blocks as u32,
+            first_slot,
+        };
+        first_slot += cache_blocks as u32 + 1;
+        index += 1;
+    }
+    shapes
+}
+
+// The formula and the table agree at every class's edges.
+const _: () = {
+    let mut index = 0;
+    while index < CLASSES {
+        let size = class_size(index);
+        let Ok(layout) = Layout::from_size_align(size, 1) else { panic!("a class overflows") };
+        let Some(class) = Class::of(layout) else { panic!("a class size has no class") };
+        assert!(class.index() == index);
+        let Ok(layout) = Layout::from_size_align(size + 1, 1) else { panic!("a class overflows") };
+        match Class::of(layout) {
+            Some(next) => assert!(next.index() == index + 1),
+            None => assert!(index == CLASSES - 1),
+        }
+        index += 1;
+    }
+    assert!(class_size(CLASSES - 1) == SMALL_MAX);
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_size_gets_the_smallest_class_that_fits() {
+        for size in 1..=SMALL_MAX {
+            let class = Class::of(Layout::from_size_align(size, 1).unwrap()).unwrap();
+            assert!(class.size() >= size);
+            let index = class.index();
+            assert!(index == 0 || class_size(index - 1) < size, "{size} fits a smaller class");
+        }
+    }
+
+    #[test]
+    fn steps_are_at_most_an_eighth() {
+        for index in 8..CLASSES {
+            let (below, size) = (class_size(index - 1), class_size(index));
+            assert!((size - below) * 8 <= below, "{below} to {size}");
+        }
+    }
+
+    #[test]
+    fn every_class_keeps_every_alignment_it_is_asked_for() {
+        for shift in 0..=15 {
+            let align = 1usize << shift;
+            for size in 1..=SMALL_MAX {
+                let layout = Layout::from_size_align(size, align).unwrap();
+                if let Some(class) = Class::of(layout) {
+                    assert!(class.size() >= size);
+                    assert_eq!(class.size() % align, 0, "size {size}, alignment {align}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_reciprocal_divides_every_block_start_exactly() {
+        for class in Class::all() {
+            let shape = class.shape();
+            for block in 0..shape.blocks {
+                let offset = u64::from(block * shape.size);
+                assert_eq!((offset * u64::from(shape.reciprocal)) >> 32, u64::from(block));
+            }
+        }
+    }
+
+    #[test]
+    fn empty_and_large_layouts_have_no_class() {
+        assert_eq!(Class::of(Layout::from_size_align(0, 1).unwrap()), None);
+        assert_eq!(Class::of(Layout::from_size_align(SMALL_MAX + 1, 1).unwrap()), None);
+        assert_eq!(Class::of(Layout::from_size_align(1, SMALL_MAX * 2).unwrap()), None);
+    }
+}

@@ -1,0 +1,193 @@
+//! The handle on the process's heap, and which way a request goes: by its layout alone to a size
+//! class or to the large blocks.
+
+use core::alloc::{GlobalAlloc, Layout};
+use core::fmt;
+use core::ptr::{self, NonNull};
+
+use crate::class::Class;
+use crate::fatal::fatal;
+use crate::heap::Heap;
+use crate::large::{self, Fill};
+use crate::page::Page;
+use crate::stats::Stats;
+use crate::{arena, decay, stats, thread};
+
+/// The heap. A handle without size: all of them are the same process-wide heap.
+///
+/// It serves every layout that can be served, at any time: before `main`, in signal handlers, in
+/// the destructors of an ending thread, in the child of a fork. Blocks may be freed by any thread.
+/// A request that cannot be met is answered with null.
+///
+/// A layout of size 0, which `GlobalAlloc` forbids, gets a block like any other.
+///
+/// ```
+/// use alloc_core::CoreAlloc;
+///
+/// #[global_allocator]
+/// static HEAP: CoreAlloc = CoreAlloc::new();
+///
+/// let boxed = Box::new([7u8; 100]);
+/// assert_eq!(boxed[99], 7);
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CoreAlloc(());
+
+/// What [`CoreAlloc::check`] found wrong with the heap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Damage(&'static str);
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl core::error::Error for Damage {}
+
+impl CoreAlloc {
+    /// The handle. Nothing is set up before the first request.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(())
+    }
+
+    /// What the heap holds at this moment. Reads a few counters and stops nobody; with other
+    /// threads at work they may be some steps apart from each other.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        stats::read()
+    }
+
+    /// Gives all unused memory back to the OS now, instead of when it has been unused for a while.
+    /// Returns the bytes.
+    ///
+    /// The memory that other threads keep for their next requests stays, and this thread's cached
+    /// blocks are handed to their pages first. What is used again afterwards costs page faults, so
+    /// this is for a program that is about to be quiet, or that measures its memory.
+    pub fn purge(&self) -> usize {
+        thread::with_own_heap(Heap::trim);
+        decay::purge(true)
+    }
+
+    /// The bytes that a block really has, at least as many as were asked for. All of them may be
+    /// used, but reallocating and freeing still take the layout that was asked for.
+    ///
+    /// # Safety
+    ///
+    /// - `block` was allocated by `CoreAlloc` and is live.
+    #[must_use]
+    pub unsafe fn usable_size(&self, block: NonNull<u8>) -> usize {
+        let number = arena::slice_number(block.addr().get());
+        if let Some(page) = number.and_then(Page::of_slice) {
+            return page.class().size();
+        }
+        let arena = number.and_then(|number| Some((number, arena::get(number)?)));
+        let bytes = arena.map_or(0, |(n, arena)| arena.head(arena::slice_index(n)).bytes());
+        if bytes == 0 {
+            fatal("asked for the size of a block that is not ours", block.addr().get());
+        }
+        bytes
+    }
+
+    /// Looks through the calling thread's heap for contradictions: every list, count and bit.
+    ///
+    /// For tests; it takes time in proportion to the pages that have free blocks.
+    ///
+    /// # Errors
+    ///
+    /// The first contradiction found. The heap is damaged then, by a defect of its own or of the
+    /// program (a write through a stray pointer), and should not be used further.
+    pub fn check(&self) -> Result<(), Damage> {
+        thread::with_own_heap(Heap::check).unwrap_or(Ok(())).map_err(Damage)
+    }
+}
+
+/// Allocates, copies, frees: where a block cannot be resized.
+///
+/// # Safety
+///
+/// As for [`GlobalAlloc::realloc`]; `new_layout` is the new size with the old alignment.
+#[cold]
+#[inline(never)]
+unsafe fn move_block(
+    heap: CoreAlloc,
+    block: *mut u8,
+    layout: Layout,
+    new_layout: Layout,
+) -> *mut u8 {
+    // SAFETY: `CoreAlloc` accepts every layout.
+    let new_block = unsafe { heap.alloc(new_layout) };
+    if new_block.is_null() {
+        return new_block;
+    }
+    let bytes = layout.size().min(new_layout.size());
+    // SAFETY: both blocks have so many bytes, and a new block overlaps no live one.
+    unsafe { ptr::copy_nonoverlapping(block, new_block, bytes) };
+    // SAFETY: the caller gives up the old block, which has this layout.
+    unsafe { heap.dealloc(block, layout) };
+    new_block
+}
+
+// SAFETY: blocks are disjoint and as large and aligned as asked, or null; nothing unwinds. The
+// heap's pages and segments keep each block from being handed out again before it was freed.
+unsafe impl GlobalAlloc for CoreAlloc {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        match Class::of(layout) {
+            Some(class) => thread::alloc(class),
+            None => large::alloc(layout, Fill::Any),
+        }
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        match Class::of(layout) {
+            Some(class) => thread::dealloc(class, block),
+            None => {
+                let Some(block) = NonNull::new(block) else { return };
+                // SAFETY: by the caller's promise the block has this layout, which `alloc` sends
+                // to `large` too, and is given up.
+                unsafe { large::dealloc(block) };
+            }
+        }
+    }
+
+    #[inline]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        match Class::of(layout) {
+            Some(class) => {
+                let block = thread::alloc(class);
+                if !block.is_null() {
+                    // SAFETY: a new block of at least `layout.size()` bytes.
+                    unsafe { block.write_bytes(0, layout.size()) };
+                }
+                block
+            }
+            None => large::alloc(layout, Fill::Zero),
+        }
+    }
+
+    #[inline]
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        let Ok(new_layout) = Layout::from_size_align(new_size, layout.align()) else {
+            return ptr::null_mut();
+        };
+        match (Class::of(layout), Class::of(new_layout)) {
+            (Some(class), Some(new_class)) if class == new_class => return block,
+            (None, None) => {
+                if let Some(block) = NonNull::new(block) {
+                    // SAFETY: by the caller's promise the block is live with this layout, which
+                    // `alloc` sends to `large` too.
+                    let resized = unsafe { large::resize(block, layout.align(), new_size) };
+                    if !resized.is_null() {
+                        return resized;
+                    }
+                }
+            }
+            _ => {}
+        }
+        // SAFETY: passed on.
+        unsafe { move_block(*self, block, layout, new_layout) }
+    }
+}

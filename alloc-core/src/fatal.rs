@@ -1,0 +1,46 @@
+//! The one way in which a damaged heap ends the process.
+//!
+//! Nothing here allocates, locks, or can panic: the message is put together on the stack and
+//! written with one raw system call. The rest of the crate calls [`fatal`] instead of panicking,
+//! because a panic allocates and must not unwind out of an allocator.
+
+/// Longest message, address included; a longer text is cut.
+const MESSAGE_BYTES: usize = 192;
+
+/// A message under construction on the stack.
+struct Message {
+    text: [u8; MESSAGE_BYTES],
+    length: usize,
+}
+
+impl Message {
+    fn push(&mut self, bytes: impl Iterator<Item = u8>) {
+        let room = self.text.iter_mut().skip(self.length);
+        for (place, byte) in room.zip(bytes) {
+            *place = byte;
+            self.length += 1;
+        }
+    }
+}
+
+/// Says what was found, at which address, and aborts.
+#[cold]
+#[inline(never)]
+pub(crate) fn fatal(found: &str, address: usize) -> ! {
+    let mut message = Message { text: [0; MESSAGE_BYTES], length: 0 };
+    message.push(b"alloc-core: ".iter().copied());
+    message.push(found.bytes());
+    message.push(b" (address 0x".iter().copied());
+    message.push((0..16u32).rev().map(|nibble| match ((address >> (nibble * 4)) & 0xf) as u8 {
+        digit @ 0..=9 => b'0' + digit,
+        letter => b'a' - 10 + letter,
+    }));
+    message.push(b")\n".iter().copied());
+    // A raw call: `libc::write` is a cancellation point, and nobody is left to look at a failure.
+    // SAFETY: the buffer is valid for `length` bytes, which never exceeds the array.
+    unsafe {
+        libc::syscall(libc::SYS_write, libc::STDERR_FILENO, message.text.as_ptr(), message.length)
+    };
+    // SAFETY: `abort` has no preconditions and does not return.
+    unsafe { libc::abort() }
+}

@@ -1,0 +1,588 @@
+//! A thread's heap: a small cache of blocks for each class, and behind it the pages it owns.
+//!
+//! The caches are arrays of pointers. An allocation pops, a free pushes, whoever the block's page
+//! belongs to: `dealloc` is given the class by the `Layout`, so neither touches metadata or the
+//! block. Only when a cache runs empty or full are blocks moved, in batches, from and to the bits
+//! of their pages: the heap's own pages directly, others' by remote frees.
+//!
+//! Everything here is touched by the heap's current thread alone, except the inbox, where others
+//! post pages with remote frees. A heap outlives its thread: see [`pool`].
+
+use core::ptr::{self, NonNull};
+use core::sync::atomic::AtomicU32;
+
+use crate::class::{CLASSES, Class, SLOTS};
+use crate::owner::{OwnerPtr, OwnerU32};
+use crate::page::{Page, Place};
+use crate::remote::Inbox;
+use crate::{arena, decay, os, pool, stats};
+
+/// A place for a block in a cache.
+pub(crate) type Slot = OwnerPtr<u8>;
+
+/// Blocks that the first refill of a class brings; each later one brings twice as many, up to half
+/// of the cache.
+const FIRST_REFILL: u32 = 8;
+
+/// Idle heaps looked through at a time, before more memory is asked of the OS or when some is
+/// purged.
+const IDLE_MAX: usize = 16;
+
+/// What a heap is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Role {
+    /// Serves a thread, or waits for one.
+    #[expect(dead_code, reason = "never written: it is zero, as fresh memory is")]
+    Live = 0,
+    /// Stands for a heap that the thread does not have yet.
+    Unset = 1,
+    /// Stands for the thread's heap while an operation on it is under way.
+    Busy = 2,
+    /// Stands for the heap that an exiting thread has handed back.
+    Detached = 3,
+}
+
+/// One class's cached blocks: a stack of slots above a slot that holds null.
+#[derive(Debug)]
+#[repr(C)]
+struct Cache {
+    /// The slot of the block that is used next; when there is none, the null one.
+    top: OwnerPtr<Slot>,
+    /// The last slot.
+    limit: OwnerPtr<Slot>,
+}
+
+/// A thread's heap. Fresh memory, all zero, is a valid one without caches.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub(crate) struct Heap {
+    // Every allocation and free.
+    caches: [Cache; CLASSES],
+    // Refills and flushes.
+    /// Blocks that the next refill brings.
+    refills: [OwnerU32; CLASSES],
+    /// First page with free blocks, as the number of its first slice; 0 for none.
+    pages: [OwnerU32; CLASSES],
+    /// The caches' slots.
+    slots: OwnerPtr<Slot>,
+    role: Role,
+    /// Index in the pool, and the next idle heap there.
+    pub(crate) index: OwnerU32,
+    pub(crate) next_idle: AtomicU32,
+    /// Own pages with remote frees: the only part that other threads write.
+    inbox: Inbox,
+}
+
+/// A heap and its slots, as they are mapped.
+#[repr(C)]
+struct HeapMemory {
+    heap: Heap,
+    slots: [Slot; SLOTS],
+}
+
+/// The only slot of the heaps that are stand-ins: they are empty and full at once.
+static NO_SLOT: Slot = OwnerPtr::new(ptr::null_mut());
+
+impl Heap {
+    /// A heap whose caches are empty and full at once, so that every operation on it leaves the
+    /// fast path and finds out there.
+    pub(crate) const fn stand_in(role: Role) -> Self {
+        const {
+            assert!(!core::mem::needs_drop::<Self>());
+        }
+        Self {
+            caches: [const {
+                Cache {
+                    top: OwnerPtr::new((&raw const NO_SLOT).cast_mut()),
+                    limit: OwnerPtr::new((&raw const NO_SLOT).cast_mut()),
+                }
+            }; CLASSES],
+            refills: [const { OwnerU32::new(0) }; CLASSES],
+            pages: [const { OwnerU32::new(0) }; CLASSES],
+            slots: OwnerPtr::new(ptr::null_mut()),
+            role,
+            index: OwnerU32::new(0),
+            next_idle: AtomicU32::new(0),
+            inbox: Inbox::new(AtomicU32::new(0)),
+        }
+    }
+
+    /// Maps a new heap. It is never unmapped.
+    pub(crate) fn make() -> Option<&'static Self> {
+        let bytes = size_of::<HeapMemory>().next_multiple_of(os::OS_PAGE);
+        let memory: NonNull<HeapMemory> = os::map(bytes)?.cast();
+        // SAFETY: the mapping is large enough, aligned to an OS page, never unmapped, and zeroed,
+        // which is valid: atomics, and a `Role` of `Live`.
+        let memory: &'static HeapMemory = unsafe { memory.as_ref() };
+        let heap = &memory.heap;
+        heap.slots.set(memory.slots.as_ptr().cast_mut());
+        for class in Class::all() {
+            let bottom = heap.bottom(class);
+            let cache = class.pick(&heap.caches);
+            cache.top.set(bottom);
+            cache.limit.set(bottom.wrapping_add(class.shape().cache_blocks as usize));
+            class.pick(&heap.refills).set(FIRST_REFILL);
+        }
+        stats::HEAPS.add(1);
+        stats::METADATA_BYTES.add(bytes);
+        Some(heap)
+    }
+
+    #[inline(always)]
+    pub(crate) fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Takes a cached block, or null when there is none.
+    #[inline(always)]
+    pub(crate) fn pop(&self, class: Class) -> *mut u8 {
+        let cache = class.pick(&self.caches);
+        let top = cache.top.get();
+        // SAFETY: `top` is one of this class's slots, or the stand-ins' one.
+        let block = unsafe { &*top }.get();
+        if !block.is_null() {
+            // Above a block's slot there is always the null one below.
+            cache.top.set(top.wrapping_sub(1));
+        }
+        block
+    }
+
+    /// Caches a block; `false` when the cache is full.
+    #[inline(always)]
+    pub(crate) fn push(&self, class: Class, block: *mut u8) -> bool {
+        let cache = class.pick(&self.caches);
+        let top = cache.top.get();
+        if top == cache.limit.get() {
+            return false;
+        }
+        let next = top.wrapping_add(1);
+        // SAFETY: below `limit` there is a slot above `top`.
+        unsafe { &*next }.set(block);
+        cache.top.set(next);
+        true
+    }
+
+    /// The null slot below a class's cache.
+    fn bottom(&self, class: Class) -> *mut Slot {
+        self.slots.get().wrapping_add(class.shape().first_slot as usize)
+    }
+
+    /// Blocks in a class's cache.
+    fn cached(&self, class: Class) -> usize {
+        let bytes = class.pick(&self.caches).top.get().addr() - self.bottom(class).addr();
+        bytes / size_of::<Slot>()
+    }
+
+    /// Fills an empty cache from the heap's pages, or from a new one. `false` when memory is out.
+    #[cold]
+    pub(crate) fn refill(&'static self, class: Class) -> bool {
+        if class.pick(&self.pages).get() == 0 {
+            self.drain_inbox();
+        }
+        let mut page = match self.first_page(class).or_else(|| self.claim_page(class)) {
+            Some(page) => page,
+            None => return false,
+        };
+        let refill = class.pick(&self.refills);
+        let wanted = refill.get().min(class.shape().cache_blocks / 2);
+        refill.set(wanted * 2);
+
+        let cache = class.pick(&self.caches);
+        let mut rest = wanted;
+        loop {
+            let count = rest.min(page.free());
+            let top = cache.top.get();
+            // SAFETY: the cache was empty and gets at most half of its slots, which begin above
+            // `top`.
+            unsafe { page.take(count, top.wrapping_add(1)) };
+            cache.top.set(top.wrapping_add(count as usize));
+            if page.free() == 0 {
+                self.unlist(page);
+            }
+            rest -= count;
+            if rest == 0 {
+                return true;
+            }
+            page = match self.first_page(class) {
+                Some(page) => page,
+                None => return true,
+            };
+        }
+    }
+
+    /// Moves a cache's blocks to their pages, but for the `keep` newest.
+    #[cold]
+    pub(crate) fn flush(&'static self, class: Class, keep: usize) {
+        let cached = self.cached(class);
+        let count = cached.saturating_sub(keep);
+        let bottom = self.bottom(class);
+        let mut next = 1;
+        while next <= count {
+            // SAFETY: `count` blocks are cached at least, in the slots above `bottom`.
+            next += unsafe { self.free_neighbours(bottom.wrapping_add(next), count + 1 - next) };
+        }
+        for index in 1..=cached - count {
+            // SAFETY: `index + count` is at most the number of cached blocks.
+            let block = unsafe { &*bottom.wrapping_add(index + count) }.get();
+            // SAFETY: `index` is no more than that.
+            unsafe { &*bottom.wrapping_add(index) }.set(block);
+        }
+        class.pick(&self.caches).top.set(bottom.wrapping_add(cached - count));
+    }
+
+    /// Frees as many of `count` blocks as lie in the first one's page: neighbours share the look-up
+    /// of their page and the writing of its bits. Returns how many.
+    ///
+    /// # Safety
+    ///
+    /// - From `slots` up there are `count` slots with blocks, at least one.
+    unsafe fn free_neighbours(&'static self, slots: *mut Slot, count: usize) -> usize {
+        // SAFETY: there is at least one, by the caller's promise.
+        let first = unsafe { &*slots }.get();
+        let page = Page::locate(first);
+        let is_own = ptr::eq(page.owner(), self);
+        let set_bits = |word, bits| {
+            if is_own {
+                page.set_local_bits(word, bits);
+            } else {
+                page.set_remote_bits(word, bits);
+            }
+        };
+
+        let extent = page.extent();
+        let mut word = extent.place(first).map_or(0, |place| place.word);
+        let mut bits = 0;
+        let mut freed = 0;
+        while freed < count {
+            // SAFETY: `freed` is below `count`.
+            let block = unsafe { &*slots.wrapping_add(freed) }.get();
+            let Some(place) = extent.place(block) else { break };
+            // A block that is here twice is found when its bit is set the second time.
+            if place.word != word || bits & place.bit != 0 {
+                set_bits(word, bits);
+                word = place.word;
+                bits = 0;
+            }
+            bits |= place.bit;
+            freed += 1;
+        }
+        set_bits(word, bits);
+
+        if is_own {
+            self.settle(page);
+        } else if page.remote().count(freed as i32) {
+            post_to_owner(page);
+        }
+        freed
+    }
+
+    /// A page of this class with free blocks.
+    fn first_page(&self, class: Class) -> Option<Page> {
+        Page::of_slice(class.pick(&self.pages).get())
+    }
+
+    /// A new page of this class, listed. Asks the OS only when idle heaps have nothing to spare.
+    fn claim_page(&'static self, class: Class) -> Option<Page> {
+        decay::tick();
+        let mut page = Page::claim(self, class);
+        if page.is_none() {
+            self.absorb_idle_heaps();
+            if let Some(page) = self.first_page(class) {
+                return Some(page);
+            }
+            page = Page::claim(self, class);
+        }
+        // Others may take what one of us reserved, hence the loop.
+        while page.is_none() && arena::reserve() {
+            page = Page::claim(self, class);
+        }
+        self.list(page?);
+        page
+    }
+
+    /// Puts a page at the front of its class's list.
+    fn list(&self, page: Page) {
+        let first = class_list(self, page);
+        let next = first.get();
+        if let Some(next) = Page::of_slice(next) {
+            next.local().previous.set(page.number());
+        }
+        page.local().next.set(next);
+        page.local().previous.set(0);
+        page.local().listed.set(1);
+        first.set(page.number());
+    }
+
+    /// Takes a page out of its class's list.
+    fn unlist(&self, page: Page) {
+        let local = page.local();
+        let (next, previous) = (local.next.get(), local.previous.get());
+        if let Some(next) = Page::of_slice(next) {
+            next.local().previous.set(previous);
+        }
+        match Page::of_slice(previous) {
+            Some(previous) => previous.local().next.set(next),
+            None => class_list(self, page).set(next),
+        }
+        local.listed.set(0);
+    }
+
+    /// Looks at an own page after blocks of it were freed: lists it if it was full, gives it up if
+    /// it is empty now, unless it is the class's last with free blocks.
+    fn settle(&self, page: Page) {
+        let local = page.local();
+        if local.listed.get() == 0 {
+            if page.free() == 0 {
+                return;
+            }
+            self.list(page);
+        }
+        let is_only = local.next.get() == 0 && local.previous.get() == 0;
+        if !is_only && page.is_unused() {
+            self.unlist(page);
+            page.release();
+            decay::tick();
+        }
+    }
+
+    /// Collects the remote frees of all posted pages.
+    fn drain_inbox(&'static self) {
+        let mut posted = self.inbox.take();
+        while let Some(page) = Page::of_slice(posted) {
+            // Read before `collect`, which lets others post the page again.
+            posted = page.remote().next();
+            if ptr::eq(page.owner(), self) {
+                page.collect();
+                self.settle(page);
+            } else {
+                post_to_owner(page);
+            }
+        }
+    }
+
+    /// Hands all cached blocks back to their pages. Empty pages stay for the next thread.
+    pub(crate) fn retire(&'static self) {
+        for class in Class::all() {
+            if self.cached(class) != 0 {
+                self.flush(class, 0);
+            }
+            class.pick(&self.refills).set(FIRST_REFILL);
+        }
+        self.drain_inbox();
+    }
+
+    /// Keeps nothing but the pages with live blocks.
+    pub(crate) fn trim(&'static self) {
+        self.retire();
+        self.release_unused_pages();
+    }
+
+    /// Gives up all pages without live or cached blocks.
+    fn release_unused_pages(&self) {
+        for class in Class::all() {
+            let mut next = class.pick(&self.pages).get();
+            while let Some(page) = Page::of_slice(next) {
+                next = page.local().next.get();
+                if page.is_unused() {
+                    self.unlist(page);
+                    page.release();
+                }
+            }
+        }
+    }
+
+    /// Takes over the pages with free blocks of heaps that wait for a thread.
+    fn absorb_idle_heaps(&'static self) {
+        visit_idle_heaps(|heap| {
+            heap.trim();
+            for class in Class::all() {
+                while let Some(page) = heap.first_page(class) {
+                    heap.unlist(page);
+                    page.set_owner(self);
+                    self.list(page);
+                }
+            }
+        });
+    }
+
+    /// What is wrong with this heap, if anything. Its thread asks, between operations.
+    pub(crate) fn check(&'static self) -> Result<(), &'static str> {
+        for class in Class::all() {
+            let mut previous = 0;
+            let mut next = class.pick(&self.pages).get();
+            while let Some(page) = Page::of_slice(next) {
+                if page.class() != class || page.number() != next {
+                    return Err("a page is in the list of another class");
+                }
+                if !ptr::eq(page.owner(), self) {
+                    return Err("a page is in the list of a heap that does not own it");
+                }
+                if page.local().previous.get() != previous || page.local().listed.get() != 1 {
+                    return Err("a page's list is broken");
+                }
+                if page.free() == 0 {
+                    return Err("a page without free blocks is listed");
+                }
+                page.check()?;
+                previous = next;
+                next = page.local().next.get();
+            }
+            if next != 0 {
+                return Err("a list of pages leads to no page");
+            }
+            self.check_cache(class)?;
+        }
+        Ok(())
+    }
+
+    fn check_cache(&'static self, class: Class) -> Result<(), &'static str> {
+        let cached = self.cached(class);
+        if cached > class.shape().cache_blocks as usize {
+            return Err("a cache holds more than it may");
+        }
+        // SAFETY: the bottom slot of a live heap's class.
+        if !unsafe { &*self.bottom(class) }.get().is_null() {
+            return Err("a cache's bottom is not null");
+        }
+        for index in 1..=cached {
+            // SAFETY: `index` is at most the number of cached blocks.
+            let block = unsafe { &*self.bottom(class).wrapping_add(index) }.get();
+            let page = Page::locate(block);
+            if page.class() != class {
+                return Err("a cached block is of another class");
+            }
+            if page.is_free(block) {
+                return Err("a cached block is free in its page");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Gives up what heaps that wait for a thread keep for it.
+pub(crate) fn trim_idle_heaps() {
+    visit_idle_heaps(Heap::trim);
+}
+
+/// Visits heaps that wait for a thread, which meanwhile belong to the caller.
+fn visit_idle_heaps(mut visit: impl FnMut(&'static Heap)) {
+    // Kept until all were seen: the pool gives the one put back last.
+    let mut idle = [None; IDLE_MAX];
+    for place in &mut idle {
+        *place = pool::take();
+        let Some(heap) = *place else { break };
+        visit(heap);
+    }
+    for heap in idle.into_iter().rev().flatten() {
+        pool::put(heap);
+    }
+}
+
+/// The head of the list that a page belongs in.
+fn class_list(heap: &Heap, page: Page) -> &OwnerU32 {
+    page.class().pick(&heap.pages)
+}
+
+/// Posts a page to whoever owns it, by a thread that has the duty to.
+fn post_to_owner(page: Page) {
+    // SAFETY: a page's owner is a live heap, and heaps are never unmapped.
+    if let Some(owner) = unsafe { page.owner().as_ref() } {
+        owner.inbox.post(page.number(), page.remote());
+    }
+}
+
+/// Frees one block without any heap: for a thread that has none, or whose heap is in the middle of
+/// something.
+pub(crate) fn free_remotely(block: *mut u8) {
+    let page = Page::locate(block);
+    let Some(Place { word, bit }) = page.extent().place(block) else { return };
+    page.set_remote_bits(word, bit);
+    if page.remote().count(1) {
+        post_to_owner(page);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::alloc::Layout;
+
+    use super::*;
+
+    fn class(size: usize) -> Class {
+        Class::of(Layout::from_size_align(size, 1).unwrap()).unwrap()
+    }
+
+    /// A heap that no thread has, with all blocks of one page of a class taken.
+    fn heap_with_full_page(class: Class) -> (&'static Heap, Vec<*mut u8>, Page) {
+        let heap = Heap::make().unwrap();
+        let count = class.shape().blocks as usize;
+        let blocks: Vec<_> = (0..count)
+            .map(|_| {
+                let block = heap.pop(class);
+                if block.is_null() && heap.refill(class) { heap.pop(class) } else { block }
+            })
+            .collect();
+        let page = Page::locate(blocks[0]);
+        assert!(blocks.iter().all(|block| page.extent().place(*block).is_some()));
+        (heap, blocks, page)
+    }
+
+    #[test]
+    fn remote_frees_wait_in_the_inbox_until_the_owner_looks() {
+        let class = class(4096);
+        let (heap, blocks, page) = heap_with_full_page(class);
+        assert_eq!((page.free(), page.local().listed.get()), (0, 0));
+        for block in &blocks {
+            free_remotely(*block);
+        }
+        assert_eq!(page.free(), 0);
+        assert!(!page.is_unused());
+        heap.drain_inbox();
+        assert_eq!((page.free(), page.local().listed.get()), (class.shape().blocks, 1));
+        assert!(page.is_unused());
+        heap.check().unwrap();
+        heap.release_unused_pages();
+        assert_eq!(heap.first_page(class).map(Page::number), None);
+        heap.check().unwrap();
+    }
+
+    #[test]
+    fn a_page_posted_to_its_former_owner_is_passed_on() {
+        let class = class(2048);
+        let (old, blocks, page) = heap_with_full_page(class);
+        let new = Heap::make().unwrap();
+        free_remotely(blocks[0]);
+        page.set_owner(new);
+        free_remotely(blocks[1]);
+        old.drain_inbox();
+        assert_eq!(page.free(), 0);
+        new.drain_inbox();
+        assert_eq!(page.free(), 2);
+        for block in &blocks[2..] {
+            free_remotely(*block);
+        }
+        new.drain_inbox();
+        assert!(page.is_unused());
+        new.check().unwrap();
+        old.check().unwrap();
+        new.release_unused_pages();
+    }
+
+    #[test]
+    fn a_flush_keeps_the_newest_blocks() {
+        let class = class(1024);
+        let (heap, blocks, _) = heap_with_full_page(class);
+        let capacity = class.shape().cache_blocks as usize;
+        for block in &blocks[..capacity] {
+            assert!(heap.push(class, *block));
+        }
+        assert!(!heap.push(class, blocks[capacity]));
+        heap.flush(class, 5);
+        heap.check().unwrap();
+        let kept: Vec<_> = (0..5).map(|_| heap.pop(class)).collect();
+        let newest: Vec<_> = blocks[..capacity].iter().rev().take(5).copied().collect();
+        assert_eq!(kept, newest);
+        assert!(heap.pop(class).is_null());
+    }
+}

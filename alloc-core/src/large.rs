@@ -1,0 +1,292 @@
+//! Large blocks (runs of slices in a segment) and huge ones (mappings of their own).
+//!
+//! Neither belongs to a thread: they are claimed and released by atomic operations on segments, or
+//! by the OS, so these functions may interrupt each other and need no heap. All blocks here begin
+//! at a multiple of [`SLICE`], which makes the slice's head their record.
+
+use core::alloc::Layout;
+use core::ptr::{self, NonNull};
+
+use crate::arena::{self, Arena};
+use crate::fatal::fatal;
+use crate::page::{Head, Kind};
+use crate::segment::{Placement, SEGMENT, SLICE, SLICE_SHIFT, SLICES, mask};
+use crate::{decay, os, stats};
+
+/// What a block must be filled with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fill {
+    /// Anything.
+    Any,
+    /// Zeros.
+    Zero,
+}
+
+/// Where a block is recorded.
+#[derive(Clone, Copy)]
+struct Record {
+    arena: &'static Arena,
+    slice: usize,
+    number: u32,
+}
+
+impl Record {
+    fn of(block: NonNull<u8>) -> Option<Self> {
+        let number = arena::slice_number(block.addr().get())?;
+        Some(Self { arena: arena::get(number)?, slice: arena::slice_index(number), number })
+    }
+
+    fn head(&self) -> &'static Head {
+        self.arena.head(self.slice)
+    }
+
+    /// Ends the process unless `block` is where this record's block begins.
+    fn expect_start(&self, block: NonNull<u8>) {
+        if block.addr().get() != (self.number as usize) << SLICE_SHIFT {
+            fatal("an address that is not the start of a block", block.addr().get());
+        }
+    }
+}
+
+/// Slices that hold so many bytes.
+fn slices(bytes: usize) -> usize {
+    bytes.div_ceil(SLICE).max(1)
+}
+
+/// Allocates a block of any size and alignment. Null when that cannot be.
+#[cold]
+pub(crate) fn alloc(layout: Layout, fill: Fill) -> *mut u8 {
+    let align = layout.align().max(SLICE);
+    let block = if layout.size() <= SEGMENT && align <= SEGMENT {
+        alloc_large(slices(layout.size()) as u32, (align / SLICE) as u32, fill)
+    } else {
+        alloc_huge(layout.size(), align)
+    };
+    block.map_or(ptr::null_mut(), NonNull::as_ptr)
+}
+
+fn alloc_large(count: u32, align: u32, fill: Fill) -> Option<NonNull<u8>> {
+    let claim = || arena::claim(count, align, Placement::Roomy);
+    let mut claimed = claim();
+    // Others may take what one of us reserved, hence the loop.
+    while claimed.is_none() && arena::reserve() {
+        claimed = claim();
+    }
+    let (arena, slice, run) = claimed?;
+    let segment = arena.segment(slice);
+    arena.head(slice).describe_block(Kind::Large, count as usize * SLICE);
+    stats::LARGE_BLOCKS.add(1);
+    stats::LARGE_SLICES.add(count as usize);
+    if fill == Fill::Zero {
+        // Slices that were never used, or purged since, are zero as they come.
+        let mut dirty = run.dirty;
+        while dirty != 0 {
+            let first = dirty.trailing_zeros();
+            let length = (dirty >> first).trailing_ones();
+            dirty &= !mask(first, length);
+            let start = segment.slice(first);
+            // SAFETY: these slices are part of the run that was claimed above.
+            unsafe { start.write_bytes(0, length as usize * SLICE) };
+        }
+    }
+    NonNull::new(segment.slice(run.first))
+}
+
+fn alloc_huge(size: usize, align: usize) -> Option<NonNull<u8>> {
+    let bytes = huge_bytes(size)?;
+    let block = map(bytes, align)?;
+    if register_huge(block, bytes) {
+        return Some(block);
+    }
+    // SAFETY: mapped above, and nobody has seen it.
+    unsafe { os::unmap(block, bytes) };
+    None
+}
+
+/// Maps memory for a huge block. Where the address space is limited and used up, free segments are
+/// given up for it.
+fn map(bytes: usize, align: usize) -> Option<NonNull<u8>> {
+    os::map_aligned(bytes, align).or_else(|| {
+        let is_worth_it = arena::free_segments() >= bytes.div_ceil(SEGMENT);
+        (is_worth_it && arena::unmap_free_segments()).then(|| os::map_aligned(bytes, align))?
+    })
+}
+
+/// What a huge block of this size takes; `None` for sizes that no process can have.
+fn huge_bytes(size: usize) -> Option<usize> {
+    size.max(1).checked_next_multiple_of(os::OS_PAGE).filter(|bytes| *bytes <= isize::MAX as usize)
+}
+
+/// Records a huge block. `false` when there is no memory for the record.
+fn register_huge(block: NonNull<u8>, bytes: usize) -> bool {
+    let number = arena::slice_number(block.addr().get());
+    let Some((number, arena)) = number.and_then(|n| Some((n, arena::get_or_make(n)?))) else {
+        return false;
+    };
+    arena.head(arena::slice_index(number)).describe_block(Kind::Huge, bytes);
+    stats::HUGE_BLOCKS.add(1);
+    stats::HUGE_BYTES.add(bytes);
+    true
+}
+
+/// Strikes a huge block off the record.
+fn unregister_huge(record: Record) {
+    stats::HUGE_BLOCKS.sub(1);
+    stats::HUGE_BYTES.sub(record.head().bytes());
+    record.head().describe_block(Kind::None, 0);
+}
+
+/// Frees a block that [`alloc`] returned.
+///
+/// # Safety
+///
+/// - `block` came from [`alloc`] or [`realloc_in_place`] and was not freed since.
+/// - Nobody uses it any more.
+#[cold]
+pub(crate) unsafe fn dealloc(block: NonNull<u8>) {
+    let Some(record) = Record::of(block) else {
+        fatal("freed a block that is not ours", block.addr().get())
+    };
+    let bytes = record.head().bytes();
+    match record.head().kind() {
+        Kind::Large => {
+            record.expect_start(block);
+            record.head().describe_block(Kind::None, 0);
+            stats::LARGE_BLOCKS.sub(1);
+            stats::LARGE_SLICES.sub(bytes / SLICE);
+            record.arena.release(record.slice, (bytes / SLICE) as u32);
+            decay::tick();
+        }
+        Kind::Huge => {
+            record.expect_start(block);
+            // Before the address can be anybody else's.
+            unregister_huge(record);
+            // SAFETY: the whole mapping of the block, which the caller gives up.
+            unsafe { os::unmap(block, bytes) };
+        }
+        Kind::None | Kind::Page => {
+            fatal("freed a large block that is not ours", block.addr().get())
+        }
+    }
+}
+
+/// Changes a block's size, without copying its bytes. Null, with the block unchanged, when that
+/// cannot be; otherwise the block, perhaps at another address.
+///
+/// # Safety
+///
+/// - `block` came from [`alloc`] or this function, with alignment `align`, and is live.
+/// - Nobody but the caller uses it.
+#[cold]
+pub(crate) unsafe fn resize(block: NonNull<u8>, align: usize, new_size: usize) -> *mut u8 {
+    let Some(record) = Record::of(block) else {
+        fatal("reallocated a block that is not ours", block.addr().get())
+    };
+    match record.head().kind() {
+        Kind::Large => {
+            record.expect_start(block);
+            if resize_large(record, new_size) { block.as_ptr() } else { ptr::null_mut() }
+        }
+        Kind::Huge => {
+            record.expect_start(block);
+            // SAFETY: passed on.
+            let resized = unsafe { resize_huge(block, record, align, new_size) };
+            resized.map_or(ptr::null_mut(), NonNull::as_ptr)
+        }
+        Kind::None | Kind::Page => {
+            fatal("reallocated a large block that is not ours", block.addr().get())
+        }
+    }
+}
+
+/// Grows a large block into the free slices behind it, or cuts slices off its end.
+fn resize_large(record: Record, new_size: usize) -> bool {
+    let have = record.head().bytes() / SLICE;
+    let need = slices(new_size);
+    if need > SLICES as usize {
+        return false;
+    }
+    if need > have {
+        let more = (need - have) as u32;
+        if record.arena.claim_behind(record.slice, have as u32, more).is_none() {
+            return false;
+        }
+        stats::LARGE_SLICES.add(need - have);
+        record.head().describe_block(Kind::Large, need * SLICE);
+    } else if need < have {
+        stats::LARGE_SLICES.sub(have - need);
+        record.head().describe_block(Kind::Large, need * SLICE);
+        record.arena.release(record.slice + need, (have - need) as u32);
+        decay::tick();
+    }
+    true
+}
+
+/// Resizes the mapping in place, or else moves its page tables.
+///
+/// # Safety
+///
+/// As for [`resize`]; `record` is the block's.
+unsafe fn resize_huge(
+    block: NonNull<u8>,
+    record: Record,
+    align: usize,
+    new_size: usize,
+) -> Option<NonNull<u8>> {
+    let old = record.head().bytes();
+    let new = huge_bytes(new_size)?;
+    if new == old {
+        return Some(block);
+    }
+    // A block that becomes less than a segment is better off in one.
+    if new_size <= SEGMENT && align <= SEGMENT {
+        return None;
+    }
+    // SAFETY: the block's whole mapping; what a shrink cuts off is past what the caller keeps.
+    if unsafe { os::resize(block, old, new) } {
+        if new > old {
+            stats::HUGE_BYTES.add(new - old);
+        } else {
+            stats::HUGE_BYTES.sub(old - new);
+        }
+        record.head().describe_block(Kind::Huge, new);
+        return Some(block);
+    }
+    if new < old {
+        // It would not shrink: the block serves as it is.
+        return Some(block);
+    }
+    move_huge(block, record, old, new, align.max(SLICE))
+}
+
+/// Moves a huge block to where there is room for it.
+fn move_huge(
+    block: NonNull<u8>,
+    record: Record,
+    old: usize,
+    new: usize,
+    align: usize,
+) -> Option<NonNull<u8>> {
+    // Reserved first: a plain `MREMAP_MAYMOVE` would not keep the alignment.
+    let target = map(new, align)?;
+    if !register_huge(target, new) {
+        // SAFETY: mapped above, and nobody has seen it.
+        unsafe { os::unmap(target, new) };
+        return None;
+    }
+    // Struck off before the old addresses can be given to anybody else.
+    unregister_huge(record);
+    // SAFETY: the block's whole mapping, which only the caller of `resize` uses, and the one made
+    // above, which nobody does.
+    if unsafe { os::relocate(block, old, target, new) } {
+        return Some(target);
+    }
+    register_huge(block, old);
+    if let Some(record) = Record::of(target) {
+        unregister_huge(record);
+    }
+    // The kernel may have unmapped the target before it failed, and unmapping it again would be
+    // wrong once another thread was given that range. So it is left: address space is lost in a
+    // case that needs the process to be out of mappings.
+    None
+}

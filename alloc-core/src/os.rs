@@ -1,0 +1,227 @@
+//! What the heap asks of the operating system: address space, and its return.
+//!
+//! Every system call of the crate is here (but for the abort message). A refused request is
+//! answered with `None` or `false`, `errno` is left as it was found, and nothing is a cancellation
+//! point. In unit tests [`fault`] makes the Nth request fail; elsewhere that hook is a constant.
+
+use core::ptr::{self, NonNull};
+
+/// The largest unit of memory that a kernel of the supported targets has (aarch64 is built with 4,
+/// 16 or 64 KiB). Whole numbers of it can be unmapped and purged under all of them.
+pub(crate) const OS_PAGE: usize = 64 * 1024;
+
+/// Runs a call and puts `errno` back if it failed: an allocator's caller does not expect `free`
+/// to change it, and the kernel only writes it on failure.
+fn keeping_errno<T>(call: impl FnOnce() -> T, failed: impl FnOnce(&T) -> bool) -> T {
+    // SAFETY: has no preconditions; the result is this thread's `errno`, valid while it lives.
+    let errno = unsafe { libc::__errno_location() };
+    // SAFETY: `errno` is valid for reads, as above.
+    let before = unsafe { errno.read() };
+    let result = call();
+    if failed(&result) {
+        // SAFETY: `errno` is valid for writes, as above.
+        unsafe { errno.write(before) };
+    }
+    result
+}
+
+/// Maps `bytes` of zeroed, readable and writable memory, which takes no room before it is touched.
+pub(crate) fn map(bytes: usize) -> Option<NonNull<u8>> {
+    if bytes == 0 || fault::refuses() {
+        return None;
+    }
+    let address = keeping_errno(
+        // SAFETY: a new private anonymous mapping at an address of the kernel's choice touches no
+        // existing memory.
+        || unsafe {
+            libc::mmap(
+                ptr::null_mut(),
+                bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                -1,
+                0,
+            )
+        },
+        |address| *address == libc::MAP_FAILED,
+    );
+    if address == libc::MAP_FAILED {
+        return None;
+    }
+    NonNull::new(address.cast())
+}
+
+/// Like [`map`], at a multiple of `align`, a power of two and at least an [`OS_PAGE`], as `bytes`
+/// are a whole number of those.
+pub(crate) fn map_aligned(bytes: usize, align: usize) -> Option<NonNull<u8>> {
+    let start = map(bytes)?;
+    if start.addr().get() & (align - 1) == 0 {
+        return Some(start);
+    }
+    // SAFETY: the mapping was made just above and nobody knows of it.
+    unsafe { unmap(start, bytes) };
+
+    // Over-map by the alignment and cut off what is before and behind.
+    let whole = bytes.checked_add(align)?;
+    let start = map(whole)?;
+    let before = start.addr().get().wrapping_neg() & (align - 1);
+    // SAFETY: `before` < `align`, inside the mapping of `bytes + align`.
+    let aligned = unsafe { start.add(before) };
+    if before != 0 {
+        // SAFETY: the bytes before `aligned` are part of the new mapping and unused.
+        unsafe { unmap(start, before) };
+    }
+    // SAFETY: `before + bytes` < `bytes + align`, inside the mapping.
+    let behind = unsafe { aligned.add(bytes) };
+    // SAFETY: the rest behind the block is part of the new mapping and unused.
+    unsafe { unmap(behind, align - before) };
+    Some(aligned)
+}
+
+/// Returns a range to the OS. Says whether it went; a range that stays mapped is purged instead,
+/// so that it costs address space only (the kernel refuses to split a mapping when a process has
+/// too many).
+///
+/// # Safety
+///
+/// - The range was mapped by this module and is a whole number of [`OS_PAGE`]s.
+/// - Nobody uses it any more, now or later.
+pub(crate) unsafe fn unmap(start: NonNull<u8>, bytes: usize) -> bool {
+    if !fault::refuses() {
+        let status = keeping_errno(
+            // SAFETY: the caller gives the range up.
+            || unsafe { libc::munmap(start.as_ptr().cast(), bytes) },
+            |status| *status != 0,
+        );
+        if status == 0 {
+            return true;
+        }
+    }
+    // SAFETY: the caller gives the range up; its contents are nobody's.
+    unsafe { purge(start, bytes) };
+    false
+}
+
+/// Gives the memory behind a range back and keeps the range: it reads as zeros afterwards.
+/// Says whether the OS agreed; if not, the contents are unchanged or partly zero.
+///
+/// # Safety
+///
+/// - The range was mapped by this module and is a whole number of [`OS_PAGE`]s.
+/// - Nobody relies on its contents.
+pub(crate) unsafe fn purge(start: NonNull<u8>, bytes: usize) -> bool {
+    if fault::refuses() {
+        return false;
+    }
+    let status = keeping_errno(
+        // SAFETY: the range is ours and its contents are nobody's, by the caller's promise.
+        || unsafe { libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_DONTNEED) },
+        |status| *status != 0,
+    );
+    status == 0
+}
+
+/// Makes a whole mapping longer or shorter without moving it. `false` leaves it unchanged.
+///
+/// # Safety
+///
+/// - `start` and `old_bytes` are one whole mapping of this module.
+/// - When it shrinks, nobody uses the part that goes.
+pub(crate) unsafe fn resize(start: NonNull<u8>, old_bytes: usize, new_bytes: usize) -> bool {
+    if fault::refuses() {
+        return false;
+    }
+    let address = keeping_errno(
+        // SAFETY: without `MREMAP_MAYMOVE` the mapping stays where it is, and grows only into
+        // address space that nobody uses; what a shrink cuts off is unused by the caller's promise.
+        || unsafe { libc::mremap(start.as_ptr().cast(), old_bytes, new_bytes, 0) },
+        |address| *address == libc::MAP_FAILED,
+    );
+    address != libc::MAP_FAILED
+}
+
+/// Moves a whole mapping onto another one, page tables instead of bytes. `false` leaves it
+/// unchanged, and the target in an unknown state.
+///
+/// # Safety
+///
+/// - `start` and `old_bytes` are one whole mapping of this module, `target` and `new_bytes` another,
+///   and `new_bytes >= old_bytes`.
+/// - Nobody but the caller uses the first, and nobody uses the second or relies on its contents.
+pub(crate) unsafe fn relocate(
+    start: NonNull<u8>,
+    old_bytes: usize,
+    target: NonNull<u8>,
+    new_bytes: usize,
+) -> bool {
+    if fault::refuses() {
+        return false;
+    }
+    let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+    let (from, to) = (start.as_ptr().cast(), target.as_ptr());
+    let address = keeping_errno(
+        // SAFETY: the caller may move the one mapping and give up the other.
+        || unsafe { libc::mremap(from, old_bytes, new_bytes, flags, to) },
+        |address| *address == libc::MAP_FAILED,
+    );
+    address != libc::MAP_FAILED
+}
+
+/// Milliseconds of a clock that never goes back; a few nanoseconds to read, a few milliseconds
+/// coarse.
+pub(crate) fn now_ms() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is valid for writes. The clock exists on every Linux, so the call cannot fail.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut time) };
+    let seconds = time.tv_sec.unsigned_abs();
+    let rest = time.tv_nsec.unsigned_abs() / 1_000_000;
+    seconds.wrapping_mul(1000).wrapping_add(rest)
+}
+
+/// Fault injection for unit tests: each thread can have its Nth request refused.
+#[cfg(test)]
+pub(crate) mod fault {
+    use core::cell::Cell;
+
+    thread_local! {
+        static COUNTDOWN: Cell<u32> = const { Cell::new(0) };
+        static LASTING: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// Refuses this thread's `nth` request from now (1 is the next), and every later one if
+    /// `lasting`; 0 refuses none.
+    pub(crate) fn refuse(nth: u32, lasting: bool) {
+        COUNTDOWN.set(nth);
+        LASTING.set(lasting);
+    }
+
+    /// Whether the armed fault has not yet struck.
+    pub(crate) fn is_pending() -> bool {
+        COUNTDOWN.get() > 1 || (COUNTDOWN.get() == 1 && !LASTING.get())
+    }
+
+    pub(super) fn refuses() -> bool {
+        match COUNTDOWN.get() {
+            0 => false,
+            1 => {
+                if !LASTING.get() {
+                    COUNTDOWN.set(0);
+                }
+                true
+            }
+            more => {
+                COUNTDOWN.set(more - 1);
+                false
+            }
+        }
+    }
+}
+
+/// Fault injection is for unit tests; elsewhere no request is refused.
+#[cfg(not(test))]
+mod fault {
+    #[inline(always)]
+    pub(super) const fn refuses() -> bool {
+        false
+    }
+}

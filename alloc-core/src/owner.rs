@@ -1,0 +1,68 @@
+//! Cells that belong to one thread at a time in memory that all can reach.
+//!
+//! A thread's heap and the pages it owns are touched by that thread alone, until another takes
+//! them over. These cells are atomics read and written `Relaxed`: the same instructions as plain
+//! memory, but breaking the rule would make wrong numbers rather than undefined behaviour, and no
+//! `unsafe impl Sync` is needed. What orders a hand-over is the hand-over itself (the pool of idle
+//! heaps, the free bits of a segment).
+
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+
+/// A pointer that one thread at a time owns.
+#[derive(Debug)]
+#[repr(transparent)]
+pub(crate) struct OwnerPtr<T>(AtomicPtr<T>);
+
+impl<T> OwnerPtr<T> {
+    pub(crate) const fn new(pointer: *mut T) -> Self {
+        Self(AtomicPtr::new(pointer))
+    }
+
+    #[inline(always)]
+    pub(crate) fn get(&self) -> *mut T {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    #[inline(always)]
+    pub(crate) fn set(&self, pointer: *mut T) {
+        self.0.store(pointer, Ordering::Relaxed);
+    }
+}
+
+/// A 64-bit word that one thread at a time owns.
+#[derive(Debug)]
+#[repr(transparent)]
+pub(crate) struct OwnerU64(AtomicU64);
+
+impl OwnerU64 {
+    #[inline(always)]
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    #[inline(always)]
+    pub(crate) fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+}
+
+/// A 32-bit number that one thread at a time owns.
+#[derive(Debug)]
+#[repr(transparent)]
+pub(crate) struct OwnerU32(AtomicU32);
+
+impl OwnerU32 {
+    pub(crate) const fn new(value: u32) -> Self {
+        Self(AtomicU32::new(value))
+    }
+
+    #[inline(always)]
+    pub(crate) fn get(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    #[inline(always)]
+    pub(crate) fn set(&self, value: u32) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,375 @@
+//! Pages: runs of slices cut into blocks of one size class, and the records of them.
+//!
+//! Which blocks are free is kept in bits, not in lists through the blocks. So freeing touches no
+//! block (its memory may be cold, and a write after free cannot damage the heap), a batch of
+//! neighbours is one word, blocks are handed out in the order of their addresses, and a block freed
+//! twice is found out.
+//!
+//! There are two sets of bits: the *local* ones, which the page's owner keeps to itself, and the
+//! *remote* ones, which other threads set and the owner takes over (see [`remote`](crate::remote)).
+
+use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicUsize, Ordering};
+
+use crate::arena::{self, Arena};
+use crate::class::{Class, Shape};
+use crate::fatal::fatal;
+use crate::heap::{Heap, Slot};
+use crate::owner::{OwnerU32, OwnerU64};
+use crate::segment::{Placement, SLICE, SLICE_SHIFT, SLICES};
+use crate::{remote, stats};
+
+/// Most blocks of a page, as words of bits.
+const WORDS: usize = SLICE / 16 / 64;
+
+/// What begins at a slice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Kind {
+    /// Nothing of ours begins here.
+    None = 0,
+    /// A page, or a later slice of one.
+    Page = 1,
+    /// A large block: a run of slices.
+    Large = 2,
+    /// A huge block: a mapping of its own.
+    Huge = 3,
+}
+
+/// What any thread may ask about a slice. Written by the slice's owner before it hands out a block
+/// there; a thread that has a pointer to a block has been told of it in some ordered way, so it
+/// sees this too.
+#[derive(Debug)]
+pub(crate) struct Head {
+    /// The heap that owns the page. Changes when a live heap takes over an idle one's pages.
+    owner: AtomicPtr<Heap>,
+    /// Usable bytes of a large or huge block.
+    bytes: AtomicUsize,
+    kind: AtomicU8,
+    class: AtomicU8,
+    /// How many slices before this one the page begins.
+    back: AtomicU8,
+}
+
+impl Head {
+    pub(crate) fn kind(&self) -> Kind {
+        match self.kind.load(Ordering::Relaxed) {
+            0 => Kind::None,
+            1 => Kind::Page,
+            2 => Kind::Large,
+            3 => Kind::Huge,
+            other => fatal("a slice of unknown kind", other.into()),
+        }
+    }
+
+    /// Usable bytes of the large or huge block that begins here.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Records a large or huge block, or with [`Kind::None`] that it is gone.
+    pub(crate) fn describe_block(&self, kind: Kind, bytes: usize) {
+        self.bytes.store(bytes, Ordering::Relaxed);
+        self.kind.store(kind as u8, Ordering::Relaxed);
+    }
+
+    fn describe_page(&self, owner: &'static Heap, class: Class, back: u32) {
+        self.owner.store(core::ptr::from_ref(owner).cast_mut(), Ordering::Relaxed);
+        self.class.store(class.index() as u8, Ordering::Relaxed);
+        self.back.store(back as u8, Ordering::Relaxed);
+        self.kind.store(Kind::Page as u8, Ordering::Relaxed);
+    }
+}
+
+/// The owner's side of a page. A page of few blocks needs only the first cache line.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub(crate) struct Local {
+    /// Neighbours in the owner's list of pages with free blocks; 0 for none.
+    pub(crate) next: OwnerU32,
+    pub(crate) previous: OwnerU32,
+    /// Blocks free by `bits`.
+    free: OwnerU32,
+    /// No bit is set in words before this one.
+    lowest: OwnerU32,
+    /// Whether the page is in the list.
+    pub(crate) listed: OwnerU32,
+    bits: [OwnerU64; WORDS],
+}
+
+/// The side of a page that other threads write.
+pub(crate) type Remote = remote::Remote<WORDS>;
+
+/// A page, by its first slice.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Page {
+    arena: &'static Arena,
+    /// Index of the first slice in the arena.
+    slice: usize,
+    class: Class,
+}
+
+/// Where the blocks of a page are: what is needed to find many blocks' bits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Extent {
+    start: usize,
+    bytes: usize,
+    size: u32,
+    reciprocal: u32,
+    blocks: u32,
+}
+
+/// A block's place among the bits of its page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) word: usize,
+    pub(crate) bit: u64,
+}
+
+impl Extent {
+    /// The place of a block, or `None` if it is in another page. Ends the process if no block
+    /// begins there.
+    #[inline]
+    pub(crate) fn place(&self, block: *mut u8) -> Option<Place> {
+        let offset = block.addr().wrapping_sub(self.start);
+        if offset >= self.bytes {
+            return None;
+        }
+        // Less than 2^19 in a page, as its slices are few.
+        let offset = offset as u32;
+        let index = ((u64::from(offset) * u64::from(self.reciprocal)) >> 32) as u32;
+        if index.wrapping_mul(self.size) != offset || index >= self.blocks {
+            fatal("freed an address that is not the start of a block", block.addr());
+        }
+        Some(Place { word: index as usize / 64, bit: 1 << (index % 64) })
+    }
+}
+
+impl Page {
+    /// Claims a page for `owner` from what is reserved.
+    pub(crate) fn claim(owner: &'static Heap, class: Class) -> Option<Self> {
+        let shape = class.shape();
+        let (arena, slice, _) = arena::claim(shape.slices, 1, Placement::Lowest)?;
+        let page = Self { arena, slice, class };
+        for back in 0..shape.slices {
+            arena.head(slice + back as usize).describe_page(owner, class, back);
+        }
+        let local = page.local();
+        let mut rest = shape.blocks;
+        for word in &local.bits {
+            if rest == 0 {
+                break;
+            }
+            let here = rest.min(u64::BITS);
+            word.set(u64::MAX >> (u64::BITS - here));
+            rest -= here;
+        }
+        local.free.set(shape.blocks);
+        local.lowest.set(0);
+        stats::PAGES.add(1);
+        stats::PAGE_SLICES.add(shape.slices as usize);
+        Some(page)
+    }
+
+    /// Gives the page up. Its blocks are all free and nobody is about to touch its record:
+    /// [`is_unused`](Self::is_unused).
+    pub(crate) fn release(self) {
+        let shape = self.class.shape();
+        for word in self.local().bits.iter().take(self.words()) {
+            word.set(0);
+        }
+        self.local().free.set(0);
+        for back in 0..shape.slices as usize {
+            self.arena.head(self.slice + back).describe_block(Kind::None, 0);
+        }
+        stats::PAGES.sub(1);
+        stats::PAGE_SLICES.sub(shape.slices as usize);
+        self.arena.release(self.slice, shape.slices);
+    }
+
+    /// The page that a slice number lies in.
+    #[inline]
+    pub(crate) fn of_slice(number: u32) -> Option<Self> {
+        let arena = arena::get(number)?;
+        let slice = arena::slice_index(number);
+        let head = arena.head(slice);
+        if head.kind.load(Ordering::Relaxed) != Kind::Page as u8 {
+            return None;
+        }
+        let class = Class::from_index(head.class.load(Ordering::Relaxed))?;
+        let slice = slice.wrapping_sub(head.back.load(Ordering::Relaxed).into());
+        Some(Self { arena, slice, class })
+    }
+
+    /// The page that a block lies in. Ends the process if it lies in none.
+    #[inline]
+    pub(crate) fn locate(block: *mut u8) -> Self {
+        let page = arena::slice_number(block.addr()).and_then(Self::of_slice);
+        page.unwrap_or_else(|| fatal("freed a block that is not ours", block.addr()))
+    }
+
+    /// Where the blocks of this page are.
+    #[inline]
+    pub(crate) fn extent(self) -> Extent {
+        let Shape { size, reciprocal, blocks, slices, .. } = *self.class.shape();
+        let start = (self.number() as usize) << SLICE_SHIFT;
+        Extent { start, bytes: (slices as usize) << SLICE_SHIFT, size, reciprocal, blocks }
+    }
+
+    pub(crate) fn class(self) -> Class {
+        self.class
+    }
+
+    /// Number of its first slice.
+    #[inline]
+    pub(crate) fn number(self) -> u32 {
+        self.arena.first_slice() + self.slice as u32
+    }
+
+    /// Address of the first block.
+    fn start(self) -> *mut u8 {
+        self.arena.segment(self.slice).slice(self.slice as u32 % SLICES)
+    }
+
+    pub(crate) fn owner(self) -> *mut Heap {
+        self.arena.head(self.slice).owner.load(Ordering::Relaxed)
+    }
+
+    /// Hands the page to another heap. Only its owner does so; a thread that still posts it to the
+    /// old one is answered by the old one's passing it on.
+    pub(crate) fn set_owner(self, owner: &'static Heap) {
+        let owner = core::ptr::from_ref(owner).cast_mut();
+        for back in 0..self.class.shape().slices as usize {
+            self.arena.head(self.slice + back).owner.store(owner, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn local(&self) -> &'static Local {
+        self.arena.local(self.slice)
+    }
+
+    pub(crate) fn remote(&self) -> &'static Remote {
+        self.arena.remote(self.slice)
+    }
+
+    /// Words of bits in use.
+    fn words(self) -> usize {
+        (self.class.shape().blocks as usize).div_ceil(64)
+    }
+
+    /// Blocks free on the owner's side.
+    pub(crate) fn free(self) -> u32 {
+        self.local().free.get()
+    }
+
+    /// Whether the page can be given up. Only its owner may ask.
+    pub(crate) fn is_unused(self) -> bool {
+        self.free() == self.class.shape().blocks && self.remote().is_settled()
+    }
+
+    /// Takes `count` free blocks, at most [`free`](Self::free), into the slots from `slots` up, the
+    /// lowest address last, so that it is the first to be used.
+    ///
+    /// # Safety
+    ///
+    /// `slots` is valid for writes of `count` slots.
+    pub(crate) unsafe fn take(self, count: u32, slots: *mut Slot) {
+        let local = self.local();
+        let size = self.class.size();
+        let start = self.start();
+        let mut rest = count as usize;
+        let mut word = local.lowest.get() as usize;
+        while rest != 0 {
+            let Some(bits_word) = local.bits.get(word) else {
+                fatal("a page has fewer free blocks than it counts", start.addr())
+            };
+            let mut bits = bits_word.get();
+            while bits != 0 && rest != 0 {
+                let index = word * 64 + bits.trailing_zeros() as usize;
+                bits &= bits - 1;
+                rest -= 1;
+                // SAFETY: `rest` is below `count`, and the caller vouches for `count` slots.
+                let slot = unsafe { slots.add(rest) };
+                // SAFETY: as above; slots are only ever reached through raw pointers and as
+                // atomics.
+                unsafe { &*slot }.set(start.wrapping_add(index * size));
+            }
+            bits_word.set(bits);
+            if bits == 0 {
+                word += 1;
+            }
+        }
+        local.lowest.set(word as u32);
+        local.free.set(local.free.get() - count);
+    }
+
+    /// Frees blocks of one word on the owner's side.
+    #[inline]
+    pub(crate) fn set_local_bits(self, word: usize, bits: u64) {
+        let local = self.local();
+        let Some(target) = local.bits.get(word) else { return };
+        if target.get() & bits != 0 {
+            fatal("a block was freed twice, in page", self.start().addr());
+        }
+        target.set(target.get() | bits);
+        local.free.set(local.free.get() + bits.count_ones());
+        if (word as u32) < local.lowest.get() {
+            local.lowest.set(word as u32);
+        }
+    }
+
+    /// Frees blocks of one word on the remote side, without counting them yet.
+    #[inline]
+    pub(crate) fn set_remote_bits(self, word: usize, bits: u64) {
+        if !self.remote().set(word, bits) {
+            fatal("a block was freed twice, in page", self.start().addr());
+        }
+    }
+
+    /// Takes the remote frees of a page that was posted.
+    pub(crate) fn collect(self) {
+        self.remote().collect(self.words(), |word, bits| self.set_local_bits(word, bits));
+    }
+
+    /// Whether a block of this page is free on either side.
+    pub(crate) fn is_free(self, block: *mut u8) -> bool {
+        let Some(Place { word, bit }) = self.extent().place(block) else { return false };
+        let local = self.local().bits.get(word).map_or(0, OwnerU64::get);
+        let remote = self.remote().bits(word);
+        (local | remote) & bit != 0
+    }
+
+    /// What is wrong with the page's record, if anything. Only its owner may ask.
+    pub(crate) fn check(self) -> Result<(), &'static str> {
+        let local = self.local();
+        let mut free = 0;
+        for (index, word) in local.bits.iter().enumerate() {
+            let bits = word.get();
+            free += bits.count_ones();
+            let blocks = (self.class.shape().blocks as usize).saturating_sub(index * 64).min(64);
+            let valid = if blocks == 0 { 0 } else { u64::MAX >> (64 - blocks) };
+            if bits & !valid != 0 {
+                return Err("a page has free bits past its last block");
+            }
+            if bits != 0 && index < local.lowest.get() as usize {
+                return Err("a page has free bits below its lowest word");
+            }
+            if self.remote().bits(index) & bits != 0 {
+                return Err("a block is free both locally and remotely");
+            }
+        }
+        if free != local.free.get() {
+            return Err("a page counts other than its free bits");
+        }
+        for back in 0..self.class.shape().slices {
+            let slice = self.slice + back as usize;
+            let head = self.arena.head(slice);
+            if head.kind() != Kind::Page || u32::from(head.back.load(Ordering::Relaxed)) != back {
+                return Err("a slice of a page does not lead to its first");
+            }
+            if self.arena.segment(slice).free() & (1 << (slice as u32 % SLICES)) != 0 {
+                return Err("a slice of a page is free");
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,78 @@
+//! The heaps that wait for a thread.
+//!
+//! A heap is made when a thread needs one and none is idle, and never goes away: an exiting thread
+//! puts its heap here with whatever pages still have live blocks, and the next thread goes on with
+//! it. The idle heaps are a stack through their records; each change of its head counts up a tag
+//! beside it, so that a thread which was slow to take one cannot mistake a head that came back for
+//! one that stayed (Treiber's stack with a version, IBM System/370, 1983).
+
+use core::ptr;
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+
+use crate::heap::Heap;
+
+/// Most heaps at once: threads past this many share what is idle.
+const HEAPS: usize = 1 << 16;
+
+/// All heaps by index, from 1. Written once each, before the heap is first put or used.
+static TABLE: [AtomicPtr<Heap>; HEAPS] = [const { AtomicPtr::new(ptr::null_mut()) }; HEAPS];
+
+/// Indices given out.
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+/// Top of the stack: its index in the low half (0 for none), the tag in the high half.
+static IDLE: AtomicU64 = AtomicU64::new(0);
+
+const TAG: u64 = 1 << 32;
+
+fn heap(index: u32) -> Option<&'static Heap> {
+    let heap = TABLE.get(index as usize)?.load(Ordering::Acquire);
+    // SAFETY: what is in the table was complete before (`Release` in `make`), and stays mapped.
+    unsafe { heap.as_ref() }
+}
+
+/// An idle heap, or a new one; the caller owns it until it puts it back.
+pub(crate) fn take_or_make() -> Option<&'static Heap> {
+    take().or_else(make)
+}
+
+/// An idle heap.
+pub(crate) fn take() -> Option<&'static Heap> {
+    // `Acquire` pairs with `put`: all that the heap's last thread did to it.
+    let mut top = IDLE.load(Ordering::Acquire);
+    loop {
+        let first = heap(top as u32)?;
+        let next = first.next_idle.load(Ordering::Relaxed);
+        let rest = (top & !(TAG - 1)).wrapping_add(TAG) | u64::from(next);
+        match IDLE.compare_exchange_weak(top, rest, Ordering::Acquire, Ordering::Acquire) {
+            Ok(_) => return Some(first),
+            Err(now) => top = now,
+        }
+    }
+}
+
+/// Puts a heap back that the caller owns.
+pub(crate) fn put(heap: &'static Heap) {
+    let mut top = IDLE.load(Ordering::Relaxed);
+    loop {
+        heap.next_idle.store(top as u32, Ordering::Relaxed);
+        let new = (top & !(TAG - 1)).wrapping_add(TAG) | u64::from(heap.index.get());
+        match IDLE.compare_exchange_weak(top, new, Ordering::Release, Ordering::Relaxed) {
+            Ok(_) => return,
+            Err(now) => top = now,
+        }
+    }
+}
+
+fn make() -> Option<&'static Heap> {
+    if COUNT.load(Ordering::Relaxed) as usize >= HEAPS - 1 {
+        return None;
+    }
+    let heap = Heap::make()?;
+    let index = COUNT.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+    // Lost only by threads that raced past the comparison above at the very last indices.
+    let entry = TABLE.get(index as usize)?;
+    heap.index.set(index);
+    entry.store(ptr::from_ref(heap).cast_mut(), Ordering::Release);
+    Some(heap)
+}

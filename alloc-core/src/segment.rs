@@ -1,0 +1,290 @@
+//! Segments: aligned regions of 64 slices, handed out in runs.
+//!
+//! A run of slices becomes a page of blocks or one large block. A segment's whole state is three
+//! words of 64 bits, one bit a slice, changed by atomic operations only: there is no lock that a
+//! fork could leave behind or a signal handler could find held. Whoever clears a slice's bit in
+//! `free` owns the slice, and only the owner may touch its memory or its bit in `dirty`.
+
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+
+use crate::fatal::fatal;
+use crate::{os, stats};
+
+/// The unit in which memory is handed out to pages and large blocks.
+pub(crate) const SLICE: usize = 1 << SLICE_SHIFT;
+pub(crate) const SLICE_SHIFT: u32 = 16;
+
+/// Slices in a segment: one word's bits.
+pub(crate) const SLICES: u32 = u64::BITS;
+
+/// Bytes of a segment, and its alignment.
+pub(crate) const SEGMENT: usize = SLICE * SLICES as usize;
+
+const _: () = assert!(SLICE.is_multiple_of(os::OS_PAGE));
+
+/// The record of one segment. All zero means that there is none.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    /// First byte, or null. Written once.
+    base: AtomicPtr<u8>,
+    /// Slices that nobody owns. Released with `Release`, claimed with `Acquire`: the next owner
+    /// sees all that the last one did to the memory and to `dirty`.
+    free: AtomicU64,
+    /// Slices that may hold something other than zeros. Ordered by `free`.
+    dirty: AtomicU64,
+    /// Slices released since the last look of [`purge`](Self::purge). A hint.
+    recent: AtomicU64,
+}
+
+/// Where in a segment to place a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Placement {
+    /// As low as it fits: keeps pages together and the other end free.
+    Lowest,
+    /// Where most room follows, for blocks that may grow in place.
+    Roomy,
+}
+
+/// A claimed run of slices; its first one is an index in the segment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run {
+    pub(crate) first: u32,
+    /// The slices that may hold something other than zeros, by their bit in the segment.
+    pub(crate) dirty: u64,
+}
+
+/// The bits of `count` slices (1 to 64) from `first` on.
+pub(crate) const fn mask(first: u32, count: u32) -> u64 {
+    (u64::MAX >> (u64::BITS - count)) << first
+}
+
+/// The bits at multiples of `align`, a power of two.
+const fn multiples(align: u32) -> u64 {
+    let mut bits = 1;
+    let mut step = u64::BITS / 2;
+    while step >= align {
+        bits |= bits << step;
+        step /= 2;
+    }
+    bits
+}
+
+const _: () = assert!(multiples(1) == u64::MAX && multiples(16) == 0x0001_0001_0001_0001);
+const _: () = assert!(multiples(64) == 1);
+
+/// The lowest or roomiest start of `count` set bits at a multiple of `align`.
+fn find(free: u64, count: u32, align: u32, placement: Placement) -> Option<u32> {
+    // Bit i of `starts`: `length` bits are set from i on. Each step adds up to as many as it has.
+    let mut starts = free;
+    let mut length = 1;
+    while length < count {
+        let step = length.min(count - length);
+        starts &= starts >> step;
+        length += step;
+    }
+    starts &= multiples(align);
+    if placement == Placement::Roomy {
+        while length < u64::BITS {
+            let longer = starts & (free >> length);
+            if longer == 0 {
+                break;
+            }
+            starts = longer;
+            length += 1;
+        }
+    }
+    (starts != 0).then(|| starts.trailing_zeros())
+}
+
+impl Segment {
+    /// Puts a fresh mapping into use.
+    pub(crate) fn install(&self, base: NonNull<u8>) {
+        self.base.store(base.as_ptr(), Ordering::Relaxed);
+        // Publishes `base` to whoever claims a slice.
+        self.free.store(u64::MAX, Ordering::Release);
+        stats::SEGMENTS.add(1);
+    }
+
+    /// Whether no slice is in use.
+    pub(crate) fn is_free(&self) -> bool {
+        self.free.load(Ordering::Relaxed) == u64::MAX
+    }
+
+    /// First byte of slice `index`. The segment is installed and `index` below [`SLICES`].
+    #[inline]
+    pub(crate) fn slice(&self, index: u32) -> *mut u8 {
+        // `wrapping_add` keeps provenance and asks for no proof; the result is in the mapping.
+        self.base.load(Ordering::Relaxed).wrapping_add((index as usize) << SLICE_SHIFT)
+    }
+
+    pub(crate) fn free(&self) -> u64 {
+        self.free.load(Ordering::Relaxed)
+    }
+
+    /// Claims a run. `count` is 1 to 64, `align` a power of two of slices.
+    pub(crate) fn claim(&self, count: u32, align: u32, placement: Placement) -> Option<Run> {
+        let mut free = self.free.load(Ordering::Relaxed);
+        loop {
+            let first = find(free, count, align, placement)?;
+            match self.take(free, mask(first, count)) {
+                Ok(dirty) => return Some(Run { first, dirty }),
+                Err(now) => free = now,
+            }
+        }
+    }
+
+    /// Claims exactly these slices, for a block that grows in place.
+    pub(crate) fn claim_exactly(&self, first: u32, count: u32) -> Option<Run> {
+        if first + count > SLICES {
+            return None;
+        }
+        let wanted = mask(first, count);
+        let mut free = self.free.load(Ordering::Relaxed);
+        while free & wanted == wanted {
+            match self.take(free, wanted) {
+                Ok(dirty) => return Some(Run { first, dirty }),
+                Err(now) => free = now,
+            }
+        }
+        None
+    }
+
+    /// Moves `wanted` from free to owned if `free` is still what was read, and marks it dirty;
+    /// returns which of it was dirty before.
+    fn take(&self, free: u64, wanted: u64) -> Result<u64, u64> {
+        self.free.compare_exchange_weak(
+            free,
+            free & !wanted,
+            // Pairs with the `Release` in `release`.
+            Ordering::Acquire,
+            Ordering::Relaxed,
+        )?;
+        Ok(self.dirty.fetch_or(wanted, Ordering::Relaxed) & wanted)
+    }
+
+    /// Gives a run back. Returns whether the segment had no free slice before.
+    pub(crate) fn release(&self, first: u32, count: u32) -> bool {
+        let run = mask(first, count);
+        self.recent.fetch_or(run, Ordering::Relaxed);
+        // Pairs with the `Acquire` in `take`.
+        let before = self.free.fetch_or(run, Ordering::Release);
+        if before & run != 0 {
+            fatal("slices released twice", self.slice(first).addr());
+        }
+        before == 0
+    }
+
+    /// Gives the memory of free dirty slices back to the OS: all of them, or those that have been
+    /// free since before the last call. Returns the bytes.
+    pub(crate) fn purge(&self, all: bool) -> usize {
+        let recent = self.recent.swap(0, Ordering::Relaxed);
+        let keep = if all { 0 } else { recent };
+        let wanted = self.dirty.load(Ordering::Relaxed) & !keep & self.free.load(Ordering::Relaxed);
+        if wanted == 0 {
+            return 0;
+        }
+        // Own what is still free of it while its memory changes. Pairs with `release`.
+        let claimed = self.free.fetch_and(!wanted, Ordering::Acquire) & wanted;
+        let mut purged = 0;
+        let mut rest = claimed;
+        while rest != 0 {
+            let first = rest.trailing_zeros();
+            let count = (rest >> first).trailing_ones();
+            rest &= !mask(first, count);
+            let bytes = (count as usize) << SLICE_SHIFT;
+            let Some(start) = NonNull::new(self.slice(first)) else {
+                fatal("a segment without memory has free slices", 0)
+            };
+            // SAFETY: the run lies in this segment's mapping, is claimed by this call, and held
+            // nobody's contents while it was free.
+            if unsafe { os::purge(start, bytes) } {
+                self.dirty.fetch_and(!mask(first, count), Ordering::Relaxed);
+                purged += bytes;
+            }
+        }
+        // Pairs with the `Acquire` in `take`: the next owner sees the cleared dirty bits.
+        self.free.fetch_or(claimed, Ordering::Release);
+        purged
+    }
+
+    /// Gives up the segment's address space if no slice is in use; says whether it did. Another
+    /// mapping may be installed here later.
+    pub(crate) fn unmap(&self) -> bool {
+        // Owning all slices, nobody else reads or changes this record. Pairs with `release`.
+        let owned =
+            self.free.compare_exchange(u64::MAX, 0, Ordering::Acquire, Ordering::Relaxed).is_ok();
+        let Some(base) = NonNull::new(self.base.load(Ordering::Relaxed)).filter(|_| owned) else {
+            return false;
+        };
+        // Before the address can be mapped again: whoever does so gets it from the kernel after
+        // this thread gave it back.
+        self.dirty.store(0, Ordering::Relaxed);
+        self.base.store(core::ptr::null_mut(), Ordering::Relaxed);
+        // SAFETY: the segment is a part of a mapping of ours, and all of it is owned by this call.
+        if unsafe { os::unmap(base, SEGMENT) } {
+            stats::SEGMENTS.sub(1);
+            return true;
+        }
+        // It stayed mapped.
+        self.base.store(base.as_ptr(), Ordering::Relaxed);
+        self.dirty.store(u64::MAX, Ordering::Relaxed);
+        self.free.store(u64::MAX, Ordering::Release);
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `find` should say, bit by bit.
+    fn find_slowly(free: u64, count: u32, align: u32) -> Vec<u32> {
+        (0..64)
+            .filter(|first| first % align == 0 && first + count <= 64)
+            .filter(|first| free & mask(*first, count) == mask(*first, count))
+            .collect()
+    }
+
+    #[test]
+    fn a_run_is_found_wherever_there_is_one() {
+        let mut state = 0x9e37_79b9_7f4a_7c15u64;
+        for round in 0..3000 {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            // Dense and sparse patterns.
+            let free = if round % 2 == 0 { state } else { state | state.rotate_left(21) };
+            for count in 1..=64 {
+                for align in [1, 2, 4, 8, 16, 32, 64] {
+                    let all = find_slowly(free, count, align);
+                    assert_eq!(find(free, count, align, Placement::Lowest), all.first().copied());
+                    let roomiest = find(free, count, align, Placement::Roomy);
+                    let room = |first: &u32| (free >> *first).trailing_ones();
+                    assert_eq!(roomiest.as_ref().map(room), all.iter().map(room).max());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn claims_do_not_overlap_and_come_back() {
+        let segment = Segment {
+            base: AtomicPtr::default(),
+            free: AtomicU64::new(u64::MAX),
+            dirty: AtomicU64::new(0),
+            recent: AtomicU64::new(0),
+        };
+        let a = segment.claim(3, 1, Placement::Lowest).unwrap();
+        let b = segment.claim(16, 16, Placement::Lowest).unwrap();
+        assert_eq!((a.first, a.dirty), (0, 0));
+        assert_eq!((b.first, b.dirty), (16, 0));
+        assert!(segment.claim_exactly(15, 2).is_none());
+        assert!(segment.claim_exactly(32, 33).is_none());
+        assert!(segment.claim_exactly(32, 32).is_some());
+        assert!(segment.claim(64, 1, Placement::Lowest).is_none());
+        assert!(!segment.release(0, 3));
+        let again = segment.claim(4, 1, Placement::Lowest).unwrap();
+        assert_eq!((again.first, again.dirty), (0, 0b111));
+    }
+}

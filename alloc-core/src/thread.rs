@@ -1,0 +1,200 @@
+//! Which heap a thread uses: at first none, then its own, after its exit a borrowed one.
+//!
+//! # Interrupted operations
+//!
+//! A signal handler may allocate while its thread is inside the heap. So each operation takes the
+//! heap out of the thread local, leaving the stand-in [`BUSY`], and puts it back at its end. A
+//! stand-in's caches are empty and full at once, so a handler that finds it leaves the fast path by
+//! the same branch as a thread without a heap: the guard costs two stores and no branch. A handler
+//! that runs before the heap is taken out or after it is put back finds it whole. On the slow path
+//! the handler acts like another thread: it borrows an idle heap for one allocation, and frees
+//! remotely.
+//!
+//! # Exit
+//!
+//! The thread local has no destructor; a `pthread_key` made once tells when a thread ends. Its
+//! destructor runs after Rust's and C++'s thread-local ones, and hands the heap to the pool. What
+//! the thread does after that (other keys' destructors, in any number of rounds) goes through
+//! borrowed heaps, so nothing has to be handed back again. The main thread's heap stays its own.
+
+use core::ffi::c_void;
+use core::ptr;
+use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering, compiler_fence};
+
+use crate::class::Class;
+use crate::heap::{self, Heap, Role};
+use crate::pool;
+
+static UNSET: Heap = Heap::stand_in(Role::Unset);
+static BUSY: Heap = Heap::stand_in(Role::Busy);
+static DETACHED: Heap = Heap::stand_in(Role::Detached);
+
+thread_local! {
+    /// The thread's heap, or what stands in for it. Never null. Only its thread reads it and
+    /// signal handlers on that thread, so `Relaxed` and compiler fences order it.
+    static CURRENT: AtomicPtr<Heap> =
+        const { AtomicPtr::new((&raw const UNSET).cast_mut()) };
+}
+
+/// The key's number plus one; 0 while there is none.
+static KEY: AtomicU32 = AtomicU32::new(0);
+
+/// Runs one operation on whatever stands for the thread's heap, marking it busy meanwhile.
+#[inline(always)]
+fn with_heap<R>(operation: impl FnOnce(&'static Heap) -> R) -> R {
+    CURRENT.with(|current| {
+        let heap = current.load(Ordering::Relaxed);
+        current.store((&raw const BUSY).cast_mut(), Ordering::Relaxed);
+        // A handler runs at some point of this thread's instructions; these fences keep the
+        // operation's ones between the two stores.
+        compiler_fence(Ordering::SeqCst);
+        // SAFETY: `current` only ever holds a stand-in or a heap from the pool, all of which are
+        // `'static`.
+        let result = operation(unsafe { &*heap });
+        compiler_fence(Ordering::SeqCst);
+        current.store(heap, Ordering::Relaxed);
+        result
+    })
+}
+
+/// Allocates a block of a class. Null when memory is out.
+#[inline(always)]
+pub(crate) fn alloc(class: Class) -> *mut u8 {
+    let block = with_heap(|heap| heap.pop(class));
+    if block.is_null() {
+        return alloc_slow(class);
+    }
+    block
+}
+
+/// Frees a block of a class.
+#[inline(always)]
+pub(crate) fn dealloc(class: Class, block: *mut u8) {
+    if !with_heap(|heap| heap.push(class, block)) {
+        dealloc_slow(class, block);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn alloc_slow(class: Class) -> *mut u8 {
+    let allocate = |heap: &'static Heap| {
+        // The cache may have blocks: it is another heap's now, or a signal handler filled it.
+        let block = heap.pop(class);
+        if block.is_null() && heap.refill(class) { heap.pop(class) } else { block }
+    };
+    if has_heap() {
+        return with_heap(allocate);
+    }
+    let Some(heap) = pool::take_or_make() else { return ptr::null_mut() };
+    let block = allocate(heap);
+    pool::put(heap);
+    block
+}
+
+#[cold]
+#[inline(never)]
+fn dealloc_slow(class: Class, block: *mut u8) {
+    if !has_heap() {
+        return heap::free_remotely(block);
+    }
+    with_heap(|heap| {
+        // A thread that just got its heap, or whose handler flushed it, has room.
+        if !heap.push(class, block) {
+            heap.flush(class, class.shape().cache_blocks as usize / 2);
+            heap.push(class, block);
+        }
+    });
+}
+
+/// Whether the thread has a heap that it can use now; gets it one if it never had.
+fn has_heap() -> bool {
+    match role() {
+        Role::Live => true,
+        Role::Busy | Role::Detached => false,
+        Role::Unset => attach(),
+    }
+}
+
+fn role() -> Role {
+    let current = CURRENT.with(|current| current.load(Ordering::Relaxed));
+    // SAFETY: as in `with_heap`.
+    unsafe { &*current }.role()
+}
+
+fn set_current(heap: &'static Heap) {
+    let heap = ptr::from_ref(heap).cast_mut();
+    CURRENT.with(|current| current.store(heap, Ordering::Relaxed));
+}
+
+/// Gives a thread its heap, and makes sure that its exit will be known. A thread whose exit would
+/// not be known borrows instead.
+fn attach() -> bool {
+    // A handler in the middle of this borrows.
+    set_current(&BUSY);
+    let attached = exit_key().and_then(attach_with);
+    let heap = attached.unwrap_or(&UNSET);
+    set_current(heap);
+    attached.is_some()
+}
+
+fn attach_with(key: libc::pthread_key_t) -> Option<&'static Heap> {
+    // SAFETY: the key was made by `exit_key` and is never deleted.
+    let known: *const Heap = unsafe { libc::pthread_getspecific(key) }.cast();
+    // SAFETY: only heaps from the pool are stored under the key, and those are `'static`.
+    if let Some(heap) = unsafe { known.as_ref() } {
+        // A handler gave the thread this heap just before `with_heap` put `UNSET` back.
+        return Some(heap);
+    }
+    let heap = pool::take_or_make()?;
+    // The C library may allocate to store the value, from a borrowed heap then.
+    // SAFETY: as above; any value may be stored.
+    let status = unsafe { libc::pthread_setspecific(key, ptr::from_ref(heap).cast()) };
+    if status == 0 {
+        return Some(heap);
+    }
+    pool::put(heap);
+    None
+}
+
+/// The key whose destructor tells of a thread's exit, made by the first thread.
+fn exit_key() -> Option<libc::pthread_key_t> {
+    let known = KEY.load(Ordering::Relaxed);
+    if known != 0 {
+        return Some(known - 1);
+    }
+    let mut key = 0;
+    // SAFETY: `key` is valid for writes; the destructor is a function for any value set.
+    let status = unsafe { libc::pthread_key_create(&raw mut key, Some(on_exit)) };
+    if status != 0 {
+        return None;
+    }
+    match KEY.compare_exchange(0, key.wrapping_add(1), Ordering::Relaxed, Ordering::Relaxed) {
+        Ok(_) => Some(key),
+        Err(first) => {
+            // SAFETY: this key lost the race and nobody else has seen it.
+            unsafe { libc::pthread_key_delete(key) };
+            Some(first - 1)
+        }
+    }
+}
+
+/// The exiting thread hands its heap back.
+extern "C" fn on_exit(heap: *mut c_void) {
+    if role() == Role::Busy {
+        // Cancelled in the middle of an operation: the heap is not whole and is let go.
+        return;
+    }
+    set_current(&DETACHED);
+    compiler_fence(Ordering::SeqCst);
+    // SAFETY: only heaps from the pool are stored under the key, and those are `'static`.
+    if let Some(heap) = unsafe { heap.cast::<Heap>().cast_const().as_ref() } {
+        heap.retire();
+        pool::put(heap);
+    }
+}
+
+/// Runs `operation` on the thread's own heap, if it has one.
+pub(crate) fn with_own_heap<R>(operation: impl FnOnce(&'static Heap) -> R) -> Option<R> {
+    has_heap().then(|| with_heap(operation))
+}

@@ -1,0 +1,502 @@
+//! What must hold in hostile places, each in a process of its own with a time limit: a test runs
+//! this program again with its own name, and there the case itself is run. `CoreAlloc` is the
+//! allocator of the whole program.
+
+use std::alloc::{GlobalAlloc, Layout};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ffi::c_void;
+use std::hint::black_box;
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use alloc_core::CoreAlloc;
+
+#[global_allocator]
+static HEAP: CoreAlloc = CoreAlloc::new();
+
+/// Set in the process that runs a case.
+const CASE: &str = "ALLOC_CORE_CASE";
+
+/// How long a case may take.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Runs `case` in a process of its own, or, if this is that process, here. Returns the process's
+/// output to the test.
+fn run(name: &str, case: impl FnOnce()) -> Option<Output> {
+    if std::env::var(CASE).is_ok_and(|wanted| wanted == name) {
+        case();
+        return None;
+    }
+    let mut child = Command::new(std::env::current_exe().expect("this program's path"))
+        .args(["--exact", name, "--nocapture", "--test-threads=1"])
+        .env(CASE, name)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("this program runs");
+    let start = Instant::now();
+    while child.try_wait().expect("its status").is_none() {
+        if start.elapsed() > LIMIT {
+            child.kill().expect("it can be killed");
+            panic!("{name} did not end in time: {:?}", child.wait_with_output());
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    Some(child.wait_with_output().expect("its output"))
+}
+
+/// Runs a case that must succeed.
+fn succeed(name: &str, case: impl FnOnce()) {
+    if let Some(output) = run(name, case) {
+        assert!(output.status.success(), "{name}: {output:?}");
+    }
+}
+
+/// Runs a case that must end in an abort that says this.
+fn abort(name: &str, said: &str, case: impl FnOnce()) {
+    if let Some(output) = run(name, case) {
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{name} went unnoticed");
+        assert!(stderr.contains(said), "{name}: {output:?}");
+    }
+}
+
+/// Allocates and frees all sorts of things.
+fn work(rounds: usize) {
+    let mut map = HashMap::new();
+    for round in 0..rounds {
+        map.insert(round, vec![round as u8; round * 37 % 5000]);
+        if round % 3 == 0 {
+            map.remove(&(round / 2));
+        }
+    }
+    let big = vec![1u8; 300_000];
+    black_box(&big);
+    for (round, bytes) in &map {
+        assert!(bytes.iter().all(|byte| *byte == *round as u8));
+    }
+    HEAP.check().expect("a whole heap");
+}
+
+#[test]
+fn a_child_of_a_many_threaded_process_can_allocate_and_exit() {
+    succeed("a_child_of_a_many_threaded_process_can_allocate_and_exit", || {
+        let stop = Arc::new(AtomicBool::new(false));
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                let stop = Arc::clone(&stop);
+                thread::spawn(move || {
+                    while !stop.load(Ordering::Relaxed) {
+                        work(50);
+                    }
+                })
+            })
+            .collect();
+        for _ in 0..100 {
+            // SAFETY: the child only allocates, which is what is tested, and leaves by `_exit`.
+            let child = unsafe { libc::fork() };
+            assert!(child >= 0);
+            if child == 0 {
+                work(200);
+                // A thread of the child's: it may take over a heap that was idle at the fork.
+                thread::spawn(|| work(50)).join().expect("a thread in the child");
+                // SAFETY: ends the child.
+                unsafe { libc::_exit(7) };
+            }
+            let mut status = 0;
+            // SAFETY: `status` is valid for writes.
+            let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
+            assert_eq!(waited, child);
+            assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 7, "{status:#x}");
+        }
+        stop.store(true, Ordering::Relaxed);
+        for thread in threads {
+            thread.join().expect("a worker");
+        }
+    });
+}
+
+/// Blocks that the handler below keeps from one signal to the next.
+static KEPT: [AtomicUsize; 8] = [const { AtomicUsize::new(0) }; 8];
+static HANDLED: AtomicUsize = AtomicUsize::new(0);
+
+extern "C" fn allocate_in_handler(_: libc::c_int) {
+    let count = HANDLED.fetch_add(1, Ordering::Relaxed);
+    for (index, kept) in KEPT.iter().enumerate() {
+        let size = 16 << ((index + count) % 8);
+        let layout = Layout::from_size_align(size, 8).expect("a layout");
+        // SAFETY: the layout is not empty.
+        let block = unsafe { HEAP.alloc(layout) };
+        if block.is_null() {
+            // SAFETY: ends the process; a handler cannot panic.
+            unsafe { libc::_exit(3) };
+        }
+        // SAFETY: a live block; its first bytes hold its size for when it is freed.
+        unsafe { block.cast::<usize>().write(size) };
+        let old = kept.swap(block.expose_provenance(), Ordering::Relaxed);
+        if old != 0 {
+            let old: *mut u8 = std::ptr::with_exposed_provenance_mut(old);
+            // SAFETY: written above, some signals ago.
+            let size = unsafe { old.cast::<usize>().read() };
+            let Ok(layout) = Layout::from_size_align(size, 8) else {
+                // SAFETY: as above. The block was overwritten.
+                unsafe { libc::_exit(4) }
+            };
+            // SAFETY: the block was allocated with this layout.
+            unsafe { HEAP.dealloc(old, layout) };
+        }
+    }
+}
+
+#[test]
+fn a_signal_handler_can_allocate_in_the_middle_of_an_allocation() {
+    succeed("a_signal_handler_can_allocate_in_the_middle_of_an_allocation", || {
+        let handler = allocate_in_handler as extern "C" fn(libc::c_int);
+        // SAFETY: installs a handler that takes no lock.
+        unsafe { libc::signal(libc::SIGUSR1, handler as libc::sighandler_t) };
+        // SAFETY: has no preconditions.
+        let target = unsafe { libc::pthread_self() };
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let pesterer = thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                let before = HANDLED.load(Ordering::Relaxed);
+                // SAFETY: the thread lives until this one was joined.
+                unsafe { libc::pthread_kill(target, libc::SIGUSR1) };
+                while HANDLED.load(Ordering::Relaxed) == before && !stopped.load(Ordering::Relaxed)
+                {
+                    std::hint::spin_loop();
+                }
+            }
+        });
+        let start = Instant::now();
+        let mut rounds = 0;
+        while start.elapsed() < Duration::from_secs(3) {
+            // Few sizes, the handler's own, each block marked as this thread's while it is.
+            for size in [16, 64, 256, 1024] {
+                let layout = Layout::from_size_align(size, 8).expect("a layout");
+                let blocks: [*mut usize; 12] = std::array::from_fn(|index| {
+                    // SAFETY: the layout is not empty.
+                    let block: *mut usize = unsafe { HEAP.alloc(layout) }.cast();
+                    // SAFETY: a live block of at least 16 bytes.
+                    unsafe { block.write(!(rounds + index)) };
+                    block
+                });
+                for (index, block) in blocks.into_iter().enumerate() {
+                    // SAFETY: written above.
+                    assert_eq!(unsafe { block.read() }, !(rounds + index), "given to two");
+                    // SAFETY: allocated above with this layout.
+                    unsafe { HEAP.dealloc(block.cast(), layout) };
+                }
+            }
+            rounds += 1;
+            if rounds % 500 == 0 {
+                work(20);
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        pesterer.join().expect("the other thread");
+        work(500);
+        let handled = HANDLED.load(Ordering::Relaxed);
+        assert!(handled > 5000, "only {handled} signals");
+    });
+}
+
+/// Allocates when it is dropped.
+struct AllocatesOnDrop(Vec<String>);
+
+impl Drop for AllocatesOnDrop {
+    fn drop(&mut self) {
+        self.0.extend((0..100).map(|n| n.to_string()));
+        assert_eq!(self.0[99], "99");
+    }
+}
+
+/// Rounds of key destructors that `allocate_in_key_destructor` saw.
+static ROUNDS: AtomicUsize = AtomicUsize::new(0);
+static KEY: AtomicUsize = AtomicUsize::new(0);
+
+/// Keeps a block over the heap's own teardown and asks to be run again.
+extern "C" fn allocate_in_key_destructor(value: *mut c_void) {
+    ROUNDS.fetch_add(1, Ordering::Relaxed);
+    // SAFETY: the value is a `Box` that was given up to the key.
+    let old: Box<Vec<u8>> = unsafe { Box::from_raw(value.cast()) };
+    assert_eq!(old.len(), 1000);
+    let next = Box::new(vec![1u8; 1000]);
+    drop(old);
+    for _ in 0..100 {
+        black_box(vec![0u8; 100]);
+    }
+    let key = KEY.load(Ordering::Relaxed) as libc::pthread_key_t;
+    let next: *mut c_void = Box::into_raw(next).cast();
+    // SAFETY: the key was made by the test; the value is what this destructor expects.
+    unsafe { libc::pthread_setspecific(key, next) };
+}
+
+#[test]
+fn destructors_can_allocate_after_the_heap_was_handed_back() {
+    succeed("destructors_can_allocate_after_the_heap_was_handed_back", || {
+        thread_local! {
+            static FIRST: RefCell<Option<AllocatesOnDrop>> = const { RefCell::new(None) };
+        }
+        let mut key = 0;
+        // SAFETY: `key` is valid for writes.
+        let status =
+            unsafe { libc::pthread_key_create(&raw mut key, Some(allocate_in_key_destructor)) };
+        assert_eq!(status, 0);
+        KEY.store(key as usize, Ordering::Relaxed);
+        let run_thread = || {
+            thread::spawn(move || {
+                FIRST.with(|first| *first.borrow_mut() = Some(AllocatesOnDrop(Vec::new())));
+                let value: *mut c_void = Box::into_raw(Box::new(vec![1u8; 1000])).cast();
+                // SAFETY: the key is live; the value is what its destructor expects.
+                unsafe { libc::pthread_setspecific(key, value) };
+            })
+            .join()
+            .expect("a thread");
+        };
+        for _ in 0..200 {
+            run_thread();
+        }
+        let heaps = HEAP.stats().heaps;
+        for _ in 0..1000 {
+            run_thread();
+        }
+        assert!(ROUNDS.load(Ordering::Relaxed) > 2400, "the destructor ran after the heap's own");
+        // The last round's block of each thread is the test's own leak: about 1 KiB each.
+        assert_eq!(HEAP.stats().heaps, heaps, "heaps were lost");
+        assert!(HEAP.stats().page_bytes < 16 << 20, "{:?}", HEAP.stats());
+        work(200);
+    });
+}
+
+#[test]
+fn out_of_memory_is_null_and_the_heap_goes_on() {
+    succeed("out_of_memory_is_null_and_the_heap_goes_on", || {
+        let limit = libc::rlimit { rlim_cur: 512 << 20, rlim_max: 512 << 20 };
+        // SAFETY: the limit is valid for reads.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) }, 0);
+        for size in [64, 3000, 100_000, 3 << 20, 20 << 20] {
+            let layout = Layout::from_size_align(size, 8).expect("a layout");
+            let mut blocks = 0usize;
+            // A list through the blocks, so that nothing else is allocated.
+            let mut last: *mut *mut u8 = std::ptr::null_mut();
+            loop {
+                // SAFETY: the layout is not empty.
+                let block = unsafe { HEAP.alloc(layout) };
+                if block.is_null() {
+                    break;
+                }
+                let block: *mut *mut u8 = block.cast();
+                // SAFETY: a live block of at least a pointer's size.
+                unsafe { block.write(last.cast()) };
+                last = block;
+                blocks += 1;
+            }
+            assert!(blocks * size > 200 << 20, "{blocks} blocks of {size}");
+            while !last.is_null() {
+                // SAFETY: written above.
+                let next = unsafe { last.read() };
+                // SAFETY: allocated above with this layout, and not freed yet.
+                unsafe { HEAP.dealloc(last.cast(), layout) };
+                last = next.cast();
+            }
+            HEAP.purge();
+            work(100);
+        }
+    });
+}
+
+extern "C" fn c_thread(count: *mut c_void) -> *mut c_void {
+    work(100);
+    // SAFETY: the creator waits for this thread and keeps the counter.
+    let count: &AtomicUsize = unsafe { &*count.cast() };
+    count.fetch_add(1, Ordering::Relaxed);
+    Box::into_raw(Box::new(41)).cast()
+}
+
+#[test]
+fn a_thread_that_c_made_can_allocate() {
+    succeed("a_thread_that_c_made_can_allocate", || {
+        let count = AtomicUsize::new(0);
+        for _ in 0..100 {
+            // SAFETY: all zero is a valid thread id to be overwritten.
+            let mut thread: libc::pthread_t = unsafe { std::mem::zeroed() };
+            let argument = (&raw const count).cast_mut().cast();
+            let no_attributes = std::ptr::null();
+            // SAFETY: the function takes this argument, which outlives the thread.
+            let status =
+                unsafe { libc::pthread_create(&raw mut thread, no_attributes, c_thread, argument) };
+            assert_eq!(status, 0);
+            let mut result = std::ptr::null_mut();
+            // SAFETY: the thread was created above and is joined once.
+            unsafe { libc::pthread_join(thread, &raw mut result) };
+            // SAFETY: the thread's result is a `Box` given up to its joiner.
+            let result: Box<i32> = unsafe { Box::from_raw(result.cast()) };
+            assert_eq!(*result, 41);
+        }
+        assert_eq!(count.load(Ordering::Relaxed), 100);
+    });
+}
+
+#[test]
+fn many_short_threads_leak_nothing() {
+    succeed("many_short_threads_leak_nothing", || {
+        const THREADS: usize = if cfg!(debug_assertions) { 20_000 } else { 100_000 };
+        let (send, receive) = mpsc::sync_channel::<Vec<Box<[u8; 48]>>>(4);
+        let sink = thread::spawn(move || {
+            let mut recent = std::collections::VecDeque::new();
+            for blocks in receive {
+                recent.push_back(blocks);
+                if recent.len() > 50 {
+                    recent.pop_front();
+                }
+            }
+        });
+        let run_threads = |count: usize| {
+            let mut running = std::collections::VecDeque::new();
+            for _ in 0..count {
+                let send = send.clone();
+                // Ends with blocks that live on and are freed by the sink.
+                running.push_back(thread::spawn(move || {
+                    let blocks = (0..20).map(|n| Box::new([n; 48])).collect();
+                    send.send(blocks).expect("the sink lives");
+                }));
+                if running.len() > 16 {
+                    let oldest = running.pop_front().expect("there are many");
+                    oldest.join().expect("a short thread");
+                }
+            }
+            for thread in running {
+                thread.join().expect("a short thread");
+            }
+        };
+        run_threads(1000);
+        let before = HEAP.stats();
+        run_threads(THREADS);
+        let after = HEAP.stats();
+        assert!(after.heaps < 30, "{after:?}");
+        let more = after.page_bytes.saturating_sub(before.page_bytes);
+        // A few heaps more than before keep a page for each class. One block lost for each thread
+        // would be 4.8 MB with the threads of a release build; all 20 blocks, 19 MB in any.
+        assert!(more < 4 << 20, "from {before:?} to {after:?}");
+        drop(send);
+        sink.join().expect("the sink");
+    });
+}
+
+#[test]
+fn unused_memory_goes_back_to_the_os() {
+    succeed("unused_memory_goes_back_to_the_os", || {
+        let resident = || {
+            let statm = std::fs::read_to_string("/proc/self/statm").expect("the kernel's figures");
+            let pages: usize =
+                statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("a number");
+            pages * 4096
+        };
+        let small: Vec<Box<[u8; 200]>> = (0..400_000).map(|_| Box::new([1; 200])).collect();
+        let large: Vec<Vec<u8>> = (0..100).map(|_| vec![1; 1 << 20]).collect();
+        let peak = resident();
+        assert!(peak > 180 << 20, "{peak}");
+        drop(small);
+        drop(large);
+        // Kept for a while...
+        assert!(resident() > 150 << 20, "purged at once: {}", resident());
+        // ...and given back by what else goes on, once it was unused for a period or two.
+        let start = Instant::now();
+        while resident() > peak / 4 {
+            assert!(start.elapsed() < Duration::from_secs(10), "{} resident", resident());
+            thread::sleep(Duration::from_millis(100));
+            black_box(vec![1u8; 200_000]);
+        }
+        // And at once when asked.
+        let again: Vec<Vec<u8>> = (0..100).map(|_| vec![1; 1 << 20]).collect();
+        assert!(resident() > 100 << 20);
+        drop(again);
+        assert!(HEAP.purge() >= 90 << 20);
+        assert!(resident() < peak / 4, "{} resident", resident());
+        // The address space is there for the next ones.
+        let before = HEAP.stats().segments;
+        let again: Vec<Vec<u8>> = (0..100).map(|_| vec![1; 1 << 20]).collect();
+        assert_eq!(HEAP.stats().segments, before);
+        drop(again);
+    });
+}
+
+#[test]
+fn idle_heaps_memory_serves_other_threads() {
+    succeed("idle_heaps_memory_serves_other_threads", || {
+        // Threads, alive together, that each fill 32 MiB and end; the blocks are freed later, into
+        // heaps that no thread has.
+        let barrier = Arc::new(std::sync::Barrier::new(8));
+        let threads: Vec<_> = (0..8)
+            .map(|_| {
+                let barrier = Arc::clone(&barrier);
+                thread::spawn(move || {
+                    barrier.wait();
+                    (0..32 << 10).map(|_| Box::new([1u8; 1000])).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        let blocks: Vec<_> = threads.into_iter().map(|t| t.join().expect("a thread")).collect();
+        drop(blocks);
+        let before = HEAP.stats();
+        let again: Vec<_> = (0..240 << 10).map(|_| Box::new([1u8; 1000])).collect();
+        let after = HEAP.stats();
+        assert!(after.segments <= before.segments + 16, "from {before:?} to {after:?}");
+        drop(again);
+    });
+}
+
+#[test]
+fn errno_stays_as_it_was() {
+    succeed("errno_stays_as_it_was", || {
+        let limit = libc::rlimit { rlim_cur: 1 << 30, rlim_max: 1 << 30 };
+        // SAFETY: the limit is valid for reads.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) }, 0);
+        // SAFETY: this thread's `errno`, valid while it lives.
+        let errno = unsafe { libc::__errno_location() };
+        // SAFETY: as above.
+        unsafe { errno.write(1234) };
+        for size in [100, 100_000, 10 << 20, 2 << 30] {
+            let layout = Layout::from_size_align(size, 8).expect("a layout");
+            // SAFETY: the layout is not empty.
+            let block = unsafe { HEAP.alloc(layout) };
+            assert_eq!(block.is_null(), size > 1 << 30);
+            if !block.is_null() {
+                // SAFETY: allocated above.
+                unsafe { HEAP.dealloc(block, layout) };
+            }
+            // SAFETY: as above.
+            assert_eq!(unsafe { errno.read() }, 1234);
+        }
+    });
+}
+
+#[test]
+fn a_block_freed_twice_ends_the_process() {
+    abort("a_block_freed_twice_ends_the_process", "freed twice", || {
+        let layout = Layout::from_size_align(3000, 8).expect("a layout");
+        // SAFETY: the layout is not empty.
+        let block = unsafe { HEAP.alloc(layout) };
+        for _ in 0..2 {
+            // SAFETY: wrong the second time, and found out when the cached blocks go home.
+            unsafe { HEAP.dealloc(block, layout) };
+        }
+        HEAP.purge();
+    });
+}
+
+#[test]
+fn freeing_what_is_not_a_block_ends_the_process() {
+    abort("freeing_what_is_not_a_block_ends_the_process", "not ours", || {
+        let layout = Layout::from_size_align(100_000, 8).expect("a layout");
+        let mut on_the_stack = [0u8; 16];
+        // SAFETY: wrong, and found out.
+        unsafe { HEAP.dealloc(black_box(on_the_stack.as_mut_ptr()), layout) };
+    });
+}

@@ -1,0 +1,260 @@
+//! The analysis against a slow and obvious model, on random recordings.
+//!
+//! The model keeps the whole history and asks it anew for every figure.
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use alloc_trace_analysis::{Figures, Summary};
+use alloc_trace_format::{Event, EventKind};
+use proptest::prelude::*;
+
+use support::{Script, alloc, at, failed, free, realloc};
+
+const THREADS: u32 = 3;
+const SITES: u32 = 4;
+const SPANS: u64 = 3;
+
+/// What happens, before it is decided to which block.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Alloc { zeroed: bool, fails: bool },
+    Free,
+    FreeOlder,
+    Realloc { fails: bool, moves: bool },
+    Enter(u64),
+    Exit(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (any::<bool>(), 0..10_u8)
+            .prop_map(|(zeroed, fails)| Step::Alloc { zeroed, fails: fails == 0 }),
+        4 => Just(Step::Free),
+        1 => Just(Step::FreeOlder),
+        3 => (0..10_u8, any::<bool>())
+            .prop_map(|(fails, moves)| Step::Realloc { fails: fails == 0, moves }),
+        2 => (1..=SPANS).prop_map(Step::Enter),
+        2 => (1..=SPANS).prop_map(Step::Exit),
+    ]
+}
+
+/// An event, the site that it was made at, and the span that it was made in.
+#[derive(Debug, Clone, Copy)]
+struct Happened {
+    event: Event,
+    site: u32,
+    span: Option<u64>,
+}
+
+/// A block: obtained by the event with this number, released by that one.
+#[derive(Debug, Clone, Copy)]
+struct Block {
+    obtained: usize,
+    released: Option<usize>,
+}
+
+fn blocks(history: &[Happened]) -> Vec<Block> {
+    let mut blocks: Vec<Block> = Vec::new();
+    for (number, happened) in history.iter().enumerate() {
+        let event = happened.event;
+        if event.failed {
+            continue;
+        }
+        let released = match event.kind {
+            EventKind::Free => Some(event.address),
+            EventKind::Realloc => Some(event.old_address),
+            _ => None,
+        };
+        let block = blocks.iter_mut().find(|block| {
+            block.released.is_none() && Some(history[block.obtained].event.address) == released
+        });
+        if let Some(block) = block {
+            block.released = Some(number);
+        }
+        if event.kind != EventKind::Free {
+            blocks.push(Block { obtained: number, released: None });
+        }
+    }
+    blocks
+}
+
+/// The figures of the part of the program that `is_part` picks.
+fn figures(history: &[Happened], is_part: impl Fn(&Happened) -> bool) -> Figures {
+    let made: Vec<&Happened> = history.iter().filter(|happened| is_part(happened)).collect();
+    let count = |wanted: &dyn Fn(&Event) -> bool| {
+        made.iter().filter(|happened| wanted(&happened.event)).count() as u64
+    };
+    let blocks = blocks(history);
+    let own: Vec<Block> =
+        blocks.into_iter().filter(|block| is_part(&history[block.obtained])).collect();
+    let size = |block: &Block| history[block.obtained].event.size;
+    let live_after = |number: usize| -> u64 {
+        let live = own.iter().filter(|block| {
+            block.obtained <= number && block.released.is_none_or(|released| released > number)
+        });
+        live.map(size).sum()
+    };
+    let (mut peak_bytes, mut peak_at_ns) = (0, 0);
+    for (number, happened) in history.iter().enumerate() {
+        if live_after(number) > peak_bytes {
+            peak_bytes = live_after(number);
+            peak_at_ns = happened.event.stamp - 1_000;
+        }
+    }
+    let is_temporary = |block: &&Block| {
+        let obtainer = history[block.obtained].event.thread;
+        block.released.is_some_and(|released| {
+            history[released].event.kind == EventKind::Free
+                && !history[block.obtained + 1..released].iter().any(|between| {
+                    between.event.thread == obtainer
+                        && between.event.kind != EventKind::Free
+                        && !between.event.failed
+                })
+        })
+    };
+    let last = history.len().saturating_sub(1);
+    Figures {
+        events: made.len() as u64,
+        allocations: count(&|event| event.kind == EventKind::Alloc),
+        zeroed_allocations: count(&|event| event.kind == EventKind::AllocZeroed),
+        reallocations: count(&|event| event.kind == EventKind::Realloc),
+        frees: count(&|event| event.kind == EventKind::Free),
+        failed_requests: count(&|event| event.failed),
+        temporary_allocations: own.iter().filter(is_temporary).count() as u64,
+        allocated_bytes: own.iter().map(size).sum(),
+        freed_bytes: own.iter().filter(|block| block.released.is_some()).map(size).sum(),
+        peak_bytes,
+        peak_at_ns,
+        live_bytes_at_end: live_after(last),
+        live_blocks_at_end: own.iter().filter(|block| block.released.is_none()).count() as u64,
+    }
+}
+
+/// Writes the recording; what happened in it.
+fn play(
+    script: &mut Script,
+    steps: &[(Step, u32, u32, u64, prop::sample::Index)],
+) -> Vec<Happened> {
+    for thread in 1..=THREADS {
+        script.thread(thread, "", false);
+    }
+    for site in 0..SITES {
+        script.node(2 + site, 0, 0x100 * u64::from(site + 1));
+    }
+    for span in 1..=SPANS {
+        script.span(span, None, &format!("span {span}"), "");
+    }
+    let mut history: Vec<Happened> = Vec::new();
+    let mut live: Vec<(u64, u64)> = Vec::new();
+    let mut entered: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
+    let mut unused = 0x1_0000;
+    for &(step, thread, site, size, index) in steps {
+        let mut fresh = || {
+            unused += 0x10;
+            unused
+        };
+        let event = match step {
+            Step::Alloc { zeroed, fails } => {
+                let kind = if zeroed { EventKind::AllocZeroed } else { EventKind::Alloc };
+                let event = Event { kind, ..alloc(thread, fresh(), size) };
+                if fails {
+                    failed(event)
+                } else {
+                    live.push((event.address, size));
+                    event
+                }
+            }
+            Step::Free if !live.is_empty() => {
+                let (address, size) = live.swap_remove(index.index(live.len()));
+                free(thread, address, size)
+            }
+            Step::FreeOlder => free(thread, fresh(), size),
+            Step::Realloc { fails, moves } if !live.is_empty() => {
+                let index = index.index(live.len());
+                let old = live[index];
+                let new = (if moves { fresh() } else { old.0 }, size);
+                if fails {
+                    failed(realloc(thread, old, new))
+                } else {
+                    live[index] = new;
+                    realloc(thread, old, new)
+                }
+            }
+            Step::Free | Step::Realloc { .. } => continue,
+            Step::Enter(span) => {
+                script.enter(thread, span);
+                entered.entry(thread).or_default().push(span);
+                continue;
+            }
+            Step::Exit(span) => {
+                script.exit(thread, span);
+                let stack = entered.entry(thread).or_default();
+                if let Some(last) = stack.iter().rposition(|&entered| entered == span) {
+                    stack.remove(last);
+                }
+                continue;
+            }
+        };
+        script.event(at(2 + site, event));
+        let span = entered.get(&thread).and_then(|stack| stack.last()).copied();
+        history.push(Happened { event: Event { stamp: script.now, ..event }, site, span });
+    }
+    script.end();
+    history
+}
+
+fn compare(summary: &Summary, history: &[Happened]) -> Result<(), TestCaseError> {
+    prop_assert_eq!(summary.total, figures(history, |_| true));
+    for row in &summary.by_thread {
+        let expected = figures(history, |happened| happened.event.thread.0 == row.thread);
+        prop_assert_eq!(row.figures, expected, "thread {}", row.thread);
+    }
+    for site in 0..SITES {
+        let expected = figures(history, |happened| happened.site == site);
+        let name = format!("[{:#x}]", 0x100 * (site + 1));
+        let row = summary.sites.iter().find(|row| *row.site.function == *name);
+        match row {
+            Some(row) => prop_assert_eq!(row.figures, expected, "site {}", name),
+            None => prop_assert_eq!(expected.requests(), 0, "site {}", name),
+        }
+    }
+    for span in 1..=SPANS {
+        let expected = figures(history, |happened| happened.span == Some(span));
+        let row = summary.by_span.iter().find(|row| *row.name == *format!("span {span}"));
+        match row {
+            Some(row) => prop_assert_eq!(row.figures, expected, "span {}", span),
+            None => prop_assert_eq!(expected.events, 0, "span {}", span),
+        }
+    }
+    let older: Vec<&Happened> = history
+        .iter()
+        .filter(|happened| happened.event.kind == EventKind::Free)
+        .filter(|happened| {
+            !history.iter().any(|other| {
+                other.event.kind != EventKind::Free && other.event.address == happened.event.address
+            })
+        })
+        .collect();
+    prop_assert_eq!(summary.unmatched_frees, older.len() as u64);
+    let bytes: u64 = older.iter().map(|happened| happened.event.size).sum();
+    prop_assert_eq!(summary.unmatched_freed_bytes, bytes);
+    prop_assert!(summary.complete);
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+    #[test]
+    fn every_figure_is_that_of_the_model(
+        steps in prop::collection::vec(
+            (step(), 1..=THREADS, 0..SITES, 0..200_u64, any::<prop::sample::Index>()),
+            0..120,
+        ),
+    ) {
+        let mut script = Script::new();
+        let history = play(&mut script, &steps);
+        compare(&script.summary(), &history)?;
+    }
+}

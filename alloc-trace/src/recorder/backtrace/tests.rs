@@ -1,0 +1,233 @@
+//! Incremental backtraces against full ones, and against the C library's, over random call trees.
+
+use std::collections::HashMap;
+use std::ffi::{c_int, c_void};
+use std::hint::black_box;
+
+use super::super::here;
+use super::*;
+
+unsafe extern "C" {
+    /// glibc's own, by way of `_Unwind_Backtrace`.
+    fn backtrace(buffer: *mut *mut c_void, size: c_int) -> c_int;
+}
+
+/// Numbers nodes as they come, and never forgets.
+#[derive(Default)]
+struct Numbers {
+    nodes: HashMap<(NodeId, u64), NodeId>,
+}
+
+impl Sink for Numbers {
+    fn node(&mut self, parent: NodeId, address: u64) -> NodeId {
+        let next = NodeId(NodeId::FIRST.0 + self.nodes.len() as u32);
+        *self.nodes.entry((parent, address)).or_insert(next)
+    }
+
+    fn module(&mut self, _module: &Module, _identity: Identity<'_>) {}
+}
+
+/// What the captures of one test share.
+struct Tester {
+    incremental: Backtrace,
+    numbers: Numbers,
+    modules: &'static Modules,
+    rules: Rules,
+    depth: usize,
+    random: u64,
+    captures: usize,
+}
+
+type State = (u64, u64, u64);
+
+impl Tester {
+    fn new(depth: usize) -> Self {
+        let modules: &'static Modules = Box::leak(Box::new(Modules::new()));
+        modules.list(&mut |_, _| ());
+        Self {
+            incremental: Backtrace::NONE,
+            numbers: Numbers::default(),
+            modules,
+            rules: Rules::new().expect("memory"),
+            depth,
+            random: 0x9e37_79b9_7f4a_7c15,
+            captures: 0,
+        }
+    }
+
+    fn next(&mut self, below: u64) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random % below
+    }
+
+    /// Captures here, both ways, and compares.
+    #[inline(never)]
+    fn capture(&mut self) {
+        let registers = here();
+        let shared = Shared { modules: self.modules, rules: &self.rules, depth: self.depth };
+        let before = states(&self.incremental);
+        let was_limited = self.incremental.limited;
+        let captured = self.incremental.capture(registers, &shared, &mut self.numbers);
+        let after = states(&self.incremental);
+
+        let mut full = Backtrace::NONE;
+        let expected = full.capture(registers, &shared, &mut self.numbers);
+        assert_eq!(after, states(&full), "the frames of a full unwind");
+        assert_eq!(captured.node, expected.node, "the node of a full unwind");
+        assert_eq!(captured.stack_pointer, expected.stack_pointer);
+        assert_eq!(self.incremental.root, full.root);
+
+        if !was_limited && !self.incremental.limited && !before.is_empty() {
+            let kept = shared_prefix(&before, &after, |one, other| one == other);
+            let same_nodes = shared_prefix(&before, &after, |one, other| one.0 == other.0);
+            let expected = (kept < same_nodes).then_some(kept as u32);
+            assert_eq!(captured.kept_frames, expected, "{before:x?}\n{after:x?}");
+        }
+
+        let mut buffer = [std::ptr::null_mut(); 512];
+        // SAFETY: the buffer has room for as many addresses.
+        let length = unsafe { backtrace(buffer.as_mut_ptr(), 512) };
+        let theirs: Vec<u64> = buffer[..length as usize]
+            .iter()
+            .rev()
+            .map(|address| address.expose_provenance() as u64)
+            .collect();
+        let ours: Vec<u64> = after.iter().map(|state| state.0).collect();
+        // Theirs has this function itself, whose place differs; ours may be cut outside.
+        let theirs = &theirs[..theirs.len() - 1];
+        let theirs = &theirs[theirs.len().saturating_sub(self.depth)..];
+        assert_eq!(ours, theirs, "the frames that the C library finds");
+        self.captures += 1;
+    }
+
+    /// Calls itself and others at random.
+    #[inline(never)]
+    fn wander(&mut self, depth: u64) {
+        for _ in 0..self.next(3) + 1 {
+            match self.next(6) {
+                0 => self.capture(),
+                _ if depth == 0 => self.capture(),
+                1 => self.aligned(depth - 1),
+                2 => self.sized(depth - 1),
+                3 => {
+                    let mut closure = |tester: &mut Self| tester.wander(depth - 1);
+                    let dynamic: &mut dyn FnMut(&mut Self) = &mut closure;
+                    black_box(dynamic)(self);
+                }
+                4 => caught(self, depth - 1),
+                _ => self.wander(depth - 1),
+            }
+        }
+    }
+
+    /// A frame whose stack pointer is aligned beyond the usual.
+    #[inline(never)]
+    fn aligned(&mut self, depth: u64) {
+        #[repr(align(128))]
+        struct Aligned([u8; 256]);
+        let local = black_box(Aligned([depth as u8; 256]));
+        self.wander(depth);
+        black_box(&local.0);
+    }
+
+    /// A frame of several OS pages.
+    #[inline(never)]
+    fn sized(&mut self, depth: u64) {
+        let local = black_box([depth as u8; 10_000]);
+        self.wander(depth);
+        black_box(&local);
+    }
+}
+
+/// Frames between which a panic is caught.
+#[inline(never)]
+fn caught(tester: &mut Tester, depth: u64) {
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        tester.wander(depth);
+        std::panic::resume_unwind(Box::new(()));
+    }));
+    assert!(result.is_err());
+    tester.capture();
+}
+
+fn states(backtrace: &Backtrace) -> Vec<State> {
+    let state = |frame: &Frame| (frame.address, frame.stack_pointer, frame.frame_pointer);
+    backtrace.frames.iter().take(backtrace.length).map(state).collect()
+}
+
+fn shared_prefix(one: &[State], other: &[State], same: impl Fn(&State, &State) -> bool) -> usize {
+    one.iter().zip(other).take_while(|(one, other)| same(one, other)).count()
+}
+
+/// On a thread of its own, so that the outermost frames are those of a thread.
+fn on_a_thread(test: impl FnOnce() + Send + 'static) {
+    let thread = std::thread::Builder::new().stack_size(32 << 20).spawn(test);
+    thread.expect("a thread").join().expect("no assertion failed");
+}
+
+#[test]
+fn an_incremental_backtrace_is_a_full_one_over_random_call_trees() {
+    on_a_thread(|| {
+        let mut tester = Tester::new(MAX_DEPTH);
+        while tester.captures < 20_000 {
+            tester.wander(12);
+        }
+    });
+}
+
+#[test]
+fn a_depth_limit_leaves_the_innermost_frames() {
+    on_a_thread(|| {
+        for depth in [1, 2, 7, 20] {
+            let mut tester = Tester::new(depth);
+            while tester.captures < 2_000 {
+                tester.wander(12);
+            }
+        }
+    });
+}
+
+#[test]
+fn recursion_beyond_the_limit_is_cut_and_comes_back() {
+    #[inline(never)]
+    fn descend(tester: &mut Tester, levels: u64) {
+        tester.capture();
+        if levels > 0 {
+            descend(tester, levels - 1);
+            tester.capture();
+        }
+        black_box(levels);
+    }
+    on_a_thread(|| {
+        let mut tester = Tester::new(MAX_DEPTH);
+        descend(&mut tester, 3 * MAX_DEPTH as u64);
+        assert_eq!(tester.incremental.root, NodeId::ROOT);
+        assert!(!tester.incremental.limited);
+    });
+}
+
+#[test]
+fn moving_to_another_stack_and_back_forgets_what_was_on_the_first() {
+    let mut tester = Tester::new(MAX_DEPTH);
+    tester.capture();
+    // The same remembered frames, looked at from another thread's stack.
+    std::thread::scope(|scope| {
+        scope.spawn(|| tester.capture_after_a_move()).join().expect("no assertion failed");
+    });
+    tester.capture_after_a_move();
+}
+
+impl Tester {
+    #[inline(never)]
+    fn capture_after_a_move(&mut self) {
+        let registers = here();
+        let shared = Shared { modules: self.modules, rules: &self.rules, depth: self.depth };
+        let captured = self.incremental.capture(registers, &shared, &mut self.numbers);
+        let mut full = Backtrace::NONE;
+        full.capture(registers, &shared, &mut self.numbers);
+        assert_eq!(states(&self.incremental), states(&full));
+        assert_eq!(captured.kept_frames, Some(0));
+    }
+}
