@@ -173,10 +173,9 @@ impl Emitter {
                     Record::Event(event) => Some(event.stamp),
                     other => other.stamp(),
                 };
-                if matches!(record, Record::Context(_)) {
-                    last_stamp = 0;
-                }
-                last_stamp = stamp.unwrap_or(last_stamp).max(last_stamp);
+                // What states no time follows what it stands behind. A poll reads one stream after
+                // the other: the last time of one says nothing of the next.
+                last_stamp = stamp.unwrap_or(last_stamp);
                 match record {
                     // Wanted by the events of other threads, whatever their stamps.
                     Record::Node(node) => {
