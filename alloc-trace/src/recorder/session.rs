@@ -69,6 +69,8 @@ pub(crate) enum StartError {
     AlreadyRecording,
     /// Memory is short.
     OutOfMemory,
+    /// At the path there is something that is no recording.
+    NotARecording,
     /// The file cannot be made or written.
     File(Errno),
 }
@@ -107,6 +109,7 @@ fn complain_of_start(error: &StartError, path: &Path) {
     let reason = match error {
         StartError::AlreadyRecording => b"a recording runs already".as_slice(),
         StartError::OutOfMemory => b"out of memory",
+        StartError::NotARecording => b"exists and is not a recording",
         StartError::File(error) => sys::describe(*error),
     };
     sys::complain(&[b"nothing is recorded: ", path.as_bytes(), b": ", reason]);
@@ -209,7 +212,10 @@ impl Recorder {
         let clock = clock::choose();
         let start = clock::anchor();
         let realtime = sys::clock_ns(libc::CLOCK_REALTIME);
-        let destination = Destination::open(&options.path).map_err(StartError::File)?;
+        let destination = Destination::open(&options.path).map_err(|error| match error {
+            libc::EEXIST => StartError::NotARecording,
+            error => StartError::File(error),
+        })?;
         // SAFETY: only the thread that sets the recording up touches it.
         unsafe { *self.setup.path.get() = destination.path };
         self.log.open(destination.fd);
