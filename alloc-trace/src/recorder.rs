@@ -125,6 +125,8 @@ struct Recorder {
     /// Counts recordings.
     sessions: AtomicU64,
     next_thread: AtomicU32,
+    /// Records of threads that have no slot.
+    lost: AtomicU64,
     depth: AtomicUsize,
     check: AtomicBool,
     exit_key: AtomicU32,
@@ -268,6 +270,7 @@ impl Recorder {
             state: AtomicU32::new(session::IDLE),
             sessions: AtomicU64::new(epoch::FIRST),
             next_thread: AtomicU32::new(1),
+            lost: AtomicU64::new(0),
             depth: AtomicUsize::new(MAX_DEPTH),
             check: AtomicBool::new(false),
             exit_key: AtomicU32::new(session::NO_KEY),
@@ -301,7 +304,10 @@ impl Recorder {
             Some(slot) => slot,
             None => match self.take_slot(thread) {
                 Some(slot) => slot,
-                None => return,
+                None => {
+                    self.lost.fetch_add(1, Ordering::Relaxed);
+                    return;
+                }
             },
         };
         if slot.busy.load(Ordering::Relaxed) {

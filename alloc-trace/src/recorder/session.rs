@@ -222,6 +222,7 @@ impl Recorder {
         self.depth.store(options.depth, Ordering::Relaxed);
         self.check.store(options.check, Ordering::Relaxed);
         self.next_thread.store(1, Ordering::Relaxed);
+        self.lost.store(0, Ordering::Relaxed);
         let epoch = self.sessions.fetch_add(1, Ordering::Relaxed);
         if epoch != epoch::FIRST {
             tables.call_tree.clear();
@@ -436,7 +437,7 @@ impl Recorder {
                     writer.write(&self.log, |encoder, out| encoder.thread_name(out, thread, name));
             }
         }
-        let lost = own.spill.take(|_| ());
+        let lost = own.spill.take(|_| ()) + self.lost.swap(0, Ordering::Relaxed);
         if lost > 0 {
             let _ = writer.write(&self.log, |encoder, out| encoder.lost(out, lost));
         }
