@@ -211,8 +211,9 @@ impl Follower {
                     self.slots.extend(slots);
                 }
                 BlockKind::Chunk if header.codec == Codec::Plain => {
-                    let read = self.streams.get(&header.stream).map_or(0, |stream| stream.sequence);
-                    if header.sequence >= read && header.raw_bytes <= MAX_CHUNK_BYTES {
+                    // A recording that was stopped has its streams in the log only.
+                    let stream = self.streams.entry(header.stream).or_insert(Stream::START);
+                    if header.sequence >= stream.sequence && header.raw_bytes <= MAX_CHUNK_BYTES {
                         let key = (header.stream, header.sequence);
                         let chunk = LoggedChunk { offset: payload, bytes: header.raw_bytes };
                         self.logged.insert(key, chunk);

@@ -218,6 +218,30 @@ fn a_follower_sees_every_record_of_a_growing_file_once() {
     }
 }
 
+#[test]
+fn a_follower_that_first_looks_when_the_window_was_given_back_sees_every_record() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("stopped.trace");
+    let mut writer = RecordingWriter::create(&path, &header(), WINDOW).expect("created");
+    let mut follower = Follower::open(&path).expect("opened");
+    for number in 0..100 {
+        writer.write(number as u32 % 2, &Record::Event(allocation(number))).expect("written");
+    }
+    for stream in [0, 1] {
+        writer.drain(stream).expect("drained");
+    }
+    writer.finish(None).expect("finished");
+    // What a recorder does that was stopped: the window becomes a hole.
+    let mut bytes = fs::read(&path).expect("readable");
+    let begin = FILE_HEADER_BYTES + BLOCK_HEADER_BYTES;
+    bytes[begin..][..(WINDOW.slots * WINDOW.chunk_bytes) as usize].fill(0);
+    fs::write(&path, bytes).expect("written");
+    let mut events = 0;
+    let count = |record| events += u64::from(matches!(record, Record::Event(_)));
+    follower.poll(usize::MAX, count).expect("polled");
+    assert_eq!(events, 100);
+}
+
 fn follow_growing(batch: usize) {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("growing.trace");
