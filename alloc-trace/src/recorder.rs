@@ -94,6 +94,12 @@ impl Request {
         stamp: 0,
     };
 
+    /// When it began: for all but a reallocation that is not before it is written.
+    #[inline]
+    fn begin(&self) -> Stamp {
+        if self.kind == EventKind::Realloc { self.begin } else { Stamp::MAX }
+    }
+
     /// The time now, on the side of the request that orders it rightly between threads.
     #[inline]
     fn now(&self) -> Stamp {
@@ -119,6 +125,8 @@ struct Recorder {
     /// Counts recordings.
     sessions: AtomicU64,
     next_thread: AtomicU32,
+    /// Records of threads that have no slot.
+    lost: AtomicU64,
     depth: AtomicUsize,
     check: AtomicBool,
     exit_key: AtomicU32,
@@ -176,8 +184,8 @@ thread_local! {
 
 /// Records a heap event of the calling thread.
 ///
-/// Not inlined: the backtrace begins with the caller.
-#[inline(never)]
+/// Inlined into the allocator's hook, which is not: the backtrace begins with the hook's caller.
+#[inline(always)]
 pub(crate) fn record(request: &Request) {
     let registers = here();
     RECORDER.enter(Some(request), |recorder, state| {
@@ -262,6 +270,7 @@ impl Recorder {
             state: AtomicU32::new(session::IDLE),
             sessions: AtomicU64::new(epoch::FIRST),
             next_thread: AtomicU32::new(1),
+            lost: AtomicU64::new(0),
             depth: AtomicUsize::new(MAX_DEPTH),
             check: AtomicBool::new(false),
             exit_key: AtomicU32::new(session::NO_KEY),
@@ -280,38 +289,46 @@ impl Recorder {
 
     /// Lets `write` use the calling thread's slot, if a recording runs and the slot is not busy. A
     /// `request` that finds it busy is spilled; anything else is counted as lost.
-    #[inline]
+    #[inline(always)]
     fn enter(
         &'static self,
         request: Option<&Request>,
         write: impl FnOnce(&'static Self, &mut State) -> Result<(), Errno>,
     ) {
-        THREAD.with(|thread| {
-            // SAFETY: a thread's pointer is null or leads to a slot, and slots are never given back.
-            let slot = match unsafe { thread.slot.get().as_ref() } {
+        let thread = THREAD.with(ptr::from_ref);
+        // SAFETY: the thread local has no destructor and so lives as long as the thread, which runs
+        // this.
+        let thread = unsafe { &*thread };
+        // SAFETY: a thread's pointer is null or leads to a slot, and slots are never given back.
+        let slot = match unsafe { thread.slot.get().as_ref() } {
+            Some(slot) => slot,
+            None => match self.take_slot(thread) {
                 Some(slot) => slot,
-                None => match self.take_slot(thread) {
-                    Some(slot) => slot,
-                    None => return,
-                },
-            };
-            if slot.busy.load(Ordering::Relaxed) {
-                interrupted(slot, request);
-                return;
-            }
-            self.with_slot(thread, slot, write);
-            if !slot.spill.is_empty() {
-                self.write_spilled(thread, slot);
-            }
-        });
+                None => {
+                    self.lost.fetch_add(1, Ordering::Relaxed);
+                    return;
+                }
+            },
+        };
+        if slot.busy.load(Ordering::Relaxed) {
+            interrupted(slot, request);
+            return;
+        }
+        let earliest = request.map_or(Stamp::MAX, Request::begin);
+        self.with_slot(thread, slot, earliest, write);
+        if !slot.spill.is_empty() {
+            self.write_spilled(thread, slot);
+        }
     }
 
-    /// Lets `write` use the calling thread's slot, which is not busy.
-    #[inline]
+    /// Lets `write` use the calling thread's slot, which is not busy. What it writes does not begin
+    /// before `earliest`.
+    #[inline(always)]
     fn with_slot(
         &'static self,
         thread: &Thread,
         slot: &Slot,
+        earliest: Stamp,
         write: impl FnOnce(&'static Self, &mut State) -> Result<(), Errno>,
     ) {
         slot.busy.store(true, Ordering::Relaxed);
@@ -319,7 +336,7 @@ impl Recorder {
         // sees it after the barrier that it makes every thread pass.
         compiler_fence(Ordering::SeqCst);
         let same = slot.epoch.load(Ordering::Relaxed) == self.epoch().load(Ordering::Relaxed);
-        if same || self.join(thread, slot) {
+        if same || self.join(thread, slot, earliest) {
             // SAFETY: the slot is this thread's and busy, so nobody else uses its state.
             let state = unsafe { &mut *slot.state.get() };
             if let Err(error) = write(self, state) {
@@ -342,7 +359,7 @@ impl Recorder {
     }
 
     /// Writes a heap event. Without `registers` it has no backtrace.
-    #[inline]
+    #[inline(always)]
     fn write_event(
         &'static self,
         state: &mut State,
@@ -378,7 +395,7 @@ impl Recorder {
     }
 
     /// Captures the backtrace, unless the options leave backtraces out.
-    #[inline]
+    #[inline(always)]
     fn capture(
         &'static self,
         state: &mut State,
@@ -404,7 +421,7 @@ impl Recorder {
     #[cold]
     fn write_spilled(&'static self, thread: &Thread, slot: &Slot) {
         while !slot.spill.is_empty() {
-            self.with_slot(thread, slot, |recorder, state| {
+            self.with_slot(thread, slot, Stamp::MAX, |recorder, state| {
                 let mut result = Ok(());
                 let lost = slot.spill.take(|request| {
                     if result.is_ok() {
@@ -444,7 +461,7 @@ impl Recorder {
 
     /// Joins the recording that runs now: the slot's epoch is another one's. The slot is busy.
     #[cold]
-    fn join(&'static self, thread: &Thread, slot: &Slot) -> bool {
+    fn join(&'static self, thread: &Thread, slot: &Slot, earliest: Stamp) -> bool {
         if thread.paused.get() {
             return false;
         }
@@ -458,7 +475,7 @@ impl Recorder {
         }
         // SAFETY: the slot is this thread's and busy, so nobody else uses its state.
         let state = unsafe { &mut *slot.state.get() };
-        match self.join_with(thread, slot, state, epoch) {
+        match self.join_with(thread, slot, state, epoch, earliest) {
             Ok(()) => true,
             Err(error) => {
                 self.fail(error, state);
@@ -473,6 +490,7 @@ impl Recorder {
         slot: &Slot,
         state: &mut State,
         epoch: u64,
+        earliest: Stamp,
     ) -> Result<(), Errno> {
         let stream = slot.stream.load(Ordering::Relaxed);
         if state.session != epoch {
@@ -491,7 +509,7 @@ impl Recorder {
         let number = ThreadId(thread.number.get());
         state.backtrace.reset();
         state.os_thread = sys::thread_id();
-        state.writer.switch_to(number, &self.log)?;
+        state.writer.switch_to(number, earliest, &self.log)?;
         if is_new {
             let internal = thread.internal.get();
             let stamp = state.writer.last_stamp();
@@ -511,7 +529,7 @@ impl Recorder {
         if !slot.busy.load(Ordering::Relaxed) {
             let joined = slot.epoch.load(Ordering::Relaxed);
             if joined >= epoch::FIRST && joined == self.epoch().load(Ordering::Relaxed) {
-                self.with_slot(thread, slot, |recorder, state| {
+                self.with_slot(thread, slot, Stamp::MAX, |recorder, state| {
                     recorder.write_name(state)?;
                     let stamp = clock::before().max(state.writer.last_stamp());
                     state

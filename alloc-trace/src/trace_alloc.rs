@@ -137,7 +137,7 @@ fn reallocated(begin: u64, block: *mut u8, layout: Layout, new_block: *mut u8, n
     });
 }
 
-#[inline]
+#[inline(always)]
 fn tell(request: &Request) {
     let mode = decided_mode();
     if mode::measures(mode) {

@@ -13,7 +13,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for _ in 0..3 {
         let begin = Instant::now();
         let mut merged = recording.merged();
-        while merged.next_record()?.is_some() {}
+        while !matches!(merged.advance()?, alloc_trace_format::Step::End) {}
         let merge = begin.elapsed();
         let summary = Summary::of(&recording, Options::default().symbols(false))?;
         let whole = begin.elapsed() - merge;

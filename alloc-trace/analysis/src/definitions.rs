@@ -37,11 +37,24 @@ pub(crate) struct Thread {
     pub(crate) os_thread: Option<u32>,
     pub(crate) internal: bool,
     pub(crate) exited: bool,
+    /// When it had that name.
+    named_at: Stamp,
+}
+
+impl Thread {
+    /// It has this name at a time: streams are read one by one, and the last name counts.
+    fn call(&mut self, name: Box<str>, stamp: Stamp) {
+        if !name.is_empty() && stamp >= self.named_at {
+            self.name = Some(name);
+            self.named_at = stamp;
+        }
+    }
 }
 
 /// The closing record.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct End {
+    stamp: Stamp,
     pub(crate) reason: EndReason,
     /// How many heap events had been recorded, at least.
     pub(crate) events: u64,
@@ -53,15 +66,10 @@ impl Definitions {
         let mut threads: FxHashMap<ThreadId, Thread> = FxHashMap::default();
         let mut modules: Vec<Module> = Vec::new();
         let (mut process, mut end) = (None, None::<End>);
-        let (mut lost_records, mut recorded_events, mut last_stamp) = (0_u64, 0_u64, 0);
-        let mut records = recording.merged();
+        let mut lost_records = 0_u64;
+        let mut records = recording.definitions();
         while let Some(record) = records.next_record()? {
-            last_stamp = record.stamp().unwrap_or_default().max(last_stamp);
             match record {
-                Record::Event(event) => {
-                    last_stamp = last_stamp.max(event.stamp);
-                    recorded_events += 1;
-                }
                 Record::Node(node) => nodes.add(&node),
                 Record::Context(context) => {
                     threads.entry(context.thread).or_default();
@@ -70,12 +78,10 @@ impl Definitions {
                     let thread = threads.entry(start.thread).or_default();
                     thread.os_thread = Some(start.os_thread);
                     thread.internal = start.internal;
-                    if !start.name.is_empty() {
-                        thread.name = Some(start.name);
-                    }
+                    thread.call(start.name, start.stamp);
                 }
                 Record::ThreadName { thread, name } => {
-                    threads.entry(thread).or_default().name = Some(name);
+                    threads.entry(thread).or_default().call(name, records.stamp());
                 }
                 Record::ThreadExit { thread, .. } => {
                     threads.entry(thread).or_default().exited = true;
@@ -85,10 +91,11 @@ impl Definitions {
                 Record::Lost { records, .. } => {
                     lost_records = lost_records.saturating_add(records);
                 }
-                Record::End { reason, events, .. } => {
-                    // Recording can be stopped and go on: the last one counts.
-                    let before = end.map_or(0, |end| end.events);
-                    end = Some(End { reason, events: events.max(before) });
+                // Recording can be stopped and go on: the last one counts.
+                Record::End { stamp, reason, events }
+                    if end.is_none_or(|end| end.stamp <= stamp) =>
+                {
+                    end = Some(End { stamp, reason, events });
                 }
                 _ => {}
             }
@@ -110,8 +117,8 @@ impl Definitions {
             process,
             end,
             lost_records,
-            recorded_events,
-            last_stamp,
+            recorded_events: records.events(),
+            last_stamp: records.last_stamp(),
             skipped,
         })
     }

@@ -103,14 +103,16 @@ impl<'a> Events<'a> {
     ///
     /// Where the operating system cannot read the file.
     pub fn next_row(&mut self) -> Result<Option<EventRow<'_>>, AnalysisError> {
-        let found = loop {
-            match self.replay.next_event()? {
-                Some(event) if event.internal => {}
-                Some(event) => break event,
-                None => return Ok(None),
+        loop {
+            if !self.replay.advance()? {
+                return Ok(None);
             }
-        };
+            if !self.replay.event().internal {
+                break;
+            }
+        }
         self.seq += 1;
+        let found = self.replay.event();
         let event = found.event;
         let spans = &self.replay.spans;
         let span = spans.current(found.thread);

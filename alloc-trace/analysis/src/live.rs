@@ -51,6 +51,12 @@ impl LiveBlocks {
         Some(self.whole(address, entry))
     }
 
+    /// Looks for a block, so that its place is in a cache when it is asked for.
+    #[inline]
+    pub(crate) fn touch(&self, address: u64) {
+        std::hint::black_box(self.blocks.contains_key(&address));
+    }
+
     #[inline]
     fn whole(&mut self, address: u64, entry: Entry) -> Block {
         let size = if entry.size == LARGE {

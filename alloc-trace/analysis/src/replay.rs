@@ -1,7 +1,7 @@
 //! The second pass over a recording: its heap events in order, each with what the first pass found
 //! out about it.
 
-use alloc_trace_format::{Event, EventKind, Merged, ReadError, Record, Recording};
+use alloc_trace_format::{Event, EventKind, Merged, ReadError, Record, Recording, Step};
 use rustc_hash::FxHashSet;
 
 use crate::definitions::Definitions;
@@ -36,12 +36,16 @@ pub(crate) struct Replay<'a> {
     /// The blocks that the recorder's own threads allocated.
     internal_blocks: FxHashSet<u64>,
     has_internal_threads: bool,
+    /// Of the event that [`Replay::advance`] came to: its thread's index, and whether it is the
+    /// recorder's own.
+    thread: usize,
+    internal: bool,
 }
 
 /// A heap event and what it belongs to.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct HeapEvent {
-    pub(crate) event: Event,
+pub(crate) struct HeapEvent<'a> {
+    pub(crate) event: &'a Event,
     /// The index of its thread.
     pub(crate) thread: usize,
     pub(crate) site: SiteIndex,
@@ -58,35 +62,54 @@ impl<'a> Replay<'a> {
             spans: Spans::new(prepared.options.span_fields, threads.len()),
             internal_blocks: FxHashSet::default(),
             has_internal_threads: threads.iter().any(|thread| thread.internal),
+            thread: 0,
+            internal: false,
             prepared,
         }
     }
 
-    /// The next heap event, the recorder's own included; afterwards [`Replay::spans`] knows which
-    /// span it happened in.
+    /// Goes on to the next heap event, the recorder's own included, which [`Replay::event`] gives
+    /// then; `false` at the end.
     #[inline]
-    pub(crate) fn next_event(&mut self) -> Result<Option<HeapEvent>, ReadError> {
-        let definitions = &self.prepared.definitions;
-        while let Some(record) = self.records.next_record()? {
-            match record {
-                Record::Event(event) => {
-                    let thread = definitions.thread(event.thread);
-                    let site = self.prepared.sites.of(&definitions.call_tree, event.node);
-                    let internal = self.has_internal_threads && self.is_internal(&event, thread);
-                    return Ok(Some(HeapEvent { event, thread, site, internal }));
+    pub(crate) fn advance(&mut self) -> Result<bool, ReadError> {
+        loop {
+            match self.records.advance()? {
+                Step::Event => {
+                    let event = self.records.event();
+                    self.thread = self.prepared.definitions.thread(event.thread);
+                    if self.has_internal_threads {
+                        let event = *event;
+                        self.internal = self.is_internal(&event, self.thread);
+                    }
+                    return Ok(true);
                 }
-                Record::Span(span) => self.spans.make(&span),
-                Record::SpanEnter { thread, span, .. } => {
-                    self.spans.enter(definitions.thread(thread), span);
-                }
-                Record::SpanExit { thread, span, .. } => {
-                    self.spans.exit(definitions.thread(thread), span);
-                }
-                Record::SpanClose { span, .. } => self.spans.close(span),
-                _ => {}
+                Step::Other(record) => self.follow_spans(record),
+                Step::End => return Ok(false),
             }
         }
-        Ok(None)
+    }
+
+    /// The event that [`Replay::advance`] came to; [`Replay::spans`] knows the span it happened in.
+    #[inline]
+    pub(crate) fn event(&self) -> HeapEvent<'_> {
+        let event = self.records.event();
+        let site = self.prepared.sites.of(&self.prepared.definitions.call_tree, event.node);
+        HeapEvent { event, thread: self.thread, site, internal: self.internal }
+    }
+
+    fn follow_spans(&mut self, record: Record) {
+        let definitions = &self.prepared.definitions;
+        match record {
+            Record::Span(span) => self.spans.make(&span),
+            Record::SpanEnter { thread, span, .. } => {
+                self.spans.enter(definitions.thread(thread), span);
+            }
+            Record::SpanExit { thread, span, .. } => {
+                self.spans.exit(definitions.thread(thread), span);
+            }
+            Record::SpanClose { span, .. } => self.spans.close(span),
+            _ => {}
+        }
     }
 
     /// Whether an event is the recorder's own; follows the blocks that are.

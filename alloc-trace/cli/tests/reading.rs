@@ -48,6 +48,18 @@ fn the_report_is_as_it_always_was() {
 }
 
 #[test]
+fn a_recording_of_format_version_1_is_read_as_it_always_was() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/version-1.trace");
+    // Only before a version is out can its recording be made anew.
+    if std::env::var_os("BLESS").is_some_and(|what| what == "recording") {
+        write_sample(&path, 42, true);
+    }
+    let output = run(&[&"report", &path]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_golden("report.txt", text(&output.stdout));
+}
+
+#[test]
 fn a_report_of_a_killed_program_says_so_first() {
     let (_directory, path) = sample(false);
     let output = run(&[&"report", &path, &"--sort", &"live", &"--top", &"1"]);

@@ -28,6 +28,15 @@ fn pretend() {
         let _ = fs::remove_file(&path);
         write_sample(&path, std::process::id(), true);
     }
+    if task.contains("child") {
+        let value = std::env::var("ALLOC_TRACE").expect("set");
+        let mut header = support::header(7);
+        header.start_realtime_ns = u64::MAX;
+        let path = format!("{}.7", unescape(&value));
+        let window = alloc_trace_format::Window::default();
+        let writer = alloc_trace_format::RecordingWriter::create(Path::new(&path), &header, window);
+        writer.expect("created").finish(None).expect("finished");
+    }
     if task.contains("wait") {
         fs::write("ready", "").expect("written");
         std::thread::sleep(Duration::from_secs(60));
@@ -164,6 +173,18 @@ fn a_recording_of_a_process_further_down_does_not_get_the_parent_s_status() {
     assert!(text(&output.stderr).contains("recorded 8 heap events"));
     let recording = Recording::open(&directory.path().join("app.trace")).expect("readable");
     assert_eq!(recording.exit_status(), None);
+}
+
+#[test]
+fn recordings_of_processes_that_the_program_started_are_told() {
+    let directory = directory();
+    // Neither is of this run: one is older, the other is no recording.
+    write_sample(&directory.path().join("app.trace.3"), 3, true);
+    fs::write(directory.path().join("app.trace.4"), "").expect("written");
+    let output = run(&directory, &["-o", "app.trace"], "record-child 0");
+    let told = text(&output.stderr);
+    let expected = "alloc-trace: 1 further recording of processes that it started: app.trace.7 …";
+    assert!(told.contains(expected), "{told}");
 }
 
 #[test]

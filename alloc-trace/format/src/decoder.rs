@@ -2,6 +2,7 @@
 
 use crate::clock::Anchor;
 use crate::error::RecordError;
+use crate::fields::{self, Lengths};
 use crate::header::array;
 use crate::record::{
     Context, Event, EventKind, Module, NodeDefinition, NodeId, Process, Record, Span, SpanId,
@@ -15,8 +16,6 @@ pub struct DecodeState {
     thread: ThreadId,
     stamp: Stamp,
     address: u64,
-    size: u64,
-    align_log2: u8,
     node: NodeId,
     stack_pointer: u64,
     defined: NodeId,
@@ -60,21 +59,54 @@ impl<'a> Decoder<'a> {
     /// behind a broken record can be trusted, and every later call gives the same answer.
     #[inline]
     pub fn next_record(&mut self) -> Result<Option<Record>, RecordError> {
-        if self.offset >= self.payload.len() {
-            return Ok(None);
-        }
-        let mut input = Input { bytes: self.payload, offset: self.offset };
-        let mut state = self.state;
-        match state.decode(&mut input) {
-            Ok(record) => {
-                self.offset = input.offset;
-                self.state = state;
-                Ok(Some(record))
+        let mut event = Event::NONE;
+        Ok(match self.state.next(self.payload, &mut self.offset, &mut event)? {
+            Decoded::Event => Some(Record::Event(event)),
+            Decoded::Other(record) => Some(record),
+            Decoded::End => None,
+        })
+    }
+
+    /// Decodes on to the next record that is no heap event, and counts the events before it; the
+    /// record is `None` at the end of the payload.
+    ///
+    /// # Errors
+    ///
+    /// As [`Decoder::next_record`]; the events before the broken record are counted too.
+    pub(crate) fn next_other(&mut self, events: &mut u64) -> Result<Option<Record>, RecordError> {
+        let mut event = Event::NONE;
+        loop {
+            match self.state.next(self.payload, &mut self.offset, &mut event)? {
+                Decoded::Event => *events += 1,
+                Decoded::Other(record) => return Ok(Some(record)),
+                Decoded::End => return Ok(None),
             }
-            Err(Fault { expected, truncated }) => {
-                Err(RecordError { offset: self.offset as u64, expected, truncated })
-            }
         }
+    }
+}
+
+/// What [`DecodeState::next`] found.
+///
+/// Nearly all records are events, and a record is large to move: an event is left in place.
+#[derive(Debug)]
+pub(crate) enum Decoded {
+    /// An event, which is where the caller wanted it.
+    Event,
+    /// Any other record.
+    Other(Record),
+    /// The end of the payload.
+    End,
+}
+
+/// The kind of the heap event that begins with this byte, if one does.
+#[inline]
+const fn event_kind(first: u8) -> Option<EventKind> {
+    match first & tag::KIND_MASK {
+        tag::ALLOC => Some(EventKind::Alloc),
+        tag::ALLOC_ZEROED => Some(EventKind::AllocZeroed),
+        tag::REALLOC => Some(EventKind::Realloc),
+        tag::FREE => Some(EventKind::Free),
+        _ => None,
     }
 }
 
@@ -84,8 +116,6 @@ impl DecodeState {
         thread: ThreadId(0),
         stamp: 0,
         address: 0,
-        size: 0,
-        align_log2: 0,
         node: NodeId::ROOT,
         stack_pointer: 0,
         defined: NodeId::ROOT,
@@ -99,79 +129,121 @@ impl DecodeState {
         self.stamp
     }
 
+    /// Decodes the record at `offset` of a chunk's payload, an event into `event`. Where it cannot
+    /// be decoded, state and offset stay as they are, and `event` means nothing.
     #[inline]
-    fn decode(&mut self, input: &mut Input<'_>) -> Result<Record, Fault> {
+    pub(crate) fn next(
+        &mut self,
+        payload: &[u8],
+        offset: &mut usize,
+        event: &mut Event,
+    ) -> Result<Decoded, RecordError> {
+        let Some(&first) = payload.get(*offset) else { return Ok(Decoded::End) };
+        let mut input = Input { bytes: payload, offset: *offset };
+        if self.placed
+            && let Some(kind) = event_kind(first)
+        {
+            input.offset += 1;
+            return match self.event(kind, first, &mut input, event) {
+                Ok(()) => {
+                    *offset = input.offset;
+                    Ok(Decoded::Event)
+                }
+                Err(fault) => Err(fault.at(*offset)),
+            };
+        }
+        match self.rare(&mut input) {
+            Ok(record) => {
+                *offset = input.offset;
+                Ok(Decoded::Other(record))
+            }
+            Err(fault) => Err(fault.at(*offset)),
+        }
+    }
+
+    /// Decodes a record that is no event.
+    #[cold]
+    fn rare(&mut self, input: &mut Input<'_>) -> Result<Record, Fault> {
+        let mut state = *self;
+        let record = state.other(input)?;
+        *self = state;
+        Ok(record)
+    }
+
+    fn other(&mut self, input: &mut Input<'_>) -> Result<Record, Fault> {
         let first = input.byte("a record")?;
         if !self.placed && first != tag::EXTENDED {
             return Err(Fault::corrupt("a context, which begins every chunk"));
         }
-        let kind = match first & tag::KIND_MASK {
-            tag::ALLOC => EventKind::Alloc,
-            tag::ALLOC_ZEROED => EventKind::AllocZeroed,
-            tag::REALLOC => EventKind::Realloc,
-            tag::FREE => EventKind::Free,
-            tag::NODE => return self.node(input),
-            _ if first == tag::EXTENDED => return self.extended(input),
-            _ => return Err(Fault::corrupt("a record's tag")),
-        };
-        self.event(kind, first, input).map(Record::Event)
+        match first {
+            tag::NODE => self.node(input),
+            tag::EXTENDED => self.extended(input),
+            _ => Err(Fault::corrupt("a record's tag")),
+        }
     }
 
+    /// Decodes an event behind its first byte. The state changes only where all of it is there.
     #[inline]
-    fn event(&mut self, kind: EventKind, first: u8, input: &mut Input<'_>) -> Result<Event, Fault> {
-        let realloc = kind == EventKind::Realloc;
+    fn event(
+        &mut self,
+        kind: EventKind,
+        first: u8,
+        input: &mut Input<'_>,
+        event: &mut Event,
+    ) -> Result<(), Fault> {
+        let realloc = matches!(kind, EventKind::Realloc);
         let failed = first & tag::FAILED != 0;
-        self.advance(input)?;
-        if first & tag::SAME_LAYOUT == 0 {
-            self.size = input.varint("a size")?;
-            self.align_log2 = input.byte("an alignment")?;
-            if self.align_log2 > 63 {
+        let mut lengths = input.lengths("the lengths of an event's fields")?;
+        let mut align_log2 = first >> tag::ALIGN_SHIFT;
+        if align_log2 == tag::ALIGN_FOLLOWS {
+            align_log2 = input.byte("an alignment")?;
+            if align_log2 > 63 {
                 return Err(Fault::corrupt("an alignment below 64 bits"));
             }
         }
-        if realloc || !failed {
-            let difference = input.varint("an address")?;
-            self.address = varint::apply_difference(self.address, difference);
-        }
-        if first & tag::SAME_NODE == 0 {
-            self.node = input.node(self.node, "a call-tree node")?;
-        }
-        if first & tag::SAME_STACK_POINTER == 0 {
-            let difference = input.varint("a stack pointer")?;
-            self.stack_pointer = varint::apply_difference(self.stack_pointer, difference);
-        }
-        let kept_frames = if first & tag::KEPT_FRAMES == 0 {
-            None
-        } else {
-            Some(input.u32("a number of frames")?)
-        };
-        let mut event = Event {
+        let kept_follow = lengths.has_more();
+        let ticks = input.field(&mut lengths, "a stamp")?;
+        let stamp = self.stamp.checked_add(ticks).ok_or(Fault::corrupt("a stamp below 2^64"))?;
+        let size = input.field(&mut lengths, "a size")?;
+        let difference = input.field(&mut lengths, "an address")?;
+        let mut address = varint::apply_difference(self.address, difference);
+        let difference = input.field(&mut lengths, "a call-tree node")?;
+        let node = varint::apply_difference(u64::from(self.node.0), difference);
+        let node = u32::try_from(node).map_err(|_| Fault::corrupt("a node's number below 2^32"))?;
+        let difference = input.field(&mut lengths, "a stack pointer")?;
+        let stack_pointer = varint::apply_difference(self.stack_pointer, difference);
+        let kept_frames = if kept_follow { Some(input.kept_frames()?) } else { None };
+        *event = Event {
             kind,
             failed,
             thread: self.thread,
-            stamp: self.stamp,
-            begin_stamp: self.stamp,
-            address: if failed { 0 } else { self.address },
-            size: self.size,
-            align_log2: self.align_log2,
+            stamp,
+            begin_stamp: stamp,
+            address: if failed { 0 } else { address },
+            size,
+            align_log2,
             old_address: 0,
             old_size: 0,
-            node: self.node,
-            stack_pointer: self.stack_pointer,
+            node: NodeId(node),
+            stack_pointer,
             kept_frames,
         };
         if realloc {
-            event.old_address = self.address;
-            event.old_size = self.size;
-            event.size = input.varint("a new size")?;
-            event.begin_stamp = self.stamp.saturating_sub(input.varint("a duration")?);
-            if !failed {
-                let difference = input.varint("a new address")?;
-                self.address = varint::apply_difference(self.address, difference);
-                event.address = self.address;
-            }
+            let mut lengths = input.lengths("the lengths of a reallocation's fields")?;
+            event.old_address = address;
+            event.old_size = size;
+            event.size = input.field(&mut lengths, "a new size")?;
+            let duration = input.field(&mut lengths, "a duration")?;
+            event.begin_stamp = stamp.saturating_sub(duration);
+            let difference = input.field(&mut lengths, "a new address")?;
+            address = varint::apply_difference(address, difference);
+            event.address = if failed { 0 } else { address };
         }
-        Ok(event)
+        self.stamp = stamp;
+        self.address = address;
+        self.node = event.node;
+        self.stack_pointer = stack_pointer;
+        Ok(())
     }
 
     fn node(&mut self, input: &mut Input<'_>) -> Result<Record, Fault> {
@@ -319,6 +391,11 @@ impl Fault {
     const fn truncated(expected: &'static str) -> Self {
         Self { expected, truncated: true }
     }
+
+    #[cold]
+    const fn at(self, offset: usize) -> RecordError {
+        RecordError { offset: offset as u64, expected: self.expected, truncated: self.truncated }
+    }
 }
 
 struct Input<'a> {
@@ -336,6 +413,22 @@ impl<'a> Input<'a> {
 
     #[inline]
     fn varint(&mut self, expected: &'static str) -> Result<u64, Fault> {
+        // Most have one byte or two.
+        let rest = self.bytes.get(self.offset..).unwrap_or_default();
+        match *rest {
+            [byte, ..] if byte < 0x80 => {
+                self.offset += 1;
+                Ok(u64::from(byte))
+            }
+            [low, high, ..] if high < 0x80 => {
+                self.offset += 2;
+                Ok(u64::from(low & 0x7f) | u64::from(high) << 7)
+            }
+            _ => self.long_varint(expected),
+        }
+    }
+
+    fn long_varint(&mut self, expected: &'static str) -> Result<u64, Fault> {
         let rest = self.bytes.get(self.offset..).unwrap_or_default();
         match varint::read(rest) {
             Some((value, length)) => {
@@ -345,6 +438,30 @@ impl<'a> Input<'a> {
             None if rest.len() < varint::MAX_BYTES => Err(Fault::truncated(expected)),
             None => Err(Fault::corrupt(expected)),
         }
+    }
+
+    /// The lengths that stand before fields.
+    #[inline]
+    fn lengths(&mut self, expected: &'static str) -> Result<Lengths, Fault> {
+        let bytes = array(self.bytes, self.offset).ok_or(Fault::truncated(expected))?;
+        self.offset += bytes.len();
+        Ok(Lengths::new(u16::from_le_bytes(bytes)))
+    }
+
+    /// The next field.
+    #[inline]
+    fn field(&mut self, lengths: &mut Lengths, expected: &'static str) -> Result<u64, Fault> {
+        let length = lengths.next_length();
+        let value = fields::read(self.bytes, self.offset, length);
+        self.offset += length;
+        value.ok_or(Fault::truncated(expected))
+    }
+
+    #[cold]
+    fn kept_frames(&mut self) -> Result<u32, Fault> {
+        let mut lengths = self.lengths("the length of a number of frames")?;
+        let kept = self.field(&mut lengths, "a number of frames")?;
+        u32::try_from(kept).map_err(|_| Fault::corrupt("a number of frames below 2^32"))
     }
 
     fn u32(&mut self, expected: &'static str) -> Result<u32, Fault> {

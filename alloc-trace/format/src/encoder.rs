@@ -4,14 +4,15 @@
 //! record took, or `None` where the slice is too short: then nothing counts as written, the
 //! encoder's state is as before, and the caller begins another chunk with [`Encoder::context`].
 
+use crate::fields::{self, FieldWriter};
 use crate::record::{
     Context, EndReason, Event, EventKind, NodeDefinition, NodeId, SpanId, Stamp, ThreadId,
     end_reason_code, kind, tag,
 };
 use crate::varint;
 
-/// No event's record is longer.
-pub const MAX_EVENT_BYTES: usize = 1 + 8 * varint::MAX_BYTES + 1;
+/// No event's record is longer, with the room that the writer needs behind it.
+pub const MAX_EVENT_BYTES: usize = 1 + (2 + 1 + 5 * 8) + (2 + 8) + (2 + 3 * 8) + 8;
 
 /// Texts (names, paths, markers, a span's fields) are cut to this many bytes.
 pub const MAX_TEXT_BYTES: usize = 1024;
@@ -24,8 +25,6 @@ pub const MAX_TEXT_BYTES: usize = 1024;
 pub struct Encoder {
     stamp: Stamp,
     address: u64,
-    size: u64,
-    align_log2: u8,
     node: NodeId,
     stack_pointer: u64,
     defined: NodeId,
@@ -45,8 +44,6 @@ impl Encoder {
         Self {
             stamp: 0,
             address: 0,
-            size: 0,
-            align_log2: 0,
             node: NodeId::ROOT,
             stack_pointer: 0,
             defined: NodeId::ROOT,
@@ -78,63 +75,59 @@ impl Encoder {
     #[must_use]
     #[inline]
     pub fn event(&mut self, out: &mut [u8], event: &Event) -> Option<usize> {
+        let out = out.first_chunk_mut::<MAX_EVENT_BYTES>()?;
         let realloc = event.kind == EventKind::Realloc;
         let (size, address) =
             if realloc { (event.old_size, event.old_address) } else { (event.size, event.address) };
-        let mut first = match event.kind {
+        let kind = match event.kind {
             EventKind::Alloc => tag::ALLOC,
             EventKind::AllocZeroed => tag::ALLOC_ZEROED,
             EventKind::Realloc => tag::REALLOC,
             EventKind::Free => tag::FREE,
         };
-        let same_layout = size == self.size && event.align_log2 == self.align_log2;
-        let same_node = event.node == self.node;
-        let same_stack_pointer = event.stack_pointer == self.stack_pointer;
-        first |= if event.failed { tag::FAILED } else { 0 };
-        first |= if event.kept_frames.is_some() { tag::KEPT_FRAMES } else { 0 };
-        first |= if same_layout { tag::SAME_LAYOUT } else { 0 };
-        first |= if same_node { tag::SAME_NODE } else { 0 };
-        first |= if same_stack_pointer { tag::SAME_STACK_POINTER } else { 0 };
+        let failed = if event.failed { tag::FAILED } else { 0 };
+        let align = event.align_log2.min(tag::ALIGN_FOLLOWS);
+        // A failed request other than a reallocation has no address: the state keeps its own.
+        let address = if event.failed && !realloc { self.address } else { address };
 
-        let mut out = Output::new(out);
-        out.byte(first);
-        out.varint(event.stamp.wrapping_sub(self.stamp));
-        if !same_layout {
-            out.varint(size);
+        let mut out = FieldWriter::new(out);
+        out.byte(kind | failed | align << tag::ALIGN_SHIFT);
+        out.begin(if event.kept_frames.is_some() { fields::MORE } else { 0 });
+        if align == tag::ALIGN_FOLLOWS {
             out.byte(event.align_log2);
         }
-        let has_address = realloc || !event.failed;
-        if has_address {
-            out.varint(varint::difference(self.address, address));
+        out.field(event.stamp.wrapping_sub(self.stamp));
+        out.field(size);
+        out.field(varint::difference(self.address, address));
+        out.field(varint::difference(u64::from(self.node.0), u64::from(event.node.0)));
+        out.field(varint::difference(self.stack_pointer, event.stack_pointer));
+        out.end();
+        self.address = address;
+        if event.kept_frames.is_some() || realloc {
+            self.rest_of_event(&mut out, event);
         }
-        if !same_node {
-            out.varint(varint::difference(u64::from(self.node.0), u64::from(event.node.0)));
-        }
-        if !same_stack_pointer {
-            out.varint(varint::difference(self.stack_pointer, event.stack_pointer));
-        }
-        if let Some(kept) = event.kept_frames {
-            out.varint(u64::from(kept));
-        }
-        if realloc {
-            out.varint(event.size);
-            out.varint(event.stamp.saturating_sub(event.begin_stamp));
-            if !event.failed {
-                out.varint(varint::difference(address, event.address));
-            }
-        }
-        let written = out.finish()?;
         self.stamp = event.stamp;
-        self.size = size;
-        self.align_log2 = event.align_log2;
         self.node = event.node;
         self.stack_pointer = event.stack_pointer;
-        if !event.failed {
-            self.address = event.address;
-        } else if realloc {
-            self.address = address;
+        Some(out.written())
+    }
+
+    /// What few events have: the number of kept frames, and a reallocation's other half.
+    fn rest_of_event<const ROOM: usize>(&mut self, out: &mut FieldWriter<'_, ROOM>, event: &Event) {
+        if let Some(kept) = event.kept_frames {
+            out.begin(0);
+            out.field(u64::from(kept));
+            out.end();
         }
-        Some(written)
+        if event.kind == EventKind::Realloc {
+            let new_address = if event.failed { self.address } else { event.address };
+            out.begin(0);
+            out.field(event.size);
+            out.field(event.stamp.saturating_sub(event.begin_stamp));
+            out.field(varint::difference(self.address, new_address));
+            out.end();
+            self.address = new_address;
+        }
     }
 
     /// Writes the definition of a node.

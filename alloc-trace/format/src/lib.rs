@@ -19,8 +19,10 @@ mod block;
 mod chunk;
 mod clock;
 mod decoder;
+mod definitions;
 mod encoder;
 mod error;
+mod fields;
 mod follower;
 mod header;
 mod merged;
@@ -33,13 +35,14 @@ pub use block::{BLOCK_ALIGN_BYTES, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, C
 pub use chunk::{CHUNK_HEADER_BYTES, CHUNK_MAGIC, ChunkHeader, ChunkState};
 pub use clock::{Anchor, Clock};
 pub use decoder::{DecodeState, Decoder};
+pub use definitions::Definitions;
 pub use encoder::{Encoder, MAX_EVENT_BYTES, MAX_TEXT_BYTES};
 pub use error::{ReadError, RecordError};
 pub use follower::{Follower, Polled};
 pub use header::{
     Architecture, ClockKind, FILE_HEADER_BYTES, FILE_MAGIC, FORMAT_VERSION, FileHeader, HeaderError,
 };
-pub use merged::Merged;
+pub use merged::{Merged, Step};
 pub use record::{
     Context, EndReason, Event, EventKind, ExitStatus, Module, NodeDefinition, NodeId, Process,
     Record, Span, SpanId, Stamp, ThreadId, ThreadStart,

@@ -18,21 +18,25 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
 
-use crate::decoder::{DecodeState, Decoder};
+use crate::decoder::{DecodeState, Decoded};
 use crate::error::ReadError;
 use crate::record::{Event, EventKind, Record, Stamp};
 use crate::recording::{Chunk, Recording, Skipped};
 
 /// Where a record stands in the merged order: by stamp, and at one stamp by rank.
-type Key = (Stamp, u8);
+///
+/// The rank is as wide as the stamp: a key with padding is copied in pieces that overlap, and waiting
+/// for those took 12 ns an event.
+type Key = (Stamp, u64);
 
 /// The ranks: releases come before what can take the released address.
 mod rank {
-    pub(super) const FREE: u8 = 0;
-    pub(super) const OTHER: u8 = 1;
-    pub(super) const REALLOC: u8 = 2;
-    pub(super) const ALLOC: u8 = 3;
+    pub(super) const FREE: u64 = 0;
+    pub(super) const OTHER: u64 = 1;
+    pub(super) const REALLOC: u64 = 2;
+    pub(super) const ALLOC: u64 = 3;
 }
 
 /// An iterator over a recording's records in the order in which they happened.
@@ -49,6 +53,9 @@ pub struct Merged<'a> {
     current: Option<usize>,
     /// Reallocations that have begun and not ended, and the cursors that they came from.
     pending: Vec<(Event, usize)>,
+    /// The reallocation that was given last.
+    released: Event,
+    given: Given,
     skipped: Vec<Skipped>,
 }
 
@@ -63,7 +70,42 @@ struct Cursor {
     offset: usize,
     state: DecodeState,
     last_stamp: Stamp,
-    next: Option<Record>,
+    waiting: Waiting,
+    /// The next record, where that is an event, and afterwards until there is another.
+    event: Event,
+    /// The next record, where that is none.
+    other: Option<Record>,
+}
+
+/// What a cursor has next. The records stand apart: moving one costs as much as decoding it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Waiting {
+    /// It has not been decoded yet.
+    Nothing,
+    /// The cursor's event.
+    Event,
+    /// Another record.
+    Other,
+}
+
+/// What [`Merged::advance`] came to.
+#[derive(Debug)]
+pub enum Step {
+    /// A heap event: [`Merged::event`] has it.
+    Event,
+    /// Any other record.
+    Other(Record),
+    /// The end.
+    End,
+}
+
+/// Where the event is that was given last.
+#[derive(Debug, Clone, Copy)]
+enum Given {
+    /// In the cursor of this number.
+    Cursor(usize),
+    /// In [`Merged::released`].
+    Released,
 }
 
 impl<'a> Merged<'a> {
@@ -78,7 +120,16 @@ impl<'a> Merged<'a> {
             cursors.push(Cursor::new(begin..begin + run.len(), first_stamp));
             begin += run.len();
         }
-        Self { recording, cursors, heap, current: None, pending: Vec::new(), skipped: Vec::new() }
+        Self {
+            recording,
+            cursors,
+            heap,
+            current: None,
+            pending: Vec::new(),
+            released: Event::NONE,
+            given: Given::Released,
+            skipped: Vec::new(),
+        }
     }
 
     /// The next record; `None` at the end.
@@ -87,40 +138,80 @@ impl<'a> Merged<'a> {
     ///
     /// Where the operating system cannot read the file. Damage is no error: see
     /// [`Merged::skipped`].
-    #[inline]
     pub fn next_record(&mut self) -> Result<Option<Record>, ReadError> {
+        Ok(match self.advance()? {
+            Step::Event => Some(Record::Event(*self.event())),
+            Step::Other(record) => Some(record),
+            Step::End => None,
+        })
+    }
+
+    /// Goes on to the next record, as [`Merged::next_record`], and leaves an event in place: for
+    /// passes over many.
+    ///
+    /// # Errors
+    ///
+    /// As [`Merged::next_record`].
+    #[inline]
+    pub fn advance(&mut self) -> Result<Step, ReadError> {
         loop {
             let Some((key, index)) = self.earliest()? else {
-                let end = (Stamp::MAX, u8::MAX);
-                return Ok(self.release_ended(end, usize::MAX).map(Record::Event));
+                let last = self.release_ended((Stamp::MAX, u64::MAX), usize::MAX);
+                return Ok(last.map_or(Step::End, |event| self.give(event)));
             };
-            if let Some(event) = self.release_ended(key, index) {
-                self.current = None;
-                self.heap.push(Reverse((key, index)));
-                return Ok(Some(Record::Event(event)));
-            }
-            let Some(record) = self.cursors.get_mut(index).and_then(|cursor| cursor.next.take())
-            else {
-                continue;
-            };
-            let Record::Event(event) = record else { return Ok(Some(record)) };
-            if event.kind == EventKind::Realloc {
-                self.pending.push((event, index));
-                continue;
-            }
-            if occupies(&event)
-                && !self.pending.is_empty()
-                && let Some(earlier) = self.release_vacating(event.address, event.stamp)
+            if !self.pending.is_empty()
+                && let Some(event) = self.release_ended(key, index)
             {
-                if let Some(cursor) = self.cursors.get_mut(index) {
-                    cursor.next = Some(Record::Event(event));
-                }
                 self.current = None;
                 self.heap.push(Reverse((key, index)));
-                return Ok(Some(Record::Event(earlier)));
+                return Ok(self.give(event));
             }
-            return Ok(Some(Record::Event(event)));
+            let Some(cursor) = self.cursors.get_mut(index) else { continue };
+            let waiting = cursor.waiting;
+            cursor.waiting = Waiting::Nothing;
+            if waiting != Waiting::Event {
+                match cursor.other.take() {
+                    Some(record) => return Ok(Step::Other(record)),
+                    None => continue,
+                }
+            }
+            let event = &cursor.event;
+            if event.kind == EventKind::Realloc {
+                self.pending.push((*event, index));
+                continue;
+            }
+            if occupies(event) && !self.pending.is_empty() {
+                let (address, stamp) = (event.address, event.stamp);
+                if let Some(earlier) = self.release_vacating(address, stamp) {
+                    if let Some(cursor) = self.cursors.get_mut(index) {
+                        cursor.waiting = Waiting::Event;
+                    }
+                    self.current = None;
+                    self.heap.push(Reverse((key, index)));
+                    return Ok(self.give(earlier));
+                }
+            }
+            self.given = Given::Cursor(index);
+            return Ok(Step::Event);
         }
+    }
+
+    /// The event that the last step came to.
+    #[must_use]
+    #[inline]
+    pub fn event(&self) -> &Event {
+        match self.given {
+            Given::Cursor(index) => {
+                self.cursors.get(index).map_or(&self.released, |cursor| &cursor.event)
+            }
+            Given::Released => &self.released,
+        }
+    }
+
+    fn give(&mut self, event: Event) -> Step {
+        self.released = event;
+        self.given = Given::Released;
+        Step::Event
     }
 
     /// What could not be read so far, beyond what [`Recording::skipped`] lists.
@@ -133,21 +224,27 @@ impl<'a> Merged<'a> {
     #[inline]
     fn earliest(&mut self) -> Result<Option<(Key, usize)>, ReadError> {
         loop {
-            if let Some(index) = self.current {
-                match self.key(index)? {
-                    Some(key)
-                        if self.heap.peek().is_none_or(|Reverse(top)| (key, index) <= *top) =>
-                    {
-                        return Ok(Some((key, index)));
-                    }
-                    Some(key) => self.heap.push(Reverse((key, index))),
-                    None => {}
+            let next = match self.current {
+                Some(index) => self.key(index)?.map(|key| (key, index)),
+                None => None,
+            };
+            let (key, index) = match (next, self.heap.peek_mut()) {
+                (Some(next), None) => return Ok(Some(next)),
+                (None, None) => {
+                    self.current = None;
+                    return Ok(None);
                 }
-                self.current = None;
-            }
-            let Some(Reverse((key, index))) = self.heap.pop() else { return Ok(None) };
+                (None, Some(top)) => PeekMut::pop(top).0,
+                (Some(next), Some(mut top)) => {
+                    if next <= top.0 {
+                        return Ok(Some(next));
+                    }
+                    // One way down the heap, where a push and a pop would be two.
+                    std::mem::replace(&mut *top, Reverse(next)).0
+                }
+            };
             self.current = Some(index);
-            if self.cursors.get(index).is_some_and(|cursor| cursor.next.is_some()) {
+            if self.cursors.get(index).is_some_and(Cursor::has_next) {
                 return Ok(Some((key, index)));
             }
         }
@@ -158,18 +255,22 @@ impl<'a> Merged<'a> {
     fn key(&mut self, index: usize) -> Result<Option<Key>, ReadError> {
         let Some(cursor) = self.cursors.get_mut(index) else { return Ok(None) };
         cursor.fill(self.recording, &mut self.skipped)?;
-        let Some(next) = &cursor.next else { return Ok(None) };
-        let stamp = next.stamp().unwrap_or(cursor.last_stamp);
-        let (last_stamp, rank) = match next {
-            Record::Event(event) => {
+        let (stamp, last_stamp, rank) = match cursor.waiting {
+            Waiting::Nothing => return Ok(None),
+            Waiting::Event => {
+                let event = &cursor.event;
                 let rank = match event.kind {
                     EventKind::Free => rank::FREE,
                     EventKind::Realloc => rank::REALLOC,
                     EventKind::Alloc | EventKind::AllocZeroed => rank::ALLOC,
                 };
-                (event.stamp, rank)
+                (event.begin_stamp, event.stamp, rank)
             }
-            _ => (stamp, rank::OTHER),
+            Waiting::Other => {
+                let stamp = cursor.other.as_ref().and_then(Record::stamp);
+                let stamp = stamp.unwrap_or(cursor.last_stamp);
+                (stamp, stamp, rank::OTHER)
+            }
         };
         cursor.last_stamp = last_stamp;
         Ok(Some((stamp, rank)))
@@ -232,22 +333,28 @@ impl Cursor {
             offset: 0,
             state: DecodeState::START,
             last_stamp: first_stamp,
-            next: None,
+            waiting: Waiting::Nothing,
+            event: Event::NONE,
+            other: None,
         }
+    }
+
+    const fn has_next(&self) -> bool {
+        !matches!(self.waiting, Waiting::Nothing)
     }
 
     /// Decodes the next record unless one waits already, going on to the next chunk at the end of
     /// one.
     #[inline]
     fn fill(&mut self, recording: &Recording, skipped: &mut Vec<Skipped>) -> Result<(), ReadError> {
-        while self.next.is_none() {
-            let mut decoder = Decoder::resume(&self.payload, self.offset, self.state);
-            match decoder.next_record() {
-                Ok(Some(record)) => {
-                    (self.offset, self.state) = decoder.position();
-                    self.next = Some(record);
+        while !self.has_next() {
+            match self.state.next(&self.payload, &mut self.offset, &mut self.event) {
+                Ok(Decoded::Event) => self.waiting = Waiting::Event,
+                Ok(Decoded::Other(record)) => {
+                    self.waiting = Waiting::Other;
+                    self.other = Some(record);
                 }
-                Ok(None) => {
+                Ok(Decoded::End) => {
                     if !self.next_chunk(recording, skipped)? {
                         return Ok(());
                     }

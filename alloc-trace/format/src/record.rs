@@ -98,6 +98,23 @@ pub struct Event {
 }
 
 impl Event {
+    /// What stands where no event has been decoded yet.
+    pub(crate) const NONE: Self = Self {
+        kind: EventKind::Free,
+        failed: false,
+        thread: ThreadId(0),
+        stamp: 0,
+        begin_stamp: 0,
+        address: 0,
+        size: 0,
+        align_log2: 0,
+        old_address: 0,
+        old_size: 0,
+        node: NodeId::ROOT,
+        stack_pointer: 0,
+        kept_frames: None,
+    };
+
     /// The requested alignment in bytes.
     #[must_use]
     pub const fn align(&self) -> u64 {
@@ -332,7 +349,7 @@ impl Record {
     }
 }
 
-/// The byte that begins a record: its low three bits are the kind, the others are flags.
+/// The byte that begins a record: its low three bits are the kind.
 pub(crate) mod tag {
     /// Any kind but the ones below: a varint kind, a varint length and as many bytes follow.
     pub(crate) const EXTENDED: u8 = 0x08;
@@ -343,11 +360,12 @@ pub(crate) mod tag {
     pub(crate) const NODE: u8 = 5;
     pub(crate) const KIND_MASK: u8 = 0x07;
 
+    /// Of an event: the request was answered with null.
     pub(crate) const FAILED: u8 = 0x08;
-    pub(crate) const KEPT_FRAMES: u8 = 0x10;
-    pub(crate) const SAME_NODE: u8 = 0x20;
-    pub(crate) const SAME_LAYOUT: u8 = 0x40;
-    pub(crate) const SAME_STACK_POINTER: u8 = 0x80;
+    /// Of an event: where the alignment, as a power of two, begins.
+    pub(crate) const ALIGN_SHIFT: u32 = 4;
+    /// Of an event: the alignment has a byte of its own.
+    pub(crate) const ALIGN_FOLLOWS: u8 = 15;
 }
 
 /// The kinds of extended records.

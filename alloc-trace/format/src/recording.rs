@@ -12,6 +12,7 @@ use crate::block::{BLOCK_ALIGN_BYTES, BLOCK_HEADER_BYTES, BlockHeader, BlockKind
 use crate::chunk::{CHUNK_HEADER_BYTES, ChunkHeader};
 use crate::clock::{Anchor, Clock};
 use crate::decoder::Decoder;
+use crate::definitions::Definitions;
 use crate::error::ReadError;
 use crate::header::{FILE_HEADER_BYTES, FileHeader, HeaderError};
 use crate::merged::Merged;
@@ -202,6 +203,12 @@ impl Recording {
     #[must_use]
     pub fn merged(&self) -> Merged<'_> {
         Merged::new(self)
+    }
+
+    /// All records but the heap events, stream by stream.
+    #[must_use]
+    pub const fn definitions(&self) -> Definitions<'_> {
+        Definitions::new(self)
     }
 
     pub(crate) fn chunks(&self) -> &[Chunk] {

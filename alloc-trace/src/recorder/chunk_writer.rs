@@ -92,13 +92,23 @@ impl ChunkWriter {
         self.encoder.last_stamp()
     }
 
-    /// Goes on with the records of `thread`.
-    pub(super) fn switch_to(&mut self, thread: ThreadId, log: &Log) -> Result<(), Errno> {
+    /// Goes on with the records of `thread`, none of which begins before `earliest`.
+    ///
+    /// The slot's previous owner may have written later ones: then a chunk of its own begins here,
+    /// which the reader merges by its own beginning.
+    pub(super) fn switch_to(
+        &mut self,
+        thread: ThreadId,
+        earliest: Stamp,
+        log: &Log,
+    ) -> Result<(), Errno> {
         self.thread = thread;
-        if self.position + 512 > self.capacity {
-            return self.next_chunk(log);
+        let overtakes = earliest < self.last_stamp();
+        if overtakes || self.position + 512 > self.capacity {
+            let _errno = PreserveErrno::new();
+            self.drain(log)?;
         }
-        self.begin();
+        self.begin(if overtakes { earliest } else { self.last_stamp() });
         Ok(())
     }
 
@@ -139,7 +149,7 @@ impl ChunkWriter {
     fn next_chunk(&mut self, log: &Log) -> Result<(), Errno> {
         let _errno = PreserveErrno::new();
         self.drain(log)?;
-        self.begin();
+        self.begin(self.last_stamp());
         Ok(())
     }
 
@@ -173,11 +183,12 @@ impl ChunkWriter {
     }
 
     /// Begins a chunk, or another thread's part of one, with a context.
-    fn begin(&mut self) {
+    ///
+    /// The record that found a chunk full has its stamp already, so stamps count on from the last
+    /// one; a stream's first chunk has none and begins now, or at an `earliest` that is known.
+    fn begin(&mut self, earliest: Stamp) {
         let anchor = clock::anchor();
-        // The record that found the chunk full has its stamp already: it counts on from the last.
-        let last = self.last_stamp();
-        let stamp = if last == 0 { anchor.ticks } else { last };
+        let stamp = if earliest == 0 { anchor.ticks } else { earliest };
         if self.position == 0 {
             self.first_stamp = stamp;
         }

@@ -60,6 +60,7 @@ pub(crate) fn run(arguments: &RecordArguments) -> Result<ExitCode, CommandError>
 /// status stays the program's.
 fn tell(program: &OsStr, destination: &Destination, pid: u32, status: Option<ExitStatus>) {
     let path = destination.path();
+    let beside = destination.recordings_beside();
     let result = destination.new_recording().and_then(|header| {
         let Some(header) = header else { return Ok(None) };
         // Of a process further down, as that of a shell script, this is not the status.
@@ -77,10 +78,14 @@ fn tell(program: &OsStr, destination: &Destination, pid: u32, status: Option<Exi
             );
             eprintln!("alloc-trace: read it with: alloc-trace report {shown}");
         }
-        Ok(None) => {
-            eprintln!("{}", nothing_recorded(program));
-        }
+        // What it started may have recorded all the same.
+        Ok(None) if !beside.is_empty() => {}
+        Ok(None) => eprintln!("{}", nothing_recorded(program)),
         Err(error) => error::print(&CommandError::from(error)),
+    }
+    if let Some(first) = beside.first() {
+        let processes = counted(beside.len() as u64, "further recording");
+        eprintln!("alloc-trace: {processes} of processes that it started: {} …", first.display());
     }
 }
 

@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use alloc_trace_format::{FileHeader, ReadError, Recording};
 
@@ -19,6 +20,8 @@ pub(super) struct Destination {
     /// Absolute: the program may change its directory before it records.
     path: PathBuf,
     before: Option<Identity>,
+    /// In nanoseconds since the Unix epoch: recordings that began earlier are not of this run.
+    examined_at_ns: u64,
 }
 
 /// What tells the file of one recording from that of another at the same path.
@@ -61,7 +64,9 @@ impl Destination {
             created.map_err(refused)?;
             fs::remove_file(&path).map_err(refused)?;
         }
-        Ok(Self { shown: shown.to_owned(), path, before })
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let examined_at_ns = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        Ok(Self { shown: shown.to_owned(), path, before, examined_at_ns })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -79,6 +84,32 @@ impl Destination {
             return Ok(None);
         }
         Recording::open(&self.path).map(|recording| Some(*recording.header()))
+    }
+}
+
+impl Destination {
+    /// The recordings that processes further down made beside it, as `FILE.PID` or `FILE.PID.N`.
+    pub(super) fn recordings_beside(&self) -> Vec<PathBuf> {
+        let (Some(directory), Some(name)) = (self.path.parent(), self.path.file_name()) else {
+            return Vec::new();
+        };
+        let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+        let mut found: Vec<PathBuf> = entries
+            .filter_map(|entry| {
+                let other = entry.ok()?.file_name();
+                let rest = other.as_bytes().strip_prefix(name.as_bytes())?.strip_prefix(b".")?;
+                let is_number =
+                    |part: &[u8]| !part.is_empty() && part.iter().all(u8::is_ascii_digit);
+                if !rest.split(|&byte| byte == b'.').all(is_number) {
+                    return None;
+                }
+                let recording = Recording::open(&directory.join(&other)).ok()?;
+                let new = recording.header().start_realtime_ns >= self.examined_at_ns;
+                new.then(|| self.shown.with_file_name(other))
+            })
+            .collect();
+        found.sort();
+        found
     }
 }
 
