@@ -112,7 +112,7 @@ fn every_event_that_a_killed_program_had_acknowledged_is_in_its_recording() {
         assert!(!watchdog.barked());
         assert_eq!(child.wait().expect("its end").signal(), Some(libc::SIGKILL));
 
-        let history = History::read(&path);
+        let history = History::read_killed(&path);
         history.assert_whole();
         assert_eq!(history.end, None);
         for (thread, number) in acknowledged {

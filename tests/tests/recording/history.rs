@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use alloc_trace_format::{
-    EndReason, Event, EventKind, ExitStatus, NodeId, Process, Record, Recording, ThreadId,
+    EndReason, Event, EventKind, ExitStatus, NodeId, Process, Record, Recording, Skipped, ThreadId,
 };
 use tests::block::TRAIL_ALIGN;
 
@@ -38,6 +38,22 @@ impl History {
     /// Reads a recording, of which nothing may be missing or damaged.
     #[track_caller]
     pub(crate) fn read(path: &Path) -> Self {
+        let (history, skipped) = Self::read_parts(path);
+        assert_eq!(skipped, [], "what was passed over in the file");
+        history
+    }
+
+    /// Reads the recording of a process that was killed: it may have been about to write a block to
+    /// the end of the log, which is then cut short, and whose records are still in the window.
+    #[track_caller]
+    pub(crate) fn read_killed(path: &Path) -> Self {
+        let (history, skipped) = Self::read_parts(path);
+        assert!(skipped.iter().all(|part| part.truncated), "{skipped:?}");
+        history
+    }
+
+    #[track_caller]
+    fn read_parts(path: &Path) -> (Self, Vec<Skipped>) {
         let recording = Recording::open(path).expect("a recording");
         let mut history = Self {
             events: Vec::new(),
@@ -60,10 +76,10 @@ impl History {
             history.take(record);
         }
         assert_eq!(merged.skipped(), [], "what was passed over in the records");
-        assert_eq!(recording.skipped(), [], "what was passed over in the file");
         assert_eq!(recording.events(), history.events.len() as u64);
         assert_eq!(recording.header().pid, history.process.pid);
-        history
+        let skipped = recording.skipped().to_vec();
+        (history, skipped)
     }
 
     fn take(&mut self, record: Record) {
