@@ -44,8 +44,10 @@ impl Block {
         // SAFETY: `layout` has made sure that the size is not zero.
         let start = unsafe { alloc_zeroed(layout) };
         let block = Self::taken(start, layout).expect("memory");
-        // SAFETY: the last byte lies within the block, and the allocator has set it.
-        let last = unsafe { block.start.add(size - 1).read() };
+        // SAFETY: the last byte lies within the block.
+        let last = unsafe { block.start.add(size - 1) };
+        // SAFETY: as above, and the allocator has set it.
+        let last = unsafe { last.read() };
         assert_eq!(last, 0);
         block
     }

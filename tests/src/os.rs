@@ -196,8 +196,10 @@ extern "C-unwind" fn bare_thread(argument: *mut c_void) -> *mut c_void {
     // SAFETY: `start_with` gives a body that lives forever and that nobody else refers to.
     let body = unsafe { &mut *argument.cast::<Option<Body>>() };
     let Some(Body { name, run, exits_in_c }) = body.take() else { return ptr::null_mut() };
+    // SAFETY: the call touches no memory of the program.
+    let own = unsafe { libc::pthread_self() };
     // SAFETY: the name is a C string, and the thread is the calling one.
-    unsafe { libc::pthread_setname_np(libc::pthread_self(), name.as_ptr()) };
+    unsafe { libc::pthread_setname_np(own, name.as_ptr()) };
     std::mem::forget(name);
     run();
     if exits_in_c {

@@ -270,7 +270,7 @@ fn descend(random: &mut Random, depth: usize) {
 /// Recursion alone: backtraces of this many frames and more.
 #[inline(never)]
 fn recurse(depth: usize) {
-    if depth % 7 == 0 || (120..135).contains(&depth) {
+    if depth.is_multiple_of(7) || (120..135).contains(&depth) {
         sample();
     }
     if depth > 0 {
