@@ -443,6 +443,12 @@ impl Recorder {
         if thread.attaching.replace(true) {
             return None;
         }
+        // SAFETY: a thread's pointer is null or leads to a slot, and slots are never given back.
+        if let Some(slot) = unsafe { thread.slot.get().as_ref() } {
+            // A handler interrupted the way here and took one.
+            thread.attaching.set(false);
+            return Some(slot);
+        }
         let _errno = PreserveErrno::new();
         let slot = self.slots.take();
         if let Some(slot) = slot {
