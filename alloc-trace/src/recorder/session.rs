@@ -223,6 +223,7 @@ impl Recorder {
         self.check.store(options.check, Ordering::Relaxed);
         self.next_thread.store(1, Ordering::Relaxed);
         self.lost.store(0, Ordering::Relaxed);
+        self.begun.store(start.ticks, Ordering::Relaxed);
         let epoch = self.sessions.fetch_add(1, Ordering::Relaxed);
         if epoch != epoch::FIRST {
             tables.call_tree.clear();
