@@ -223,6 +223,7 @@ impl Recorder {
         self.check.store(options.check, Ordering::Relaxed);
         self.next_thread.store(1, Ordering::Relaxed);
         self.lost.store(0, Ordering::Relaxed);
+        self.begun.store(start.ticks, Ordering::Relaxed);
         let epoch = self.sessions.fetch_add(1, Ordering::Relaxed);
         if epoch != epoch::FIRST {
             tables.call_tree.clear();
@@ -437,7 +438,12 @@ impl Recorder {
                     writer.write(&self.log, |encoder, out| encoder.thread_name(out, thread, name));
             }
         }
-        let lost = own.spill.take(|_| ()) + self.lost.swap(0, Ordering::Relaxed);
+        // What a handler asked for while its thread left, and nobody wrote.
+        let mut lost = self.lost.swap(0, Ordering::Relaxed);
+        for slot in self.slots.iter() {
+            let mut unwritten = 0;
+            lost += slot.spill.take(|_| unwritten += 1) + unwritten;
+        }
         if lost > 0 {
             let _ = writer.write(&self.log, |encoder, out| encoder.lost(out, lost));
         }
