@@ -86,7 +86,7 @@ fn every_event_that_a_killed_program_had_acknowledged_is_in_its_recording() {
     for round in 0..8u64 {
         // From the first word on, or somewhere in the first thousands.
         let words = if round == 0 { 1 } else { (seed.wrapping_mul(2 * round + 1) >> 7) % 6_000 };
-        let options = [",stacks=off", "", ""][round as usize % 3];
+        let options = [",stacks=off", "", ",check"][round as usize % 3];
         let program = SCENARIOS[round as usize % 2];
         let path = directory.path().join(format!("recording-{round}"));
         let mut command = recorded(program, &["progress"], &path, options);
@@ -141,7 +141,7 @@ fn a_full_disk_ends_the_recording_with_its_reason_and_the_program_runs_on() {
             let finished = if by_builder {
                 run(&mut scenario(OVER_SYSTEM, &["full_disk", &limit, &record(&path)]))
             } else {
-                run(&mut recorded(OVER_SYSTEM, &["full_disk", &limit], &path, ""))
+                run(&mut recorded(OVER_SYSTEM, &["full_disk", &limit], &path, ",check"))
             };
             let finished = finished.success();
             let complaint =

@@ -68,11 +68,16 @@ fn eight_threads_that_free_each_others_blocks_are_merged_in_order() {
 
 #[test]
 fn ten_thousand_short_threads_are_all_recorded() {
+    assert_short_threads(10_000 * soak(), "");
+    assert_short_threads(500, ",check");
+}
+
+#[track_caller]
+fn assert_short_threads(count: u64, options: &str) {
     let directory = TempDir::new().expect("a directory");
     let path = directory.path().join("recording");
-    let count = 10_000 * soak();
-    let count_argument = format!("count={count}");
-    run(&mut recorded(OVER_SYSTEM, &["many_threads", &count_argument], &path, "")).quiet();
+    let arguments = ["many_threads", &format!("count={count}")];
+    run(&mut recorded(OVER_SYSTEM, &arguments, &path, options)).quiet();
     let history = History::read(&path);
     history.assert_whole();
     assert_eq!(history.threads.len() as u64, count + 1);
