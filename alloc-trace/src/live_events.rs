@@ -48,6 +48,8 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Orders {
+    /// Whether the thread has been marked as the recorder's.
+    marked: bool,
     /// The recording to follow, once it has begun.
     follow: Option<Follower>,
     /// Whether the recording has been stopped.
@@ -56,12 +58,15 @@ struct Orders {
 
 impl LiveEvents {
     /// Starts the thread. It waits for a recording: its making is not among what is recorded.
+    ///
+    /// Returns when the thread is marked as the recorder's own.
     pub(crate) fn spawn(site_names: Option<SiteNames>) -> io::Result<Self> {
         let dispatch = dispatcher::get_default(Dispatch::clone);
         let shared = Arc::new(Shared::default());
         let orders = Arc::clone(&shared);
         let thread = thread::Builder::new().name("alloc-trace".into()).spawn(move || {
             recorder::mark_thread_internal();
+            orders.say_marked();
             let Some(follower) = orders.wait_for_recording() else { return };
             let emitter = Emitter::new(site_names);
             // A subscriber that is set as the global one later is found at each event.
@@ -71,6 +76,9 @@ impl LiveEvents {
                 dispatcher::with_default(&dispatch, || emitter.run(follower, &orders));
             }
         })?;
+        // A thread that met the recording before it is marked would be taken for the program's, and
+        // each event that it emits would bring others.
+        shared.wait_for_mark();
         Ok(Self { shared, thread: Some(thread) })
     }
 
@@ -107,6 +115,18 @@ impl Drop for LiveEvents {
 }
 
 impl Shared {
+    fn say_marked(&self) {
+        self.orders.lock().marked = true;
+        self.changed.notify_all();
+    }
+
+    fn wait_for_mark(&self) {
+        let mut orders = self.orders.lock();
+        while !orders.marked {
+            self.changed.wait(&mut orders);
+        }
+    }
+
     /// Waits for a recording; `None` where there will be none.
     fn wait_for_recording(&self) -> Option<Follower> {
         let mut orders = self.orders.lock();
@@ -173,10 +193,9 @@ impl Emitter {
                     Record::Event(event) => Some(event.stamp),
                     other => other.stamp(),
                 };
-                if matches!(record, Record::Context(_)) {
-                    last_stamp = 0;
-                }
-                last_stamp = stamp.unwrap_or(last_stamp).max(last_stamp);
+                // What states no time follows what it stands behind. A poll reads one stream after
+                // the other: the last time of one says nothing of the next.
+                last_stamp = stamp.unwrap_or(last_stamp);
                 match record {
                     // Wanted by the events of other threads, whatever their stamps.
                     Record::Node(node) => {

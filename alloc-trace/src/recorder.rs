@@ -125,6 +125,10 @@ struct Recorder {
     /// Counts recordings.
     sessions: AtomicU64,
     next_thread: AtomicU32,
+    /// Records of threads that have no slot.
+    lost: AtomicU64,
+    /// When the present recording began.
+    begun: AtomicU64,
     depth: AtomicUsize,
     check: AtomicBool,
     exit_key: AtomicU32,
@@ -268,6 +272,8 @@ impl Recorder {
             state: AtomicU32::new(session::IDLE),
             sessions: AtomicU64::new(epoch::FIRST),
             next_thread: AtomicU32::new(1),
+            lost: AtomicU64::new(0),
+            begun: AtomicU64::new(0),
             depth: AtomicUsize::new(MAX_DEPTH),
             check: AtomicBool::new(false),
             exit_key: AtomicU32::new(session::NO_KEY),
@@ -301,7 +307,10 @@ impl Recorder {
             Some(slot) => slot,
             None => match self.take_slot(thread) {
                 Some(slot) => slot,
-                None => return,
+                None => {
+                    self.lost.fetch_add(1, Ordering::Relaxed);
+                    return;
+                }
             },
         };
         if slot.busy.load(Ordering::Relaxed) {
@@ -316,7 +325,7 @@ impl Recorder {
     }
 
     /// Lets `write` use the calling thread's slot, which is not busy. What it writes does not begin
-    /// before `earliest`.
+    /// before `earliest`. `false` where no recording runs.
     #[inline(always)]
     fn with_slot(
         &'static self,
@@ -324,13 +333,14 @@ impl Recorder {
         slot: &Slot,
         earliest: Stamp,
         write: impl FnOnce(&'static Self, &mut State) -> Result<(), Errno>,
-    ) {
+    ) -> bool {
         slot.busy.store(true, Ordering::Relaxed);
         // A signal handler on this thread sees the flag from here on; whoever stops the recording
         // sees it after the barrier that it makes every thread pass.
         compiler_fence(Ordering::SeqCst);
         let same = slot.epoch.load(Ordering::Relaxed) == self.epoch().load(Ordering::Relaxed);
-        if same || self.join(thread, slot, earliest) {
+        let joined = same || self.join(thread, slot, earliest);
+        if joined {
             // SAFETY: the slot is this thread's and busy, so nobody else uses its state.
             let state = unsafe { &mut *slot.state.get() };
             if let Err(error) = write(self, state) {
@@ -339,6 +349,7 @@ impl Recorder {
         }
         // Release: whoever stops the recording and sees the flag clear sees what was written.
         slot.busy.store(false, Ordering::Release);
+        joined
     }
 
     /// Writes a record that is no heap event, with the time now.
@@ -415,7 +426,7 @@ impl Recorder {
     #[cold]
     fn write_spilled(&'static self, thread: &Thread, slot: &Slot) {
         while !slot.spill.is_empty() {
-            self.with_slot(thread, slot, Stamp::MAX, |recorder, state| {
+            let written = self.with_slot(thread, slot, Stamp::MAX, |recorder, state| {
                 let mut result = Ok(());
                 let lost = slot.spill.take(|request| {
                     if result.is_ok() {
@@ -428,6 +439,10 @@ impl Recorder {
                 }
                 Ok(())
             });
+            if !written {
+                // The recording was stopped meanwhile: it counts what is left here.
+                return;
+            }
         }
     }
 
@@ -436,6 +451,12 @@ impl Recorder {
     fn take_slot(&'static self, thread: &Thread) -> Option<&'static Slot> {
         if thread.attaching.replace(true) {
             return None;
+        }
+        // SAFETY: a thread's pointer is null or leads to a slot, and slots are never given back.
+        if let Some(slot) = unsafe { thread.slot.get().as_ref() } {
+            // A handler interrupted the way here and took one.
+            thread.attaching.set(false);
+            return Some(slot);
         }
         let _errno = PreserveErrno::new();
         let slot = self.slots.take();
@@ -494,6 +515,14 @@ impl Recorder {
             unsafe { state.writer.attach(chunk.as_ptr(), bytes, stream) };
             state.session = epoch;
             state.events = 0;
+            // What was spilled before this recording belongs to none; what a handler spilled since
+            // is not told apart in time to be written.
+            let begun = self.begun.load(Ordering::Relaxed);
+            let mut unwritten = 0;
+            let lost = slot.spill.take(|request| unwritten += u64::from(request.stamp >= begun));
+            if unwritten > 0 {
+                self.lost.fetch_add(unwritten + lost, Ordering::Relaxed);
+            }
         }
         let is_new = thread.session.get() != epoch;
         if is_new {
@@ -530,6 +559,8 @@ impl Recorder {
                         .writer
                         .write(&recorder.log, |encoder, out| encoder.thread_exit(out, stamp))
                 });
+                // A handler may have interrupted just that.
+                self.write_spilled(thread, slot);
             }
         }
         slot.epoch.store(epoch::STOPPED, Ordering::Relaxed);

@@ -163,6 +163,9 @@ impl RecordingBuilder {
             return Err(StartError::Unsupported);
         }
         let options = recorder_options(&output, self.stacks)?;
+        if is_recording() {
+            return Err(StartError::AlreadyRecording);
+        }
         #[cfg(feature = "tracing-events")]
         let live = if self.tracing_events {
             let spawned = crate::live_events::LiveEvents::spawn(self.site_names);
@@ -248,6 +251,11 @@ pub enum StartError {
         /// The path.
         path: PathBuf,
     },
+    /// At the path there is something that is no recording, and that is left alone.
+    NotARecording {
+        /// The path.
+        path: PathBuf,
+    },
     /// The file cannot be made or written.
     File {
         /// The file.
@@ -269,6 +277,7 @@ impl StartError {
         match error {
             recorder::StartError::AlreadyRecording => Self::AlreadyRecording,
             recorder::StartError::OutOfMemory => Self::OutOfMemory,
+            recorder::StartError::NotARecording => Self::NotARecording { path: path.to_owned() },
             recorder::StartError::File(code) => {
                 Self::File { path: path.to_owned(), source: io::Error::from_raw_os_error(code) }
             }
@@ -284,6 +293,9 @@ impl fmt::Display for StartError {
                 f.write_str("recordings are supported on x86-64 and aarch64 Linux only")
             }
             Self::Path { path } => write!(f, "{}: not a usable path", path.display()),
+            Self::NotARecording { path } => {
+                write!(f, "{}: exists and is not a recording; it is left alone", path.display())
+            }
             Self::File { path, .. } => write!(f, "cannot record to {}", path.display()),
             Self::OutOfMemory => f.write_str("no memory for the recorder"),
             Self::Thread { .. } => f.write_str("cannot start the thread that emits tracing events"),

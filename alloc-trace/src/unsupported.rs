@@ -69,6 +69,7 @@ pub(crate) const MAX_DEPTH: usize = 128;
 pub(crate) enum StartError {
     AlreadyRecording,
     OutOfMemory,
+    NotARecording,
     File(i32),
 }
 

@@ -54,7 +54,8 @@ struct LoggedChunk {
 pub struct Polled {
     /// How many records there were.
     pub records: u64,
-    /// Where a stream had more records than were asked for: nothing later than this is complete.
+    /// Where a stream had more records than were asked for, or than could be found yet: nothing later
+    /// than this is complete.
     pub read_until: Option<Stamp>,
 }
 
@@ -130,16 +131,22 @@ impl Follower {
                 self.streams.entry(chunk.stream).or_insert(Stream::START);
             }
         }
-        self.scan_log()?;
+        let log_is_whole = self.scan_log()?;
         let mut streams: Vec<u32> = self.streams.keys().copied().collect();
         streams.sort_unstable();
         for number in streams {
             let mut stream = self.streams.get(&number).copied().unwrap_or(Stream::START);
             let mut left = batch;
+            // Whether everything was read that stood in the file when the poll began.
+            let mut whole = true;
             while let Some((&(_, sequence), &logged)) =
                 self.logged.range((number, stream.sequence)..=(number, u32::MAX)).next()
             {
                 if sequence > stream.sequence {
+                    if !log_is_whole {
+                        whole = false;
+                        break;
+                    }
                     // A chunk that is nowhere could not be written.
                     stream = Stream { sequence, ..Stream::START };
                 }
@@ -153,10 +160,15 @@ impl Follower {
                 stream = Stream { sequence, ..Stream::START };
             }
             let slot = window.iter().find(|(_, chunk)| chunk.stream == number);
-            if let (Some(&(slot, chunk)), true) = (slot, left > 0) {
-                left = self.poll_window(slot, chunk, &mut stream, left, polled, sink)?;
+            if let (Some(&(slot, chunk)), true, true) = (slot, whole, left > 0) {
+                if stream.sequence < chunk.state.sequence && !log_is_whole {
+                    whole = false;
+                } else {
+                    (left, whole) =
+                        self.poll_window(slot, chunk, &mut stream, left, polled, sink)?;
+                }
             }
-            if left == 0 {
+            if left == 0 || !whole {
                 let until = polled.read_until.unwrap_or(Stamp::MAX).min(stream.state.stamp());
                 polled.read_until = Some(until);
             }
@@ -165,7 +177,8 @@ impl Follower {
         Ok(())
     }
 
-    /// Reads on in a stream's chunk in the window.
+    /// Reads on in a stream's chunk in the window; answers how many more records may be taken, and
+    /// whether the chunk still stood there.
     fn poll_window(
         &mut self,
         slot: Slot,
@@ -174,33 +187,39 @@ impl Follower {
         left: usize,
         polled: &mut Polled,
         sink: &mut impl FnMut(Record),
-    ) -> io::Result<usize> {
+    ) -> io::Result<(usize, bool)> {
         let room = slot.chunk_bytes as usize - CHUNK_HEADER_BYTES;
         let committed = chunk.state.committed_bytes as usize;
         if committed > room || stream.sequence > chunk.state.sequence {
-            return Ok(left);
+            return Ok((left, true));
         }
         if stream.sequence < chunk.state.sequence {
             // A chunk that left the window and is nowhere could not be written.
             *stream = Stream { sequence: chunk.state.sequence, ..Stream::START };
         }
         if stream.offset >= committed {
-            return Ok(left);
+            return Ok((left, true));
         }
         self.read(slot.offset + CHUNK_HEADER_BYTES as u64, committed)?;
         let payload = std::mem::take(&mut self.buffer);
         // The slot may have been given to the stream's next chunk while it was read.
         let after = self.chunk_header(slot)?;
         let same = after.is_some_and(|after| after.state.sequence == chunk.state.sequence);
-        Ok(if same { stream.decode(&payload, left, polled, sink) } else { left })
+        let left = if same { stream.decode(&payload, left, polled, sink) } else { left };
+        Ok((left, same))
     }
 
-    /// Finds the blocks that were added to the log.
-    fn scan_log(&mut self) -> io::Result<()> {
+    /// Finds the blocks that were added to the log; whether it was read to the end of the file.
+    ///
+    /// It is not where a writer has reserved the place of a block and not written it yet: what stands
+    /// behind that place cannot be found before.
+    fn scan_log(&mut self) -> io::Result<bool> {
         loop {
             self.read(self.log_offset, BLOCK_HEADER_BYTES)?;
             // No header: the block is not written yet, or its writer is about to write it.
-            let Some(header) = BlockHeader::decode(&self.buffer) else { return Ok(()) };
+            let Some(header) = BlockHeader::decode(&self.buffer) else {
+                return Ok(self.buffer.is_empty());
+            };
             let payload = self.log_offset + BLOCK_HEADER_BYTES as u64;
             match header.kind {
                 BlockKind::Extent if is_sound_extent(&header) => {
@@ -211,8 +230,9 @@ impl Follower {
                     self.slots.extend(slots);
                 }
                 BlockKind::Chunk if header.codec == Codec::Plain => {
-                    let read = self.streams.get(&header.stream).map_or(0, |stream| stream.sequence);
-                    if header.sequence >= read && header.raw_bytes <= MAX_CHUNK_BYTES {
+                    // A recording that was stopped has its streams in the log only.
+                    let stream = self.streams.entry(header.stream).or_insert(Stream::START);
+                    if header.sequence >= stream.sequence && header.raw_bytes <= MAX_CHUNK_BYTES {
                         let key = (header.stream, header.sequence);
                         let chunk = LoggedChunk { offset: payload, bytes: header.raw_bytes };
                         self.logged.insert(key, chunk);

@@ -218,6 +218,74 @@ fn a_follower_sees_every_record_of_a_growing_file_once() {
     }
 }
 
+#[test]
+fn a_follower_that_first_looks_when_the_window_was_given_back_sees_every_record() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("stopped.trace");
+    let mut writer = RecordingWriter::create(&path, &header(), WINDOW).expect("created");
+    let mut follower = Follower::open(&path).expect("opened");
+    for number in 0..100 {
+        writer.write(number as u32 % 2, &Record::Event(allocation(number))).expect("written");
+    }
+    for stream in [0, 1] {
+        writer.drain(stream).expect("drained");
+    }
+    writer.finish(None).expect("finished");
+    // What a recorder does that was stopped: the window becomes a hole.
+    let mut bytes = fs::read(&path).expect("readable");
+    let begin = FILE_HEADER_BYTES + BLOCK_HEADER_BYTES;
+    bytes[begin..][..(WINDOW.slots * WINDOW.chunk_bytes) as usize].fill(0);
+    fs::write(&path, bytes).expect("written");
+    let mut events = 0;
+    let count = |record| events += u64::from(matches!(record, Record::Event(_)));
+    follower.poll(usize::MAX, count).expect("polled");
+    assert_eq!(events, 100);
+}
+
+#[test]
+fn a_follower_waits_for_what_stands_behind_a_block_that_is_not_written_yet() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("hole.trace");
+    let mut writer = RecordingWriter::create(&path, &header(), WINDOW).expect("created");
+    writer.flush().expect("flushed");
+    let hole = fs::metadata(&path).expect("a file").len() as usize;
+    let mut write = |stream, numbers: std::ops::Range<u64>, drain: bool| {
+        for number in numbers {
+            writer.write(stream, &Record::Event(allocation(number))).expect("written");
+        }
+        if drain {
+            writer.drain(stream).expect("drained");
+        }
+        writer.flush().expect("flushed");
+        fs::metadata(&path).expect("a file").len() as usize
+    };
+    // One thread has reserved the place of its chunk and was stopped; another one's chunk stands
+    // behind it, and that thread goes on in the window.
+    let end_of_hole = write(1, 0..4, true);
+    write(0, 4..8, true);
+    write(0, 8..10, false);
+    let bytes = fs::read(&path).expect("readable");
+    let mut torn = bytes.clone();
+    torn[hole..end_of_hole].fill(0);
+    let mut follower = Follower::open(&path).expect("opened");
+    let mut seen = Vec::new();
+    let mut poll = |bytes: &[u8]| {
+        fs::write(&path, bytes).expect("written");
+        let take = |record| {
+            if let Record::Event(event) = record {
+                seen.push(event.size);
+            }
+        };
+        (follower.poll(usize::MAX, take).expect("polled").read_until, seen.len())
+    };
+    let (read_until, events) = poll(&torn);
+    assert!(read_until.is_some(), "nothing is complete yet");
+    assert_eq!(events, 0, "of a stream whose chunk before is not to be found yet");
+    assert_eq!(poll(&bytes), (None, 10));
+    let expected = [4, 5, 6, 7, 8, 9, 0, 1, 2, 3].map(|number| allocation(number).size);
+    assert_eq!(seen, expected);
+}
+
 fn follow_growing(batch: usize) {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("growing.trace");

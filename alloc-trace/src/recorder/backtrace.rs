@@ -395,7 +395,7 @@ impl Capture {
     #[inline]
     fn step(&mut self, shared: &Shared<'_>, sink: &mut impl Sink) -> Step {
         // A return address can lie behind the last instruction of its function.
-        let address = self.registers.program_counter - u64::from(!self.interrupted);
+        let address = self.registers.program_counter.wrapping_sub(u64::from(!self.interrupted));
         let rule = match shared.rules.find(address) {
             Some(rule) => rule,
             None => learn(address, shared, sink),

@@ -69,6 +69,8 @@ pub(crate) enum StartError {
     AlreadyRecording,
     /// Memory is short.
     OutOfMemory,
+    /// At the path there is something that is no recording.
+    NotARecording,
     /// The file cannot be made or written.
     File(Errno),
 }
@@ -107,6 +109,7 @@ fn complain_of_start(error: &StartError, path: &Path) {
     let reason = match error {
         StartError::AlreadyRecording => b"a recording runs already".as_slice(),
         StartError::OutOfMemory => b"out of memory",
+        StartError::NotARecording => b"exists and is not a recording",
         StartError::File(error) => sys::describe(*error),
     };
     sys::complain(&[b"nothing is recorded: ", path.as_bytes(), b": ", reason]);
@@ -209,13 +212,18 @@ impl Recorder {
         let clock = clock::choose();
         let start = clock::anchor();
         let realtime = sys::clock_ns(libc::CLOCK_REALTIME);
-        let destination = Destination::open(&options.path).map_err(StartError::File)?;
+        let destination = Destination::open(&options.path).map_err(|error| match error {
+            libc::EEXIST => StartError::NotARecording,
+            error => StartError::File(error),
+        })?;
         // SAFETY: only the thread that sets the recording up touches it.
         unsafe { *self.setup.path.get() = destination.path };
         self.log.open(destination.fd);
         self.depth.store(options.depth, Ordering::Relaxed);
         self.check.store(options.check, Ordering::Relaxed);
         self.next_thread.store(1, Ordering::Relaxed);
+        self.lost.store(0, Ordering::Relaxed);
+        self.begun.store(start.ticks, Ordering::Relaxed);
         let epoch = self.sessions.fetch_add(1, Ordering::Relaxed);
         if epoch != epoch::FIRST {
             tables.call_tree.clear();
@@ -430,7 +438,12 @@ impl Recorder {
                     writer.write(&self.log, |encoder, out| encoder.thread_name(out, thread, name));
             }
         }
-        let lost = own.spill.take(|_| ());
+        // What a handler asked for while its thread left, and nobody wrote.
+        let mut lost = self.lost.swap(0, Ordering::Relaxed);
+        for slot in self.slots.iter() {
+            let mut unwritten = 0;
+            lost += slot.spill.take(|_| unwritten += 1) + unwritten;
+        }
         if lost > 0 {
             let _ = writer.write(&self.log, |encoder, out| encoder.lost(out, lost));
         }

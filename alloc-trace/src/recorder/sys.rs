@@ -321,7 +321,6 @@ pub(crate) fn describe(error: Errno) -> &'static [u8] {
         libc::EFBIG => b"file too large for the limit set",
         libc::EMFILE | libc::ENFILE => b"too many open files",
         libc::ENAMETOOLONG => b"path too long",
-        libc::EEXIST => b"exists and is not a recording",
         libc::ENODEV | libc::EINVAL => b"cannot be mapped into memory",
         libc::ENOMEM => b"out of memory",
         libc::EWOULDBLOCK => b"in use by another process",

@@ -58,13 +58,20 @@ fn answer(out: &mut dyn Write, answer: &Answer) -> io::Result<()> {
     paragraph(out, &format!("Answer, both ways: {answer}"))
 }
 
-/// Writes a text in lines that fit.
+/// Writes a text in lines that fit; a word that is longer than a line is broken.
 fn paragraph(out: &mut dyn Write, text: &str) -> io::Result<()> {
+    const ROOM: usize = COLUMNS - 2;
     let mut line = String::new();
     for word in text.split_whitespace() {
-        if !line.is_empty() && 2 + line.chars().count() + 1 + word.chars().count() > COLUMNS {
+        let mut word = word;
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > ROOM {
             writeln!(out, "  {line}")?;
             line.clear();
+        }
+        while let Some((end, _)) = word.char_indices().nth(ROOM) {
+            let (part, rest) = word.split_at(end);
+            writeln!(out, "  {part}")?;
+            word = rest;
         }
         if !line.is_empty() {
             line.push(' ');
@@ -107,4 +114,20 @@ pub(crate) fn recorded(out: &mut dyn Write, recorded: &Option<Recorded>) -> io::
         path.display(),
         path.display(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_paragraph_fits_whatever_its_words_are() {
+        let text = format!("{} {} end", "word ".repeat(40), "x".repeat(200));
+        let mut out = Vec::new();
+        paragraph(&mut out, &text).expect("memory");
+        let out = String::from_utf8(out).expect("text");
+        assert!(out.lines().all(|line| line.chars().count() <= COLUMNS), "{out}");
+        let letters = |text: &str| text.chars().filter(|letter| letter.is_alphabetic()).count();
+        assert_eq!(letters(&out), letters(&text));
+    }
 }

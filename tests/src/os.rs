@@ -1,0 +1,215 @@
+//! The operating system's calls that the scenarios need, as safe functions.
+
+use std::ffi::{CString, c_int, c_void};
+use std::mem::MaybeUninit;
+use std::ptr;
+
+use crate::block::trail;
+
+/// Writes to standard output in one system call, without `std`'s buffer and lock.
+///
+/// # Panics
+///
+/// Where nobody reads it.
+pub fn say(bytes: &[u8]) {
+    // SAFETY: the bytes are live and as long as stated.
+    let written = unsafe { libc::write(1, bytes.as_ptr().cast(), bytes.len()) };
+    assert_eq!(usize::try_from(written), Ok(bytes.len()));
+}
+
+/// Ends the process at once, with no handler run.
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: the call does not return, and runs nothing of the program.
+    unsafe { libc::_exit(code) }
+}
+
+/// Forks; `None` in the child.
+///
+/// # Panics
+///
+/// Where there is no process to be had.
+#[must_use]
+pub fn fork() -> Option<i32> {
+    // SAFETY: the C library makes its own heap usable in the child, and the scenarios' children use
+    // nothing else that another thread may have locked.
+    let child = unsafe { libc::fork() };
+    assert!(child >= 0, "fork");
+    (child != 0).then_some(child)
+}
+
+/// Waits for a child and answers its wait status.
+///
+/// # Panics
+///
+/// Where it is no child.
+#[must_use]
+pub fn wait(child: i32) -> i32 {
+    let mut status = 0;
+    // SAFETY: the call writes one `c_int`, which `status` is.
+    let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
+    assert_eq!(waited, child);
+    status
+}
+
+/// Writes to an address that is not mapped.
+pub fn fault() {
+    // Not null: that the optimiser may take for something that does not happen.
+    let nowhere = ptr::without_provenance_mut::<u8>(0x10);
+    // SAFETY: none; the scenario is about what the kernel does to a process for this.
+    unsafe { nowhere.write_volatile(1) };
+}
+
+/// Raises a signal on the calling thread.
+pub fn raise(signal: c_int) {
+    // SAFETY: the call touches no memory of the program.
+    unsafe { libc::raise(signal) };
+}
+
+/// No file may become longer than this in the process and its children.
+///
+/// # Panics
+///
+/// Where the limit cannot be set.
+pub fn limit_file_bytes(bytes: u64) {
+    let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
+    // SAFETY: the call reads one `rlimit`, which `limit` is.
+    let result = unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) };
+    assert_eq!(result, 0);
+}
+
+/// Runs `handler` on `signal`, on the thread's own stack.
+///
+/// # Panics
+///
+/// Where the signal cannot be handled.
+pub fn handle(signal: c_int, handler: extern "C" fn(c_int)) {
+    // SAFETY: all zero is an action: the default one, without flags.
+    let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
+    action.sa_sigaction = handler as *const () as usize;
+    action.sa_flags = libc::SA_RESTART;
+    // SAFETY: the action is live, and the handlers given here ask nothing that a handler may not.
+    let result = unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) };
+    assert_eq!(result, 0);
+}
+
+/// Sends `SIGALRM` to the process every so many microseconds; 0 stops it.
+///
+/// # Panics
+///
+/// Where the timer cannot be set.
+pub fn alarm_every(microseconds: i64) {
+    let time = libc::timeval { tv_sec: 0, tv_usec: microseconds };
+    let timer = libc::itimerval { it_interval: time, it_value: time };
+    // SAFETY: the call reads one `itimerval`, which `timer` is.
+    let result = unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, ptr::null_mut()) };
+    assert_eq!(result, 0);
+}
+
+/// Runs a closure when the process exits, before the recorder's own handler.
+///
+/// # Panics
+///
+/// Where it is not the first one, or where there is no memory.
+pub fn at_exit(handler: extern "C" fn()) {
+    // SAFETY: the handler is a function of the program, which stays.
+    let result = unsafe { libc::atexit(handler) };
+    assert_eq!(result, 0);
+}
+
+/// A thread that the Rust runtime knows nothing of: what it asks of the heap is what its closure
+/// asks.
+#[derive(Debug)]
+pub struct BareThread(libc::pthread_t);
+
+/// What a bare thread runs, and how it ends.
+struct Body {
+    name: CString,
+    run: &'static mut (dyn FnMut() + Send),
+    exits_in_c: bool,
+}
+
+impl BareThread {
+    /// Starts one. The closure is dropped when it was run, its memory never freed.
+    ///
+    /// # Panics
+    ///
+    /// Where there is no thread to be had.
+    #[must_use]
+    pub fn start(name: &str, run: impl FnOnce() + Send + 'static) -> Self {
+        Self::start_with(name, run, false)
+    }
+
+    /// Starts one that ends by `pthread_exit`, below its first function.
+    ///
+    /// # Panics
+    ///
+    /// Where there is no thread to be had.
+    #[must_use]
+    pub fn start_to_exit_in_c(name: &str, run: impl FnOnce() + Send + 'static) -> Self {
+        Self::start_with(name, run, true)
+    }
+
+    fn start_with(name: &str, run: impl FnOnce() + Send + 'static, exits_in_c: bool) -> Self {
+        let name = CString::new(name).expect("a name without zero bytes");
+        let mut run = Some(run);
+        let run = Box::leak(Box::new(move || {
+            if let Some(run) = run.take() {
+                run();
+            }
+        }));
+        // Never freed either: the thread asks the heap for nothing but what the closure asks.
+        let body = Box::leak(Box::new(Some(Body { name, run, exits_in_c })));
+        let mut thread = 0;
+        let argument = ptr::from_mut(body).cast();
+        // SAFETY: the thread's first function takes what it is given here, which lives forever.
+        let result = unsafe { pthread_create(&raw mut thread, ptr::null(), bare_thread, argument) };
+        assert_eq!(result, 0);
+        Self(thread)
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    ///
+    /// Where it was waited for already.
+    pub fn join(self) {
+        // SAFETY: the thread was started and not joined.
+        let result = unsafe { libc::pthread_join(self.0, ptr::null_mut()) };
+        assert_eq!(result, 0);
+    }
+}
+
+unsafe extern "C-unwind" {
+    /// As the C library has it, but with a first function that `pthread_exit` may unwind.
+    fn pthread_create(
+        thread: *mut libc::pthread_t,
+        attributes: *const libc::pthread_attr_t,
+        first: extern "C-unwind" fn(*mut c_void) -> *mut c_void,
+        argument: *mut c_void,
+    ) -> c_int;
+
+    /// As the C library has it, but known to unwind.
+    safe fn pthread_exit(value: *mut c_void) -> !;
+}
+
+extern "C-unwind" fn bare_thread(argument: *mut c_void) -> *mut c_void {
+    // SAFETY: `start_with` gives a body that lives forever and that nobody else refers to.
+    let body = unsafe { &mut *argument.cast::<Option<Body>>() };
+    let Some(Body { name, run, exits_in_c }) = body.take() else { return ptr::null_mut() };
+    // SAFETY: the call touches no memory of the program.
+    let own = unsafe { libc::pthread_self() };
+    // SAFETY: the name is a C string, and the thread is the calling one.
+    unsafe { libc::pthread_setname_np(own, name.as_ptr()) };
+    std::mem::forget(name);
+    run();
+    if exits_in_c {
+        exit_in_c();
+    }
+    ptr::null_mut()
+}
+
+/// Ends the calling thread in the C library.
+fn exit_in_c() {
+    trail(61_000, 10);
+    pthread_exit(ptr::null_mut());
+}

@@ -1,0 +1,223 @@
+//! How a process is recorded that forks, executes, or ends in one of the many ways to end.
+
+use std::env;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, abort, exit};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier};
+use std::thread;
+
+use alloc_trace::{Recording, Stacks, StartError, is_recording};
+
+use super::Given;
+use crate::block::{Block, trail};
+use crate::os::{self, BareThread};
+
+/// Makes the trail of 65,000 and says whether it was recorded.
+pub(super) fn nothing(given: &Given) {
+    let stacks = given.number("depth").map_or(Stacks::Full, |depth| match depth {
+        0 => Stacks::Off,
+        depth => Stacks::Depth(depth as u8),
+    });
+    let recording =
+        given.builder().map(|builder| builder.stacks(stacks).start().expect("a recording"));
+    trail(65_000, 100);
+    println!("{}", if is_recording() { "recorded" } else { "not recorded" });
+    drop(recording);
+    assert!(given.text("record").is_none() || !is_recording());
+}
+
+/// Three threads `progress-N` that make blocks without end: the one numbered I has 8 + I % 4,093
+/// bytes and is freed at once. Every 64 blocks the thread says N and I in 16 bytes.
+pub(super) fn progress(_given: &Given) {
+    let threads = [0u64, 1, 2].map(|thread| {
+        BareThread::start(&format!("progress-{thread}"), move || {
+            for number in 0u64.. {
+                Block::new(8 + (number % 4093) as usize, 8).free();
+                if (number + 1).is_multiple_of(64) {
+                    let mut words = [0; 16];
+                    words[..8].copy_from_slice(&thread.to_le_bytes());
+                    words[8..].copy_from_slice(&(number + 1).to_le_bytes());
+                    os::say(&words);
+                }
+            }
+        })
+    });
+    for thread in threads {
+        thread.join();
+    }
+}
+
+/// Makes the trail of 65,000, 1,000 blocks, and ends as `how` says.
+pub(super) fn end(given: &Given) {
+    let recording = given.start();
+    trail(65_000, 1000);
+    match given.text("how").expect("how to end") {
+        "return" => {}
+        "abort" => abort(),
+        "exit_now" => os::exit_now(3),
+        "fault" => os::fault(),
+        "kill" => os::raise(libc::SIGKILL),
+        "terminate" => os::raise(libc::SIGTERM),
+        "exit" => exit(3),
+        "exit_in_thread" => {
+            let _ = thread::spawn(|| {
+                trail(67_000, 10);
+                exit(4)
+            })
+            .join();
+        }
+        "panic_in_thread" => {
+            let result = thread::spawn(|| panic!("on purpose")).join();
+            assert!(result.is_err());
+            trail(66_000, 10);
+        }
+        "panic" => panic!("on purpose"),
+        "abort_in_panic" => {
+            struct Again;
+            impl Drop for Again {
+                fn drop(&mut self) {
+                    panic!("on purpose, twice");
+                }
+            }
+            let _again = Again;
+            panic!("on purpose");
+        }
+        other => panic!("no way to end: {other}"),
+    }
+    drop(recording);
+}
+
+/// Forks while three threads ask for blocks without a pause. The child makes the trail of 66,000 and
+/// ends as `how` says; afterwards the parent makes that of 67,000 and says the child's id.
+pub(super) fn fork(given: &Given) {
+    let recording = given.start();
+    let stop = Arc::new(AtomicBool::new(false));
+    let begun = Arc::new(Barrier::new(4));
+    let threads = [0usize, 1, 2].map(|number| {
+        let (stop, begun) = (Arc::clone(&stop), Arc::clone(&begun));
+        BareThread::start(&format!("busy-{number}"), move || {
+            trail(70_000, 1);
+            begun.wait();
+            while !stop.load(Ordering::Relaxed) {
+                trail(70_000, 1);
+            }
+        })
+    });
+    begun.wait();
+    let Some(child) = os::fork() else {
+        trail(66_000, 100);
+        match given.text("how") {
+            Some("exit_now") => os::exit_now(5),
+            _ => exit(5),
+        }
+    };
+    let status = os::wait(child);
+    assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 5, "{status:#x}");
+    trail(67_000, 100);
+    stop.store(true, Ordering::Relaxed);
+    for thread in threads {
+        thread.join();
+    }
+    println!("{child}");
+    drop(recording);
+}
+
+/// Forks a child that makes the trail of 66,000 and forks in turn one that makes that of 68,000;
+/// then makes the trail of 67,000. Says both ids, the grandchild's first.
+pub(super) fn fork_again(_given: &Given) {
+    let Some(child) = os::fork() else {
+        trail(66_000, 100);
+        let Some(grandchild) = os::fork() else {
+            trail(68_000, 100);
+            exit(5);
+        };
+        let status = os::wait(grandchild);
+        assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 5, "{status:#x}");
+        println!("{grandchild}");
+        exit(5);
+    };
+    let status = os::wait(child);
+    assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 5, "{status:#x}");
+    trail(67_000, 100);
+    println!("{child}");
+}
+
+/// Runs itself as `nothing`, by `posix_spawn` or by `fork` and `exec`, and says the child's id.
+pub(super) fn spawn(given: &Given) {
+    let mut command = Command::new(env::current_exe().expect("this program"));
+    command.arg("nothing");
+    if given.text("how") == Some("fork_and_exec") {
+        // SAFETY: the closure asks nothing of the child.
+        unsafe { command.pre_exec(|| Ok(())) };
+    }
+    let mut child = command.stdout(std::process::Stdio::null()).spawn().expect("a child");
+    assert!(child.wait().expect("its end").success());
+    trail(67_000, 100);
+    println!("{}", child.id());
+}
+
+/// Makes the trail of 67,000 and becomes `nothing`.
+pub(super) fn exec(_given: &Given) {
+    trail(67_000, 100);
+    let error = Command::new(env::current_exe().expect("this program")).arg("nothing").exec();
+    panic!("{error}");
+}
+
+/// The trails of 68,000 into the file `first`, of 69,000 into none, of 70,000 into the file
+/// `second`; and those of 71,000 and 72,000 into both of them by a thread that lives through both.
+pub(super) fn two_recordings(given: &Given) {
+    let turn = Arc::new(Barrier::new(2));
+    let thread = {
+        let turn = Arc::clone(&turn);
+        BareThread::start("lives-on", move || {
+            for base in [71_000, 72_000] {
+                turn.wait();
+                trail(base, 100);
+                turn.wait();
+            }
+        })
+    };
+    let path = |key| given.text(key).expect("a file");
+    let first = Recording::builder().output(path("first")).start().expect("a recording");
+    trail(68_000, 100);
+    turn.wait();
+    turn.wait();
+    let second = Recording::builder().output(path("second"));
+    assert!(matches!(second.start(), Err(StartError::AlreadyRecording)));
+    assert_eq!(first.stop().to_str(), Some(path("first")));
+    assert!(!is_recording());
+    trail(69_000, 100);
+    let second = Recording::builder().output(path("second")).start().expect("a second recording");
+    trail(70_000, 100);
+    turn.wait();
+    turn.wait();
+    assert_eq!(second.path().to_str(), Some(path("second")));
+    drop(second);
+    thread.join();
+}
+
+/// Asks for a recording that cannot be made, and says why.
+pub(super) fn refused(given: &Given) {
+    let builder = given.builder().expect("a file");
+    let error = builder.start().expect_err("no recording");
+    assert!(!is_recording());
+    let source = std::error::Error::source(&error).map(ToString::to_string);
+    println!("{error}: {}", source.unwrap_or_default());
+    trail(65_000, 100);
+}
+
+/// Makes and frees blocks of 65,000 bytes until the recording has ended for want of room, and as many
+/// again; says how many were made while it ran. No file may become longer than `bytes`.
+pub(super) fn full_disk(given: &Given) {
+    os::limit_file_bytes(given.number("bytes").expect("a limit") as u64);
+    let recording = given.start();
+    let mut made = 0;
+    while is_recording() {
+        trail(65_000, 1);
+        made += 1;
+    }
+    trail(65_000, made);
+    println!("{made}");
+    drop(recording);
+}

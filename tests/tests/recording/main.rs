@@ -1,0 +1,16 @@
+//! What is recorded of whole programs, and what is read of it.
+//!
+//! Each test runs a scenario (see `tests/src/scenario.rs`) in a process of its own, which is killed
+//! when it takes longer than anything here takes, and reads the recording: record by record
+//! ([`history::History`]), with the analysis, and with the `alloc-trace` command.
+
+mod backtraces;
+mod command_line;
+mod ends;
+mod exact;
+mod history;
+mod live_events;
+mod program;
+mod several_processes;
+mod starts;
+mod threads;
