@@ -46,6 +46,18 @@ pub(crate) struct CallTree {
 
 impl CallTree {
     pub(crate) fn new(definitions: &Definitions) -> Self {
+        Self::build(definitions, true)
+    }
+
+    /// A tree in which each of the recorder's numbers is a place of its own.
+    ///
+    /// Whoever follows activations needs that: a recorder says how many frames were kept only where
+    /// its numbers do not show it.
+    pub(crate) fn of_numbers(definitions: &Definitions) -> Self {
+        Self::build(definitions, false)
+    }
+
+    fn build(definitions: &Definitions, merge: bool) -> Self {
         let mut tree = Self {
             places: vec![(Place::ROOT, 0), (Place::CUT, 0)],
             numbers: Numbers::new(definitions),
@@ -68,7 +80,8 @@ impl CallTree {
             let mut parent = outermost;
             while let Some((id, address)) = way.pop() {
                 let next = Place(tree.places.len() as u32);
-                let place = *index.entry((parent, address)).or_insert(next);
+                let place =
+                    if merge { *index.entry((parent, address)).or_insert(next) } else { next };
                 if place == next {
                     tree.places.push((parent, address));
                 }
@@ -174,6 +187,17 @@ mod tests {
         assert_eq!(tree.place(NodeId(3)), tree.place(NodeId(5)));
         assert_ne!(tree.place(NodeId(2)), tree.place(NodeId(6)), "one of them was cut");
         assert_eq!(addresses(&tree, 5), [20, 10]);
+        assert_eq!(tree.len(), 2 + 3);
+    }
+
+    #[test]
+    fn on_request_each_number_is_a_place_of_its_own() {
+        let mut definitions = Definitions::default();
+        for (id, parent, address) in [(2, 0, 10), (3, 2, 20), (4, 2, 20)] {
+            definitions.add(&NodeDefinition { id: NodeId(id), parent: NodeId(parent), address });
+        }
+        let tree = CallTree::of_numbers(&definitions);
+        assert_ne!(tree.place(NodeId(3)), tree.place(NodeId(4)));
         assert_eq!(tree.len(), 2 + 3);
     }
 

@@ -61,7 +61,8 @@ pub(crate) struct End {
 }
 
 impl Definitions {
-    pub(crate) fn gather(recording: &Recording) -> Result<Self, ReadError> {
+    /// With `numbers`, each of the recorder's numbers is a place of its own in the call tree.
+    pub(crate) fn gather(recording: &Recording, numbers: bool) -> Result<Self, ReadError> {
         let mut nodes = call_tree::Definitions::default();
         let mut threads: FxHashMap<ThreadId, Thread> = FxHashMap::default();
         let mut modules: Vec<Module> = Vec::new();
@@ -110,7 +111,7 @@ impl Definitions {
         let thread_numbers =
             threads.iter().enumerate().map(|(index, thread)| (thread.id, index)).collect();
         Ok(Self {
-            call_tree: CallTree::new(&nodes),
+            call_tree: if numbers { CallTree::of_numbers(&nodes) } else { CallTree::new(&nodes) },
             modules,
             threads,
             thread_numbers,

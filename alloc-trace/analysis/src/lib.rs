@@ -1,7 +1,8 @@
 //! Recordings in, plain data out: the analyses behind the alloc-trace command.
 //!
 //! [`Summary`] is what a person wants to know first; [`Events`] gives every heap event with its
-//! thread, span and call site. Both read a [`Recording`] twice: first for what its records define
+//! thread, span and call site; [`Leaks`] what was never freed; [`Advice`] what could leave
+//! the heap. All read a [`Recording`] twice: first for what its records define
 //! (the call tree, modules, threads), which may come after the events that need it, then for the
 //! events in order. Memory grows with live blocks and call sites, not with events.
 //!
@@ -9,14 +10,19 @@
 
 #![forbid(unsafe_code)]
 
+mod advise;
 mod call_site;
 mod call_tree;
 mod definitions;
 mod error;
 mod events;
 mod figures;
+mod frames;
+mod leaks;
+mod limits;
 mod live;
 mod options;
+mod recording_state;
 mod replay;
 mod sites;
 mod spans;
@@ -25,10 +31,14 @@ mod symbols;
 
 pub use alloc_trace_format::{EventKind, ReadError, Recording};
 
+pub use advise::{Advice, Evidence, Finding, Rule, Thresholds};
 pub use error::AnalysisError;
 pub use events::{EventRow, EventSpan, Events};
 pub use figures::Figures;
+pub use leaks::{LeakSite, LeakSpan, LeakThread, Leaks};
+pub use limits::{CheckedLimit, Limited};
 pub use options::Options;
+pub use recording_state::RecordingState;
 pub use sites::CallSite;
 pub use summary::{
     ProcessEnd, Program, RecordingEnd, SiteFigures, SkippedPart, SpanFigures, Summary,

@@ -12,11 +12,13 @@
 pub struct Options {
     pub(crate) symbols: bool,
     pub(crate) span_fields: bool,
+    /// Whether activations of functions are followed from event to event.
+    pub(crate) activations: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { symbols: true, span_fields: false }
+        Self { symbols: true, span_fields: false, activations: false }
     }
 }
 

@@ -1,13 +1,17 @@
 //! The second pass over a recording: its heap events in order, each with what the first pass found
 //! out about it.
 
-use alloc_trace_format::{Event, EventKind, Merged, ReadError, Record, Recording, Step};
+use alloc_trace_format::{
+    Event, EventKind, Merged, ReadError, Record, Recording, Stamp, Step, ThreadId,
+};
 use rustc_hash::FxHashSet;
 
 use crate::definitions::Definitions;
+use crate::frames::Frames;
 use crate::options::Options;
 use crate::sites::{SiteIndex, Sites};
 use crate::spans::Spans;
+use crate::symbols::Symbols;
 
 /// What the passes over one recording share.
 #[derive(Debug)]
@@ -15,15 +19,26 @@ pub(crate) struct Prepared<'a> {
     recording: &'a Recording,
     pub(crate) definitions: Definitions,
     pub(crate) sites: Sites,
+    /// Where activations are followed.
+    pub(crate) frames: Option<Frames>,
     options: Options,
 }
 
 impl<'a> Prepared<'a> {
     pub(crate) fn new(recording: &'a Recording, options: Options) -> Result<Self, ReadError> {
-        let definitions = Definitions::gather(recording)?;
+        let definitions = Definitions::gather(recording, options.activations)?;
         let recorded_at_ns = recording.header().start_realtime_ns;
-        let sites = Sites::new(&definitions, recorded_at_ns, options);
-        Ok(Self { recording, definitions, sites, options })
+        let symbols = Symbols::new(&definitions.modules, recorded_at_ns);
+        let mut symbols = if options.symbols { symbols } else { symbols.without_names() };
+        let call_tree = &definitions.call_tree;
+        let sites = Sites::new(call_tree, &mut symbols);
+        let frames = options.activations.then(|| Frames::new(call_tree, &mut symbols));
+        Ok(Self { recording, definitions, sites, frames, options })
+    }
+
+    /// When recording began.
+    pub(crate) fn first_stamp(&self) -> Stamp {
+        self.recording.header().start.ticks
     }
 }
 
@@ -40,6 +55,8 @@ pub(crate) struct Replay<'a> {
     /// recorder's own.
     thread: usize,
     internal: bool,
+    /// Threads that lost records since [`Replay::take_gap`] was last asked.
+    gaps: Vec<ThreadId>,
 }
 
 /// A heap event and what it belongs to.
@@ -64,6 +81,7 @@ impl<'a> Replay<'a> {
             has_internal_threads: threads.iter().any(|thread| thread.internal),
             thread: 0,
             internal: false,
+            gaps: Vec::new(),
             prepared,
         }
     }
@@ -97,6 +115,18 @@ impl<'a> Replay<'a> {
         HeapEvent { event, thread: self.thread, site, internal: self.internal }
     }
 
+    /// Whether records of the event's thread were lost before it.
+    #[inline]
+    pub(crate) fn take_gap(&mut self) -> bool {
+        if self.gaps.is_empty() {
+            return false;
+        }
+        let thread = self.records.event().thread;
+        let before = self.gaps.len();
+        self.gaps.retain(|&gap| gap != thread);
+        self.gaps.len() < before
+    }
+
     fn follow_spans(&mut self, record: Record) {
         let definitions = &self.prepared.definitions;
         match record {
@@ -108,6 +138,7 @@ impl<'a> Replay<'a> {
                 self.spans.exit(definitions.thread(thread), span);
             }
             Record::SpanClose { span, .. } => self.spans.close(span),
+            Record::Lost { thread, .. } => self.gaps.push(thread),
             _ => {}
         }
     }

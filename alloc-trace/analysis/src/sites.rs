@@ -8,8 +8,6 @@ use serde::Serialize;
 
 use crate::call_site;
 use crate::call_tree::{CallTree, Place};
-use crate::definitions::Definitions;
-use crate::options::Options;
 use crate::symbols::{Frame, SymbolProblem, Symbols};
 
 /// A call site: the frame of a backtrace that is responsible for an event.
@@ -42,10 +40,8 @@ pub(crate) struct Sites {
 }
 
 impl Sites {
-    pub(crate) fn new(definitions: &Definitions, recorded_at_ns: u64, options: Options) -> Self {
-        let symbols = Symbols::new(&definitions.modules, recorded_at_ns);
-        let symbols = if options.symbols { symbols } else { symbols.without_names() };
-        Finder::new(symbols).run(&definitions.call_tree)
+    pub(crate) fn new(call_tree: &CallTree, symbols: &mut Symbols) -> Self {
+        Finder::new(symbols).run(call_tree)
     }
 
     /// The site of an event's node.
@@ -79,14 +75,14 @@ struct Found {
 }
 
 /// Finds the site of every place.
-struct Finder {
-    symbols: Symbols,
+struct Finder<'a> {
+    symbols: &'a mut Symbols,
     sites: Vec<CallSite>,
     numbers: FxHashMap<CallSite, SiteIndex>,
 }
 
-impl Finder {
-    fn new(symbols: Symbols) -> Self {
+impl<'a> Finder<'a> {
+    fn new(symbols: &'a mut Symbols) -> Self {
         let mut finder = Self { symbols, sites: Vec::new(), numbers: FxHashMap::default() };
         for name in ["[unknown]", "[no backtrace]"] {
             finder.number(CallSite { function: name.into(), file: None, line: None });

@@ -10,7 +10,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[derive(Debug, Parser)]
 #[command(name = "alloc-trace", version, arg_required_else_help = true, max_term_width = 80)]
 #[command(after_help = "Exit status: 0 on success, 1 where something could not be read or \
-                        written, 2 for wrong usage; `record` passes on the program's.")]
+                        written or a limit was exceeded, 2 for wrong usage; `record` passes on the \
+                        program's.")]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -21,6 +22,9 @@ pub(crate) enum Command {
     Record(RecordArguments),
     Report(ReportArguments),
     Events(EventsArguments),
+    Leaks(LeaksArguments),
+    Advise(AdviseArguments),
+    Check(CheckArguments),
 }
 
 /// Run a program and record its heap events
@@ -139,6 +143,141 @@ pub(crate) struct EventsArguments {
     pub(crate) reading: ReadingArguments,
 }
 
+/// List what was never freed, by call site
+///
+/// Sizes are requested bytes. A block that was reallocated belongs to the call site, the thread and
+/// the span of its last reallocation, and its age counts from there.
+#[derive(Debug, Args)]
+pub(crate) struct LeaksArguments {
+    /// The recording, finished or still being written
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+
+    /// Write one JSON object, with all call sites unless --top is given
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// How many call sites to show [default: 10]
+    #[arg(long, value_name = "N")]
+    pub(crate) top: Option<usize>,
+
+    #[command(flatten)]
+    pub(crate) reading: ReadingArguments,
+}
+
+/// Compare a recording with limits: exit status 1 where one is exceeded
+///
+/// Prints a line for each limit that is exceeded, and nothing otherwise. Sizes are requested bytes;
+/// KiB, MiB and GiB are understood. A recording that is not complete fails.
+#[derive(Debug, Args)]
+pub(crate) struct CheckArguments {
+    /// The recording, finished or still being written
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+
+    /// The most bytes that may be live at a time
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) max_peak: Option<u64>,
+
+    /// The most bytes that may never be freed
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) max_leaked: Option<u64>,
+
+    /// The most blocks that may never be freed
+    #[arg(long, value_name = "N")]
+    pub(crate) max_leaked_blocks: Option<u64>,
+
+    /// The most requests for memory: allocations and reallocations
+    #[arg(long, value_name = "N")]
+    pub(crate) max_allocations: Option<u64>,
+
+    /// The most bytes that may be requested in all
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) max_bytes: Option<u64>,
+
+    /// The most temporary allocations, in percent of the requests
+    #[arg(long, value_name = "PERCENT", value_parser = parse_percent)]
+    pub(crate) max_temporary: Option<f64>,
+
+    /// Check a recording that is not complete by what there is of it
+    #[arg(long)]
+    pub(crate) allow_incomplete: bool,
+
+    /// Write one JSON object with every limit and what it is compared with
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) reading: ReadingArguments,
+}
+
+/// Tell what could leave the heap, or use it less
+///
+/// Each finding names the call site of the allocations, what it rests on, what it would save, and
+/// what to do. A stack candidate is a call site whose blocks are small, few at a time, and freed by
+/// their own thread within one activation of a function: they could live in its frame. Functions
+/// that return and are called again from the same place, without a heap event that shows it, cannot
+/// be told from one activation.
+#[derive(Debug, Args)]
+pub(crate) struct AdviseArguments {
+    /// The recording, finished or still being written
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+
+    /// Write one JSON object with all findings, unless --top is given
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Only findings of this rule; can be given several times
+    #[arg(long, value_enum, value_name = "RULE")]
+    pub(crate) rule: Vec<RuleName>,
+
+    /// How many findings of each rule to show [default: 5]
+    #[arg(long, value_name = "N")]
+    pub(crate) top: Option<usize>,
+
+    /// Only call sites that allocated at least so many blocks
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) min_blocks: u64,
+
+    #[command(flatten)]
+    pub(crate) reading: ReadingArguments,
+}
+
+/// What advice is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RuleName {
+    /// Blocks that could be values in a stack frame
+    Stack,
+    /// Blocks that grow by reallocation
+    Growth,
+    /// One buffer after the other where one would do
+    Temporaries,
+    /// Blocks that are freed long after they were of use
+    LateDrops,
+    /// Blocks that are never freed
+    Leaks,
+    /// Many small blocks that live together
+    SmallBoxes,
+    /// Blocks that other threads free
+    RemoteFrees,
+}
+
+impl RuleName {
+    pub(crate) const fn rule(self) -> alloc_trace_analysis::Rule {
+        use alloc_trace_analysis::Rule;
+        match self {
+            Self::Stack => Rule::Stack,
+            Self::Growth => Rule::Growth,
+            Self::Temporaries => Rule::Temporaries,
+            Self::LateDrops => Rule::LateDrops,
+            Self::Leaks => Rule::Leaks,
+            Self::SmallBoxes => Rule::SmallBoxes,
+            Self::RemoteFrees => Rule::RemoteFrees,
+        }
+    }
+}
+
 /// The kinds of heap event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "snake_case")]
@@ -208,6 +347,14 @@ fn parse_size(text: &str) -> Result<u64, String> {
     };
     let number: u64 = digits.trim().parse().map_err(|_| format!("`{text}` is no size in bytes"))?;
     number.checked_mul(unit).ok_or_else(|| format!("`{text}` is too large"))
+}
+
+fn parse_percent(text: &str) -> Result<f64, String> {
+    let number = text.trim().trim_end_matches('%').trim_end();
+    let percent: Option<f64> = number.parse().ok();
+    percent
+        .filter(|percent| (0.0..=100.0).contains(percent))
+        .ok_or_else(|| format!("`{text}` is no number from 0 to 100"))
 }
 
 #[cfg(test)]

@@ -1,5 +1,8 @@
 //! The subcommands.
 
+pub(crate) mod advise;
+pub(crate) mod check;
 pub(crate) mod events;
+pub(crate) mod leaks;
 pub(crate) mod record;
 pub(crate) mod report;

@@ -12,6 +12,7 @@ mod error;
 mod output;
 mod style;
 mod table;
+mod text;
 mod warnings;
 
 use std::process::ExitCode;
@@ -26,6 +27,9 @@ fn main() -> ExitCode {
     let result = match &arguments.command {
         Command::Record(arguments) => commands::record::run(arguments),
         Command::Report(arguments) => commands::report::run(arguments),
+        Command::Advise(arguments) => commands::advise::run(arguments),
+        Command::Check(arguments) => commands::check::run(arguments),
+        Command::Leaks(arguments) => commands::leaks::run(arguments),
         Command::Events(arguments) => commands::events::run(arguments),
     };
     match result {

@@ -15,8 +15,8 @@ pub(crate) struct Table {
 struct Row {
     figures: Vec<String>,
     name: String,
-    /// A second line below the name.
-    detail: Option<String>,
+    /// Further lines below the name.
+    details: Vec<String>,
 }
 
 /// No name is cut to less.
@@ -28,8 +28,13 @@ impl Table {
         Self { headings: headings.to_vec(), rows: Vec::new() }
     }
 
-    pub(crate) fn row(&mut self, figures: Vec<String>, name: String, detail: Option<String>) {
-        self.rows.push(Row { figures, name, detail });
+    pub(crate) fn row(
+        &mut self,
+        figures: Vec<String>,
+        name: String,
+        details: impl IntoIterator<Item = String>,
+    ) {
+        self.rows.push(Row { figures, name, details: details.into_iter().collect() });
     }
 
     /// Writes the table in `columns` columns; `shorten` makes a name or a detail fit.
@@ -60,7 +65,7 @@ impl Table {
                 line.push_str(&format!("{cell:>width$}  "));
             }
             writeln!(out, "{}", format!("{line}{}", shorten(&row.name, room)).trim_end())?;
-            if let Some(detail) = &row.detail {
+            for detail in &row.details {
                 let detail = from_the_back(detail, room);
                 writeln!(out, "{:taken$}{}", "", style.faint(detail))?;
             }

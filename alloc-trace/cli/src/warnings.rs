@@ -1,27 +1,37 @@
 //! What a reader must know of a recording before it believes the figures.
 
-use alloc_trace_analysis::{RecordingEnd, SkippedPart, Summary, SymbolProblem};
+use alloc_trace_analysis::{RecordingEnd, RecordingState, SkippedPart, Summary, SymbolProblem};
 
 use crate::units::{count, counted};
 
 /// Why the figures may not be the whole truth, a sentence each.
 pub(crate) fn of_summary(summary: &Summary) -> Vec<String> {
-    let mut warnings = Vec::new();
-    match summary.end {
-        None => warnings.push(unclosed().to_owned()),
-        Some(RecordingEnd::WriteFailed) => warnings.push(
-            "the recording could not be written to its end: what happened later is missing".into(),
-        ),
-        Some(_) => {}
-    }
-    warnings.extend(lost(summary.lost_records));
-    warnings.extend(skipped(&summary.skipped));
+    let mut warnings = of_parts(summary.end, summary.lost_records, &summary.skipped);
     if summary.inferred_frees > 0 {
         warnings.push(format!(
             "{} have no free in the recording, although their address was given out again",
             counted(summary.inferred_frees, "block")
         ));
     }
+    warnings
+}
+
+/// Why what was found may not be the whole truth, a sentence each.
+pub(crate) fn of_state(state: &RecordingState) -> Vec<String> {
+    of_parts(state.end, state.lost_records, &state.skipped)
+}
+
+fn of_parts(end: Option<RecordingEnd>, lost_records: u64, parts: &[SkippedPart]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    match end {
+        None => warnings.push(unclosed().to_owned()),
+        Some(RecordingEnd::WriteFailed) => warnings.push(
+            "the recording could not be written to its end: what happened later is missing".into(),
+        ),
+        Some(_) => {}
+    }
+    warnings.extend(lost(lost_records));
+    warnings.extend(skipped(parts));
     warnings
 }
 

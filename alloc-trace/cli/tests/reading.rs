@@ -12,7 +12,7 @@ use std::process::{Output, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use support::{command, text, write_sample};
+use support::{command, text, write_faults, write_sample};
 
 fn run(arguments: &[&dyn AsRef<OsStr>]) -> Output {
     command().args(arguments.iter().map(|argument| argument.as_ref())).output().expect("run")
@@ -24,6 +24,10 @@ fn sample(closed: bool) -> (TempDir, PathBuf) {
     write_sample(&path, 42, closed);
     (directory, path)
 }
+
+/// Every command that reads a recording and may be the first to find out what is wrong with it.
+const READING: [&[&str]; 5] =
+    [&["report"], &["events"], &["leaks"], &["advise"], &["check", "--max-peak=0", "--json"]];
 
 /// Compares with a file in `tests/golden`; `BLESS=1` writes it instead.
 fn assert_golden(name: &str, printed: &str) {
@@ -76,9 +80,160 @@ fn the_events_are_as_they_always_were() {
     assert_golden("events.txt", text(&output.stdout));
 }
 
+/// A recording of a program with many faults.
+fn faults(backtraces: bool) -> (TempDir, PathBuf) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("faults.trace");
+    write_faults(&path, backtraces);
+    (directory, path)
+}
+
+#[test]
+fn the_advice_is_as_it_always_was() {
+    let (_directory, path) = faults(true);
+    let output = run(&[&"advise", &path]);
+    assert!(output.status.success());
+    assert_eq!(text(&output.stderr), "");
+    assert_golden("advise.txt", text(&output.stdout));
+}
+
+#[test]
+fn advice_without_backtraces_says_what_it_cannot_tell() {
+    let (_directory, path) = faults(false);
+    let output = run(&[&"advise", &path]);
+    assert!(output.status.success());
+    let printed = text(&output.stdout);
+    assert!(printed.starts_with("This recording has no backtraces:"), "{printed}");
+    assert!(!printed.contains("Could live on the stack"), "{printed}");
+    let (_directory, path) = sample(true);
+    let output = run(&[&"advise", &path]);
+    assert_eq!(text(&output.stdout), "Nothing found by these rules.\n");
+}
+
+#[test]
+fn advice_as_json_has_its_rule_its_site_its_evidence_and_its_remedy() {
+    let (_directory, path) = faults(true);
+    let advice = json(&[&"advise", &"--json", &path]);
+    assert_eq!((&advice["complete"], &advice["backtraces"]), (&true.into(), &true.into()));
+    let findings = advice["findings"].as_array().expect("a list");
+    let rules: Vec<&str> = findings.iter().filter_map(|found| found["rule"].as_str()).collect();
+    let expected = [
+        "stack",
+        "growth",
+        "temporaries",
+        "temporaries",
+        "late-drops",
+        "leaks",
+        "small-boxes",
+        "remote-frees",
+    ];
+    assert_eq!(rules, expected);
+    let stack = serde_json::json!({
+        "rule": "stack", "function": "[0x3000]", "file": null, "line": null, "blocks": 200,
+        "bytes": 6_400, "events": 400,
+        "evidence": {
+            "min_size": 32, "max_size": 32, "enclosed": 200, "at_once": 1, "frame": "[0x2000]",
+            "in_frame": 200,
+        },
+        "remedy": "hold it by value: a plain value or an array of 32 bytes in place of a Box or a \
+                   Vec",
+    });
+    assert_eq!(findings[0], stack);
+    let some =
+        json(&[&"advise", &"--json", &"--rule=temporaries", &"--rule=leaks", &"--top=1", &path]);
+    assert_eq!(some["findings"].as_array().map(Vec::len), Some(2));
+    let many = json(&[&"advise", &"--json", &"--min-blocks=201", &path]);
+    assert_eq!(many["findings"].as_array().map(Vec::len), Some(2), "and the late drop of few");
+}
+
+#[test]
+fn the_leaks_are_as_they_always_were() {
+    let (_directory, path) = sample(true);
+    let output = run(&[&"leaks", &path]);
+    assert!(output.status.success());
+    assert_eq!(text(&output.stderr), "");
+    assert_golden("leaks.txt", text(&output.stdout));
+    let (_directory, path) = faults(true);
+    let leaks = run(&[&"leaks", &path]);
+    assert!(text(&leaks.stdout).starts_with("Never freed: 19.7 KiB in 200 blocks, 1 call site\n"));
+}
+
+#[test]
+fn leaks_as_json_have_every_figure() {
+    let (_directory, path) = sample(true);
+    let leaks = json(&[&"leaks", &"--json", &path]);
+    assert_eq!((&leaks["blocks"], &leaks["bytes"]), (&2.into(), &5_024.into()));
+    assert_eq!(leaks["complete"], true);
+    let first = serde_json::json!({
+        "function": "[0x2000]", "file": null, "line": null, "blocks": 1, "bytes": 5_000,
+        "obtained_blocks": 1, "min_size": 5_000, "max_size": 5_000, "oldest_age_ns": 2_997_000,
+        "youngest_age_ns": 2_997_000,
+        "threads": [{ "thread": 1, "name": "main", "blocks": 1, "bytes": 5_000 }],
+        "spans": [{
+            "name": "server", "target": "app", "fields": null, "blocks": 1, "bytes": 5_000,
+        }],
+    });
+    assert_eq!(leaks["sites"][0], first);
+    let one = json(&[&"leaks", &"--json", &"--top", &"1", &path]);
+    assert_eq!(one["sites"].as_array().map(Vec::len), Some(1));
+}
+
+/// What `check` prints, and its exit code.
+fn check(path: &Path, limits: &[&str]) -> (String, Option<i32>) {
+    let output = command().arg("check").arg(path).args(limits).output().expect("run");
+    (text(&output.stdout).to_owned(), output.status.code())
+}
+
+#[test]
+fn limits_that_are_kept_say_nothing_and_those_that_are_not_a_line_each() {
+    let (_directory, path) = sample(true);
+    let kept = ["--max-peak=2MiB", "--max-leaked=5024", "--max-leaked-blocks=2"];
+    assert_eq!(check(&path, &kept), (String::new(), Some(0)));
+    let all = [
+        "--max-peak=1MiB",
+        "--max-leaked=0",
+        "--max-leaked-blocks=1",
+        "--max-allocations=4",
+        "--max-bytes=1M",
+        "--max-temporary=19.5%",
+    ];
+    let expected = "\
+peak: 1.0 MiB (1,053,576 B) exceeds 1.0 MiB (1,048,576 B)
+never freed: 4.9 KiB (5,024 B) exceeds 0 B
+blocks never freed: 2 exceeds 1
+allocations: 5 exceeds 4
+allocated: 1.0 MiB (1,053,700 B) exceeds 1.0 MiB (1,048,576 B)
+temporary: 20.00 % exceeds 19.50 %
+";
+    assert_eq!(check(&path, &all), (expected.to_owned(), Some(1)));
+    let output = run(&[&"check", &path, &"--json", &"--max-leaked=0", &"--max-peak=1G"]);
+    assert_eq!(output.status.code(), Some(1));
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let expected = serde_json::json!({
+        "passed": false, "complete": true, "incomplete": [],
+        "limits": [
+            { "limit": "peak", "max": 1_073_741_824.0, "actual": 1_053_576.0, "kept": true },
+            { "limit": "leaked", "max": 0.0, "actual": 5_024.0, "kept": false },
+        ],
+    });
+    assert_eq!(answer, expected);
+}
+
+#[test]
+fn an_incomplete_recording_fails_unless_that_is_allowed() {
+    let (_directory, path) = sample(false);
+    let (printed, code) = check(&path, &["--max-peak=2MiB"]);
+    assert_eq!(code, Some(1));
+    assert!(printed.starts_with("incomplete: the recording ended without"), "{printed}");
+    assert!(printed.contains("--allow-incomplete"), "{printed}");
+    let allowed = check(&path, &["--max-peak=2MiB", "--allow-incomplete"]);
+    assert_eq!(allowed, (String::new(), Some(0)));
+    assert_eq!(check(&path, &["--max-peak=1", "--allow-incomplete"]).1, Some(1));
+}
+
 #[test]
 fn the_help_is_as_it_always_was() {
-    for name in ["record", "report", "events"] {
+    for name in ["record", "report", "events", "leaks", "advise", "check"] {
         let output = run(&[&name, &"--help"]);
         assert!(output.status.success());
         assert_golden(&format!("help-{name}.txt"), text(&output.stdout));
@@ -207,8 +362,8 @@ fn output_goes_to_a_file_and_a_dash_is_standard_output() {
 
 /// What must be on standard error and the exit code, for wrong input of each reading command.
 fn assert_refused(path: &Path, told: &str) {
-    for subcommand in ["report", "events"] {
-        let output = run(&[&subcommand, &path]);
+    for subcommand in READING {
+        let output = command().args(subcommand).arg(path).output().expect("run");
         assert_eq!(output.status.code(), Some(1));
         assert_eq!(text(&output.stdout), "");
         let expected = format!("alloc-trace: {}: {told}\n", path.display());
@@ -249,8 +404,9 @@ fn an_output_that_cannot_be_written_is_told_with_its_name() {
         (directory.path(), "cannot write: Is a directory (os error 21)"),
         (Path::new("/dev/full"), "cannot write: No space left on device (os error 28)"),
     ] {
-        for subcommand in ["report", "events"] {
-            let output = run(&[&subcommand, &path, &"-o", &out]);
+        for subcommand in READING {
+            let output =
+                command().args(subcommand).arg(&path).arg("-o").arg(out).output().expect("run");
             assert_eq!(output.status.code(), Some(1));
             let expected = format!("alloc-trace: {}: {told}\n", out.display());
             assert_eq!(text(&output.stderr), expected);
@@ -313,6 +469,10 @@ fn wrong_usage_exits_with_2_and_says_why() {
         &["report", "--sort", "nothing", "a"],
         &["events", "--size", "x", "a"],
         &["events", "--kind", "malloc", "a"],
+        &["advise", "--rule", "nothing", "a"],
+        &["check", "a"],
+        &["check", "--max-temporary", "101", "a"],
+        &["check", "--max-peak", "much", "a"],
         &["record"],
         &["record", "-o", "-", "--", "true"],
         &[],

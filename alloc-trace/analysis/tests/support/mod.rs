@@ -1,5 +1,7 @@
 //! Recordings written by hand.
 
+#![allow(dead_code, reason = "each test uses a part")]
+
 use std::path::PathBuf;
 
 use alloc_trace_analysis::{Options, Recording, Summary};

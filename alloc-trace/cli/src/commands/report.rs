@@ -12,7 +12,8 @@ use crate::args::{ReportArguments, SortKey};
 use crate::error::CommandError;
 use crate::output::Output;
 use crate::style::Style;
-use crate::table::{Table, from_the_back, from_the_front};
+use crate::table::{Table, from_the_front};
+use crate::text::{short_path, wrap};
 use crate::units::{bytes, count, counted, duration, share};
 use crate::warnings;
 
@@ -225,30 +226,6 @@ fn columns_of(figures: &Figures) -> Vec<String> {
 /// What a heading says where not all rows are shown.
 fn shown(all: usize, rows: usize) -> String {
     if all > rows { format!(" ({rows} of {})", count(all as u64)) } else { String::new() }
-}
-
-/// A source file's path without the part that says nothing to a reader: where Cargo keeps the
-/// sources of dependencies.
-fn short_path(path: &str) -> String {
-    match path.split_once("/registry/src/").and_then(|(_, rest)| rest.split_once('/')) {
-        Some((_, in_crate)) => in_crate.to_owned(),
-        None => from_the_back(path, usize::MAX),
-    }
-}
-
-/// Breaks a text at spaces into lines of at most `columns`, where its words allow.
-fn wrap(text: &str, columns: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split(' ') {
-        match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= columns => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(from_the_front(word, columns)),
-        }
-    }
-    lines
 }
 
 /// Orders every list of the summary that has no order of its own; what is equal stays as it was.

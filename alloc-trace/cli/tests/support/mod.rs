@@ -1,5 +1,7 @@
 //! Runs the command, and writes the recordings that it reads.
 
+#![allow(dead_code, reason = "each test uses a part")]
+
 use std::path::Path;
 use std::process::Command;
 
@@ -135,4 +137,65 @@ pub(crate) fn write_sample(path: &Path, pid: u32, closed: bool) {
         writer.write(0, &record).expect("written");
     }
     writer.finish(closed.then_some(end)).expect("finished");
+}
+
+/// Writes a recording of a program that has every fault that `advise` knows, and leaks.
+pub(crate) fn write_faults(path: &Path, backtraces: bool) {
+    use EventKind::{Alloc, Free, Realloc};
+    const MAIN: u64 = 0x1000;
+    // The call sites, all of them called by the first.
+    const SITES: u32 = 9;
+    let mut writer =
+        RecordingWriter::create(path, &header(42), Window::default()).expect("created");
+    let mut write = |stream, record| writer.write(stream, &record).expect("written");
+    for thread in 1..=2 {
+        write(
+            thread,
+            Record::ThreadStart(ThreadStart {
+                thread: ThreadId(thread),
+                os_thread: 4_200 + thread,
+                internal: false,
+                stamp: 1_000,
+                name: ["main", "worker"][thread as usize - 1].into(),
+            }),
+        );
+    }
+    for id in 2..2 + SITES {
+        let parent = if id == 2 { NodeId::ROOT } else { NodeId(2) };
+        let address = MAIN * u64::from(id);
+        write(1, Record::Node(NodeDefinition { id: NodeId(id), parent, address }));
+    }
+    let mut stamp = 1_000;
+    let mut happen = |kind, thread: u32, site: u32, address: u64, size, old: (u64, u64)| {
+        stamp += 100;
+        let node = if backtraces { NodeId(2 + site) } else { NodeId::ROOT };
+        let (old_address, old_size) = old;
+        let event =
+            Event { node, old_address, old_size, ..event(kind, thread, stamp, address, size) };
+        write(thread, Record::Event(event));
+    };
+    happen(Alloc, 1, 8, 0x500, 40_000, (0, 0));
+    for round in 0..200 {
+        let leaked = 0x10_0000 + 0x1000 * round;
+        happen(Alloc, 1, 1, 0x1000, 32, (0, 0));
+        happen(Alloc, 1, 2, 0x2000, 64, (0, 0));
+        happen(Realloc, 1, 2, 0x3000, 1_500, (0x2000, 64));
+        happen(Free, 1, 7, 0x3000, 1_500, (0, 0));
+        happen(Free, 1, 7, 0x1000, 32, (0, 0));
+        happen(Alloc, 1, 3, 0x4000, 65_536, (0, 0));
+        happen(Free, 1, 7, 0x4000, 65_536, (0, 0));
+        happen(Alloc, 1, 4, leaked, 100 + round % 3, (0, 0));
+        happen(Alloc, 1, 5, 0x5000, 2_000, (0, 0));
+        happen(Free, 2, 7, 0x5000, 2_000, (0, 0));
+    }
+    for phase in [Alloc, Free] {
+        for number in 0..1_200 {
+            happen(phase, 1, 6, 0x100_0000 + 0x20 * number, 24, (0, 0));
+        }
+    }
+    happen(Free, 1, 7, 0x500, 40_000, (0, 0));
+    let events = 1 + 200 * 10 + 2 * 1_200 + 1;
+    stamp += 100;
+    writer.write(1, &Record::End { stamp, reason: EndReason::Exited, events }).expect("written");
+    writer.finish(Some(Anchor { ticks: stamp, monotonic_ns: stamp })).expect("finished");
 }

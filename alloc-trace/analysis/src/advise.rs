@@ -1,0 +1,312 @@
+//! What could leave the heap, or use it less: findings, each with its call site, its evidence and
+//! what it would save.
+//!
+//! A *block* here is one piece of data from its allocation to its free: a reallocation carries it on,
+//! and it stays its allocation's. It belongs to the call site, the thread and the moment of its
+//! allocation. Each rule is one file; each looks at what was gathered of one call site.
+//!
+//! # What a stack candidate rests on
+//!
+//! A recording tells for each event how many of the thread's outermost frames are the same
+//! activations as at the event before. A frame that stays from a block's allocation to its free
+//! *encloses* the block's life. What no recording tells: a function that returned and was called
+//! again from the same place, with no event in between that shows it. A block that is handed from
+//! one such call to the next counts as enclosed by the function.
+
+mod gather;
+mod growth;
+mod late_drops;
+mod leaks;
+mod remote_frees;
+mod site;
+mod small_boxes;
+mod stack;
+mod temporaries;
+mod watermark;
+
+use std::sync::Arc;
+
+use alloc_trace_format::Recording;
+use serde::Serialize;
+
+use self::gather::Gather;
+use self::site::{Context, SiteEvidence};
+use crate::error::AnalysisError;
+use crate::options::Options;
+use crate::recording_state::RecordingState;
+use crate::replay::{Prepared, Replay};
+use crate::sites::CallSite;
+
+/// What could leave the heap.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Advice {
+    /// How far the recording can be believed.
+    #[serde(flatten)]
+    pub state: RecordingState,
+    /// Whether there are backtraces. Without them all blocks are of one call site, and whether a
+    /// block could live on the stack cannot be told.
+    pub backtraces: bool,
+    /// In the order of [`Rule`]; within a rule by the events that would be saved, then the bytes.
+    pub findings: Vec<Finding>,
+}
+
+/// Something that could be done better at a call site.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Finding {
+    /// What was found.
+    pub rule: Rule,
+    /// Where the blocks are allocated.
+    #[serde(flatten)]
+    pub site: CallSite,
+    /// How many blocks the call site allocated.
+    pub blocks: u64,
+    /// Requested bytes that would not be asked for, copied or held: the rule says which.
+    pub bytes: u64,
+    /// Heap events that would not happen, at most.
+    pub events: u64,
+    /// What the finding rests on.
+    pub evidence: Evidence,
+    /// What to do, in Rust's words.
+    pub remedy: String,
+}
+
+/// What a finding is about. The names are stable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Rule {
+    /// Blocks that could be values in a stack frame. `bytes` are those requested.
+    Stack,
+    /// Blocks that grow by reallocation. `bytes` are those that moving could copy.
+    Growth,
+    /// One buffer after the other where one would do. `bytes` are those requested after the first.
+    Temporaries,
+    /// Blocks that are freed long after anything happened at their call site. `bytes` are theirs.
+    LateDrops,
+    /// Blocks that are never freed. `bytes` are theirs.
+    Leaks,
+    /// Many small blocks that live together. `bytes` are those beyond the payload, at the peak.
+    SmallBoxes,
+    /// Blocks that other threads free. `bytes` are theirs.
+    RemoteFrees,
+}
+
+impl Rule {
+    /// All rules, in the order in which findings are given.
+    pub const ALL: [Self; 7] = [
+        Self::Stack,
+        Self::Growth,
+        Self::Temporaries,
+        Self::LateDrops,
+        Self::Leaks,
+        Self::SmallBoxes,
+        Self::RemoteFrees,
+    ];
+}
+
+/// What a finding rests on.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+#[non_exhaustive]
+pub enum Evidence {
+    /// Of [`Rule::Stack`].
+    Stack {
+        /// The smallest block, in requested bytes.
+        min_size: u64,
+        /// The largest one.
+        max_size: u64,
+        /// Blocks whose whole life lay within one activation of some frame.
+        enclosed: u64,
+        /// The most of them that lived at a time within one activation.
+        at_once: u64,
+        /// The function whose frame enclosed most of them.
+        frame: Arc<str>,
+        /// How many lived within an activation of that one.
+        in_frame: u64,
+    },
+    /// Of [`Rule::Growth`].
+    Growth {
+        /// Blocks that were reallocated to a larger size.
+        grown: u64,
+        /// Reallocations, those that made blocks smaller left out.
+        reallocations: u64,
+        /// Those of them that moved the block.
+        moves: u64,
+        /// The capacity in bytes that would have served half of the blocks that grew.
+        capacity_50: u64,
+        /// The one that would have served nine in ten.
+        capacity_90: u64,
+        /// The one that would have served all.
+        capacity_100: u64,
+        /// An element's size, guessed from how `Vec` begins to grow.
+        element_size: Option<u64>,
+        /// Blocks that grew, never shrank, and lived for half of the recording after they had grown.
+        never_shrunk: u64,
+        /// Their bytes; up to half of them may never have been used.
+        never_shrunk_bytes: u64,
+    },
+    /// Of [`Rule::Temporaries`].
+    Temporaries {
+        /// The size that most of them have.
+        size: u64,
+        /// How many have it.
+        of_that_size: u64,
+        /// Blocks whose predecessor had the same backtrace and was freed already.
+        repeats: u64,
+    },
+    /// Of [`Rule::LateDrops`].
+    LateDrops {
+        /// Blocks that were freed late.
+        late: u64,
+        /// The least time from the call site's last request to such a free, in nanoseconds.
+        least_idle_ns: u64,
+    },
+    /// Of [`Rule::Leaks`].
+    Leaks {
+        /// Blocks that were never freed.
+        never_freed: u64,
+        /// How many of them are of the first, second, third and last quarter of all that the call
+        /// site allocated.
+        in_quarters: [u64; 4],
+    },
+    /// Of [`Rule::SmallBoxes`].
+    SmallBoxes {
+        /// The size of all of them.
+        size: u64,
+        /// The most that lived at a time.
+        peak_blocks: u64,
+    },
+    /// Of [`Rule::RemoteFrees`].
+    RemoteFrees {
+        /// Blocks that another thread freed.
+        remote: u64,
+        /// Blocks that were freed at all.
+        freed: u64,
+    },
+}
+
+/// What is worth a finding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Thresholds {
+    pub(crate) min_blocks: u64,
+}
+
+impl Default for Thresholds {
+    fn default() -> Self {
+        Self { min_blocks: 10 }
+    }
+}
+
+impl Thresholds {
+    /// Nothing is said of a call site with fewer blocks than this; 10 by default.
+    ///
+    /// With 1 every block is a case; the rules have bounds of their own, and stay.
+    #[must_use]
+    pub const fn min_blocks(mut self, blocks: u64) -> Self {
+        self.min_blocks = blocks;
+        self
+    }
+}
+
+impl Advice {
+    /// Reads a whole recording and looks for what could be done better.
+    ///
+    /// ```no_run
+    /// use alloc_trace_analysis::{Advice, Options, Recording, Thresholds};
+    ///
+    /// let recording = Recording::open("app.trace".as_ref())?;
+    /// let advice = Advice::of(&recording, Options::default(), Thresholds::default())?;
+    /// for finding in &advice.findings {
+    ///     println!("{}: {}", finding.site.function, finding.remedy);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Where the operating system cannot read the file.
+    pub fn of(
+        recording: &Recording,
+        options: Options,
+        thresholds: Thresholds,
+    ) -> Result<Self, AnalysisError> {
+        let options = Options { activations: true, ..options };
+        let mut replay = Replay::new(Prepared::new(recording, options)?);
+        let mut gather = Gather::new(&replay.prepared);
+        while replay.advance()? {
+            let gap = replay.take_gap();
+            gather.take(&mut replay, gap);
+        }
+        let backtraces = gather.has_backtraces();
+        let sites = gather.finish();
+        let prepared = &replay.prepared;
+        let clock = *recording.clock();
+        let start = recording.header().start.ticks;
+        let ns = |ticks| clock.ns(start.saturating_add(ticks));
+        let context = Context {
+            thresholds,
+            function: &|function| {
+                let name = prepared.frames.as_ref().and_then(|frames| frames.function(function));
+                name.map_or_else(|| "[unknown]".into(), Arc::clone)
+            },
+            ns: &ns,
+        };
+        let mut findings = Vec::new();
+        for (index, evidence) in (0..).zip(&sites) {
+            let Some(site) = prepared.sites.get(index) else { continue };
+            let found = judge(evidence, &context);
+            findings.extend(found.into_iter().map(|verdict| Finding {
+                rule: verdict.rule,
+                site: site.clone(),
+                blocks: evidence.blocks,
+                bytes: verdict.bytes,
+                events: verdict.events,
+                evidence: verdict.evidence,
+                remedy: verdict.remedy,
+            }));
+        }
+        findings.sort_by(|one, other| {
+            let saved = |finding: &Finding| (finding.events, finding.bytes);
+            let order = one.rule.cmp(&other.rule).then_with(|| saved(other).cmp(&saved(one)));
+            order.then_with(|| one.site.cmp(&other.site))
+        });
+        Ok(Self { state: RecordingState::new(recording, prepared), backtraces, findings })
+    }
+}
+
+/// What a rule says of a call site.
+#[derive(Debug)]
+struct Verdict {
+    rule: Rule,
+    bytes: u64,
+    events: u64,
+    evidence: Evidence,
+    remedy: String,
+}
+
+/// Asks every rule. What could live on the stack is told no more of: it needs no block at all.
+fn judge(site: &SiteEvidence, context: &Context<'_>) -> Vec<Verdict> {
+    let growth = growth::judge(site, context);
+    let stack = stack::judge(site, context);
+    if stack.is_some() {
+        return stack.into_iter().chain(growth).collect();
+    }
+    let lasting = late_drops::judge(site, context).or_else(|| leaks::judge(site, context));
+    [
+        growth,
+        temporaries::judge(site, context),
+        lasting,
+        small_boxes::judge(site, context),
+        remote_frees::judge(site, context),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// A number of bytes, as a remedy names it.
+fn in_bytes(bytes: u64) -> String {
+    if bytes == 1 { "1 byte".into() } else { format!("{bytes} bytes") }
+}

@@ -1,0 +1,308 @@
+//! The frames of every place, functions that the compiler inlined included, and how much of them two
+//! successive events of a thread have in common.
+//!
+//! # Activations
+//!
+//! A frame stands for an *activation*: one call of its function, from entry to return. Between two
+//! events of a thread some of the outermost frames stay as they were; [`Frames::between`] answers
+//! with a *mark* which of them:
+//!
+//! - An even mark 2·n: the n outermost frames are as they were, and what lies inside of them is new.
+//! - An odd mark 2·n + 1: the same, and the frame directly inside of them is of the same function as
+//!   before, called from the same place, but is at another of its own calls. Nothing says that it
+//!   returned in between, so it counts as the same activation.
+//!
+//! So a frame, counted from 0 at the outermost, lives on where the mark is at least 2·frame + 1, and
+//! through any number of events where the least of their marks is.
+//!
+//! What stays unknown: a function that returned and was called again from the same place, without an
+//! event in between that shows it, has the same frame. Records do not tell these apart.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use crate::call_site::{self, FrameKind};
+use crate::call_tree::{CallTree, Place};
+use crate::sites::CallSite;
+use crate::symbols::Symbols;
+
+/// How much two successive events have in common: see the module.
+pub(crate) type Mark = u32;
+
+/// A function's number in [`Frames`].
+pub(crate) type FunctionIndex = u32;
+
+/// One frame of one return address.
+#[derive(Debug, Clone)]
+struct InlineFrame {
+    function: FunctionIndex,
+    place: CallSite,
+    kind: FrameKind,
+}
+
+/// The frame that encloses a block's life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Encloser {
+    /// Its number, counted from 0 at the outermost.
+    pub(crate) frame: u32,
+    pub(crate) function: FunctionIndex,
+}
+
+/// The frames of all places.
+#[derive(Debug)]
+pub(crate) struct Frames {
+    /// The frames at each return address, the outermost first.
+    addresses: Vec<Box<[InlineFrame]>>,
+    places: Vec<PlaceFrames>,
+    functions: Vec<Arc<str>>,
+    marks: FxHashMap<(Place, Place), Mark>,
+    enclosers: FxHashMap<(Place, u32), Option<Encloser>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct PlaceFrames {
+    parent: Place,
+    /// The index of its return address in [`Frames::addresses`]; `u32::MAX` for the roots.
+    address: u32,
+    /// How many return addresses lead to it, its own included.
+    depth: u32,
+    /// How many frames it has in all.
+    frames: u32,
+}
+
+/// What is remembered of pairs of places; a recording has few that follow each other.
+const REMEMBERED_PAIRS: usize = 1 << 20;
+
+impl Frames {
+    pub(crate) fn new(call_tree: &CallTree, symbols: &mut Symbols) -> Self {
+        let mut this = Self {
+            addresses: Vec::new(),
+            places: Vec::with_capacity(call_tree.len()),
+            functions: Vec::new(),
+            marks: FxHashMap::default(),
+            enclosers: FxHashMap::default(),
+        };
+        let mut numbers: FxHashMap<u64, u32> = FxHashMap::default();
+        let mut names: FxHashMap<Arc<str>, FunctionIndex> = FxHashMap::default();
+        for place in call_tree.places() {
+            let Some((address, parent)) = call_tree.frame(place) else {
+                let root = PlaceFrames { parent: place, address: u32::MAX, depth: 0, frames: 0 };
+                this.places.push(root);
+                continue;
+            };
+            let number = *numbers.entry(address).or_insert_with(|| {
+                let frames = symbols.frames(address);
+                let of = |frame: &crate::symbols::Frame| {
+                    let next = this.functions.len() as FunctionIndex;
+                    let function = *names.entry(Arc::clone(&frame.function)).or_insert(next);
+                    if function == next {
+                        this.functions.push(Arc::clone(&frame.function));
+                    }
+                    InlineFrame {
+                        function,
+                        place: CallSite {
+                            function: Arc::clone(&frame.function),
+                            file: frame.file.clone(),
+                            line: frame.line,
+                        },
+                        kind: call_site::classify(frame),
+                    }
+                };
+                this.addresses.push(frames.iter().rev().map(of).collect());
+                (this.addresses.len() - 1) as u32
+            });
+            let (depth, outside) =
+                this.places.get(parent.index()).map_or((0, 0), |p| (p.depth, p.frames));
+            let own = this.addresses.get(number as usize).map_or(0, |frames| frames.len());
+            this.places.push(PlaceFrames {
+                parent,
+                address: number,
+                depth: depth + 1,
+                frames: outside + own as u32,
+            });
+        }
+        this
+    }
+
+    /// The name of a function.
+    pub(crate) fn function(&self, function: FunctionIndex) -> Option<&Arc<str>> {
+        self.functions.get(function as usize)
+    }
+
+    /// The mark between two successive events of a thread; `kept` as the later one states it.
+    pub(crate) fn between(&mut self, before: Place, now: Place, kept: Option<u32>) -> Mark {
+        if let Some(kept) = kept {
+            return 2 * self.frames_outside(now, kept);
+        }
+        if before == now {
+            return 2 * self.place(now).frames;
+        }
+        if let Some(&mark) = self.marks.get(&(before, now)) {
+            return mark;
+        }
+        let mark = self.compare(before, now);
+        if self.marks.len() >= REMEMBERED_PAIRS {
+            self.marks.clear();
+        }
+        self.marks.insert((before, now), mark);
+        mark
+    }
+
+    /// The innermost frame of the program that lives as long as a block that was allocated at
+    /// `place`, given the least mark of the thread's events from then until its free.
+    ///
+    /// `None` where no frame of the program does, and where the life lies within a library that the
+    /// program called: what it does inside is not the program's to change.
+    pub(crate) fn encloser(&mut self, place: Place, least: Mark) -> Option<Encloser> {
+        let enclosing = least.div_ceil(2).min(self.place(place).frames);
+        if let Some(&known) = self.enclosers.get(&(place, enclosing)) {
+            return known;
+        }
+        let found = self.find_encloser(place, enclosing);
+        self.enclosers.insert((place, enclosing), found);
+        found
+    }
+
+    fn find_encloser(&self, place: Place, enclosing: u32) -> Option<Encloser> {
+        let way = self.way(place);
+        let site = way.iter().rposition(|frame| frame.kind == FrameKind::Program)?;
+        if enclosing == 0 || enclosing as usize - 1 > site {
+            return None;
+        }
+        for (index, frame) in way.iter().enumerate().take(enclosing as usize).rev() {
+            match frame.kind {
+                FrameKind::Program => {
+                    return Some(Encloser { frame: index as u32, function: frame.function });
+                }
+                FrameKind::Entry => return None,
+                FrameKind::Allocator | FrameKind::Library => {}
+            }
+        }
+        None
+    }
+
+    /// All frames of a place, the outermost first.
+    fn way(&self, place: Place) -> Vec<&InlineFrame> {
+        let mut lists = Vec::new();
+        let mut at = place;
+        while let Some(list) = self.own(at) {
+            lists.push(list);
+            at = self.place(at).parent;
+        }
+        lists.into_iter().rev().flatten().collect()
+    }
+
+    fn own(&self, place: Place) -> Option<&[InlineFrame]> {
+        self.addresses.get(self.place(place).address as usize).map(|list| &**list)
+    }
+
+    fn place(&self, place: Place) -> PlaceFrames {
+        let root = PlaceFrames { parent: Place::ROOT, address: u32::MAX, depth: 0, frames: 0 };
+        self.places.get(place.index()).copied().unwrap_or(root)
+    }
+
+    /// How many frames the `kept` outermost return addresses of a place have.
+    fn frames_outside(&self, place: Place, kept: u32) -> u32 {
+        let mut at = self.place(place);
+        while at.depth > kept {
+            at = self.place(at.parent);
+        }
+        at.frames
+    }
+
+    fn compare(&self, before: Place, now: Place) -> Mark {
+        // Up to where both are the same; the last steps are the places directly inside of that.
+        let (mut one, mut other) = (before, now);
+        let (mut inside_one, mut inside_other) = (None, None);
+        while one != other {
+            let (one_depth, other_depth) = (self.place(one).depth, self.place(other).depth);
+            if one_depth == 0 && other_depth == 0 {
+                // One of them was cut: which frames they share is unknown.
+                return 0;
+            }
+            if one_depth >= other_depth {
+                inside_one = Some(one);
+                one = self.place(one).parent;
+            }
+            if other_depth >= one_depth {
+                inside_other = Some(other);
+                other = self.place(other).parent;
+            }
+        }
+        let shared = self.place(one).frames;
+        if one == Place::CUT && shared == 0 {
+            return 0;
+        }
+        let same_address = |a: Option<Place>, b: Option<Place>| {
+            a.zip(b).is_some_and(|(a, b)| self.place(a).address == self.place(b).address)
+        };
+        let own = |inside: Option<Place>| inside.and_then(|inside| self.own(inside));
+        let (Some(old), Some(new)) = (own(inside_one), own(inside_other)) else {
+            return 2 * shared;
+        };
+        if same_address(inside_one, inside_other) {
+            // One return address with two numbers: the recorder met it anew.
+            return 2 * shared;
+        }
+        let both = || old.iter().zip(new);
+        // A last frame's own place in its function is the return address, which differs; the frames
+        // that it is inlined into are at the same call where file and line are the same.
+        let inner = old.len().min(new.len()).saturating_sub(1);
+        let equal = both().take(inner).take_while(|(old, new)| old.place == new.place).count();
+        let moved_on = both().nth(equal).is_some_and(|(old, new)| old.function == new.function);
+        2 * (shared + equal as u32) + u32::from(moved_on)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc_trace_format::{NodeDefinition, NodeId};
+
+    use super::*;
+    use crate::call_tree::Definitions;
+
+    /// Frames without names: each return address is a function of its own.
+    fn frames(nodes: &[(u32, u32, u64)]) -> (Frames, CallTree) {
+        let mut definitions = Definitions::default();
+        for &(id, parent, address) in nodes {
+            definitions.add(&NodeDefinition { id: NodeId(id), parent: NodeId(parent), address });
+        }
+        let tree = CallTree::of_numbers(&definitions);
+        let frames = Frames::new(&tree, &mut Symbols::new(&[], 0).without_names());
+        (frames, tree)
+    }
+
+    #[test]
+    fn a_mark_is_twice_the_frames_that_two_events_share() {
+        // main, job, make; main, job, drop; main, other; another thread's main that was cut.
+        let nodes =
+            [(2, 0, 10), (3, 2, 20), (4, 3, 30), (5, 3, 40), (6, 2, 50), (7, 1, 10), (8, 2, 20)];
+        let (mut frames, tree) = frames(&nodes);
+        let mut mark = |before, now, kept| {
+            let place = |node| tree.place(NodeId(node)).expect("defined");
+            frames.between(place(before), place(now), kept)
+        };
+        assert_eq!(mark(4, 4, None), 6, "as it was");
+        assert_eq!(mark(4, 5, None), 4);
+        assert_eq!(mark(4, 6, None), 2);
+        assert_eq!(mark(6, 4, None), 2);
+        assert_eq!(mark(4, 3, None), 4, "one lies within the other");
+        assert_eq!(mark(3, 4, None), 4);
+        assert_eq!(mark(4, 7, None), 0, "what was cut shares nothing that is known");
+        assert_eq!(mark(3, 8, None), 2, "one return address with two numbers was met anew");
+        assert_eq!(mark(4, 4, Some(1)), 2, "as the event states it");
+        assert_eq!(mark(4, 4, Some(9)), 6);
+    }
+
+    #[test]
+    fn the_encloser_is_a_frame_within_the_least_mark() {
+        let (mut frames, tree) = frames(&[(2, 0, 10), (3, 2, 20)]);
+        let place = tree.place(NodeId(3)).expect("defined");
+        let mut frame = |least| frames.encloser(place, least).map(|encloser| encloser.frame);
+        assert_eq!(
+            [0, 1, 2, 3, 4, 9].map(&mut frame),
+            [None, Some(0), Some(0), Some(1), Some(1), Some(1)]
+        );
+    }
+}

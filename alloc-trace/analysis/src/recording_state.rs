@@ -1,0 +1,46 @@
+//! What a reader must know of a recording before it believes the figures.
+
+use alloc_trace_format::Recording;
+use serde::Serialize;
+
+use crate::replay::Prepared;
+use crate::summary::{RecordingEnd, SkippedPart};
+use crate::symbols::SymbolProblem;
+
+/// How far a recording can be believed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct RecordingState {
+    /// From the beginning of the recording to its last record, in nanoseconds.
+    pub duration_ns: u64,
+    /// Records that are known to be missing.
+    pub lost_records: u64,
+    /// Whether every record is there: the recording was closed, everything in the file could be
+    /// read, and nothing is known to be missing.
+    pub complete: bool,
+    /// Why the recording was closed; `None` where it ended without its closing record.
+    pub end: Option<RecordingEnd>,
+    /// The parts of the file that could not be read.
+    pub skipped: Vec<SkippedPart>,
+    /// Why some call sites have no name or no line.
+    pub symbol_problems: Vec<SymbolProblem>,
+}
+
+impl RecordingState {
+    pub(crate) fn new(recording: &Recording, prepared: &Prepared<'_>) -> Self {
+        let definitions = &prepared.definitions;
+        let end = definitions.end.map(|end| RecordingEnd::from(end.reason));
+        let lost_records = definitions.missing_records();
+        let skipped: Vec<SkippedPart> = definitions.skipped.iter().map(SkippedPart::from).collect();
+        Self {
+            duration_ns: recording.clock().ns(definitions.last_stamp),
+            lost_records,
+            complete: end.is_some_and(|end| end != RecordingEnd::WriteFailed)
+                && skipped.is_empty()
+                && lost_records == 0,
+            end,
+            skipped,
+            symbol_problems: prepared.sites.problems().to_vec(),
+        }
+    }
+}

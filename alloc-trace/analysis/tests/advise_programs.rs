@@ -1,0 +1,304 @@
+//! Real programs that have a fault, and some that look like it: recorded, and found out.
+//!
+//! This test is recorded itself: it runs itself again with `ALLOC_TRACE`, and the child does what
+//! the variable [`TASK`] names.
+
+use std::alloc::System;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::hint::black_box;
+use std::process::Command;
+use std::sync::mpsc;
+use std::thread;
+
+use alloc_trace::TraceAlloc;
+use alloc_trace_analysis::{Advice, Evidence, Finding, Options, Recording, Rule, Thresholds};
+
+#[global_allocator]
+static ALLOCATOR: TraceAlloc<System> = TraceAlloc::new(System);
+
+/// Which program the child is.
+const TASK: &str = "ALLOC_TRACE_TEST_TASK";
+
+const ROUNDS: u64 = 200;
+
+/// Not a test of its own: the recorded program.
+#[test]
+fn program() {
+    let Ok(task) = std::env::var(TASK) else { return };
+    let run: fn() = match task.as_str() {
+        "boxed_value" => boxed_value,
+        "boxed_in_a_callee" => boxed_in_a_callee,
+        "boxed_between_other_requests" => boxed_between_other_requests,
+        "boxed_for_another_thread" => boxed_for_another_thread,
+        "boxed_for_the_next_call" => boxed_for_the_next_call,
+        "boxed_for_the_next_round" => boxed_for_the_next_round,
+        "boxed_tree" => boxed_tree,
+        "short_text" => short_text,
+        "grown_list" => grown_list,
+        "reserved_list" => reserved_list,
+        "buffer_a_round" => buffer_a_round,
+        "buffer_of_all_rounds" => buffer_of_all_rounds,
+        "forgotten" => forgotten,
+        "list_of_small_boxes" => list_of_small_boxes,
+        other => panic!("no program: {other}"),
+    };
+    run();
+}
+
+#[inline(never)]
+fn make(number: u64) -> Box<[u64; 4]> {
+    Box::new([number; 4])
+}
+
+#[inline(never)]
+fn sum(values: &[u64]) -> u64 {
+    black_box(values).iter().sum()
+}
+
+#[inline(never)]
+fn boxed_value() {
+    for number in 0..ROUNDS {
+        let value = Box::new([number; 4]);
+        black_box(sum(&*value));
+    }
+}
+
+#[inline(never)]
+fn boxed_in_a_callee() {
+    for number in 0..ROUNDS {
+        let value = make(number);
+        black_box(sum(&*value));
+    }
+}
+
+#[inline(never)]
+fn boxed_between_other_requests() {
+    for number in 0..ROUNDS {
+        let value = make(number);
+        let other: Vec<u64> = black_box((0..number + 1000).collect());
+        black_box(sum(&*value) + sum(&other));
+    }
+}
+
+#[inline(never)]
+fn boxed_for_another_thread() {
+    let (sender, receiver) = mpsc::sync_channel::<Box<[u64; 4]>>(1);
+    let worker = thread::spawn(move || receiver.iter().map(|value| sum(&*value)).sum::<u64>());
+    for number in 0..ROUNDS {
+        sender.send(make(number)).expect("the worker listens");
+    }
+    drop(sender);
+    black_box(worker.join().expect("the worker ends"));
+}
+
+thread_local! {
+    static KEPT: RefCell<Option<Box<[u64; 4]>>> = const { RefCell::new(None) };
+}
+
+/// Keeps a new value where the next call finds it.
+#[inline(never)]
+fn keep(number: u64) {
+    let value = make(number);
+    KEPT.with_borrow_mut(|kept| *kept = Some(value));
+}
+
+/// The value outlives the call of `keep` that made it: two calls, from two places.
+#[inline(never)]
+fn boxed_for_the_next_call() {
+    for number in 0..ROUNDS {
+        if number % 2 == 0 {
+            keep(number);
+        } else {
+            keep(number + 1);
+        }
+    }
+    KEPT.take();
+}
+
+/// The known limit: as above, but all calls come from one place and nothing else happens there.
+#[inline(never)]
+fn boxed_for_the_next_round() {
+    for number in 0..ROUNDS {
+        keep(number);
+    }
+    KEPT.take();
+}
+
+#[derive(Debug)]
+#[expect(clippy::vec_box, reason = "the fault that is to be found, or not")]
+struct Tree {
+    branches: Vec<Box<Tree>>,
+}
+
+#[inline(never)]
+fn tree(depth: usize) -> Tree {
+    let branches = (0..if depth == 0 { 0 } else { 4 }).map(|_| Box::new(tree(depth - 1)));
+    Tree { branches: branches.collect() }
+}
+
+/// Lives within one call, but is a collection.
+#[inline(never)]
+fn boxed_tree() {
+    black_box(tree(4).branches.len());
+}
+
+#[inline(never)]
+fn short_text() {
+    for number in 0..ROUNDS {
+        let text = String::from_utf8(vec![b'x'; 8 + number as usize % 9]).expect("ASCII");
+        black_box(text.as_str());
+    }
+}
+
+#[inline(never)]
+fn grown_list() {
+    for _ in 0..ROUNDS {
+        let mut list = Vec::new();
+        for number in 0..500_u64 {
+            list.push(number);
+        }
+        black_box(sum(&list));
+    }
+}
+
+#[inline(never)]
+fn reserved_list() {
+    for _ in 0..ROUNDS {
+        let mut list = Vec::with_capacity(500);
+        for number in 0..500_u64 {
+            list.push(number);
+        }
+        black_box(sum(&list));
+    }
+}
+
+#[inline(never)]
+fn buffer_a_round() {
+    for number in 0..ROUNDS {
+        let mut buffer = vec![0_u64; 4096];
+        buffer[black_box(7)] = number;
+        black_box(sum(&buffer));
+    }
+}
+
+#[inline(never)]
+fn buffer_of_all_rounds() {
+    let mut buffer = vec![0_u64; 4096];
+    for number in 0..ROUNDS {
+        buffer[black_box(7)] = number;
+        black_box(sum(&buffer));
+    }
+}
+
+#[inline(never)]
+fn forgotten() {
+    for number in 0..ROUNDS {
+        black_box(Box::leak(make(number)));
+    }
+}
+
+#[inline(never)]
+fn list_of_small_boxes() {
+    let list: HashMap<u64, Box<u64>> =
+        (0..10 * ROUNDS).map(|number| (number, Box::new(number))).collect();
+    black_box(list.len());
+}
+
+/// What is found in a program, at its own call sites.
+fn findings(task: &str) -> Vec<Finding> {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("program.trace");
+    let output = Command::new(std::env::current_exe().expect("known"))
+        .args(["--exact", "program", "--nocapture", "--test-threads=1"])
+        .env(TASK, task)
+        .env("ALLOC_TRACE", &path)
+        .output()
+        .expect("run");
+    assert!(output.status.success(), "{output:?}");
+    let recording = Recording::open(&path).expect("readable");
+    let advice = Advice::of(&recording, Options::default(), Thresholds::default());
+    let mut findings = advice.expect("readable").findings;
+    // What the test harness does is not the program's.
+    let harness = ["advise_programs::program", "advise_programs::main"];
+    findings.retain(|finding| {
+        let function = &*finding.site.function;
+        function.contains("advise_programs::") && !harness.contains(&function)
+    });
+    findings
+}
+
+/// The names of the functions whose frame could hold the blocks, of each stack candidate.
+fn frames(task: &str) -> Vec<String> {
+    let findings = findings(task);
+    let frame = |finding: &Finding| match &finding.evidence {
+        Evidence::Stack { frame, .. } => Some(frame.replace("advise_programs::", "")),
+        _ => None,
+    };
+    findings.iter().filter_map(frame).collect()
+}
+
+fn rules(task: &str) -> Vec<Rule> {
+    findings(task).iter().map(|finding| finding.rule).collect()
+}
+
+#[test]
+fn a_boxed_value_could_live_in_the_frame_that_drops_it() {
+    assert_eq!(frames("boxed_value"), ["boxed_value"]);
+    assert_eq!(frames("boxed_in_a_callee"), ["boxed_in_a_callee"]);
+    assert_eq!(frames("boxed_between_other_requests"), ["boxed_between_other_requests"]);
+}
+
+#[test]
+fn a_short_text_could_live_in_its_frame_with_a_bound() {
+    let findings = findings("short_text");
+    let [finding] = findings.as_slice() else { panic!("{findings:?}") };
+    assert_eq!((finding.rule, finding.blocks, finding.events), (Rule::Stack, ROUNDS, 2 * ROUNDS));
+    assert!(matches!(finding.evidence, Evidence::Stack { min_size: 8, max_size: 16, .. }));
+}
+
+#[test]
+fn what_goes_to_another_thread_could_not() {
+    assert_eq!(rules("boxed_for_another_thread"), [Rule::RemoteFrees]);
+}
+
+#[test]
+fn what_the_next_call_drops_could_not_live_in_the_frame_of_the_one_that_made_it() {
+    // It could live in the frame that encloses both.
+    assert_eq!(frames("boxed_for_the_next_call"), ["boxed_for_the_next_call"]);
+}
+
+#[test]
+fn of_calls_from_one_place_the_advice_cannot_tell_and_names_the_callee() {
+    assert_eq!(frames("boxed_for_the_next_round"), ["keep"]);
+}
+
+#[test]
+fn a_tree_is_a_collection() {
+    assert_eq!(frames("boxed_tree"), [""; 0]);
+}
+
+#[test]
+fn a_list_that_grows_is_told_its_capacity_and_one_that_was_reserved_is_not() {
+    let findings = findings("grown_list");
+    let growth = findings.iter().find(|finding| finding.rule == Rule::Growth).expect("found");
+    assert!(growth.remedy.contains("with_capacity(512)"), "{}", growth.remedy);
+    assert_eq!(growth.events, 7 * ROUNDS, "4, 8, … 512");
+    assert!(!rules("reserved_list").contains(&Rule::Growth));
+}
+
+#[test]
+fn a_buffer_a_round_could_be_one_for_all_rounds() {
+    assert_eq!(rules("buffer_a_round"), [Rule::Temporaries]);
+    assert_eq!(rules("buffer_of_all_rounds"), []);
+}
+
+#[test]
+fn what_is_forgotten_is_found() {
+    assert_eq!(rules("forgotten"), [Rule::Leaks]);
+}
+
+#[test]
+fn many_small_boxes_are_found() {
+    assert!(rules("list_of_small_boxes").contains(&Rule::SmallBoxes));
+}

@@ -1,0 +1,251 @@
+//! `alloc-trace advise`: what could leave the heap, or use it less.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use alloc_trace_analysis::{
+    Advice, Evidence, Finding, Options, Recording, Rule, Thresholds, shorten,
+};
+
+use crate::args::AdviseArguments;
+use crate::error::CommandError;
+use crate::output::Output;
+use crate::style::Style;
+use crate::table::{from_the_back, from_the_front};
+use crate::text::{short_path, wrap};
+use crate::units::{bytes, count, counted, duration};
+use crate::warnings;
+
+/// How many findings of a rule are shown unless the user says otherwise.
+const FINDINGS: usize = 5;
+
+pub(crate) fn run(arguments: &AdviseArguments) -> Result<ExitCode, CommandError> {
+    let recording = Recording::open(&arguments.file)?;
+    let mut output = Output::open(&arguments.reading.output)?;
+    let options = Options::default()
+        .symbols(!arguments.reading.no_symbols)
+        .span_fields(arguments.reading.span_fields);
+    let thresholds = Thresholds::default().min_blocks(arguments.min_blocks);
+    let mut advice = Advice::of(&recording, options, thresholds)?;
+    let rules: Vec<Rule> = match arguments.rule.as_slice() {
+        [] => Rule::ALL.to_vec(),
+        wanted => wanted.iter().map(|name| name.rule()).collect(),
+    };
+    advice.findings.retain(|finding| rules.contains(&finding.rule));
+    warnings::print(&arguments.file, &warnings::of_state(&advice.state));
+    if arguments.json {
+        if let Some(top) = arguments.top {
+            let mut given = (Rule::Stack, 0);
+            advice.findings.retain(|finding| {
+                given = if given.0 == finding.rule {
+                    (given.0, given.1 + 1)
+                } else {
+                    (finding.rule, 1)
+                };
+                given.1 <= top
+            });
+        }
+        output.write(|out| {
+            serde_json::to_writer_pretty(&mut *out, &advice)?;
+            writeln!(out)
+        })?;
+    } else {
+        let top = arguments.top.unwrap_or(FINDINGS);
+        let (columns, style) = (output.columns, output.style);
+        output.write(|out| write_text(out, &advice, &rules, top, columns, style))?;
+    }
+    output.finish()?;
+    for problem in warnings::of_symbols(&advice.state.symbol_problems) {
+        eprintln!("alloc-trace: {problem}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn write_text(
+    out: &mut dyn Write,
+    advice: &Advice,
+    rules: &[Rule],
+    top: usize,
+    columns: usize,
+    style: Style,
+) -> io::Result<()> {
+    let mut first = true;
+    let mut gap =
+        |out: &mut dyn Write| if std::mem::take(&mut first) { Ok(()) } else { writeln!(out) };
+    if !advice.backtraces && rules.contains(&Rule::Stack) {
+        gap(out)?;
+        let text = "This recording has no backtraces: whose blocks they are, and what could live on \
+                    the stack, cannot be told. Record without stacks=off or --no-stacks.";
+        write_paragraph(out, text, "", columns)?;
+    }
+    for &rule in Rule::ALL.iter().filter(|rule| rules.contains(rule)) {
+        let found: Vec<&Finding> =
+            advice.findings.iter().filter(|finding| finding.rule == rule).collect();
+        if found.is_empty() {
+            continue;
+        }
+        gap(out)?;
+        let shown = match found.len() {
+            all if all > top => format!("{top} of {}", count(all as u64)),
+            all => count(all as u64),
+        };
+        writeln!(out, "{}", style.heading(format!("{} ({shown})", heading(rule))))?;
+        for finding in found.into_iter().take(top) {
+            write_finding(out, finding, columns, style)?;
+        }
+        if rule == Rule::Stack {
+            writeln!(out)?;
+            let note = "A function that returned and was called again from the same place, with no \
+                        heap event in between that shows it, counts as one activation.";
+            for line in wrap(note, columns) {
+                writeln!(out, "{}", style.faint(line))?;
+            }
+        }
+    }
+    if advice.findings.is_empty() {
+        gap(out)?;
+        writeln!(
+            out,
+            "Nothing found by {}.",
+            if rules.len() == 1 { "this rule" } else { "these rules" }
+        )?;
+    }
+    Ok(())
+}
+
+const fn heading(rule: Rule) -> &'static str {
+    match rule {
+        Rule::Stack => "Could live on the stack",
+        Rule::Growth => "Grow by reallocation",
+        Rule::Temporaries => "The same buffer again and again",
+        Rule::LateDrops => "Freed late",
+        Rule::Leaks => "Never freed",
+        Rule::SmallBoxes => "Many small blocks at a time",
+        Rule::RemoteFrees => "Freed by other threads",
+        _ => "Other",
+    }
+}
+
+fn write_finding(
+    out: &mut dyn Write,
+    finding: &Finding,
+    columns: usize,
+    style: Style,
+) -> io::Result<()> {
+    let site = &finding.site;
+    writeln!(out, "\n  {}", shorten(&site.function, columns.saturating_sub(2)))?;
+    if let Some(file) = &site.file {
+        let place = match site.line {
+            Some(line) => format!("{}:{line}", short_path(file)),
+            None => short_path(file),
+        };
+        writeln!(out, "  {}", style.faint(from_the_back(&place, columns.saturating_sub(2))))?;
+    }
+    write_paragraph(out, &evidence(finding, columns.saturating_sub(4)), "    ", columns)?;
+    write_paragraph(out, &format!("→ {}", finding.remedy), "    ", columns)
+}
+
+/// Writes a text in lines that begin with `indent`; no word is longer than a line.
+fn write_paragraph(
+    out: &mut dyn Write,
+    text: &str,
+    indent: &str,
+    columns: usize,
+) -> io::Result<()> {
+    for line in wrap(text, columns.saturating_sub(indent.len())) {
+        writeln!(out, "{}", from_the_front(&format!("{indent}{line}"), columns))?;
+    }
+    Ok(())
+}
+
+fn evidence(finding: &Finding, columns: usize) -> String {
+    let blocks = counted(finding.blocks, "block");
+    let saved = format!("{} and {}", counted(finding.events, "event"), bytes(finding.bytes));
+    match &finding.evidence {
+        Evidence::Stack { min_size, max_size, enclosed, at_once, frame, in_frame } => {
+            let size = if min_size == max_size {
+                bytes(*max_size)
+            } else {
+                format!("{} to {}", bytes(*min_size), bytes(*max_size))
+            };
+            let enclosed = if *enclosed == finding.blocks {
+                "each".to_owned()
+            } else {
+                format!("{} of them", count(*enclosed))
+            };
+            let others = match finding.blocks.saturating_sub(*in_frame) {
+                0 => "",
+                _ => " (or another caller)",
+            };
+            format!(
+                "{blocks} of {size}, at most {} at a time, {enclosed} within one activation of {}\
+                 {others}: saves {saved}",
+                count(*at_once),
+                shorten(frame, columns),
+            )
+        }
+        Evidence::Growth {
+            grown,
+            moves,
+            capacity_50,
+            capacity_90,
+            capacity_100,
+            never_shrunk,
+            never_shrunk_bytes,
+            ..
+        } => {
+            let kept = match never_shrunk {
+                0 => String::new(),
+                blocks => format!(
+                    "; {} of {} stayed as large as they had grown",
+                    counted(*blocks, "block"),
+                    bytes(*never_shrunk_bytes)
+                ),
+            };
+            format!(
+                "{} grew in {}, {} of them by moving; they grew to {} (half), {} (90 %), {} (all): \
+                 saves copies of up to {}{kept}",
+                counted(*grown, "block"),
+                counted(finding.events, "reallocation"),
+                count(*moves),
+                bytes(*capacity_50),
+                bytes(*capacity_90),
+                bytes(*capacity_100),
+                bytes(finding.bytes),
+            )
+        }
+        Evidence::Temporaries { size, repeats, .. } => format!(
+            "{blocks} of mostly {}; {} times the one before was freed already: saves {saved}",
+            bytes(*size),
+            count(*repeats)
+        ),
+        Evidence::LateDrops { late, least_idle_ns } => format!(
+            "{} of {} freed {} or more after the last request here: would free {} earlier",
+            counted(*late, "block"),
+            count(finding.blocks),
+            duration(*least_idle_ns),
+            bytes(finding.bytes)
+        ),
+        Evidence::Leaks { never_freed, .. } => format!(
+            "{} of {} still there at the end: {}",
+            counted(*never_freed, "block"),
+            count(finding.blocks),
+            bytes(finding.bytes)
+        ),
+        Evidence::SmallBoxes { size, peak_blocks } => format!(
+            "{} of {} at a time; pointers to them and rounding up to 16 bytes take {} more, and \
+             each is an allocation and a free: {}",
+            counted(*peak_blocks, "block"),
+            bytes(*size),
+            bytes(finding.bytes),
+            counted(finding.events, "event")
+        ),
+        Evidence::RemoteFrees { remote, freed } => format!(
+            "{} of {} that were freed, {} in all",
+            counted(*remote, "block"),
+            count(*freed),
+            bytes(finding.bytes)
+        ),
+        _ => blocks,
+    }
+}

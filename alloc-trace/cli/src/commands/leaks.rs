@@ -1,0 +1,111 @@
+//! `alloc-trace leaks`: what was never freed, by call site.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use alloc_trace_analysis::{LeakSite, Leaks, Options, Recording, shorten};
+
+use crate::args::LeaksArguments;
+use crate::error::CommandError;
+use crate::output::Output;
+use crate::style::Style;
+use crate::table::Table;
+use crate::text::short_path;
+use crate::units::{bytes, count, counted, duration};
+use crate::warnings;
+
+/// How many call sites are shown unless the user says otherwise.
+const ROWS: usize = 10;
+/// How many threads and spans of a call site are named.
+const NAMES: usize = 3;
+
+pub(crate) fn run(arguments: &LeaksArguments) -> Result<ExitCode, CommandError> {
+    let recording = Recording::open(&arguments.file)?;
+    let mut output = Output::open(&arguments.reading.output)?;
+    let options = Options::default()
+        .symbols(!arguments.reading.no_symbols)
+        .span_fields(arguments.reading.span_fields);
+    let mut leaks = Leaks::of(&recording, options)?;
+    warnings::print(&arguments.file, &warnings::of_state(&leaks.state));
+    if arguments.json {
+        leaks.sites.truncate(arguments.top.unwrap_or(usize::MAX));
+        output.write(|out| {
+            serde_json::to_writer_pretty(&mut *out, &leaks)?;
+            writeln!(out)
+        })?;
+    } else {
+        let (columns, style) = (output.columns, output.style);
+        let rows = arguments.top.unwrap_or(ROWS);
+        output.write(|out| write_text(out, &leaks, rows, columns, style))?;
+    }
+    output.finish()?;
+    for problem in warnings::of_symbols(&leaks.state.symbol_problems) {
+        eprintln!("alloc-trace: {problem}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn write_text(
+    out: &mut dyn Write,
+    leaks: &Leaks,
+    rows: usize,
+    columns: usize,
+    style: Style,
+) -> io::Result<()> {
+    if leaks.blocks == 0 {
+        return writeln!(out, "Every block was freed.");
+    }
+    let shown = match leaks.sites.len() {
+        all if all > rows => format!(", {rows} of {} call sites", count(all as u64)),
+        all => format!(", {}", counted(all as u64, "call site")),
+    };
+    let blocks = counted(leaks.blocks, "block");
+    let heading = format!("Never freed: {} in {blocks}{shown}", bytes(leaks.bytes));
+    writeln!(out, "{}", style.heading(heading))?;
+    let mut table = Table::new(&["at end", "blocks", "of", "size", "oldest", "call site"]);
+    for site in leaks.sites.iter().take(rows) {
+        let size = if site.min_size == site.max_size {
+            bytes(site.max_size)
+        } else {
+            format!("≤ {}", bytes(site.max_size))
+        };
+        let figures = vec![
+            bytes(site.bytes),
+            count(site.blocks),
+            count(site.obtained_blocks),
+            size,
+            duration(site.oldest_age_ns),
+        ];
+        table.row(figures, site.site.function.to_string(), details(site));
+    }
+    table.write(out, columns, style, shorten)
+}
+
+/// Where the call site is, and by which threads and in which spans the blocks were obtained.
+fn details(site: &LeakSite) -> Vec<String> {
+    let place = site.site.file.as_deref().map(|file| match site.site.line {
+        Some(line) => format!("{}:{line}", short_path(file)),
+        None => short_path(file),
+    });
+    let threads = site.threads.iter().map(|thread| match &thread.name {
+        Some(name) => name.clone(),
+        None => thread.thread.to_string(),
+    });
+    let spans = site.spans.iter().map(|span| span.name.to_string());
+    let lists = [("thread", threads.collect()), ("span", spans.collect())];
+    place
+        .into_iter()
+        .chain(lists.into_iter().filter_map(|(what, names)| list(what, names)))
+        .collect()
+}
+
+/// `thread main`, or `threads a, b, c and 2 more`.
+fn list(what: &str, names: Vec<String>) -> Option<String> {
+    let plural = if names.len() > 1 { "s" } else { "" };
+    let more = match names.len().saturating_sub(NAMES) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let shown: Vec<String> = names.into_iter().take(NAMES).collect();
+    (!shown.is_empty()).then(|| format!("{what}{plural} {}{more}", shown.join(", ")))
+}
