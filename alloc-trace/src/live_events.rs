@@ -6,7 +6,7 @@
 //! allocated, by whichever thread, are emitted, and a subscriber that hands its lines to another
 //! thread comes to rest.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -156,8 +156,8 @@ struct Emitter {
     nodes: HashMap<NodeId, (NodeId, u64)>,
     modules: Vec<(u64, u64, u64, Arc<str>)>,
     sites: HashMap<NodeId, Arc<str>>,
-    /// Live blocks that the recorder's own threads allocated.
-    internal_blocks: HashSet<u64>,
+    /// Live blocks that the recorder's own threads allocated, and when they did.
+    internal_blocks: HashMap<u64, Stamp>,
 }
 
 #[derive(Default)]
@@ -176,7 +176,7 @@ impl Emitter {
             nodes: HashMap::new(),
             modules: Vec::new(),
             sites: HashMap::new(),
-            internal_blocks: HashSet::new(),
+            internal_blocks: HashMap::new(),
         }
     }
 
@@ -266,24 +266,28 @@ impl Emitter {
             EventKind::Realloc => (event.old_address, event.address),
             EventKind::Alloc | EventKind::AllocZeroed => (0, event.address),
         };
-        if thread.internal {
-            if !event.failed {
-                self.internal_blocks.remove(&left);
-            }
-            if arrived != 0 {
-                self.internal_blocks.insert(arrived);
-            }
-            return;
-        }
-        if left != 0 && !event.failed && self.internal_blocks.remove(&left) {
+        let thread_is_internal = thread.internal;
+        let span = thread.entered.last().copied();
+        let moved = left != 0 && !event.failed && self.leaves_internal(left, event.begin_stamp);
+        if thread_is_internal || moved {
             if arrived != 0 {
                 // Still the recorder's, whoever moved it.
-                self.internal_blocks.insert(arrived);
+                self.internal_blocks.insert(arrived, event.stamp);
             }
             return;
         }
-        let span = thread.entered.last().copied();
+        // A reallocation by the recorder that has not ended may have released it.
+        self.internal_blocks.remove(&arrived);
         self.emit(event, span);
+    }
+
+    /// Whether the block that is released at an address is the recorder's; it is not from then on.
+    ///
+    /// A reallocation comes when it has ended, and stands for a release since it `began`: by then the
+    /// recorder may have been given the same address again.
+    fn leaves_internal(&mut self, address: u64, began: Stamp) -> bool {
+        let is_older = self.internal_blocks.get(&address).is_some_and(|&since| since <= began);
+        is_older && self.internal_blocks.remove(&address).is_some()
     }
 
     fn emit(&mut self, event: &Event, span: Option<SpanId>) {

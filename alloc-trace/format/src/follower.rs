@@ -122,8 +122,9 @@ impl Follower {
         sink: &mut impl FnMut(Record),
     ) -> io::Result<()> {
         // The window's state is read before the log is scanned: a chunk that its slot has left is
-        // in the log by then.
+        // in the log by then, whole. One that its slot has not left may be there in part.
         self.scan_log()?;
+        let first_scan_end = self.log_offset;
         let mut window = Vec::new();
         for slot in self.slots.clone() {
             if let Some(chunk) = self.chunk_header(slot)? {
@@ -139,9 +140,19 @@ impl Follower {
             let mut left = batch;
             // Whether everything was read that stood in the file when the poll began.
             let mut whole = true;
+            let slot = window.iter().find(|(_, chunk)| chunk.stream == number);
             while let Some((&(_, sequence), &logged)) =
                 self.logged.range((number, stream.sequence)..=(number, u32::MAX)).next()
             {
+                match slot {
+                    Some((_, chunk)) if chunk.state.sequence <= sequence => break,
+                    // Its slot was not known yet.
+                    None if logged.offset >= first_scan_end => {
+                        whole = false;
+                        break;
+                    }
+                    _ => {}
+                }
                 if sequence > stream.sequence {
                     if !log_is_whole {
                         whole = false;
@@ -159,7 +170,6 @@ impl Follower {
                 let sequence = stream.sequence.saturating_add(1);
                 stream = Stream { sequence, ..Stream::START };
             }
-            let slot = window.iter().find(|(_, chunk)| chunk.stream == number);
             if let (Some(&(slot, chunk)), true, true) = (slot, whole, left > 0) {
                 if stream.sequence < chunk.state.sequence && !log_is_whole {
                     whole = false;

@@ -273,7 +273,7 @@ fn a_follower_waits_for_what_stands_behind_a_block_that_is_not_written_yet() {
         fs::write(&path, bytes).expect("written");
         let take = |record| {
             if let Record::Event(event) = record {
-                seen.push(event.size);
+                seen.push(event.address);
             }
         };
         (follower.poll(usize::MAX, take).expect("polled").read_until, seen.len())
@@ -282,8 +282,39 @@ fn a_follower_waits_for_what_stands_behind_a_block_that_is_not_written_yet() {
     assert!(read_until.is_some(), "nothing is complete yet");
     assert_eq!(events, 0, "of a stream whose chunk before is not to be found yet");
     assert_eq!(poll(&bytes), (None, 10));
-    let expected = [4, 5, 6, 7, 8, 9, 0, 1, 2, 3].map(|number| allocation(number).size);
+    let expected = [4, 5, 6, 7, 8, 9, 0, 1, 2, 3].map(|number| allocation(number).address);
     assert_eq!(seen, expected);
+}
+
+#[test]
+fn a_follower_reads_a_chunk_in_the_window_while_it_is_being_moved_to_the_log() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("moved.trace");
+    let mut writer = RecordingWriter::create(&path, &header(), WINDOW).expect("created");
+    for number in [0, 2, 4, 6] {
+        writer.write(0, &Record::Event(allocation(number))).expect("written");
+    }
+    writer.flush().expect("flushed");
+    let before = fs::read(&path).expect("readable");
+    writer.drain(0).expect("drained");
+    writer.flush().expect("flushed");
+    let after = fs::read(&path).expect("readable");
+    // The block's header is in the file, its payload not yet, and the slot still has the chunk.
+    let mut between = after.clone();
+    between[..before.len()].copy_from_slice(&before);
+    between[before.len() + BLOCK_HEADER_BYTES..].fill(0);
+    let mut follower = Follower::open(&path).expect("opened");
+    let mut seen = Vec::new();
+    for bytes in [&between, &after, &after] {
+        fs::write(&path, bytes).expect("written");
+        let take = |record| {
+            if let Record::Event(event) = record {
+                seen.push(event.address);
+            }
+        };
+        assert_eq!(follower.poll(usize::MAX, take).expect("polled").read_until, None);
+    }
+    assert_eq!(seen, [0, 2, 4, 6].map(|number| allocation(number).address));
 }
 
 fn follow_growing(batch: usize) {
