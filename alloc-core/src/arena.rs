@@ -174,7 +174,7 @@ pub(crate) fn get_or_make(number: u32) -> Option<&'static Arena> {
         return Some(arena);
     }
     let bytes = size_of::<Arena>().next_multiple_of(os::OS_PAGE);
-    let memory = os::map(bytes)?;
+    let memory = os::map_sparse(bytes)?;
     let made: NonNull<Arena> = memory.cast();
     // SAFETY: the mapping is large enough, aligned to an OS page, zeroed, and all zero is a valid
     // arena: it consists of atomics alone. It is only unmapped below, before anybody sees it.

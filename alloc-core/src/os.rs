@@ -25,8 +25,21 @@ fn keeping_errno<T>(call: impl FnOnce() -> T, failed: impl FnOnce(&T) -> bool) -
     result
 }
 
+/// Maps `bytes` of zeroed, readable and writable memory for metadata, which is touched here and there:
+/// it takes no room before that, and none is set aside for it.
+pub(crate) fn map_sparse(bytes: usize) -> Option<NonNull<u8>> {
+    map_with(bytes, libc::MAP_NORESERVE)
+}
+
 /// Maps `bytes` of zeroed, readable and writable memory, which takes no room before it is touched.
+///
+/// The kernel may refuse what it could never provide: so that a request of absurd size fails, rather
+/// than the program when it uses the memory.
 pub(crate) fn map(bytes: usize) -> Option<NonNull<u8>> {
+    map_with(bytes, 0)
+}
+
+fn map_with(bytes: usize, flags: libc::c_int) -> Option<NonNull<u8>> {
     if bytes == 0 || fault::refuses() {
         return None;
     }
@@ -38,7 +51,7 @@ pub(crate) fn map(bytes: usize) -> Option<NonNull<u8>> {
                 ptr::null_mut(),
                 bytes,
                 libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | flags,
                 -1,
                 0,
             )

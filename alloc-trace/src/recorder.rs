@@ -628,9 +628,17 @@ fn check_backtrace(
     shared: &Shared<'_>,
     sink: &mut Sink<'_>,
 ) {
-    let mut full = Backtrace::NONE;
+    // On memory of its own: the caller's stack may be a small one.
+    let bytes = size_of::<Backtrace>().next_multiple_of(4096);
+    let Some(memory) = sys::map_anonymous(bytes) else { return };
+    // SAFETY: the mapping is large enough, and zeroed memory is a backtrace of no frames.
+    let full = unsafe { memory.cast::<Backtrace>().as_mut() };
+    full.reset();
     full.capture(registers, shared, sink);
-    if !incremental.addresses().eq(full.addresses()) {
+    let equal = incremental.addresses().eq(full.addresses());
+    // SAFETY: mapped above, and not used below.
+    unsafe { sys::unmap(memory, bytes) };
+    if !equal {
         sys::complain(&[b"a backtrace differs from a full unwind; please report this"]);
         // SAFETY: ends the process, as the option `check` promises.
         unsafe { libc::abort() };
@@ -656,7 +664,8 @@ impl backtrace::Sink for Sink<'_> {
 
     #[cold]
     fn module(&mut self, module: &Module, identity: Identity<'_>) {
-        let stamp = clock::before().max(self.writer.last_stamp());
+        // The event that led here has its stamp already: the module's must not be later.
+        let stamp = self.writer.last_stamp();
         let written = self.writer.write(self.log, |encoder, out| {
             let Module { bias, start, end, .. } = *module;
             encoder.module(out, stamp, bias, start, end, identity.build_id, identity.path)

@@ -70,7 +70,7 @@ impl Destination {
                 Ok(fd) => {
                     // A file system without locks: the names still keep processes apart.
                     let _ = sys::lock(fd);
-                    return Ok(Self { fd, path: *path });
+                    return Ok(Self { fd: sys::move_high(fd), path: *path });
                 }
             }
         }
@@ -80,7 +80,7 @@ impl Destination {
 
 /// Whether the file is an unrelated process's finished recording, or empty.
 fn examine(fd: i32) -> Result<(), Errno> {
-    if !sys::is_regular_file(fd)? {
+    if !sys::identity(fd)?.is_regular {
         return Err(libc::EEXIST);
     }
     sys::lock(fd)?;

@@ -17,6 +17,10 @@ use super::sys::{self, Errno};
 #[derive(Debug)]
 pub(super) struct Log {
     fd: AtomicI32,
+    /// Which file that was when it was opened: a program may close descriptors that it did not open,
+    /// and open its own files under their numbers.
+    device: AtomicU64,
+    inode: AtomicU64,
     /// Where the next block goes.
     end: AtomicU64,
     /// Where each extent of the window is mapped; null where it is not.
@@ -29,6 +33,8 @@ impl Log {
     pub(super) const fn new() -> Self {
         Self {
             fd: AtomicI32::new(-1),
+            device: AtomicU64::new(0),
+            inode: AtomicU64::new(0),
             end: AtomicU64::new(0),
             windows: [const { AtomicPtr::new(ptr::null_mut()) }; MAX_EXTENTS],
             offsets: [const { AtomicU64::new(0) }; MAX_EXTENTS],
@@ -36,14 +42,27 @@ impl Log {
     }
 
     /// Begins with a new file.
-    pub(super) fn open(&self, fd: i32) {
+    pub(super) fn open(&self, fd: i32) -> Result<(), Errno> {
+        let identity = sys::identity(fd)?;
+        self.device.store(identity.device, Ordering::Relaxed);
+        self.inode.store(identity.inode, Ordering::Relaxed);
         self.fd.store(fd, Ordering::Relaxed);
         self.end.store(FILE_HEADER_BYTES as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The file's descriptor, if it is still the file's.
+    fn fd(&self) -> Result<i32, Errno> {
+        let fd = self.fd.load(Ordering::Relaxed);
+        let identity = sys::identity(fd).map_err(|_| libc::EBADF)?;
+        let same = identity.device == self.device.load(Ordering::Relaxed)
+            && identity.inode == self.inode.load(Ordering::Relaxed);
+        if same { Ok(fd) } else { Err(libc::EBADF) }
     }
 
     /// Writes at a fixed place.
     pub(super) fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
-        sys::write_at(self.fd.load(Ordering::Relaxed), offset, bytes, &[])
+        sys::write_at(self.fd()?, offset, bytes, &[])
     }
 
     /// Appends a block; its checksum is filled in.
@@ -51,7 +70,7 @@ impl Log {
         let header = header.with_checksum(payload);
         let offset = self.end.fetch_add(header.span_bytes(), Ordering::Relaxed);
         self.check_limit(offset + header.span_bytes())?;
-        sys::write_at(self.fd.load(Ordering::Relaxed), offset, &header.encode(), payload)
+        sys::write_at(self.fd()?, offset, &header.encode(), payload)
     }
 
     /// Where the chunk of a stream is mapped, and its length; its extent is mapped if it is not.
@@ -75,7 +94,7 @@ impl Log {
     fn map_extent(&self, extent: usize) -> Result<NonNull<u8>, Errno> {
         let place = self.windows.get(extent).ok_or(libc::ENOMEM)?;
         let shape = Shape::of(extent);
-        let fd = self.fd.load(Ordering::Relaxed);
+        let fd = self.fd()?;
         let os_page = sys::os_page_bytes().max(4096) as u64;
         // Padding before the header lets the chunks begin at an OS page.
         let bytes = shape.bytes() as u64;
@@ -143,7 +162,7 @@ impl Log {
 
     /// Gives the space of the window back to the file system: everything is in the log.
     pub(super) fn discard_windows(&self) {
-        let fd = self.fd.load(Ordering::Relaxed);
+        let Ok(fd) = self.fd() else { return };
         for (extent, place) in self.windows.iter().enumerate() {
             if !place.load(Ordering::Relaxed).is_null()
                 && let Some(offset) = self.offsets.get(extent)
@@ -178,8 +197,10 @@ impl Log {
 
     /// Closes the file.
     pub(super) fn close(&self) {
-        let fd = self.fd.swap(-1, Ordering::Relaxed);
-        if fd >= 0 {
+        let fd = self.fd();
+        self.fd.store(-1, Ordering::Relaxed);
+        // What has taken the descriptor's number since is not ours to close.
+        if let Ok(fd) = fd {
             sys::close(fd);
         }
     }

@@ -218,7 +218,7 @@ impl Recorder {
         })?;
         // SAFETY: only the thread that sets the recording up touches it.
         unsafe { *self.setup.path.get() = destination.path };
-        self.log.open(destination.fd);
+        self.log.open(destination.fd).map_err(StartError::File)?;
         self.depth.store(options.depth, Ordering::Relaxed);
         self.check.store(options.check, Ordering::Relaxed);
         self.next_thread.store(1, Ordering::Relaxed);

@@ -98,14 +98,40 @@ pub(crate) fn close(fd: c_int) {
     unsafe { libc::syscall(libc::SYS_close, fd) };
 }
 
-/// Whether an open file is a regular one.
-pub(crate) fn is_regular_file(fd: c_int) -> Result<bool, Errno> {
+/// What tells an open file from every other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FileIdentity {
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+    pub(crate) is_regular: bool,
+}
+
+/// Which file is open there.
+pub(crate) fn identity(fd: c_int) -> Result<FileIdentity, Errno> {
     // SAFETY: zero is a valid `stat64`, which is plain data.
     let mut status: libc::stat64 = unsafe { std::mem::zeroed() };
     // SAFETY: the call writes one `stat64`, which `status` is.
     let result = unsafe { libc::fstat64(fd, &raw mut status) };
     check(result.into())?;
-    Ok(status.st_mode & libc::S_IFMT == libc::S_IFREG)
+    Ok(FileIdentity {
+        device: status.st_dev,
+        inode: status.st_ino,
+        is_regular: status.st_mode & libc::S_IFMT == libc::S_IFREG,
+    })
+}
+
+/// Moves an open file to a high number, out of the way of programs that close or count on low ones;
+/// where that is not allowed it stays.
+pub(crate) fn move_high(fd: c_int) -> c_int {
+    for lowest in [900_000, 60_000, 1_000, 100] {
+        // SAFETY: the call touches no memory.
+        let moved = unsafe { libc::syscall(libc::SYS_fcntl, fd, libc::F_DUPFD_CLOEXEC, lowest) };
+        if moved >= 0 {
+            close(fd);
+            return moved as c_int;
+        }
+    }
+    fd
 }
 
 /// Removes a name from its directory.
@@ -324,6 +350,7 @@ pub(crate) fn describe(error: Errno) -> &'static [u8] {
         libc::ENODEV | libc::EINVAL => b"cannot be mapped into memory",
         libc::ENOMEM => b"out of memory",
         libc::EWOULDBLOCK => b"in use by another process",
+        libc::EBADF => b"the program closed its file",
         _ => b"the operating system refused",
     }
 }
