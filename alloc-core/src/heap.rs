@@ -84,6 +84,9 @@ struct HeapMemory {
 /// The only slot of the heaps that are stand-ins: they are empty and full at once.
 static NO_SLOT: Slot = OwnerPtr::new(ptr::null_mut());
 
+/// What a thread has before it has a heap.
+pub(crate) static UNSET: Heap = Heap::stand_in(Role::Unset);
+
 impl Heap {
     /// A heap whose caches are empty and full at once, so that every operation on it leaves the
     /// fast path and finds out there.
