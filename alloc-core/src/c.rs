@@ -31,7 +31,7 @@ use crate::class::Class;
 use crate::heap::Heap;
 use crate::large::{self, Fill};
 use crate::place::ForC;
-use crate::{arena, core_alloc, decay, thread};
+use crate::{arena, core_alloc, decay, page, pool, stats, thread};
 
 /// What every block is aligned to, at least.
 const ALIGN: usize = 16;
@@ -71,7 +71,7 @@ pub fn calloc(count: usize, size: usize) -> *mut c_void {
     let Some(bytes) = count.checked_mul(size) else { return refuse(libc::ENOMEM) };
     let block = match Class::of_size(bytes) {
         Some(class) => {
-            let block = thread::alloc::<ForC>(class);
+            let block = alloc_small(class);
             if !block.is_null() {
                 // SAFETY: a new block of at least so many bytes.
                 unsafe { block.write_bytes(0, bytes) };
@@ -94,7 +94,7 @@ pub fn calloc(count: usize, size: usize) -> *mut c_void {
 pub unsafe fn free(block: *mut c_void) {
     let block: *mut u8 = block.cast();
     match arena::class_of(block) {
-        Some(class) => thread::dealloc::<ForC>(class, block),
+        Some(class) => thread::dealloc_once::<ForC>(class, block),
         // SAFETY: passed on.
         None => unsafe { free_large(block) },
     }
@@ -166,7 +166,8 @@ pub fn aligned_alloc(align: usize, size: usize) -> *mut c_void {
 /// # Errors
 ///
 /// `EINVAL` for an alignment that is not a power of two and a multiple of a pointer's size, `ENOMEM`
-/// when memory is out; `result` and `errno` are untouched then.
+/// when memory is out; `result` is untouched then. `ENOMEM` is in `errno` too: POSIX does not ask
+/// for it, but glibc has it there, and programs look.
 ///
 /// # Safety
 ///
@@ -176,12 +177,12 @@ pub unsafe fn posix_memalign(result: *mut *mut c_void, align: usize, size: usize
     if !align.is_power_of_two() || align < size_of::<*mut c_void>() {
         return libc::EINVAL;
     }
-    let block = alloc_aligned(align, size);
+    let block = answer(alloc_aligned(align, size));
     if block.is_null() {
         return libc::ENOMEM;
     }
     // SAFETY: by the caller's promise.
-    unsafe { result.write(block.cast()) };
+    unsafe { result.write(block) };
     0
 }
 
@@ -237,6 +238,50 @@ fn answer(block: *mut u8) -> *mut c_void {
     block.cast()
 }
 
+/// `mallinfo2`: what the heap holds, in the terms of glibc's, as far as they mean something here.
+/// `uordblks` is the bytes of live blocks without the huge ones, which are `hblkhd`, and `fordblks`
+/// what is free beside them. Where other threads are at work it is a guess.
+///
+/// It looks at every page, so it takes time in proportion to the heap.
+#[must_use]
+pub fn mallinfo2() -> libc::mallinfo2 {
+    let stats = stats::read();
+    let cached: usize = pool::all().map(Heap::cached_bytes).sum();
+    let arena = stats.page_bytes + stats.large_bytes;
+    let live = (page::taken_bytes() + stats.large_bytes).saturating_sub(cached).min(arena);
+    libc::mallinfo2 {
+        arena,
+        ordblks: stats.pages + stats.large_blocks,
+        smblks: 0,
+        hblks: stats.huge_blocks,
+        hblkhd: stats.huge_bytes,
+        usmblks: 0,
+        fsmblks: 0,
+        uordblks: live,
+        fordblks: arena - live,
+        keepcost: 0,
+    }
+}
+
+/// `mallinfo`: [`mallinfo2`], as far as its numbers fit in an `int`.
+#[must_use]
+pub fn mallinfo() -> libc::mallinfo {
+    let wide = mallinfo2();
+    let narrow = |number| c_int::try_from(number).unwrap_or(c_int::MAX);
+    libc::mallinfo {
+        arena: narrow(wide.arena),
+        ordblks: narrow(wide.ordblks),
+        smblks: narrow(wide.smblks),
+        hblks: narrow(wide.hblks),
+        hblkhd: narrow(wide.hblkhd),
+        usmblks: narrow(wide.usmblks),
+        fsmblks: narrow(wide.fsmblks),
+        uordblks: narrow(wide.uordblks),
+        fordblks: narrow(wide.fordblks),
+        keepcost: narrow(wide.keepcost),
+    }
+}
+
 /// Says why a request is refused.
 #[cold]
 #[inline(never)]
@@ -252,9 +297,19 @@ fn refuse(error: c_int) -> *mut c_void {
 #[inline(always)]
 fn alloc(size: usize) -> *mut u8 {
     match Class::of_size(size) {
-        Some(class) => thread::alloc::<ForC>(class),
+        Some(class) => alloc_small(class),
         None => alloc_large(size, Fill::Any),
     }
+}
+
+/// A block of a class, or of a larger one where memory is out and one is free.
+#[inline(always)]
+fn alloc_small(class: Class) -> *mut u8 {
+    let block = thread::alloc::<ForC>(class);
+    if block.is_null() {
+        return thread::alloc_larger::<ForC>(class);
+    }
+    block
 }
 
 #[cold]

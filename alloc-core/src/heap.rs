@@ -166,6 +166,31 @@ impl Heap {
         true
     }
 
+    /// Whether a block is the one that was cached last.
+    #[inline(always)]
+    pub(crate) fn is_newest(&self, class: Class, block: *mut u8) -> bool {
+        let top = class.pick(&self.caches).top.get();
+        // SAFETY: `top` is one of this class's slots, or the stand-ins' one.
+        unsafe { &*top }.get() == block
+    }
+
+    /// Takes a block of any larger class, from what this heap has free; null if there is none.
+    pub(crate) fn pop_larger(&'static self, class: Class) -> *mut u8 {
+        let mut larger = Class::all().skip(class.index() + 1);
+        let block = larger.find_map(|class| {
+            if self.cached(class) == 0 && self.first_page(class).is_some() {
+                self.refill(class);
+            }
+            NonNull::new(self.pop(class))
+        });
+        block.map_or(ptr::null_mut(), NonNull::as_ptr)
+    }
+
+    /// Bytes in this heap's caches; a guess if it is not the caller's.
+    pub(crate) fn cached_bytes(&self) -> usize {
+        Class::all().map(|class| self.cached(class) * class.size()).sum()
+    }
+
     /// The null slot below a class's cache.
     fn bottom(&self, class: Class) -> *mut Slot {
         self.slots.get().wrapping_add(class.shape().first_slot as usize)
@@ -173,8 +198,8 @@ impl Heap {
 
     /// Blocks in a class's cache.
     fn cached(&self, class: Class) -> usize {
-        let bytes = class.pick(&self.caches).top.get().addr() - self.bottom(class).addr();
-        bytes / size_of::<Slot>()
+        let top = class.pick(&self.caches).top.get();
+        top.addr().wrapping_sub(self.bottom(class).addr()) / size_of::<Slot>()
     }
 
     /// Fills an empty cache from the heap's pages, or from a new one. `false` when memory is out.
@@ -298,6 +323,14 @@ impl Heap {
         }
         // Others may take what one of us reserved, hence the loop.
         while page.is_none() && arena::reserve() {
+            page = Page::claim(self, class);
+        }
+        if page.is_none() {
+            // Memory is out: what this heap keeps for other classes is needed now.
+            self.trim();
+            if let Some(page) = self.first_page(class) {
+                return Some(page);
+            }
             page = Page::claim(self, class);
         }
         self.list(page?);

@@ -103,7 +103,9 @@ fn alloc_large(count: u32, align: u32, fill: Fill) -> Option<NonNull<u8>> {
 fn alloc_huge(size: usize, align: usize) -> Option<NonNull<u8>> {
     let bytes = huge_bytes(size)?;
     let block = map(bytes, align)?;
-    if register_huge(block, bytes) {
+    // The record takes memory too, where it is the first of its arena.
+    if register_huge(block, bytes) || (arena::unmap_free_segments() && register_huge(block, bytes))
+    {
         return Some(block);
     }
     // SAFETY: mapped above, and nobody has seen it.

@@ -10,7 +10,7 @@
 
 use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicUsize, Ordering};
 
-use crate::arena::{self, Arena};
+use crate::arena::{self, ARENA_SLICES, Arena};
 use crate::class::{CLASSES, Class, Shape};
 use crate::fatal::fatal;
 use crate::heap::{Heap, Slot};
@@ -158,6 +158,28 @@ impl Extent {
         }
         Some(Place { word: index as usize / 64, bit: 1 << (index % 64) })
     }
+}
+
+/// Bytes of all blocks that are not free in their pages: live ones, and those in caches. Pages
+/// that other threads work on are counted as they seem.
+pub(crate) fn taken_bytes() -> usize {
+    let pages = arena::all().flat_map(|arena| {
+        let first = arena.first_slice();
+        (0..ARENA_SLICES as u32).filter_map(move |slice| Page::of_slice(first + slice))
+    });
+    let mut last = 0;
+    let mut taken = 0;
+    for page in pages {
+        // A page of several slices is found by each.
+        if page.number() == last {
+            continue;
+        }
+        last = page.number();
+        let remote: u32 = (0..page.words()).map(|word| page.remote().bits(word).count_ones()).sum();
+        let blocks = page.class.shape().blocks.saturating_sub(page.free() + remote);
+        taken += blocks as usize * page.class.size();
+    }
+    taken
 }
 
 impl Page {

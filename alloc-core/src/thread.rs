@@ -23,6 +23,7 @@ use core::ptr;
 use core::sync::atomic::{Ordering, compiler_fence};
 
 use crate::class::Class;
+use crate::fatal::fatal;
 use crate::heap::{self, Heap, Role, UNSET};
 use crate::place::Place;
 use crate::pool;
@@ -71,6 +72,21 @@ pub(crate) fn dealloc<P: Place>(class: Class, block: *mut u8) {
     }
 }
 
+/// Frees a block of a class, like [`dealloc`]; the block freed last is not freed again.
+#[inline(always)]
+pub(crate) fn dealloc_once<P: Place>(class: Class, block: *mut u8) {
+    if !with_heap::<P, _>(|heap| !heap.is_newest(class, block) && heap.push(class, block)) {
+        dealloc_slow::<P>(block, class);
+    }
+}
+
+/// Allocates a block of a larger class, from what the thread's heap has free: for when memory is
+/// out. Whoever frees it has to find its class from its address.
+#[cold]
+pub(crate) fn alloc_larger<P: Place>(class: Class) -> *mut u8 {
+    with_own_heap::<P, _>(|heap| heap.pop_larger(class)).unwrap_or(ptr::null_mut())
+}
+
 #[cold]
 #[inline(never)]
 fn alloc_slow<P: Place>(class: Class) -> *mut u8 {
@@ -95,6 +111,9 @@ fn dealloc_slow<P: Place>(block: *mut u8, class: Class) {
         return heap::free_remotely(block);
     }
     with_heap::<P, _>(|heap| {
+        if heap.is_newest(class, block) {
+            fatal("a block was freed twice", block.addr());
+        }
         // A thread that just got its heap, or whose handler flushed it, has room.
         if !heap.push(class, block) {
             heap.flush(class, class.shape().cache_blocks as usize / 2);

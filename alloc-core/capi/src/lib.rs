@@ -3,8 +3,8 @@
 //!
 //! Only names are here: what the functions do is told and done by [`alloc_core::c`]. Every name is
 //! here under which the C library hands out or takes back a block, so that no block of one heap
-//! meets the `free` of the other. What describes glibc's own heap (`mallinfo`, `mallopt`,
-//! `malloc_stats`, `malloc_info`) stays glibc's, and finds that heap empty.
+//! meets the `free` of the other. What describes glibc's own heap (`mallopt`, `malloc_stats`,
+//! `malloc_info`) stays glibc's, and finds that heap empty.
 //!
 //! Nothing here unwinds. The functions are `"C-unwind"` all the same: `"C"` would put a guard around
 //! every call that the compiler cannot see through, and with it a stack frame on the fast path.
@@ -16,6 +16,17 @@ use core::ffi::{c_int, c_void};
 use alloc_core::c;
 
 mod operators;
+
+/// Sets the heap up when the library is loaded, if nobody has asked for a block by then: a program may
+/// begin with limiting its address space to what it has.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static SET_UP: extern "C" fn() = set_up;
+
+extern "C" fn set_up() {
+    // SAFETY: a new block, used by nobody.
+    unsafe { c::free(c::malloc(1)) };
+}
 
 /// Exports a function of [`alloc_core::c`] under a C name.
 macro_rules! export {
@@ -45,6 +56,8 @@ export!(unsafe fn posix_memalign(result: *mut *mut c_void, align: usize, size: u
 export!(fn valloc(size: usize) -> *mut c_void = c::valloc);
 export!(fn pvalloc(size: usize) -> *mut c_void = c::pvalloc);
 export!(unsafe fn malloc_usable_size(block: *mut c_void) -> usize = c::malloc_usable_size);
+export!(fn mallinfo() -> libc::mallinfo = c::mallinfo);
+export!(fn mallinfo2() -> libc::mallinfo2 = c::mallinfo2);
 export!(fn malloc_trim(keep: usize) -> c_int = c::malloc_trim);
 
 // C23. The sizes are not believed: a program that passes a wrong one runs well with glibc.

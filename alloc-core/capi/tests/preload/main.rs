@@ -53,7 +53,7 @@ macro_rules! rules {
 fn abort_names_the_address(outcome: &Outcome) -> bool {
     let mut lines = outcome.stderr.lines();
     let address = lines.next().and_then(|line| line.strip_prefix("0x"));
-    let said = lines.next().filter(|line| line.contains("freed a block that is not ours"));
+    let said = lines.next().filter(|line| line.starts_with("alloc-core: "));
     let named = address.zip(said).is_some_and(|(address, said)| said.contains(address));
     named && outcome.status.signal() == Some(libc::SIGABRT)
 }
@@ -69,7 +69,7 @@ rules! {
     realloc_keeps_the_contents,
     blocks_that_shrink_give_memory_back,
     posix_memalign_refuses_odd_alignments_with_einval,
-    posix_memalign_leaves_errno_alone,
+    posix_memalign_keeps_every_alignment,
     memalign_rounds_odd_alignments_up,
     aligned_blocks_are_blocks_like_others,
     valloc_and_pvalloc_align_to_pages,
@@ -78,8 +78,12 @@ rules! {
     the_c_librarys_own_blocks_come_from_here,
     every_other_name_leads_to_the_same_heap,
     trimming_gives_memory_back,
+    mallinfo_counts_live_bytes,
+    small_requests_get_larger_blocks_when_memory_is_out,
+    a_block_freed_twice_in_a_row_ends_the_process ends with abort_names_the_address,
     a_foreign_address_is_named_and_ends_the_process ends with abort_names_the_address,
     a_large_address_is_named_and_ends_the_process ends with abort_names_the_address,
+    a_program_can_limit_itself_before_its_first_request,
     threads_can_be_tried_when_memory_is_out,
     threads_find_memory_out_at_their_first_request,
     a_child_of_a_threaded_process_goes_on,

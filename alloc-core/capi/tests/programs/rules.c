@@ -123,7 +123,8 @@ static void absurd_sizes_are_refused_with_enomem(void) {
         REFUSED(valloc(size));
         REFUSED(pvalloc(size));
         void *result = &result;
-        EXPECT(posix_memalign(&result, 64, size) == ENOMEM && result == &result);
+        errno = UNTOUCHED;
+        EXPECT(posix_memalign(&result, 64, size) == ENOMEM && result == &result && errno == ENOMEM);
         size_t of[] = {10, 40000, 5 * MIB};
         for (size_t j = 0; j < COUNT(of); j++) {
             char *block = malloc(of[j]);
@@ -229,17 +230,16 @@ static void posix_memalign_refuses_odd_alignments_with_einval(void) {
     }
 }
 
-static void posix_memalign_leaves_errno_alone(void) {
+static void posix_memalign_keeps_every_alignment(void) {
     for (size_t align = sizeof(void *); align; align *= 2) {
         void *result = &result;
         errno = UNTOUCHED;
         int status = posix_memalign(&result, align, 100);
-        EXPECT(errno == UNTOUCHED);
         if (status == 0) {
-            EXPECT(is_aligned(result, align));
+            EXPECT(is_aligned(result, align) && errno == UNTOUCHED);
             free(result);
         } else {
-            EXPECT(status == ENOMEM && result == &result);
+            EXPECT(status == ENOMEM && result == &result && errno == ENOMEM);
         }
         // Whatever address space a process has, this much it has.
         EXPECT(status == 0 || align > (size_t)1 << 40);
@@ -403,6 +403,51 @@ static void trimming_gives_memory_back(void) {
     EXPECT(resident_bytes() < before + 10 * MIB);
 }
 
+static void mallinfo_counts_live_bytes(void) {
+    enum { BLOCKS = 3000 };
+    static char *blocks[BLOCKS];
+    struct mallinfo2 before = mallinfo2();
+    size_t asked = 0;
+    for (size_t i = 0; i < BLOCKS; i++) {
+        size_t size = i * 20;
+        blocks[i] = malloc(size);
+        asked += size;
+    }
+    struct mallinfo2 full = mallinfo2();
+    EXPECT(full.uordblks >= before.uordblks + asked);
+    // Blocks above 32 KiB are whole slices of 64.
+    EXPECT(full.uordblks <= before.uordblks + 2 * asked);
+    EXPECT(full.arena >= full.uordblks && full.arena - full.uordblks == full.fordblks);
+    EXPECT(mallinfo().uordblks == (int)full.uordblks);
+    char *huge = malloc(50 * MIB);
+    EXPECT(mallinfo2().hblkhd >= full.hblkhd + 50 * MIB && mallinfo2().hblks == full.hblks + 1);
+    free(huge);
+    for (size_t i = 0; i < BLOCKS; i++)
+        free(blocks[i]);
+    EXPECT(mallinfo2().uordblks <= before.uordblks + 10000);
+}
+
+static void small_requests_get_larger_blocks_when_memory_is_out(void) {
+    void *block = malloc(8000);
+    struct rlimit address_space = {4096, 4096};
+    EXPECT(setrlimit(RLIMIT_AS, &address_space) == 0);
+    for (size_t size = 1 * MIB; size; size /= 2)
+        while (malloc(size))
+            ;
+    free(block);
+    void *small = malloc(16);
+    EXPECT(small && malloc_usable_size(small) >= 16);
+    free(small);
+    REFUSED(malloc(9000));
+}
+
+static void a_block_freed_twice_in_a_row_ends_the_process(void) {
+    char *block = malloc(100);
+    fprintf(stderr, "%p\n", (void *)block);
+    free(block);
+    free(block);
+}
+
 static void a_foreign_address_is_named_and_ends_the_process(void) {
     static char foreign[64];
     fprintf(stderr, "%p\n", (void *)(foreign + 16));
@@ -412,6 +457,21 @@ static void a_foreign_address_is_named_and_ends_the_process(void) {
 static void a_large_address_is_named_and_ends_the_process(void) {
     fprintf(stderr, "%p\n", (void *)((uintptr_t)1 << 60));
     free((void *)((uintptr_t)1 << 60));
+}
+
+// Begins with as little address space as it has then, and needs its first block. Run with no
+// output before, which would need one.
+static void a_program_can_limit_itself_before_its_first_request(void) {
+    struct rlimit address_space = {4096, 4096};
+    EXPECT(setrlimit(RLIMIT_AS, &address_space) == 0);
+    char *blocks[1000];
+    for (size_t i = 0; i < COUNT(blocks); i++) {
+        blocks[i] = malloc(i * 4);
+        EXPECT(blocks[i]);
+        memset(blocks[i], 1, i * 4);
+    }
+    for (size_t i = 0; i < COUNT(blocks); i++)
+        free(blocks[i]);
 }
 
 static void *nothing(void *argument) { return argument; }
@@ -687,7 +747,7 @@ static const struct rule RULES[] = {
     RULE(realloc_keeps_the_contents),
     RULE(blocks_that_shrink_give_memory_back),
     RULE(posix_memalign_refuses_odd_alignments_with_einval),
-    RULE(posix_memalign_leaves_errno_alone),
+    RULE(posix_memalign_keeps_every_alignment),
     RULE(memalign_rounds_odd_alignments_up),
     RULE(aligned_blocks_are_blocks_like_others),
     RULE(valloc_and_pvalloc_align_to_pages),
@@ -696,8 +756,12 @@ static const struct rule RULES[] = {
     RULE(the_c_librarys_own_blocks_come_from_here),
     RULE(every_other_name_leads_to_the_same_heap),
     RULE(trimming_gives_memory_back),
+    RULE(mallinfo_counts_live_bytes),
+    RULE(small_requests_get_larger_blocks_when_memory_is_out),
+    RULE(a_block_freed_twice_in_a_row_ends_the_process),
     RULE(a_foreign_address_is_named_and_ends_the_process),
     RULE(a_large_address_is_named_and_ends_the_process),
+    RULE(a_program_can_limit_itself_before_its_first_request),
     RULE(threads_can_be_tried_when_memory_is_out),
     RULE(threads_find_memory_out_at_their_first_request),
     RULE(a_child_of_a_threaded_process_goes_on),
