@@ -53,6 +53,17 @@ struct Cache {
     limit: OwnerPtr<Slot>,
 }
 
+impl Cache {
+    /// Puts a block into the slot above `top`, which is below the limit.
+    #[inline(always)]
+    fn push_above(&self, top: *mut Slot, block: *mut u8) {
+        let next = top.wrapping_add(1);
+        // SAFETY: below `limit` there is a slot above `top`.
+        unsafe { &*next }.set(block);
+        self.top.set(next);
+    }
+}
+
 /// A thread's heap. Fresh memory, all zero, is a valid one without caches.
 #[derive(Debug)]
 #[repr(C, align(64))]
@@ -159,15 +170,25 @@ impl Heap {
         if top == cache.limit.get() {
             return false;
         }
-        let next = top.wrapping_add(1);
-        // SAFETY: below `limit` there is a slot above `top`.
-        unsafe { &*next }.set(block);
-        cache.top.set(next);
+        cache.push_above(top, block);
+        true
+    }
+
+    /// Caches a block; `false` when the cache is full, or the block was the last one cached.
+    #[inline(always)]
+    pub(crate) fn push_once(&self, class: Class, block: *mut u8) -> bool {
+        let cache = class.pick(&self.caches);
+        let top = cache.top.get();
+        // SAFETY: `top` is one of this class's slots, or the stand-ins' one.
+        let newest = unsafe { &*top }.get();
+        if top == cache.limit.get() || newest == block {
+            return false;
+        }
+        cache.push_above(top, block);
         true
     }
 
     /// Whether a block is the one that was cached last.
-    #[inline(always)]
     pub(crate) fn is_newest(&self, class: Class, block: *mut u8) -> bool {
         let top = class.pick(&self.caches).top.get();
         // SAFETY: `top` is one of this class's slots, or the stand-ins' one.

@@ -75,7 +75,7 @@ pub(crate) fn dealloc<P: Place>(class: Class, block: *mut u8) {
 /// Frees a block of a class, like [`dealloc`]; the block freed last is not freed again.
 #[inline(always)]
 pub(crate) fn dealloc_once<P: Place>(class: Class, block: *mut u8) {
-    if !with_heap::<P, _>(|heap| !heap.is_newest(class, block) && heap.push(class, block)) {
+    if !with_heap::<P, _>(|heap| heap.push_once(class, block)) {
         dealloc_slow::<P>(block, class);
     }
 }
