@@ -12,9 +12,10 @@
 //! its record gone.
 
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering};
 
-use crate::page::{Head, Local, Remote};
+use crate::class::Class;
+use crate::page::{Head, Kind, Local, Remote, class_from_byte};
 use crate::segment::{Placement, Run, SEGMENT, SLICE_SHIFT, SLICES, Segment};
 use crate::{os, stats};
 
@@ -38,6 +39,9 @@ const RESERVATIONS: [usize; 3] = [16, 4, 1];
 /// Record of one aligned GiB of addresses. All zero is an arena with nothing in it.
 #[derive(Debug)]
 pub(crate) struct Arena {
+    /// What begins at each slice, as bytes: see [`Kind`]. All that a free without a layout reads,
+    /// hence apart from the rest: 4 MiB of blocks are described by one cache line.
+    kinds: [AtomicU8; ARENA_SLICES],
     /// What every thread reads of a slice.
     heads: [Head; ARENA_SLICES],
     /// What only a page's owner touches.
@@ -61,6 +65,30 @@ static ROOT: [AtomicPtr<Arena>; ARENAS] = [const { AtomicPtr::new(ptr::null_mut(
 static FIRST: AtomicPtr<Arena> = AtomicPtr::new(ptr::null_mut());
 
 impl Arena {
+    fn kind_byte(&self, slice: usize) -> &AtomicU8 {
+        &self.kinds[slice % ARENA_SLICES]
+    }
+
+    pub(crate) fn kind(&self, slice: usize) -> Kind {
+        Kind::from_byte(self.kind_byte(slice).load(Ordering::Relaxed))
+    }
+
+    /// The class of the page that a slice is part of, if it is part of one.
+    #[inline(always)]
+    pub(crate) fn class(&self, slice: usize) -> Option<Class> {
+        class_from_byte(self.kind_byte(slice).load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn set_kind(&self, slice: usize, kind: Kind) {
+        self.kind_byte(slice).store(kind.to_byte(), Ordering::Relaxed);
+    }
+
+    /// Records a large or huge block that begins at a slice, or with [`Kind::None`] that it is gone.
+    pub(crate) fn describe_block(&self, slice: usize, kind: Kind, bytes: usize) {
+        self.head(slice).set_bytes(bytes);
+        self.set_kind(slice, kind);
+    }
+
     pub(crate) fn head(&self, slice: usize) -> &Head {
         &self.heads[slice % ARENA_SLICES]
     }
@@ -154,6 +182,16 @@ pub(crate) fn get(number: u32) -> Option<&'static Arena> {
     // SAFETY: a non-null entry was published by `get_or_make` after the arena was complete, and
     // arenas are never unmapped.
     unsafe { arena.as_ref() }
+}
+
+/// The class of the page that a block lies in; `None` for an address that lies in none.
+#[inline(always)]
+pub(crate) fn class_of(block: *mut u8) -> Option<Class> {
+    // One comparison finds the addresses that we do not manage and keeps the index in bounds.
+    let entry = ROOT.get(block.addr() >> (SLICE_SHIFT + ARENA_SLICES_SHIFT))?;
+    // SAFETY: as in `get`, and `Acquire` for the same reason.
+    let arena = unsafe { entry.load(Ordering::Acquire).as_ref() }?;
+    arena.class(block.addr() >> SLICE_SHIFT)
 }
 
 /// The number of the slice that an address lies in; `None` outside the addresses that we manage.

@@ -66,6 +66,18 @@ impl Class {
         Some(Self(((w >> s) + 8 * (s as usize - 4)) as u8))
     }
 
+    /// The class that serves a size without an alignment, or `None` if it is too large for one. A
+    /// size of 0 is served like 1. For sizes that are not known when compiling, where a load is
+    /// shorter than the formula.
+    #[inline(always)]
+    pub(crate) fn of_size(size: usize) -> Option<Self> {
+        if size > SMALL_MAX {
+            return None;
+        }
+        // SAFETY: the size is at most `SMALL_MAX`, whose element is the last one.
+        Some(unsafe { *BY_SIZE.get_unchecked(size.wrapping_add(GRAIN - 1) / GRAIN) })
+    }
+
     /// All classes, smallest first.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
         (0..CLASSES as u8).map(Self)
@@ -109,6 +121,22 @@ pub(crate) const SLOTS: usize = {
 };
 
 static SHAPES: [Shape; CLASSES] = shapes();
+
+/// What all class sizes are multiples of.
+const GRAIN: usize = 16;
+
+/// The class of each number of grains; nothing at all is served like one.
+static BY_SIZE: [Class; SMALL_MAX / GRAIN + 1] = {
+    let mut classes = [Class(0); SMALL_MAX / GRAIN + 1];
+    let mut grains = 1;
+    while grains < classes.len() {
+        let Ok(layout) = Layout::from_size_align(grains * GRAIN, 1) else { panic!("overflow") };
+        let Some(class) = Class::of(layout) else { panic!("a small size has no class") };
+        classes[grains] = class;
+        grains += 1;
+    }
+    classes
+};
 
 const fn class_size(index: usize) -> usize {
     if index < 8 {
@@ -181,6 +209,16 @@ mod tests {
             let index = class.index();
             assert!(index == 0 || class_size(index - 1) < size, "{size} fits a smaller class");
         }
+    }
+
+    #[test]
+    fn the_table_says_what_the_formula_says() {
+        for size in 1..=SMALL_MAX + 1 {
+            let layout = Layout::from_size_align(size, 1).unwrap();
+            assert_eq!(Class::of_size(size), Class::of(layout), "{size}");
+        }
+        assert_eq!(Class::of_size(0), Some(Class(0)));
+        assert_eq!(Class::of_size(usize::MAX), None);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::fatal::fatal;
 use crate::heap::Heap;
 use crate::large::{self, Fill};
 use crate::page::Page;
+use crate::place::Portable;
 use crate::stats::Stats;
 use crate::{arena, decay, stats, thread};
 
@@ -66,7 +67,7 @@ impl CoreAlloc {
     /// blocks are handed to their pages first. What is used again afterwards costs page faults, so
     /// this is for a program that is about to be quiet, or that measures its memory.
     pub fn purge(&self) -> usize {
-        thread::with_own_heap(Heap::trim);
+        thread::with_own_heap::<Portable, _>(Heap::trim);
         decay::purge(true)
     }
 
@@ -78,16 +79,7 @@ impl CoreAlloc {
     /// - `block` was allocated by `CoreAlloc` and is live.
     #[must_use]
     pub unsafe fn usable_size(&self, block: NonNull<u8>) -> usize {
-        let number = arena::slice_number(block.addr().get());
-        if let Some(page) = number.and_then(Page::of_slice) {
-            return page.class().size();
-        }
-        let arena = number.and_then(|number| Some((number, arena::get(number)?)));
-        let bytes = arena.map_or(0, |(n, arena)| arena.head(arena::slice_index(n)).bytes());
-        if bytes == 0 {
-            fatal("asked for the size of a block that is not ours", block.addr().get());
-        }
-        bytes
+        usable_size(block)
     }
 
     /// Looks through the calling thread's heap for contradictions: every list, count and bit.
@@ -99,8 +91,22 @@ impl CoreAlloc {
     /// The first contradiction found. The heap is damaged then, by a defect of its own or of the
     /// program (a write through a stray pointer), and should not be used further.
     pub fn check(&self) -> Result<(), Damage> {
-        thread::with_own_heap(Heap::check).unwrap_or(Ok(())).map_err(Damage)
+        thread::with_own_heap::<Portable, _>(Heap::check).unwrap_or(Ok(())).map_err(Damage)
     }
+}
+
+/// The bytes that a block has. Ends the process if it is none of ours.
+pub(crate) fn usable_size(block: NonNull<u8>) -> usize {
+    let number = arena::slice_number(block.addr().get());
+    if let Some(page) = number.and_then(Page::of_slice) {
+        return page.class().size();
+    }
+    let arena = number.and_then(|number| Some((number, arena::get(number)?)));
+    let bytes = arena.map_or(0, |(n, arena)| arena.head(arena::slice_index(n)).bytes());
+    if bytes == 0 {
+        fatal("asked for the size of a block that is not ours", block.addr().get());
+    }
+    bytes
 }
 
 /// Allocates, copies, frees: where a block cannot be resized.
@@ -135,7 +141,7 @@ unsafe impl GlobalAlloc for CoreAlloc {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         match Class::of(layout) {
-            Some(class) => thread::alloc(class),
+            Some(class) => thread::alloc::<Portable>(class),
             None => large::alloc(layout, Fill::Any),
         }
     }
@@ -143,7 +149,7 @@ unsafe impl GlobalAlloc for CoreAlloc {
     #[inline]
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         match Class::of(layout) {
-            Some(class) => thread::dealloc(class, block),
+            Some(class) => thread::dealloc::<Portable>(class, block),
             None => {
                 let Some(block) = NonNull::new(block) else { return };
                 // SAFETY: by the caller's promise the block has this layout, which `alloc` sends
@@ -157,7 +163,7 @@ unsafe impl GlobalAlloc for CoreAlloc {
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         match Class::of(layout) {
             Some(class) => {
-                let block = thread::alloc(class);
+                let block = thread::alloc::<Portable>(class);
                 if !block.is_null() {
                     // SAFETY: a new block of at least `layout.size()` bytes.
                     unsafe { block.write_bytes(0, layout.size()) };

@@ -53,6 +53,17 @@ struct Cache {
     limit: OwnerPtr<Slot>,
 }
 
+impl Cache {
+    /// Puts a block into the slot above `top`, which is below the limit.
+    #[inline(always)]
+    fn push_above(&self, top: *mut Slot, block: *mut u8) {
+        let next = top.wrapping_add(1);
+        // SAFETY: below `limit` there is a slot above `top`.
+        unsafe { &*next }.set(block);
+        self.top.set(next);
+    }
+}
+
 /// A thread's heap. Fresh memory, all zero, is a valid one without caches.
 #[derive(Debug)]
 #[repr(C, align(64))]
@@ -83,6 +94,9 @@ struct HeapMemory {
 
 /// The only slot of the heaps that are stand-ins: they are empty and full at once.
 static NO_SLOT: Slot = OwnerPtr::new(ptr::null_mut());
+
+/// What a thread has before it has a heap.
+pub(crate) static UNSET: Heap = Heap::stand_in(Role::Unset);
 
 impl Heap {
     /// A heap whose caches are empty and full at once, so that every operation on it leaves the
@@ -156,11 +170,46 @@ impl Heap {
         if top == cache.limit.get() {
             return false;
         }
-        let next = top.wrapping_add(1);
-        // SAFETY: below `limit` there is a slot above `top`.
-        unsafe { &*next }.set(block);
-        cache.top.set(next);
+        cache.push_above(top, block);
         true
+    }
+
+    /// Caches a block; `false` when the cache is full, or the block was the last one cached.
+    #[inline(always)]
+    pub(crate) fn push_once(&self, class: Class, block: *mut u8) -> bool {
+        let cache = class.pick(&self.caches);
+        let top = cache.top.get();
+        // SAFETY: `top` is one of this class's slots, or the stand-ins' one.
+        let newest = unsafe { &*top }.get();
+        if top == cache.limit.get() || newest == block {
+            return false;
+        }
+        cache.push_above(top, block);
+        true
+    }
+
+    /// Whether a block is the one that was cached last.
+    pub(crate) fn is_newest(&self, class: Class, block: *mut u8) -> bool {
+        let top = class.pick(&self.caches).top.get();
+        // SAFETY: `top` is one of this class's slots, or the stand-ins' one.
+        unsafe { &*top }.get() == block
+    }
+
+    /// Takes a block of any larger class, from what this heap has free; null if there is none.
+    pub(crate) fn pop_larger(&'static self, class: Class) -> *mut u8 {
+        let mut larger = Class::all().skip(class.index() + 1);
+        let block = larger.find_map(|class| {
+            if self.cached(class) == 0 && self.first_page(class).is_some() {
+                self.refill(class);
+            }
+            NonNull::new(self.pop(class))
+        });
+        block.map_or(ptr::null_mut(), NonNull::as_ptr)
+    }
+
+    /// Bytes in this heap's caches; a guess if it is not the caller's.
+    pub(crate) fn cached_bytes(&self) -> usize {
+        Class::all().map(|class| self.cached(class) * class.size()).sum()
     }
 
     /// The null slot below a class's cache.
@@ -170,8 +219,8 @@ impl Heap {
 
     /// Blocks in a class's cache.
     fn cached(&self, class: Class) -> usize {
-        let bytes = class.pick(&self.caches).top.get().addr() - self.bottom(class).addr();
-        bytes / size_of::<Slot>()
+        let top = class.pick(&self.caches).top.get();
+        top.addr().wrapping_sub(self.bottom(class).addr()) / size_of::<Slot>()
     }
 
     /// Fills an empty cache from the heap's pages, or from a new one. `false` when memory is out.
@@ -295,6 +344,14 @@ impl Heap {
         }
         // Others may take what one of us reserved, hence the loop.
         while page.is_none() && arena::reserve() {
+            page = Page::claim(self, class);
+        }
+        if page.is_none() {
+            // Memory is out: what this heap keeps for other classes is needed now.
+            self.trim();
+            if let Some(page) = self.first_page(class) {
+                return Some(page);
+            }
             page = Page::claim(self, class);
         }
         self.list(page?);

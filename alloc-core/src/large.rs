@@ -40,6 +40,14 @@ impl Record {
         self.arena.head(self.slice)
     }
 
+    fn kind(&self) -> Kind {
+        self.arena.kind(self.slice)
+    }
+
+    fn describe(&self, kind: Kind, bytes: usize) {
+        self.arena.describe_block(self.slice, kind, bytes);
+    }
+
     /// Ends the process unless `block` is where this record's block begins.
     fn expect_start(&self, block: NonNull<u8>) {
         if block.addr().get() != (self.number as usize) << SLICE_SHIFT {
@@ -74,7 +82,7 @@ fn alloc_large(count: u32, align: u32, fill: Fill) -> Option<NonNull<u8>> {
     }
     let (arena, slice, run) = claimed?;
     let segment = arena.segment(slice);
-    arena.head(slice).describe_block(Kind::Large, count as usize * SLICE);
+    arena.describe_block(slice, Kind::Large, count as usize * SLICE);
     stats::LARGE_BLOCKS.add(1);
     stats::LARGE_SLICES.add(count as usize);
     if fill == Fill::Zero {
@@ -95,7 +103,9 @@ fn alloc_large(count: u32, align: u32, fill: Fill) -> Option<NonNull<u8>> {
 fn alloc_huge(size: usize, align: usize) -> Option<NonNull<u8>> {
     let bytes = huge_bytes(size)?;
     let block = map(bytes, align)?;
-    if register_huge(block, bytes) {
+    // The record takes memory too, where it is the first of its arena.
+    if register_huge(block, bytes) || (arena::unmap_free_segments() && register_huge(block, bytes))
+    {
         return Some(block);
     }
     // SAFETY: mapped above, and nobody has seen it.
@@ -123,7 +133,7 @@ fn register_huge(block: NonNull<u8>, bytes: usize) -> bool {
     let Some((number, arena)) = number.and_then(|n| Some((n, arena::get_or_make(n)?))) else {
         return false;
     };
-    arena.head(arena::slice_index(number)).describe_block(Kind::Huge, bytes);
+    arena.describe_block(arena::slice_index(number), Kind::Huge, bytes);
     stats::HUGE_BLOCKS.add(1);
     stats::HUGE_BYTES.add(bytes);
     true
@@ -133,7 +143,7 @@ fn register_huge(block: NonNull<u8>, bytes: usize) -> bool {
 fn unregister_huge(record: Record) {
     stats::HUGE_BLOCKS.sub(1);
     stats::HUGE_BYTES.sub(record.head().bytes());
-    record.head().describe_block(Kind::None, 0);
+    record.describe(Kind::None, 0);
 }
 
 /// Frees a block that [`alloc`] returned.
@@ -148,10 +158,10 @@ pub(crate) unsafe fn dealloc(block: NonNull<u8>) {
         fatal("freed a block that is not ours", block.addr().get())
     };
     let bytes = record.head().bytes();
-    match record.head().kind() {
+    match record.kind() {
         Kind::Large => {
             record.expect_start(block);
-            record.head().describe_block(Kind::None, 0);
+            record.describe(Kind::None, 0);
             stats::LARGE_BLOCKS.sub(1);
             stats::LARGE_SLICES.sub(bytes / SLICE);
             record.arena.release(record.slice, (bytes / SLICE) as u32);
@@ -164,7 +174,7 @@ pub(crate) unsafe fn dealloc(block: NonNull<u8>) {
             // SAFETY: the whole mapping of the block, which the caller gives up.
             unsafe { os::unmap(block, bytes) };
         }
-        Kind::None | Kind::Page => {
+        Kind::None | Kind::Page(_) => {
             fatal("freed a large block that is not ours", block.addr().get())
         }
     }
@@ -182,7 +192,7 @@ pub(crate) unsafe fn resize(block: NonNull<u8>, align: usize, new_size: usize) -
     let Some(record) = Record::of(block) else {
         fatal("reallocated a block that is not ours", block.addr().get())
     };
-    match record.head().kind() {
+    match record.kind() {
         Kind::Large => {
             record.expect_start(block);
             if resize_large(record, new_size) { block.as_ptr() } else { ptr::null_mut() }
@@ -193,7 +203,7 @@ pub(crate) unsafe fn resize(block: NonNull<u8>, align: usize, new_size: usize) -
             let resized = unsafe { resize_huge(block, record, align, new_size) };
             resized.map_or(ptr::null_mut(), NonNull::as_ptr)
         }
-        Kind::None | Kind::Page => {
+        Kind::None | Kind::Page(_) => {
             fatal("reallocated a large block that is not ours", block.addr().get())
         }
     }
@@ -212,10 +222,10 @@ fn resize_large(record: Record, new_size: usize) -> bool {
             return false;
         }
         stats::LARGE_SLICES.add(need - have);
-        record.head().describe_block(Kind::Large, need * SLICE);
+        record.describe(Kind::Large, need * SLICE);
     } else if need < have {
         stats::LARGE_SLICES.sub(have - need);
-        record.head().describe_block(Kind::Large, need * SLICE);
+        record.describe(Kind::Large, need * SLICE);
         record.arena.release(record.slice + need, (have - need) as u32);
         decay::tick();
     }
@@ -249,7 +259,7 @@ unsafe fn resize_huge(
         } else {
             stats::HUGE_BYTES.sub(old - new);
         }
-        record.head().describe_block(Kind::Huge, new);
+        record.describe(Kind::Huge, new);
         return Some(block);
     }
     if new < old {

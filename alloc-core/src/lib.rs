@@ -19,7 +19,9 @@
 //! | module | responsible for |
 //! |---|---|
 //! | `core_alloc` | the handle: which way a request goes |
+//! | [`c`] | the same for C: no layout is given, and the C library's rules |
 //! | `thread` | which heap a thread uses; signals, thread exit |
+//! | `place` | where a thread keeps that: thread-local memory |
 //! | `pool` | heaps that wait for a thread |
 //! | `heap` | a thread's caches and pages, moving blocks between them |
 //! | `large` | blocks past the size classes |
@@ -48,6 +50,7 @@
 compile_error!("alloc-core supports Linux on x86_64 and aarch64");
 
 mod arena;
+pub mod c;
 mod class;
 mod core_alloc;
 mod decay;
@@ -57,6 +60,7 @@ mod large;
 mod os;
 mod owner;
 mod page;
+mod place;
 mod pool;
 mod remote;
 mod segment;

@@ -10,8 +10,8 @@
 
 use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicUsize, Ordering};
 
-use crate::arena::{self, Arena};
-use crate::class::{Class, Shape};
+use crate::arena::{self, ARENA_SLICES, Arena};
+use crate::class::{CLASSES, Class, Shape};
 use crate::fatal::fatal;
 use crate::heap::{Heap, Slot};
 use crate::owner::{OwnerU32, OwnerU64};
@@ -21,62 +21,78 @@ use crate::{remote, stats};
 /// Most blocks of a page, as words of bits.
 const WORDS: usize = SLICE / 16 / 64;
 
-/// What begins at a slice.
+/// What begins at a slice. Kept as one byte, all that freeing without a layout has to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub(crate) enum Kind {
     /// Nothing of ours begins here.
-    None = 0,
+    None,
     /// A page, or a later slice of one.
-    Page = 1,
+    Page(Class),
     /// A large block: a run of slices.
-    Large = 2,
+    Large,
     /// A huge block: a mapping of its own.
-    Huge = 3,
+    Huge,
 }
 
-/// What any thread may ask about a slice. Written by the slice's owner before it hands out a block
-/// there; a thread that has a pointer to a block has been told of it in some ordered way, so it
-/// sees this too.
+impl Kind {
+    const LARGE: u8 = 0xfe;
+    const HUGE: u8 = 0xff;
+
+    /// As a byte: 0 for nothing, the class's index plus one, or one of those above.
+    pub(crate) const fn to_byte(self) -> u8 {
+        match self {
+            Self::None => 0,
+            Self::Page(class) => class.index() as u8 + 1,
+            Self::Large => Self::LARGE,
+            Self::Huge => Self::HUGE,
+        }
+    }
+
+    pub(crate) fn from_byte(byte: u8) -> Self {
+        match (byte, class_from_byte(byte)) {
+            (0, _) => Self::None,
+            (_, Some(class)) => Self::Page(class),
+            (Self::LARGE, _) => Self::Large,
+            (Self::HUGE, _) => Self::Huge,
+            (other, _) => fatal("a slice of unknown kind", other.into()),
+        }
+    }
+}
+
+/// The class of a page, if the byte is a page's. All other kinds leave by one comparison.
+#[inline(always)]
+pub(crate) const fn class_from_byte(byte: u8) -> Option<Class> {
+    Class::from_index(byte.wrapping_sub(1))
+}
+
+const _: () = assert!(CLASSES < Kind::LARGE as usize);
+
+/// What any thread may ask about a slice, beside its [`Kind`]. Written by the slice's owner before
+/// it hands out a block there; a thread that has a pointer to a block has been told of it in some
+/// ordered way, so it sees this too.
 #[derive(Debug)]
 pub(crate) struct Head {
     /// The heap that owns the page. Changes when a live heap takes over an idle one's pages.
     owner: AtomicPtr<Heap>,
     /// Usable bytes of a large or huge block.
     bytes: AtomicUsize,
-    kind: AtomicU8,
-    class: AtomicU8,
     /// How many slices before this one the page begins.
     back: AtomicU8,
 }
 
 impl Head {
-    pub(crate) fn kind(&self) -> Kind {
-        match self.kind.load(Ordering::Relaxed) {
-            0 => Kind::None,
-            1 => Kind::Page,
-            2 => Kind::Large,
-            3 => Kind::Huge,
-            other => fatal("a slice of unknown kind", other.into()),
-        }
-    }
-
     /// Usable bytes of the large or huge block that begins here.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Records a large or huge block, or with [`Kind::None`] that it is gone.
-    pub(crate) fn describe_block(&self, kind: Kind, bytes: usize) {
+    pub(crate) fn set_bytes(&self, bytes: usize) {
         self.bytes.store(bytes, Ordering::Relaxed);
-        self.kind.store(kind as u8, Ordering::Relaxed);
     }
 
-    fn describe_page(&self, owner: &'static Heap, class: Class, back: u32) {
+    fn describe_page(&self, owner: &'static Heap, back: u32) {
         self.owner.store(core::ptr::from_ref(owner).cast_mut(), Ordering::Relaxed);
-        self.class.store(class.index() as u8, Ordering::Relaxed);
         self.back.store(back as u8, Ordering::Relaxed);
-        self.kind.store(Kind::Page as u8, Ordering::Relaxed);
     }
 }
 
@@ -144,6 +160,28 @@ impl Extent {
     }
 }
 
+/// Bytes of all blocks that are not free in their pages: live ones, and those in caches. Pages
+/// that other threads work on are counted as they seem.
+pub(crate) fn taken_bytes() -> usize {
+    let pages = arena::all().flat_map(|arena| {
+        let first = arena.first_slice();
+        (0..ARENA_SLICES as u32).filter_map(move |slice| Page::of_slice(first + slice))
+    });
+    let mut last = 0;
+    let mut taken = 0;
+    for page in pages {
+        // A page of several slices is found by each.
+        if page.number() == last {
+            continue;
+        }
+        last = page.number();
+        let remote: u32 = (0..page.words()).map(|word| page.remote().bits(word).count_ones()).sum();
+        let blocks = page.class.shape().blocks.saturating_sub(page.free() + remote);
+        taken += blocks as usize * page.class.size();
+    }
+    taken
+}
+
 impl Page {
     /// Claims a page for `owner` from what is reserved.
     pub(crate) fn claim(owner: &'static Heap, class: Class) -> Option<Self> {
@@ -151,7 +189,9 @@ impl Page {
         let (arena, slice, _) = arena::claim(shape.slices, 1, Placement::Lowest)?;
         let page = Self { arena, slice, class };
         for back in 0..shape.slices {
-            arena.head(slice + back as usize).describe_page(owner, class, back);
+            let slice = slice + back as usize;
+            arena.head(slice).describe_page(owner, back);
+            arena.set_kind(slice, Kind::Page(class));
         }
         let local = page.local();
         let mut rest = shape.blocks;
@@ -179,7 +219,7 @@ impl Page {
         }
         self.local().free.set(0);
         for back in 0..shape.slices as usize {
-            self.arena.head(self.slice + back).describe_block(Kind::None, 0);
+            self.arena.set_kind(self.slice + back, Kind::None);
         }
         stats::PAGES.sub(1);
         stats::PAGE_SLICES.sub(shape.slices as usize);
@@ -191,12 +231,8 @@ impl Page {
     pub(crate) fn of_slice(number: u32) -> Option<Self> {
         let arena = arena::get(number)?;
         let slice = arena::slice_index(number);
-        let head = arena.head(slice);
-        if head.kind.load(Ordering::Relaxed) != Kind::Page as u8 {
-            return None;
-        }
-        let class = Class::from_index(head.class.load(Ordering::Relaxed))?;
-        let slice = slice.wrapping_sub(head.back.load(Ordering::Relaxed).into());
+        let class = arena.class(slice)?;
+        let slice = slice.wrapping_sub(arena.head(slice).back.load(Ordering::Relaxed).into());
         Some(Self { arena, slice, class })
     }
 
@@ -362,8 +398,9 @@ impl Page {
         }
         for back in 0..self.class.shape().slices {
             let slice = self.slice + back as usize;
-            let head = self.arena.head(slice);
-            if head.kind() != Kind::Page || u32::from(head.back.load(Ordering::Relaxed)) != back {
+            let kind = self.arena.kind(slice);
+            let leads_back = self.arena.head(slice).back.load(Ordering::Relaxed);
+            if kind != Kind::Page(self.class) || u32::from(leads_back) != back {
                 return Err("a slice of a page does not lead to its first");
             }
             if self.arena.segment(slice).free() & (1 << (slice as u32 % SLICES)) != 0 {

@@ -31,6 +31,12 @@ fn heap(index: u32) -> Option<&'static Heap> {
     unsafe { heap.as_ref() }
 }
 
+/// All heaps, in use or idle. Nobody but their owners may do more than read their numbers.
+pub(crate) fn all() -> impl Iterator<Item = &'static Heap> {
+    let count = COUNT.load(Ordering::Relaxed);
+    (1..=count).filter_map(heap)
+}
+
 /// An idle heap, or a new one; the caller owns it until it puts it back.
 pub(crate) fn take_or_make() -> Option<&'static Heap> {
     take().or_else(make)

@@ -1,9 +1,10 @@
-//! Which heap a thread uses: at first none, then its own, after its exit a borrowed one.
+//! Which heap a thread uses: at first none, then its own, after its exit a borrowed one. It is kept
+//! in a [`Place`] of the thread's.
 //!
 //! # Interrupted operations
 //!
 //! A signal handler may allocate while its thread is inside the heap. So each operation takes the
-//! heap out of the thread local, leaving the stand-in [`BUSY`], and puts it back at its end. A
+//! heap out of its place, leaving the stand-in [`BUSY`], and puts it back at its end. A
 //! stand-in's caches are empty and full at once, so a handler that finds it leaves the fast path by
 //! the same branch as a thread without a heap: the guard costs two stores and no branch. A handler
 //! that runs before the heap is taken out or after it is put back finds it whole. On the slow path
@@ -12,79 +13,90 @@
 //!
 //! # Exit
 //!
-//! The thread local has no destructor; a `pthread_key` made once tells when a thread ends. Its
+//! A place has no destructor; a `pthread_key` made once tells when a thread ends. Its
 //! destructor runs after Rust's and C++'s thread-local ones, and hands the heap to the pool. What
 //! the thread does after that (other keys' destructors, in any number of rounds) goes through
 //! borrowed heaps, so nothing has to be handed back again. The main thread's heap stays its own.
 
 use core::ffi::c_void;
 use core::ptr;
-use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering, compiler_fence};
+use core::sync::atomic::{Ordering, compiler_fence};
 
 use crate::class::Class;
-use crate::heap::{self, Heap, Role};
+use crate::fatal::fatal;
+use crate::heap::{self, Heap, Role, UNSET};
+use crate::place::Place;
 use crate::pool;
 
-static UNSET: Heap = Heap::stand_in(Role::Unset);
 static BUSY: Heap = Heap::stand_in(Role::Busy);
 static DETACHED: Heap = Heap::stand_in(Role::Detached);
 
-thread_local! {
-    /// The thread's heap, or what stands in for it. Never null. Only its thread reads it and
-    /// signal handlers on that thread, so `Relaxed` and compiler fences order it.
-    static CURRENT: AtomicPtr<Heap> =
-        const { AtomicPtr::new((&raw const UNSET).cast_mut()) };
-}
-
-/// The key's number plus one; 0 while there is none.
-static KEY: AtomicU32 = AtomicU32::new(0);
-
 /// Runs one operation on whatever stands for the thread's heap, marking it busy meanwhile.
 #[inline(always)]
-fn with_heap<R>(operation: impl FnOnce(&'static Heap) -> R) -> R {
-    CURRENT.with(|current| {
-        let heap = current.load(Ordering::Relaxed);
-        current.store((&raw const BUSY).cast_mut(), Ordering::Relaxed);
-        // A handler runs at some point of this thread's instructions; these fences keep the
-        // operation's ones between the two stores.
-        compiler_fence(Ordering::SeqCst);
-        // SAFETY: `current` only ever holds a stand-in or a heap from the pool, all of which are
-        // `'static`.
-        let result = operation(unsafe { &*heap });
-        compiler_fence(Ordering::SeqCst);
-        current.store(heap, Ordering::Relaxed);
-        result
-    })
+fn with_heap<P: Place, R>(operation: impl FnOnce(&'static Heap) -> R) -> R {
+    let place = P::here();
+    let heap = place.load();
+    place.store((&raw const BUSY).cast_mut());
+    // A handler runs at some point of this thread's instructions; these fences keep the operation's
+    // ones between the two stores.
+    compiler_fence(Ordering::SeqCst);
+    // SAFETY: a place only ever holds a stand-in or a heap from the pool, all of which are
+    // `'static`.
+    let result = operation(unsafe { &*heap });
+    compiler_fence(Ordering::SeqCst);
+    place.store(heap);
+    result
 }
 
 /// Allocates a block of a class. Null when memory is out.
 #[inline(always)]
-pub(crate) fn alloc(class: Class) -> *mut u8 {
-    let block = with_heap(|heap| heap.pop(class));
+pub(crate) fn alloc<P: Place>(class: Class) -> *mut u8 {
+    let block = alloc_cached::<P>(class);
     if block.is_null() {
-        return alloc_slow(class);
+        return alloc_slow::<P>(class);
     }
     block
 }
 
+/// Allocates a block of a class if the thread's cache has one; null says nothing about memory.
+#[inline(always)]
+pub(crate) fn alloc_cached<P: Place>(class: Class) -> *mut u8 {
+    with_heap::<P, _>(|heap| heap.pop(class))
+}
+
 /// Frees a block of a class.
 #[inline(always)]
-pub(crate) fn dealloc(class: Class, block: *mut u8) {
-    if !with_heap(|heap| heap.push(class, block)) {
-        dealloc_slow(class, block);
+pub(crate) fn dealloc<P: Place>(class: Class, block: *mut u8) {
+    if !with_heap::<P, _>(|heap| heap.push(class, block)) {
+        dealloc_slow::<P>(block, class);
     }
+}
+
+/// Frees a block of a class, like [`dealloc`]; the block freed last is not freed again.
+#[inline(always)]
+pub(crate) fn dealloc_once<P: Place>(class: Class, block: *mut u8) {
+    if !with_heap::<P, _>(|heap| heap.push_once(class, block)) {
+        dealloc_slow::<P>(block, class);
+    }
+}
+
+/// Allocates a block of a larger class, from what the thread's heap has free: for when memory is
+/// out. Whoever frees it has to find its class from its address.
+#[cold]
+pub(crate) fn alloc_larger<P: Place>(class: Class) -> *mut u8 {
+    with_own_heap::<P, _>(|heap| heap.pop_larger(class)).unwrap_or(ptr::null_mut())
 }
 
 #[cold]
 #[inline(never)]
-fn alloc_slow(class: Class) -> *mut u8 {
+fn alloc_slow<P: Place>(class: Class) -> *mut u8 {
     let allocate = |heap: &'static Heap| {
         // The cache may have blocks: it is another heap's now, or a signal handler filled it.
         let block = heap.pop(class);
         if block.is_null() && heap.refill(class) { heap.pop(class) } else { block }
     };
-    if has_heap() {
-        return with_heap(allocate);
+    if has_heap::<P>() {
+        return with_heap::<P, _>(allocate);
     }
     let Some(heap) = pool::take_or_make() else { return ptr::null_mut() };
     let block = allocate(heap);
@@ -94,11 +106,14 @@ fn alloc_slow(class: Class) -> *mut u8 {
 
 #[cold]
 #[inline(never)]
-fn dealloc_slow(class: Class, block: *mut u8) {
-    if !has_heap() {
+fn dealloc_slow<P: Place>(block: *mut u8, class: Class) {
+    if !has_heap::<P>() {
         return heap::free_remotely(block);
     }
-    with_heap(|heap| {
+    with_heap::<P, _>(|heap| {
+        if heap.is_newest(class, block) {
+            fatal("a block was freed twice", block.addr());
+        }
         // A thread that just got its heap, or whose handler flushed it, has room.
         if !heap.push(class, block) {
             heap.flush(class, class.shape().cache_blocks as usize / 2);
@@ -108,33 +123,31 @@ fn dealloc_slow(class: Class, block: *mut u8) {
 }
 
 /// Whether the thread has a heap that it can use now; gets it one if it never had.
-fn has_heap() -> bool {
-    match role() {
+fn has_heap<P: Place>() -> bool {
+    match role::<P>() {
         Role::Live => true,
         Role::Busy | Role::Detached => false,
-        Role::Unset => attach(),
+        Role::Unset => attach::<P>(),
     }
 }
 
-fn role() -> Role {
-    let current = CURRENT.with(|current| current.load(Ordering::Relaxed));
+fn role<P: Place>() -> Role {
     // SAFETY: as in `with_heap`.
-    unsafe { &*current }.role()
+    unsafe { &*P::here().load() }.role()
 }
 
-fn set_current(heap: &'static Heap) {
-    let heap = ptr::from_ref(heap).cast_mut();
-    CURRENT.with(|current| current.store(heap, Ordering::Relaxed));
+fn set_current<P: Place>(heap: &'static Heap) {
+    P::here().store(ptr::from_ref(heap).cast_mut());
 }
 
 /// Gives a thread its heap, and makes sure that its exit will be known. A thread whose exit would
 /// not be known borrows instead.
-fn attach() -> bool {
+fn attach<P: Place>() -> bool {
     // A handler in the middle of this borrows.
-    set_current(&BUSY);
-    let attached = exit_key().and_then(attach_with);
+    set_current::<P>(&BUSY);
+    let attached = exit_key::<P>().and_then(attach_with);
     let heap = attached.unwrap_or(&UNSET);
-    set_current(heap);
+    set_current::<P>(heap);
     attached.is_some()
 }
 
@@ -158,18 +171,18 @@ fn attach_with(key: libc::pthread_key_t) -> Option<&'static Heap> {
 }
 
 /// The key whose destructor tells of a thread's exit, made by the first thread.
-fn exit_key() -> Option<libc::pthread_key_t> {
-    let known = KEY.load(Ordering::Relaxed);
+fn exit_key<P: Place>() -> Option<libc::pthread_key_t> {
+    let known = P::key().load(Ordering::Relaxed);
     if known != 0 {
         return Some(known - 1);
     }
     let mut key = 0;
     // SAFETY: `key` is valid for writes; the destructor is a function for any value set.
-    let status = unsafe { libc::pthread_key_create(&raw mut key, Some(on_exit)) };
+    let status = unsafe { libc::pthread_key_create(&raw mut key, Some(on_exit::<P>)) };
     if status != 0 {
         return None;
     }
-    match KEY.compare_exchange(0, key.wrapping_add(1), Ordering::Relaxed, Ordering::Relaxed) {
+    match P::key().compare_exchange(0, key.wrapping_add(1), Ordering::Relaxed, Ordering::Relaxed) {
         Ok(_) => Some(key),
         Err(first) => {
             // SAFETY: this key lost the race and nobody else has seen it.
@@ -180,12 +193,12 @@ fn exit_key() -> Option<libc::pthread_key_t> {
 }
 
 /// The exiting thread hands its heap back.
-extern "C" fn on_exit(heap: *mut c_void) {
-    if role() == Role::Busy {
+extern "C" fn on_exit<P: Place>(heap: *mut c_void) {
+    if role::<P>() == Role::Busy {
         // Cancelled in the middle of an operation: the heap is not whole and is let go.
         return;
     }
-    set_current(&DETACHED);
+    set_current::<P>(&DETACHED);
     compiler_fence(Ordering::SeqCst);
     // SAFETY: only heaps from the pool are stored under the key, and those are `'static`.
     if let Some(heap) = unsafe { heap.cast::<Heap>().cast_const().as_ref() } {
@@ -195,6 +208,6 @@ extern "C" fn on_exit(heap: *mut c_void) {
 }
 
 /// Runs `operation` on the thread's own heap, if it has one.
-pub(crate) fn with_own_heap<R>(operation: impl FnOnce(&'static Heap) -> R) -> Option<R> {
-    has_heap().then(|| with_heap(operation))
+pub(crate) fn with_own_heap<P: Place, R>(operation: impl FnOnce(&'static Heap) -> R) -> Option<R> {
+    has_heap::<P>().then(|| with_heap::<P, _>(operation))
 }
