@@ -136,6 +136,7 @@ enum Verified {
 
 impl Backtrace {
     /// Nothing remembered.
+    #[cfg(test)]
     pub(super) const NONE: Self = Self {
         stack: Stack::NONE,
         length: 0,
@@ -397,8 +398,9 @@ impl Capture {
         // A return address can lie behind the last instruction of its function.
         let address = self.registers.program_counter.wrapping_sub(u64::from(!self.interrupted));
         let rule = match shared.rules.find(address) {
-            Some(rule) => rule,
-            None => learn(address, shared, sink),
+            Some((rule, false)) => rule,
+            Some((rule, true)) if is_current(address, shared) => rule,
+            _ => learn(address, shared, sink),
         };
         match rule {
             Rule::Framed(framed) => self.framed(&framed).unwrap_or(Step::Cut),
@@ -508,13 +510,29 @@ impl Capture {
 /// Evaluates the rule for an address that is not in the shared table yet.
 #[cold]
 fn learn(address: u64, shared: &Shared<'_>, sink: &mut impl Sink) -> Rule {
-    let found = shared.modules.find(address).or_else(|| {
+    let mut found = shared.modules.find(address);
+    if let Some(module) = found.filter(|module| module.late)
+        && !shared.modules.is_current(&module, address)
+    {
+        // It was unloaded: what is known of its code is known of other code's addresses.
+        shared.modules.forget(&module);
+        shared.rules.clear();
+        found = None;
+    }
+    let found = found.or_else(|| {
         shared.modules.discover(address, &mut |module, identity| sink.module(module, identity))
     });
     let Some(module) = found else { return Rule::Unknown };
     let rule = unwind_rules::evaluate(&module, address);
-    shared.rules.insert(address, &rule);
+    shared.rules.insert(address, &rule, module.late);
     rule
+}
+
+/// Whether the module that a rule of late code was learnt from is still loaded there.
+#[cold]
+fn is_current(address: u64, shared: &Shared<'_>) -> bool {
+    let module = shared.modules.find(address);
+    module.is_some_and(|module| shared.modules.is_current(&module, address))
 }
 
 /// An offset from the stack pointer in words, if it is small.

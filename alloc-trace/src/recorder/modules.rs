@@ -23,6 +23,10 @@ pub(super) struct Module {
     pub(super) unwind_table: u64,
     /// The address behind the segment that holds the table.
     pub(super) unwind_table_end: u64,
+    /// The loader's record of it, by its address; 0 where that is not known.
+    pub(super) link_map: u64,
+    /// Whether it can be unloaded: all but the program and what was loaded with it.
+    pub(super) late: bool,
 }
 
 /// What the reader must know of a module besides.
@@ -49,6 +53,8 @@ struct Entry {
     bias: AtomicU64,
     unwind_table: AtomicU64,
     unwind_table_end: AtomicU64,
+    link_map: AtomicU64,
+    late: AtomicBool,
 }
 
 impl Modules {
@@ -61,6 +67,8 @@ impl Modules {
                     bias: AtomicU64::new(0),
                     unwind_table: AtomicU64::new(0),
                     unwind_table_end: AtomicU64::new(0),
+                    link_map: AtomicU64::new(0),
+                    late: AtomicBool::new(false),
                 }
             }; MAX_MODULES],
             count: AtomicU32::new(0),
@@ -70,13 +78,13 @@ impl Modules {
     }
 
     /// Lists the modules that are loaded now and gives each to `found`. Not for hooks: it takes the
-    /// loader's lock.
-    pub(super) fn list(&self, found: &mut dyn FnMut(&Module, Identity<'_>)) {
+    /// loader's lock. Before the program began (`at_load`) they are those that stay.
+    pub(super) fn list(&self, at_load: bool, found: &mut dyn FnMut(&Module, Identity<'_>)) {
         self.count.store(0, Ordering::Relaxed);
         // SAFETY: the name is a C string; the default scope needs no handle.
         let find_object = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"_dl_find_object".as_ptr()) };
         self.find_object.store(find_object, Ordering::Relaxed);
-        let mut visitor = Visitor { modules: self, found };
+        let mut visitor = Visitor { modules: self, found, at_load, first: true };
         // SAFETY: the callback has the type that the call asks for, and `visitor` outlives the call.
         unsafe { libc::dl_iterate_phdr(Some(visit), (&raw mut visitor).cast()) };
     }
@@ -84,7 +92,8 @@ impl Modules {
     /// Gives every module met so far to `found`, without taking the loader's lock.
     pub(super) fn list_known(&self, found: &mut dyn FnMut(&Module, Identity<'_>)) {
         let count = self.count.load(Ordering::Acquire) as usize;
-        for module in self.entries.iter().take(count).map(Entry::load) {
+        let known = self.entries.iter().take(count).map(Entry::load);
+        for module in known.filter(|module| module.start < module.end) {
             if let Some(object) = self.find_object(module.unwind_table.max(module.start)) {
                 describe(&object, |_, identity| found(&module, identity));
             }
@@ -100,6 +109,29 @@ impl Modules {
             .take(count)
             .map(Entry::load)
             .find(|module| module.start <= address && address < module.end)
+    }
+
+    /// Whether the module that `address` lies in is still the one that was met there. Takes no lock.
+    pub(super) fn is_current(&self, module: &Module, address: u64) -> bool {
+        if self.find_object.load(Ordering::Relaxed).is_null() {
+            // Nobody to ask.
+            return true;
+        }
+        self.find_object(address).is_some_and(|object| {
+            object.link_map.expose_provenance() as u64 == module.link_map
+                && object.eh_frame.expose_provenance() as u64 == module.unwind_table
+        })
+    }
+
+    /// Forgets a module that was unloaded.
+    pub(super) fn forget(&self, module: &Module) {
+        let count = self.count.load(Ordering::Acquire) as usize;
+        for entry in self.entries.iter().take(count) {
+            if entry.load().start == module.start && entry.load().link_map == module.link_map {
+                // From here on no address lies in it.
+                entry.end.store(0, Ordering::Relaxed);
+            }
+        }
     }
 
     /// Asks the loader for the module that `address` lies in, without taking a lock, and gives it
@@ -159,6 +191,8 @@ impl Entry {
             bias: self.bias.load(Ordering::Relaxed),
             unwind_table: self.unwind_table.load(Ordering::Relaxed),
             unwind_table_end: self.unwind_table_end.load(Ordering::Relaxed),
+            link_map: self.link_map.load(Ordering::Relaxed),
+            late: self.late.load(Ordering::Relaxed),
         }
     }
 
@@ -168,6 +202,8 @@ impl Entry {
         self.bias.store(module.bias, Ordering::Relaxed);
         self.unwind_table.store(module.unwind_table, Ordering::Relaxed);
         self.unwind_table_end.store(module.unwind_table_end, Ordering::Relaxed);
+        self.link_map.store(module.link_map, Ordering::Relaxed);
+        self.late.store(module.late, Ordering::Relaxed);
     }
 }
 
@@ -221,6 +257,8 @@ fn describe(object: &FoundObject, then: impl FnOnce(&Module, Identity<'_>)) {
         bias,
         unwind_table,
         unwind_table_end: segments.end_of_segment_with(headers, unwind_table).unwrap_or(end),
+        link_map: object.link_map.expose_provenance() as u64,
+        late: true,
     };
     let path = if link.name.is_null() {
         &[]
@@ -234,6 +272,9 @@ fn describe(object: &FoundObject, then: impl FnOnce(&Module, Identity<'_>)) {
 struct Visitor<'a> {
     modules: &'a Modules,
     found: &'a mut dyn FnMut(&Module, Identity<'_>),
+    at_load: bool,
+    /// The loader lists the program itself first.
+    first: bool,
 }
 
 unsafe extern "C" fn visit(
@@ -252,7 +293,13 @@ unsafe extern "C" fn visit(
     let headers = unsafe { slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into()) };
     let segments = Segments::of(headers, info.dlpi_addr);
     let unwind_table = segments.unwind_table;
+    let object = visitor.modules.find_object(unwind_table.max(segments.start));
+    let first = std::mem::replace(&mut visitor.first, false);
+    let loader = visitor.modules.find_object.load(Ordering::Relaxed).expose_provenance() as u64;
+    let is_c_library = segments.start <= loader && loader < segments.end;
     let module = Module {
+        link_map: object.map_or(0, |object| object.link_map.expose_provenance() as u64),
+        late: !(visitor.at_load || first || is_c_library),
         start: segments.start,
         end: segments.end,
         bias: info.dlpi_addr,
@@ -361,7 +408,7 @@ mod tests {
         static MODULES: Modules = Modules::new();
         let mut listed = 0;
         let mut with_build_id = 0;
-        MODULES.list(&mut |module, identity| {
+        MODULES.list(true, &mut |module, identity| {
             listed += 1;
             with_build_id += usize::from(!identity.build_id.is_empty());
             assert!(module.unwind_table == 0 || module.unwind_table < module.unwind_table_end);
@@ -377,7 +424,7 @@ mod tests {
     #[test]
     fn a_module_that_was_not_listed_is_discovered_without_a_lock() {
         static MODULES: Modules = Modules::new();
-        MODULES.list(&mut |_, _| ());
+        MODULES.list(true, &mut |_, _| ());
         let here = build_id as fn(&'static [u8]) -> Option<&'static [u8]>;
         let here = (here as *const ()).expose_provenance() as u64;
         let listed = MODULES.find(here).expect("listed");

@@ -95,7 +95,7 @@ pub(crate) fn start_from_environment() {
     };
     match Options::parse(text, sys::pid(), unknown) {
         Ok(options) => {
-            if let Err(error) = start(&options) {
+            if let Err(error) = start_as(&options, Origin::Environment) {
                 complain_of_start(&error, &options.path);
             }
         }
@@ -115,15 +115,30 @@ fn complain_of_start(error: &StartError, path: &Path) {
     sys::complain(&[b"nothing is recorded: ", path.as_bytes(), b": ", reason]);
 }
 
-/// Begins a recording.
+/// Begins a recording, as the program asks.
 pub(crate) fn start(options: &Options) -> Result<(), StartError> {
+    start_as(options, Origin::Program)
+}
+
+/// Who begins a recording.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// The environment, with the process's first request: what is loaded then stays.
+    Environment,
+    /// The program, at any time.
+    Program,
+    /// A forked child, which knows the modules from its parent.
+    Fork,
+}
+
+fn start_as(options: &Options, origin: Origin) -> Result<(), StartError> {
     let _errno = PreserveErrno::new();
     let recorder = &RECORDER;
     recorder
         .state
         .compare_exchange(IDLE, CHANGING, Ordering::Acquire, Ordering::Relaxed)
         .map_err(|_| StartError::AlreadyRecording)?;
-    let result = recorder.prepare().and_then(|()| recorder.begin(options, false));
+    let result = recorder.prepare().and_then(|()| recorder.begin(options, origin));
     let state = if result.is_ok() { ACTIVE } else { IDLE };
     recorder.state.store(state, Ordering::Release);
     if result.is_ok() {
@@ -207,7 +222,7 @@ impl Recorder {
 
     /// Makes the file and its first records, then lets the hooks in. A forked child goes on from
     /// what its parent knew of the modules.
-    fn begin(&'static self, options: &Options, forked: bool) -> Result<(), StartError> {
+    fn begin(&'static self, options: &Options, origin: Origin) -> Result<(), StartError> {
         let Some(tables) = self.tables.get() else { return Err(StartError::OutOfMemory) };
         let clock = clock::choose();
         let start = clock::anchor();
@@ -244,7 +259,7 @@ impl Recorder {
             end: None,
         };
         let write_header = |header: &FileHeader| self.log.write_at(0, &header.encode());
-        let written = write_header(&header).and_then(|()| self.write_first_records(epoch, forked));
+        let written = write_header(&header).and_then(|()| self.write_first_records(epoch, origin));
         let written = written.and_then(|()| {
             header.ready = clock::anchor();
             write_header(&header)
@@ -262,7 +277,7 @@ impl Recorder {
     }
 
     /// Writes what the process is and which modules it has, as the calling thread's first records.
-    fn write_first_records(&'static self, epoch: u64, forked: bool) -> Result<(), Errno> {
+    fn write_first_records(&'static self, epoch: u64, origin: Origin) -> Result<(), Errno> {
         THREAD.with(|thread| {
             // SAFETY: a thread's pointer is null or leads to a slot, and slots are never given back.
             let slot = match unsafe { thread.slot.get().as_ref() } {
@@ -275,7 +290,7 @@ impl Recorder {
             let state = unsafe { &mut *slot.state.get() };
             let result = self.join_with(thread, slot, state, epoch, Stamp::MAX).and_then(|()| {
                 self.write_process(state)?;
-                self.write_modules(state, forked)
+                self.write_modules(state, origin)
             });
             slot.busy.store(was_busy, Ordering::Release);
             result
@@ -294,7 +309,7 @@ impl Recorder {
         })
     }
 
-    fn write_modules(&'static self, state: &mut State, forked: bool) -> Result<(), Errno> {
+    fn write_modules(&'static self, state: &mut State, origin: Origin) -> Result<(), Errno> {
         // SAFETY: only the thread that sets the recording up touches it.
         let scratch = unsafe { &mut *self.setup.scratch.get() };
         let executable = sys::read_link(c"/proc/self/exe", scratch).unwrap_or_default();
@@ -309,10 +324,10 @@ impl Recorder {
             });
             result = result.and(written);
         };
-        if forked {
+        if origin == Origin::Fork {
             self.modules.list_known(&mut write);
         } else {
-            self.modules.list(&mut write);
+            self.modules.list(origin == Origin::Environment, &mut write);
         }
         result
     }
@@ -487,7 +502,7 @@ impl Recorder {
         };
         let named = options.path.push(b".") && options.path.push_number(sys::pid());
         let result = if was_active && named && mode::is_recording() {
-            self.begin(&options, true)
+            self.begin(&options, Origin::Fork)
         } else {
             Err(StartError::AlreadyRecording)
         };

@@ -120,19 +120,24 @@ impl Rules {
         Some(Self { entries })
     }
 
-    /// The rule for the code at `address`, if it is in the table.
+    /// The rule for the code at `address`, if it is in the table, and whether that code can have been
+    /// unloaded since.
     #[inline]
-    pub(super) fn find(&self, address: u64) -> Option<Rule> {
+    pub(super) fn find(&self, address: u64) -> Option<(Rule, bool)> {
         let entry = self.entry(address);
         let rule = entry.rule.load(Ordering::Relaxed);
         let mixed = entry.address.load(Ordering::Relaxed);
         // An untouched entry is zero and unpacks to nothing.
-        if mixed ^ spread(rule) == address { unpack(rule) } else { None }
+        if mixed ^ spread(rule) != address {
+            return None;
+        }
+        Some((unpack(rule)?, rule & LATE != 0))
     }
 
-    /// Puts a rule into the table, if it has a packed form.
-    pub(super) fn insert(&self, address: u64, rule: &Rule) {
+    /// Puts a rule into the table, if it has a packed form. `late`: the code can be unloaded.
+    pub(super) fn insert(&self, address: u64, rule: &Rule, late: bool) {
         if let Some(rule) = pack(rule) {
+            let rule = if late { rule | LATE } else { rule };
             let entry = self.entry(address);
             entry.address.store(address ^ spread(rule), Ordering::Relaxed);
             entry.rule.store(rule, Ordering::Relaxed);
@@ -163,9 +168,10 @@ impl Rules {
     }
 }
 
-/// Packed: a form in bits 0-1 (never 0), then for [`Framed`] the register in bit 2, the return
+/// Packed: a form in bits 0-1 (never 0), then for [`Framed`] the register in bit 2, in bit 3 whether the code can be unloaded, the return
 /// address's offset in bits 4-15, the frame pointer's in bits 16-31 and the stack pointer's in bits
 /// 32-63, all in words, the extreme value standing for "in its register".
+const LATE: u64 = 1 << 3;
 const FRAMED: u64 = 1;
 const OUTERMOST: u64 = 2;
 const UNKNOWN: u64 = 3;
@@ -410,8 +416,10 @@ mod tests {
         assert_eq!(rules.find(0), None);
         assert_eq!(rules.find(0x1234), None);
         let rule = framed(true, [Some(16), Some(-8), Some(-16)]);
-        rules.insert(0x1234, &rule);
-        assert_eq!(rules.find(0x1234), Some(rule));
+        rules.insert(0x1234, &rule, false);
+        assert_eq!(rules.find(0x1234), Some((rule, false)));
+        rules.insert(0x5678, &rule, true);
+        assert_eq!(rules.find(0x5678), Some((rule, true)));
         assert_eq!(rules.find(0x1235), None);
         rules.clear();
         assert_eq!(rules.find(0x1234), None);

@@ -43,7 +43,7 @@ type State = (u64, u64, u64);
 impl Tester {
     fn new(depth: usize) -> Self {
         let modules: &'static Modules = Box::leak(Box::new(Modules::new()));
-        modules.list(&mut |_, _| ());
+        modules.list(true, &mut |_, _| ());
         Self {
             incremental: Backtrace::NONE,
             numbers: Numbers::default(),
