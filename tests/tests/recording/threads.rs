@@ -175,7 +175,6 @@ fn what_a_storm_of_signals_loses_is_counted() {
         let of_handlers: Vec<&Event> =
             history.of_size(64_000).chain(history.of_size(64_001)).collect();
         let found = of_handlers.len() as u64;
-        eprintln!("{options}: {} lost of {}", history.lost, alarms * 4);
         assert_eq!(found + history.lost, 4 * alarms, "with `{options}`");
         assert_eq!(history.of_size(70_000).count() as u64, 2 * short);
         let interrupted = of_handlers.iter().filter(|event| event.node.is_root()).count();
