@@ -227,11 +227,13 @@ pub(crate) fn session() -> u64 {
     RECORDER.epoch().load(Ordering::Relaxed)
 }
 
-/// Records that a span was made.
+/// Records that a span was made, or, `again`, that there is one which the recording may have.
+#[expect(clippy::too_many_arguments, reason = "one argument a field; the writer has no value")]
 #[cfg(feature = "span-layer")]
 pub(crate) fn span(
     id: SpanId,
     parent: Option<SpanId>,
+    again: bool,
     level: u8,
     name: &str,
     target: &str,
@@ -239,7 +241,7 @@ pub(crate) fn span(
 ) {
     let (name, target) = (name.as_bytes(), target.as_bytes());
     RECORDER.write(|encoder, out, stamp| {
-        encoder.span(out, stamp, id, parent, level, name, target, fields)
+        encoder.span(out, stamp, id, parent, again, level, name, target, fields)
     });
 }
 

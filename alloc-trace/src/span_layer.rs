@@ -54,19 +54,20 @@ where
         };
         let mut fields = FieldText::new();
         attributes.record(&mut fields);
-        self.define(id, parent.as_ref(), attributes.metadata(), fields.as_bytes());
+        self.define(id, parent.as_ref(), false, attributes.metadata(), fields.as_bytes());
     }
 
     fn on_enter(&self, id: &Id, context: Context<'_, S>) {
         if !mode::is_recording() {
             return;
         }
-        // A span that is older than the recording has no definition in it yet.
+        // A span that is older than the recording has no definition in it yet; of others it may be
+        // forgotten that they have.
         if !self.defined.contains(id)
             && let Some(span) = context.span(id)
         {
             let parent = span.parent().map(|parent| parent.id());
-            self.define(id, parent.as_ref(), span.metadata(), &[]);
+            self.define(id, parent.as_ref(), true, span.metadata(), &[]);
         }
         recorder::span_enter(SpanId(id.into_u64()));
     }
@@ -82,10 +83,18 @@ where
 }
 
 impl SpanLayer {
-    fn define(&self, id: &Id, parent: Option<&Id>, metadata: &Metadata<'_>, fields: &[u8]) {
+    fn define(
+        &self,
+        id: &Id,
+        parent: Option<&Id>,
+        again: bool,
+        metadata: &Metadata<'_>,
+        fields: &[u8],
+    ) {
         recorder::span(
             SpanId(id.into_u64()),
             parent.map(|parent| SpanId(parent.into_u64())),
+            again,
             level(*metadata.level()),
             metadata.name(),
             metadata.target(),

@@ -109,6 +109,7 @@ mod spans {
     pub(crate) const fn span(
         _id: SpanId,
         _parent: Option<SpanId>,
+        _again: bool,
         _level: u8,
         _name: &str,
         _target: &str,

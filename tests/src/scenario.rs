@@ -5,6 +5,7 @@
 //! argument names a file.
 
 mod known;
+mod libraries;
 mod life;
 mod live_events;
 mod threads;
@@ -60,6 +61,8 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("spawn", life::spawn),
     ("exec", life::exec),
     ("two_recordings", life::two_recordings),
+    ("late_library", libraries::late_library),
+    ("closed_descriptors", libraries::closed_descriptors),
     ("refused", life::refused),
     ("full_disk", life::full_disk),
     ("hostile_subscriber", live_events::hostile_subscriber),

@@ -65,6 +65,9 @@ impl Spans {
 
     /// A span was made.
     pub(crate) fn make(&mut self, span: &Span) {
+        if span.again && self.open.contains_key(&span.id) {
+            return;
+        }
         let parent = span.parent.and_then(|parent| self.open.get(&parent)).map(|span| span.path);
         let fields: Arc<str> = Arc::from(&*span.fields);
         let entered = self.register(
@@ -185,6 +188,7 @@ mod tests {
             id: SpanId(id),
             stamp: 0,
             parent: parent.map(SpanId),
+            again: false,
             level: 3,
             name: name.into(),
             target: "app".into(),
@@ -255,5 +259,19 @@ mod tests {
         let mut spans = Spans::new(false, 1);
         spans.enter(0, SpanId(9));
         assert_eq!(name(&spans, 0), Some("[unknown span]"));
+    }
+
+    #[test]
+    fn a_span_that_is_told_again_is_the_same_span() {
+        let mut spans = Spans::new(false, 1);
+        spans.make(&span(7, None, "request", "id=1"));
+        spans.make(&Span { again: true, ..span(7, None, "request", "") });
+        assert_eq!(spans.made, [1]);
+        spans.enter(0, SpanId(7));
+        assert_eq!(spans.current(0).map(|entered| &*entered.fields), Some("id=1"));
+        // After it closed the number is another span's.
+        spans.close(SpanId(7));
+        spans.make(&Span { again: true, ..span(7, None, "request", "") });
+        assert_eq!(spans.made, [2]);
     }
 }

@@ -63,8 +63,8 @@ pub struct Summary {
     pub started_at_unix_ns: u64,
     /// Records that are known to be missing.
     pub lost_records: u64,
-    /// Whether every record is there: the recording was closed, everything in the file could be
-    /// read, and nothing is known to be missing.
+    /// Whether the recording was closed and all of it could be read. What the recorder itself counted
+    /// as lost is in `lost_records`.
     pub complete: bool,
     /// Why the recording was closed; `None` where it ended without its closing record.
     pub end: Option<RecordingEnd>,
@@ -451,7 +451,7 @@ impl Accounts {
             lost_records: definitions.missing_records(),
             complete: end.is_some_and(|end| end != RecordingEnd::WriteFailed)
                 && skipped.is_empty()
-                && definitions.missing_records() == 0,
+                && definitions.missing_records() <= definitions.lost_records,
             end,
             exit_status: recording.exit_status().map(ProcessEnd::from),
             skipped,

@@ -6,7 +6,7 @@ use crate::fields::{self, Lengths};
 use crate::header::array;
 use crate::record::{
     Context, Event, EventKind, Module, NodeDefinition, NodeId, Process, Record, Span, SpanId,
-    Stamp, ThreadId, ThreadStart, end_reason, kind, tag,
+    Stamp, ThreadId, ThreadStart, end_reason, kind, span, tag,
 };
 use crate::varint;
 
@@ -324,11 +324,13 @@ impl DecodeState {
                 let stamp = self.advance(body)?;
                 let id = SpanId(body.varint("a span")?);
                 let parent = body.varint("a span")?;
+                let level = body.byte("a level")?;
                 Record::Span(Box::new(Span {
                     id,
                     stamp,
                     parent: (parent != 0).then_some(SpanId(parent)),
-                    level: body.byte("a level")?,
+                    again: level & span::AGAIN != 0,
+                    level: level & !span::AGAIN,
                     name: body.text("a name")?,
                     target: body.text("a target")?,
                     fields: body.text("fields")?,

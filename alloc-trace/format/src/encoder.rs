@@ -7,7 +7,7 @@
 use crate::fields::{self, FieldWriter};
 use crate::record::{
     Context, EndReason, Event, EventKind, NodeDefinition, NodeId, SpanId, Stamp, ThreadId,
-    end_reason_code, kind, tag,
+    end_reason_code, kind, span, tag,
 };
 use crate::varint;
 
@@ -218,7 +218,8 @@ impl Encoder {
         })
     }
 
-    /// Writes that a span was made. `level` is 1 for ERROR to 5 for TRACE.
+    /// Writes that a span was made, or, `again`, that there is one which the recording may have
+    /// already. `level` is 1 for ERROR to 5 for TRACE.
     #[must_use]
     #[expect(clippy::too_many_arguments, reason = "one argument a field; the writer has no value")]
     pub fn span(
@@ -227,6 +228,7 @@ impl Encoder {
         stamp: Stamp,
         id: SpanId,
         parent: Option<SpanId>,
+        again: bool,
         level: u8,
         name: &[u8],
         target: &[u8],
@@ -235,7 +237,7 @@ impl Encoder {
         self.stamped(out, kind::SPAN, stamp, |out| {
             out.varint(id.0);
             out.varint(parent.map_or(0, |parent| parent.0));
-            out.byte(level);
+            out.byte(if again { level | span::AGAIN } else { level });
             out.text(name);
             out.text(target);
             out.text(fields);

@@ -187,6 +187,9 @@ pub struct Span {
     pub stamp: Stamp,
     /// The span that it was made in, if any.
     pub parent: Option<SpanId>,
+    /// Whether the recording may have the span already: its number, if it stands for an open span,
+    /// still stands for the same one.
+    pub again: bool,
     /// Its level: 1 for ERROR to 5 for TRACE.
     pub level: u8,
     /// Its name.
@@ -383,6 +386,12 @@ pub(crate) mod kind {
     pub(crate) const MARKER: u8 = 12;
     pub(crate) const LOST: u8 = 13;
     pub(crate) const END: u8 = 14;
+}
+
+/// Of a span's record.
+pub(crate) mod span {
+    /// Set in the level: the recording may have the span already.
+    pub(crate) const AGAIN: u8 = 0x80;
 }
 
 /// The codes of [`EndReason`].

@@ -380,6 +380,7 @@ impl Encoder {
                 span.stamp,
                 span.id,
                 span.parent,
+                span.again,
                 span.level,
                 span.name.as_bytes(),
                 span.target.as_bytes(),

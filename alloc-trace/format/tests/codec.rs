@@ -88,9 +88,9 @@ fn record() -> impl Strategy<Value = Record> {
                 stamp: 0, bias, start, end, build_id: build_id.into(), path,
             }))
         ),
-        1 => (id(), option::of(1..u64::MAX), any::<u8>(), text(), text(), text()).prop_map(
-            |(id, parent, level, name, target, fields)| Record::Span(Box::new(Span {
-                id, stamp: 0, parent: parent.map(SpanId), level, name, target, fields,
+        1 => (id(), option::of(1..u64::MAX), any::<bool>(), 0u8..128, text(), text(), text()).prop_map(
+            |(id, parent, again, level, name, target, fields)| Record::Span(Box::new(Span {
+                id, stamp: 0, parent: parent.map(SpanId), again, level, name, target, fields,
             }))
         ),
         1 => id().prop_map(move |span| Record::SpanEnter { thread, stamp: 0, span }),

@@ -9,6 +9,7 @@ mod command_line;
 mod ends;
 mod exact;
 mod history;
+mod libraries;
 mod live_events;
 mod program;
 mod several_processes;

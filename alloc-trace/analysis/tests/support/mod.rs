@@ -74,6 +74,7 @@ impl Script {
             id: SpanId(id),
             stamp: self.now,
             parent: parent.map(SpanId),
+            again: false,
             level: 3,
             name: name.into(),
             target: "app".into(),

@@ -70,6 +70,7 @@ pub(crate) fn sample_records() -> Vec<(u32, Record)> {
             id: SpanId(id),
             stamp: 1_100,
             parent: parent.map(SpanId),
+            again: false,
             level: 3,
             name: name.into(),
             target: "app".into(),
