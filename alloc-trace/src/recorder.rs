@@ -228,7 +228,6 @@ pub(crate) fn session() -> u64 {
 }
 
 /// Records that a span was made, or, `again`, that there is one which the recording may have.
-#[expect(clippy::too_many_arguments, reason = "one argument a field; the writer has no value")]
 #[cfg(feature = "span-layer")]
 pub(crate) fn span(
     id: SpanId,
