@@ -59,6 +59,7 @@ mod mode;
 )]
 mod recorder;
 mod recording;
+mod request;
 #[cfg(feature = "span-layer")]
 mod span_layer;
 mod trace_alloc;

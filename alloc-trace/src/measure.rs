@@ -5,7 +5,7 @@ use std::cell::Cell;
 use alloc_trace_format::EventKind;
 
 use crate::mode;
-use crate::recorder::Request;
+use crate::request::Request;
 
 /// What a closure asked of the heap, on the thread that ran it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

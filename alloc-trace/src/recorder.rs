@@ -23,6 +23,7 @@ mod call_tree;
 mod chunk_writer;
 mod clock;
 mod destination;
+mod extents;
 mod log;
 mod modules;
 mod options;
@@ -54,6 +55,8 @@ use self::slots::{Slot, Slots, State};
 use self::sys::{Errno, PreserveErrno};
 use self::unwind_rules::Rules;
 
+use crate::request::Request;
+
 pub(crate) use self::backtrace::MAX_DEPTH;
 pub(crate) use self::options::Options;
 pub(crate) use self::session::{StartError, current_path, start, start_from_environment, stop};
@@ -64,36 +67,7 @@ pub(crate) const SUPPORTED: bool = true;
 /// The process's recorder.
 static RECORDER: Recorder = Recorder::new();
 
-/// What a hook was called for.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Request {
-    pub(crate) kind: EventKind,
-    pub(crate) failed: bool,
-    pub(crate) address: usize,
-    pub(crate) size: usize,
-    pub(crate) align: usize,
-    pub(crate) old_address: usize,
-    pub(crate) old_size: usize,
-    /// For a reallocation: when it began.
-    pub(crate) begin: Stamp,
-    /// When it was made, if that is known already; else 0.
-    pub(crate) stamp: Stamp,
-}
-
 impl Request {
-    /// Nothing asked for.
-    pub(crate) const EMPTY: Self = Self {
-        kind: EventKind::Free,
-        failed: false,
-        address: 0,
-        size: 0,
-        align: 1,
-        old_address: 0,
-        old_size: 0,
-        begin: 0,
-        stamp: 0,
-    };
-
     /// When it began: for all but a reallocation that is not before it is written.
     #[inline]
     fn begin(&self) -> Stamp {

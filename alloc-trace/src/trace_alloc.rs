@@ -4,8 +4,8 @@ use std::alloc::{GlobalAlloc, Layout};
 
 use alloc_trace_format::EventKind;
 
-use crate::recorder::{self, Request};
-use crate::{measure, mode};
+use crate::request::Request;
+use crate::{measure, mode, recorder};
 
 /// A global allocator that hands every request to `A` and tells whoever wants to know.
 ///

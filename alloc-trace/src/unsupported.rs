@@ -1,40 +1,12 @@
 //! In place of the recorder where it does not work: nothing is recorded, and nothing is in the way.
 //! Compiled on a supported target with `--cfg alloc_trace_passthrough`, to check it.
 
-use alloc_trace_format::{EndReason, EventKind, Stamp};
+use alloc_trace_format::{EndReason, Stamp};
+
+use crate::request::Request;
 
 /// Whether a recording can be started on this target.
 pub(crate) const SUPPORTED: bool = false;
-
-/// What a hook was called for.
-#[derive(Debug, Clone, Copy)]
-#[expect(dead_code, reason = "the recorder reads all fields; measurements some")]
-pub(crate) struct Request {
-    pub(crate) kind: EventKind,
-    pub(crate) failed: bool,
-    pub(crate) address: usize,
-    pub(crate) size: usize,
-    pub(crate) align: usize,
-    pub(crate) old_address: usize,
-    pub(crate) old_size: usize,
-    pub(crate) begin: Stamp,
-    pub(crate) stamp: Stamp,
-}
-
-impl Request {
-    /// Nothing asked for.
-    pub(crate) const EMPTY: Self = Self {
-        kind: EventKind::Free,
-        failed: false,
-        address: 0,
-        size: 0,
-        align: 1,
-        old_address: 0,
-        old_size: 0,
-        begin: 0,
-        stamp: 0,
-    };
-}
 
 /// A path that takes everything and keeps nothing.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use alloc_trace_format::{
     BLOCK_ALIGN_BYTES, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, Codec, FILE_HEADER_BYTES,
 };
 
-use super::slots::{MAX_EXTENTS, Shape, extent_of};
+use super::extents::{MAX_EXTENTS, Shape, extent_of};
 use super::sys::{self, Errno};
 
 /// The open file of a recording.

@@ -6,48 +6,19 @@
 //! slot's records are one stream in order of time.
 //!
 //! Slots lie in extents, which are never given back: whoever holds a pointer to a slot can always
-//! look at it. The first extents are small in number and have large chunks; further ones have
-//! chunks of 4 KiB, so that ten thousand live threads need 40 MB of window and not 640.
+//! look at it.
 
 use std::cell::{Cell, UnsafeCell};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
-use super::Request;
 use super::backtrace::Backtrace;
 use super::chunk_writer::ChunkWriter;
+use super::extents::{MAX_EXTENTS, Shape, extent_of};
 use super::sys;
+use crate::request::Request;
 
-/// How many extents there can be: 65,072 live threads.
-pub(super) const MAX_EXTENTS: usize = 256;
 const WORDS: usize = 4;
-
-/// The form of an extent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Shape {
-    pub(super) first_stream: u32,
-    pub(super) slots: u32,
-    pub(super) chunk_bytes: u32,
-}
-
-impl Shape {
-    pub(super) const fn of(extent: usize) -> Self {
-        match extent {
-            0 => Self { first_stream: 0, slots: 16, chunk_bytes: 64 << 10 },
-            1 => Self { first_stream: 16, slots: 32, chunk_bytes: 16 << 10 },
-            _ => Self {
-                first_stream: 48 + (extent as u32 - 2) * 256,
-                slots: 256,
-                chunk_bytes: 4 << 10,
-            },
-        }
-    }
-
-    /// The length of the extent's part of the window: a multiple of every OS page size.
-    pub(super) const fn bytes(self) -> usize {
-        self.slots as usize * self.chunk_bytes as usize
-    }
-}
 
 /// What the recorder keeps of one live thread.
 ///
@@ -176,15 +147,6 @@ fn free_bit(word: &AtomicU64, count: usize) -> Option<usize> {
     (bit < count.min(64)).then_some(bit)
 }
 
-/// The extent that a stream's slot lies in.
-pub(super) const fn extent_of(stream: u32) -> usize {
-    match stream {
-        0..16 => 0,
-        16..48 => 1,
-        _ => 2 + (stream as usize - 48) / 256,
-    }
-}
-
 /// Requests that a signal handler made while it interrupted the recorder in the same thread. The
 /// interrupted writer writes them next.
 #[derive(Debug)]
@@ -251,17 +213,6 @@ unsafe impl Sync for Slot {}
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn extents_follow_one_another() {
-        for extent in 0..MAX_EXTENTS - 1 {
-            let shape = Shape::of(extent);
-            assert_eq!(shape.first_stream + shape.slots, Shape::of(extent + 1).first_stream);
-            assert_eq!(extent_of(shape.first_stream), extent);
-            assert_eq!(extent_of(shape.first_stream + shape.slots - 1), extent);
-            assert_eq!(shape.bytes() % (64 << 10), 0);
-        }
-    }
 
     #[test]
     fn a_slot_is_no_larger_than_what_a_live_thread_may_cost() {
