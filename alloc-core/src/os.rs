@@ -74,9 +74,10 @@ pub(crate) fn map_aligned(bytes: usize, align: usize) -> Option<NonNull<u8>> {
     // SAFETY: the mapping was made just above and nobody knows of it.
     unsafe { unmap(start, bytes) };
 
-    // Over-map by the alignment and cut off what is before and behind.
+    // Over-map by the alignment and cut off what is before and behind. The kernel granted the bytes
+    // above; the rest is only addresses.
     let whole = bytes.checked_add(align)?;
-    let start = map(whole)?;
+    let start = map_sparse(whole)?;
     let before = start.addr().get().wrapping_neg() & (align - 1);
     // SAFETY: `before` < `align`, inside the mapping of `bytes + align`.
     let aligned = unsafe { start.add(before) };

@@ -95,6 +95,12 @@ impl Chunk {
         }
     }
 
+    /// Whether this is the window's whole copy of a chunk that the log has only in part.
+    fn makes_up_for(&self, logged: &BlockHeader) -> bool {
+        let same = self.stream == logged.stream && self.sequence == logged.sequence;
+        same && !self.is_logged() && self.payload_bytes() >= u64::from(logged.raw_bytes)
+    }
+
     /// The length of the records, decoded.
     const fn payload_bytes(&self) -> u64 {
         match &self.payload {
@@ -123,7 +129,13 @@ impl Recording {
         let mut scan = Scan::new(path, &mut file, metadata.len());
         // The window first: a chunk that moves to the log meanwhile is then found twice, not never.
         scan.run()?;
-        let Scan { mut chunks, mut skipped, exit_status, last_anchor, .. } = scan;
+        let Scan { mut chunks, mut skipped, exit_status, last_anchor, cut_chunk, .. } = scan;
+        if let Some((index, cut)) = cut_chunk
+            && chunks.iter().any(|chunk| chunk.makes_up_for(&cut))
+        {
+            // It was being moved to the log when the process died: nothing is missing.
+            skipped.remove(index);
+        }
         // A chunk that stands in the window and in the log was being moved when the process died or
         // when the file was read: the window's copy is whole, unless records were added since.
         chunks.sort_by_key(|chunk| {
@@ -362,6 +374,8 @@ struct Scan<'a> {
     last_anchor: Option<Anchor>,
     /// Where the last block ends by its own statement, which may be behind the end of the file.
     stated_end: u64,
+    /// The chunk that the file ends in, and which of `skipped` says so.
+    cut_chunk: Option<(usize, BlockHeader)>,
 }
 
 impl<'a> Scan<'a> {
@@ -375,6 +389,7 @@ impl<'a> Scan<'a> {
             exit_status: None,
             last_anchor: None,
             stated_end: 0,
+            cut_chunk: None,
         }
     }
 
@@ -406,6 +421,9 @@ impl<'a> Scan<'a> {
             let end = payload.saturating_add(header.stored_bytes);
             self.stated_end = end;
             if end > self.file_bytes {
+                if header.kind == BlockKind::Chunk {
+                    self.cut_chunk = Some((self.skipped.len(), header));
+                }
                 self.skipped.push(Skipped {
                     offset: self.file_bytes,
                     bytes: end - self.file_bytes,

@@ -317,6 +317,28 @@ fn a_follower_reads_a_chunk_in_the_window_while_it_is_being_moved_to_the_log() {
     assert_eq!(seen, [0, 2, 4, 6].map(|number| allocation(number).address));
 }
 
+#[test]
+fn a_chunk_that_was_being_moved_to_the_log_when_the_process_died_is_not_missing() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("died.trace");
+    let mut writer = RecordingWriter::create(&path, &header(), WINDOW).expect("created");
+    for number in [0, 2, 4, 6] {
+        writer.write(0, &Record::Event(allocation(number))).expect("written");
+    }
+    writer.flush().expect("flushed");
+    let before = fs::read(&path).expect("readable");
+    writer.drain(0).expect("drained");
+    writer.flush().expect("flushed");
+    let after = fs::read(&path).expect("readable");
+    let expected: Vec<Event> = [0, 2, 4, 6].map(allocation).into();
+    // The slot still has the chunk; its block is in the file up to any byte of its payload.
+    for end in before.len() + BLOCK_HEADER_BYTES..after.len() {
+        let died = [&before[..], &after[before.len()..end]].concat();
+        fs::write(&path, died).expect("written");
+        assert_eq!(read(&path).expect("readable"), (expected.clone(), true), "cut at {end}");
+    }
+}
+
 fn follow_growing(batch: usize) {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("growing.trace");
