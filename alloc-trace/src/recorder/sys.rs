@@ -121,9 +121,10 @@ pub(crate) fn identity(fd: c_int) -> Result<FileIdentity, Errno> {
 }
 
 /// Moves an open file to a high number, out of the way of programs that close or count on low ones;
-/// where that is not allowed it stays.
+/// where that is not allowed it stays. Not higher than this: the kernel's table of descriptors reaches
+/// up to the highest one, and each `fork` copies it.
 pub(crate) fn move_high(fd: c_int) -> c_int {
-    for lowest in [900_000, 60_000, 1_000, 100] {
+    for lowest in [1_000, 200] {
         // SAFETY: the call touches no memory.
         let moved = unsafe { libc::syscall(libc::SYS_fcntl, fd, libc::F_DUPFD_CLOEXEC, lowest) };
         if moved >= 0 {
