@@ -66,6 +66,24 @@ pub struct BlockHeader {
 }
 
 impl BlockHeader {
+    /// The header of a block of which nothing is stated but its kind: everything else is 0, and the
+    /// payload is plain.
+    #[must_use]
+    pub const fn empty(kind: BlockKind) -> Self {
+        Self {
+            kind,
+            codec: Codec::Plain,
+            stored_bytes: 0,
+            raw_bytes: 0,
+            stream: 0,
+            sequence: 0,
+            events: 0,
+            first_stamp: 0,
+            last_stamp: 0,
+            checksum: 0,
+        }
+    }
+
     /// Encodes the header with its checksum.
     #[must_use]
     pub fn encode(&self) -> [u8; BLOCK_HEADER_BYTES] {

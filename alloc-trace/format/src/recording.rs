@@ -299,17 +299,11 @@ pub fn append_exit_status(path: &Path, status: ExitStatus) -> Result<(), ReadErr
     payload[..4].copy_from_slice(&kind.to_le_bytes());
     payload[4..].copy_from_slice(&value.to_le_bytes());
     let header = BlockHeader {
-        kind: BlockKind::ExitStatus,
-        codec: Codec::Plain,
         stored_bytes: payload.len() as u64,
         raw_bytes: payload.len() as u32,
-        stream: 0,
-        sequence: 0,
-        events: 0,
-        first_stamp: 0,
-        last_stamp: 0,
-        checksum: crc32fast::hash(&payload),
-    };
+        ..BlockHeader::empty(BlockKind::ExitStatus)
+    }
+    .with_checksum(&payload);
     let block = [&header.encode()[..], &payload].concat();
     file.seek(SeekFrom::Start(place)).map_err(|error| io("seek", error))?;
     file.write_all(&block).map_err(|error| io("append", error))

@@ -102,16 +102,10 @@ impl RecordingWriter {
         let mut file = File::options().write(true).create(true).truncate(true).open(path)?;
         let window_bytes = u64::from(window.slots) * u64::from(window.chunk_bytes);
         let extent = BlockHeader {
-            kind: BlockKind::Extent,
-            codec: Codec::Plain,
             stored_bytes: window_bytes,
             raw_bytes: window.chunk_bytes,
-            stream: 0,
             sequence: window.slots,
-            events: 0,
-            first_stamp: 0,
-            last_stamp: 0,
-            checksum: 0,
+            ..BlockHeader::empty(BlockKind::Extent)
         };
         let extent_offset = FILE_HEADER_BYTES as u64;
         file.write_all(&header.encode())?;

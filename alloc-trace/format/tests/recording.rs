@@ -6,8 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use alloc_trace_format::{
-    Anchor, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, Codec, EndReason, Event, EventKind,
-    ExitStatus, FILE_HEADER_BYTES, Follower, ReadError, Record, Recording, RecordingWriter, Window,
+    Anchor, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, EndReason, Event, EventKind, ExitStatus,
+    FILE_HEADER_BYTES, Follower, ReadError, Record, Recording, RecordingWriter, Window,
     append_exit_status,
 };
 use proptest::prelude::*;
@@ -117,21 +117,6 @@ fn crafted(directory: &TempDir, blocks: &[BlockHeader]) -> PathBuf {
     path
 }
 
-fn block(kind: BlockKind) -> BlockHeader {
-    BlockHeader {
-        kind,
-        codec: Codec::Plain,
-        stored_bytes: 0,
-        raw_bytes: 0,
-        stream: 0,
-        sequence: 0,
-        events: 0,
-        first_stamp: 0,
-        last_stamp: 0,
-        checksum: 0,
-    }
-}
-
 /// Reads a crafted file in both ways; whatever it says, both come to an end.
 fn survive(path: &Path) {
     let (events, _) = read(path).expect("damage is no error");
@@ -144,9 +129,13 @@ fn survive(path: &Path) {
 fn an_extent_that_claims_billions_of_slots_takes_no_memory() {
     let directory = tempfile::tempdir().expect("a directory");
     for (raw_bytes, stored_bytes) in [(256, 0), (65, 0), (256, 1 << 20)] {
-        let extent =
-            BlockHeader { raw_bytes, stored_bytes, sequence: u32::MAX, ..block(BlockKind::Extent) };
-        survive(&crafted(&directory, &[extent, block(BlockKind::Padding)]));
+        let extent = BlockHeader {
+            raw_bytes,
+            stored_bytes,
+            sequence: u32::MAX,
+            ..BlockHeader::empty(BlockKind::Extent)
+        };
+        survive(&crafted(&directory, &[extent, BlockHeader::empty(BlockKind::Padding)]));
     }
 }
 
@@ -154,8 +143,9 @@ fn an_extent_that_claims_billions_of_slots_takes_no_memory() {
 fn an_extent_whose_chunks_have_no_room_is_passed_over() {
     let directory = tempfile::tempdir().expect("a directory");
     for raw_bytes in [0, 1, 63, 64, u32::MAX] {
-        let extent = BlockHeader { raw_bytes, sequence: 1, ..block(BlockKind::Extent) };
-        survive(&crafted(&directory, &[extent, block(BlockKind::Padding)]));
+        let extent =
+            BlockHeader { raw_bytes, sequence: 1, ..BlockHeader::empty(BlockKind::Extent) };
+        survive(&crafted(&directory, &[extent, BlockHeader::empty(BlockKind::Padding)]));
     }
 }
 
@@ -164,7 +154,7 @@ fn a_block_of_absurd_length_ends_the_file() {
     let directory = tempfile::tempdir().expect("a directory");
     for stored_bytes in [u64::MAX, u64::MAX - 64, 1 << 63] {
         for kind in [BlockKind::Chunk, BlockKind::Other(200), BlockKind::ExitStatus] {
-            let long = BlockHeader { stored_bytes, ..block(kind) };
+            let long = BlockHeader { stored_bytes, ..BlockHeader::empty(kind) };
             let path = crafted(&directory, &[long]);
             survive(&path);
             append_exit_status(&path, ExitStatus::Code(0)).expect("appended");
@@ -286,19 +276,25 @@ fn a_follower_waits_for_what_stands_behind_a_block_that_is_not_written_yet() {
     assert_eq!(seen, expected);
 }
 
-#[test]
-fn a_follower_reads_a_chunk_in_the_window_while_it_is_being_moved_to_the_log() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let path = directory.path().join("moved.trace");
-    let mut writer = RecordingWriter::create(&path, &header(), WINDOW).expect("created");
+/// A file of four allocations in the window, and the same file once their chunk is in the log.
+fn before_and_after_a_move(path: &Path) -> (Vec<u8>, Vec<u8>) {
+    let mut writer = RecordingWriter::create(path, &header(), WINDOW).expect("created");
     for number in [0, 2, 4, 6] {
         writer.write(0, &Record::Event(allocation(number))).expect("written");
     }
     writer.flush().expect("flushed");
-    let before = fs::read(&path).expect("readable");
+    let before = fs::read(path).expect("readable");
     writer.drain(0).expect("drained");
     writer.flush().expect("flushed");
-    let after = fs::read(&path).expect("readable");
+    let after = fs::read(path).expect("readable");
+    (before, after)
+}
+
+#[test]
+fn a_follower_reads_a_chunk_in_the_window_while_it_is_being_moved_to_the_log() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("moved.trace");
+    let (before, after) = before_and_after_a_move(&path);
     // The block's header is in the file, its payload not yet, and the slot still has the chunk.
     let mut between = after.clone();
     between[..before.len()].copy_from_slice(&before);
@@ -321,15 +317,7 @@ fn a_follower_reads_a_chunk_in_the_window_while_it_is_being_moved_to_the_log() {
 fn a_chunk_that_was_being_moved_to_the_log_when_the_process_died_is_not_missing() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("died.trace");
-    let mut writer = RecordingWriter::create(&path, &header(), WINDOW).expect("created");
-    for number in [0, 2, 4, 6] {
-        writer.write(0, &Record::Event(allocation(number))).expect("written");
-    }
-    writer.flush().expect("flushed");
-    let before = fs::read(&path).expect("readable");
-    writer.drain(0).expect("drained");
-    writer.flush().expect("flushed");
-    let after = fs::read(&path).expect("readable");
+    let (before, after) = before_and_after_a_move(&path);
     let expected: Vec<Event> = [0, 2, 4, 6].map(allocation).into();
     // The slot still has the chunk; its block is in the file up to any byte of its payload.
     for end in before.len() + BLOCK_HEADER_BYTES..after.len() {

@@ -7,7 +7,7 @@ use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering};
 
 use alloc_trace_format::{
-    BLOCK_ALIGN_BYTES, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, Codec, FILE_HEADER_BYTES,
+    BLOCK_ALIGN_BYTES, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, FILE_HEADER_BYTES,
 };
 
 use super::extents::{MAX_EXTENTS, Shape, extent_of};
@@ -119,7 +119,7 @@ impl Log {
             raw_bytes: shape.chunk_bytes,
             stream: shape.first_stream,
             sequence: shape.slots,
-            ..block(BlockKind::Extent)
+            ..BlockHeader::empty(BlockKind::Extent)
         };
         sys::write_at(fd, header_at, &header.encode(), &[])?;
         let behind = header_at + head + bytes;
@@ -151,7 +151,7 @@ impl Log {
 
     fn write_padding(&self, from: u64, to: u64) -> Result<(), Errno> {
         let stored_bytes = to - from - BLOCK_HEADER_BYTES as u64;
-        let header = BlockHeader { stored_bytes, ..block(BlockKind::Padding) };
+        let header = BlockHeader { stored_bytes, ..BlockHeader::empty(BlockKind::Padding) };
         self.write_at(from, &header.encode())
     }
 
@@ -203,22 +203,6 @@ impl Log {
         if let Ok(fd) = fd {
             sys::close(fd);
         }
-    }
-}
-
-/// A block's header without anything in it.
-const fn block(kind: BlockKind) -> BlockHeader {
-    BlockHeader {
-        kind,
-        codec: Codec::Plain,
-        stored_bytes: 0,
-        raw_bytes: 0,
-        stream: 0,
-        sequence: 0,
-        events: 0,
-        first_stamp: 0,
-        last_stamp: 0,
-        checksum: 0,
     }
 }
 
