@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Leaks(LeaksArguments),
     Advise(AdviseArguments),
     Check(CheckArguments),
+    Completions(CompletionsArguments),
+    Man(ManArguments),
 }
 
 /// Run a program and record its heap events
@@ -279,6 +281,41 @@ impl RuleName {
             Self::RemoteFrees => Rule::RemoteFrees,
         }
     }
+}
+
+/// Write a script that has a shell complete the command's arguments
+///
+/// For bash, `source <(alloc-trace completions bash)` in ~/.bashrc, or the script under the name
+/// alloc-trace in a directory that bash-completion reads; for zsh, the script as _alloc-trace in a
+/// directory of $fpath; for fish, as ~/.config/fish/completions/alloc-trace.fish.
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArguments {
+    /// The shell
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+
+    /// Write to FILE; `-` is standard output
+    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    pub(crate) output: PathBuf,
+}
+
+/// Write the manual page of the command, or of one of its commands
+///
+/// `alloc-trace man report | man -l -` shows one; `alloc-trace man --directory
+/// ~/.local/share/man/man1` writes all of them to where `man` looks.
+#[derive(Debug, Args)]
+pub(crate) struct ManArguments {
+    /// The command whose page to write [default: that of alloc-trace itself]
+    #[arg(value_name = "COMMAND")]
+    pub(crate) command: Option<String>,
+
+    /// Write to FILE; `-` is standard output
+    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    pub(crate) output: PathBuf,
+
+    /// Write all pages, as files in this directory
+    #[arg(long, value_name = "DIRECTORY", conflicts_with_all = ["command", "output"])]
+    pub(crate) directory: Option<PathBuf>,
 }
 
 fn parse_percent(text: &str) -> Result<f64, String> {

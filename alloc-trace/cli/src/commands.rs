@@ -2,7 +2,9 @@
 
 pub(crate) mod advise;
 pub(crate) mod check;
+pub(crate) mod completions;
 pub(crate) mod events;
 pub(crate) mod leaks;
+pub(crate) mod man;
 pub(crate) mod record;
 pub(crate) mod report;

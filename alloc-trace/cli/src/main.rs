@@ -32,6 +32,8 @@ fn main() -> ExitCode {
         Command::Check(arguments) => commands::check::run(arguments),
         Command::Leaks(arguments) => commands::leaks::run(arguments),
         Command::Events(arguments) => commands::events::run(arguments),
+        Command::Completions(arguments) => commands::completions::run(arguments),
+        Command::Man(arguments) => commands::man::run(arguments),
     };
     match result {
         Ok(code) => code,

@@ -233,7 +233,7 @@ fn an_incomplete_recording_fails_unless_that_is_allowed() {
 
 #[test]
 fn the_help_is_as_it_always_was() {
-    for name in ["record", "report", "events", "leaks", "advise", "check"] {
+    for name in ["record", "report", "events", "leaks", "advise", "check", "completions", "man"] {
         let output = run(&[&name, &"--help"]);
         assert!(output.status.success());
         assert_golden(&format!("help-{name}.txt"), text(&output.stdout));
@@ -506,6 +506,9 @@ fn wrong_usage_exits_with_2_and_says_why() {
         &["check", "a"],
         &["check", "--max-temporary", "101", "a"],
         &["check", "--max-peak", "much", "a"],
+        &["completions", "tcsh"],
+        &["man", "bogus"],
+        &["man", "--directory", "pages", "report"],
         &["record"],
         &["record", "-o", "-", "--", "true"],
         &[],
