@@ -39,7 +39,7 @@ pub use events::{EventRow, EventSpan, Events};
 pub use figures::Figures;
 pub use filter::{Filter, Moment};
 pub use leaks::{LeakSite, LeakSpan, LeakThread, Leaks};
-pub use limits::{CheckedLimit, Limited};
+pub use limits::{CheckedLimit, Growth, Limited};
 pub use options::Options;
 pub use recording_state::RecordingState;
 pub use regex::Regex;

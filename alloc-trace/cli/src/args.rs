@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use alloc_trace_analysis::Options;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::filters::{FilterArguments, parse_size};
+use crate::filters::FilterArguments;
+use crate::limits::{
+    Allowed, parse_growth, parse_number_limit, parse_percent_limit, parse_size_limit,
+};
 
 /// Records every heap event of a program, and tells what happened on its heap.
 #[derive(Debug, Parser)]
@@ -173,36 +176,45 @@ pub(crate) struct LeaksArguments {
 /// Compare a recording with limits: exit status 1 where one is exceeded
 ///
 /// Prints a line for each limit that is exceeded, and nothing otherwise. Sizes are requested bytes;
-/// KiB, MiB and GiB are understood. A recording that is not complete fails.
+/// KiB, MiB and GiB are understood. With --baseline a limit can also be what that recording has and
+/// so much more: +5%, +64KiB, +0. A recording that is not complete fails.
 #[derive(Debug, Args)]
 pub(crate) struct CheckArguments {
     /// The recording, finished or still being written
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
 
+    /// An earlier recording that limits are counted from; the filters pick from both
+    #[arg(long, value_name = "FILE")]
+    pub(crate) baseline: Option<PathBuf>,
+
+    /// How much more than in the baseline everything may be that has no limit of its own, as in 5%
+    #[arg(long, value_name = "PERCENT", value_parser = parse_growth, requires = "baseline")]
+    pub(crate) max_growth: Option<f64>,
+
     /// The most bytes that may be live at a time
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    pub(crate) max_peak: Option<u64>,
+    #[arg(long, value_name = "SIZE", value_parser = parse_size_limit)]
+    pub(crate) max_peak: Option<Allowed>,
 
     /// The most bytes that may never be freed
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    pub(crate) max_leaked: Option<u64>,
+    #[arg(long, value_name = "SIZE", value_parser = parse_size_limit)]
+    pub(crate) max_leaked: Option<Allowed>,
 
     /// The most blocks that may never be freed
-    #[arg(long, value_name = "N")]
-    pub(crate) max_leaked_blocks: Option<u64>,
+    #[arg(long, value_name = "N", value_parser = parse_number_limit)]
+    pub(crate) max_leaked_blocks: Option<Allowed>,
 
     /// The most requests for memory: allocations and reallocations
-    #[arg(long, value_name = "N")]
-    pub(crate) max_allocations: Option<u64>,
+    #[arg(long, value_name = "N", value_parser = parse_number_limit)]
+    pub(crate) max_allocations: Option<Allowed>,
 
     /// The most bytes that may be requested in all
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    pub(crate) max_bytes: Option<u64>,
+    #[arg(long, value_name = "SIZE", value_parser = parse_size_limit)]
+    pub(crate) max_bytes: Option<Allowed>,
 
     /// The most temporary allocations, in percent of the requests
-    #[arg(long, value_name = "PERCENT", value_parser = parse_percent)]
-    pub(crate) max_temporary: Option<f64>,
+    #[arg(long, value_name = "PERCENT", value_parser = parse_percent_limit)]
+    pub(crate) max_temporary: Option<Allowed>,
 
     /// Check a recording that is not complete by what there is of it
     #[arg(long)]
@@ -316,14 +328,6 @@ pub(crate) struct ManArguments {
     /// Write all pages, as files in this directory
     #[arg(long, value_name = "DIRECTORY", conflicts_with_all = ["command", "output"])]
     pub(crate) directory: Option<PathBuf>,
-}
-
-fn parse_percent(text: &str) -> Result<f64, String> {
-    let number = text.trim().trim_end_matches('%').trim_end();
-    let percent: Option<f64> = number.parse().ok();
-    percent
-        .filter(|percent| (0.0..=100.0).contains(percent))
-        .ok_or_else(|| format!("`{text}` is no number from 0 to 100"))
 }
 
 #[cfg(test)]

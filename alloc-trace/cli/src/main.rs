@@ -10,6 +10,7 @@ mod args;
 mod commands;
 mod error;
 mod filters;
+mod limits;
 mod output;
 mod style;
 mod table;

@@ -178,6 +178,48 @@ fn leaks_as_json_have_every_figure() {
     assert_eq!(one["sites"].as_array().map(Vec::len), Some(1));
 }
 
+#[test]
+fn growth_is_counted_from_a_baseline() {
+    let (directory, path) = sample(true);
+    let (_other, faults) = faults(true);
+    let baseline = format!("--baseline={}", path.display());
+    assert_eq!(check(&path, &[&baseline, "--max-growth=0%"]), (String::new(), Some(0)));
+    let from = format!("in {}", path.display());
+    let expected = format!(
+        "\
+never freed: 19.7 KiB (20,199 B) exceeds 5.0 KiB (5,124 B), from 4.9 KiB (5,024 B) {from}
+blocks never freed: 200 exceeds 3, from 2 {from}
+allocations: 2,401 exceeds 5, from 5 {from}
+allocated: 13.3 MiB (13,915,399 B) exceeds 1.0 MiB (1,063,700 B), from 1.0 MiB (1,053,700 B) {from}
+"
+    );
+    let limits = [
+        &baseline,
+        "--max-growth=900%",
+        "--max-leaked=+100",
+        "--max-leaked-blocks=+50%",
+        "--max-allocations=+0",
+        "--max-bytes=+10000",
+        "--max-temporary=+20",
+    ];
+    assert_eq!(check(&faults, &limits), (expected, Some(1)));
+    let output = run(&[&"check", &faults, &"--json", &baseline, &"--max-allocations=+100%"]);
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let expected = serde_json::json!({
+        "limit": "allocations", "max": 10.0, "baseline": 5.0, "actual": 2_401.0, "kept": false,
+    });
+    assert_eq!(answer["limits"], serde_json::json!([expected]));
+
+    let cut = directory.path().join("cut.trace");
+    write_sample(&cut, 42, false);
+    let baseline = format!("--baseline={}", cut.display());
+    let (printed, code) = check(&path, &[&baseline, "--max-growth=100%"]);
+    assert_eq!(code, Some(1));
+    assert!(printed.starts_with("incomplete: in the baseline: the recording ended"), "{printed}");
+    let kept = check(&path, &[&baseline, "--max-growth=100%", "--allow-incomplete"]);
+    assert_eq!(kept, (String::new(), Some(0)));
+}
+
 /// What `check` prints, and its exit code.
 fn check(path: &Path, limits: &[&str]) -> (String, Option<i32>) {
     let output = command().arg("check").arg(path).args(limits).output().expect("run");
@@ -212,8 +254,13 @@ temporary: 20.00 % exceeds 19.50 %
     let expected = serde_json::json!({
         "passed": false, "complete": true, "incomplete": [],
         "limits": [
-            { "limit": "peak", "max": 1_073_741_824.0, "actual": 1_053_576.0, "kept": true },
-            { "limit": "leaked", "max": 0.0, "actual": 5_024.0, "kept": false },
+            {
+                "limit": "peak", "max": 1_073_741_824.0, "baseline": null,
+                "actual": 1_053_576.0, "kept": true,
+            },
+            {
+                "limit": "leaked", "max": 0.0, "baseline": null, "actual": 5_024.0, "kept": false,
+            },
         ],
     });
     assert_eq!(answer, expected);
@@ -505,6 +552,10 @@ fn wrong_usage_exits_with_2_and_says_why() {
         &["leaks", "--from", "5", "a"],
         &["check", "a"],
         &["check", "--max-temporary", "101", "a"],
+        &["check", "--max-peak", "+5%", "a"],
+        &["check", "--max-growth", "5%", "a"],
+        &["check", "--baseline", "b", "a"],
+        &["check", "--baseline", "b", "--max-peak", "1M", "a"],
         &["check", "--max-peak", "much", "a"],
         &["completions", "tcsh"],
         &["man", "bogus"],

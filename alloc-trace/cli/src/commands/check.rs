@@ -1,13 +1,15 @@
-//! `alloc-trace check`: whether a recording keeps to limits.
+//! `alloc-trace check`: whether a recording keeps to limits, or to what an earlier one has.
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
-use alloc_trace_analysis::{CheckedLimit, Limited, Recording, Summary};
+use alloc_trace_analysis::{AnalysisError, CheckedLimit, Growth, Limited, Recording, Summary};
 use serde::Serialize;
 
 use crate::args::CheckArguments;
 use crate::error::CommandError;
+use crate::limits::Allowed;
 use crate::output::Output;
 use crate::units::{bytes, count};
 use crate::warnings;
@@ -17,7 +19,7 @@ use crate::warnings;
 struct Answer {
     /// Whether the recording passes.
     passed: bool,
-    /// Whether every record is there.
+    /// Whether every record is there, of the baseline too.
     complete: bool,
     /// Why it may not be.
     incomplete: Vec<String>,
@@ -26,25 +28,35 @@ struct Answer {
 }
 
 pub(crate) fn run(arguments: &CheckArguments) -> Result<ExitCode, CommandError> {
-    let limits = limits(arguments);
-    if limits.is_empty() {
-        return Err(CommandError::Usage(
-            "check: no limit was given; give at least one, as in --max-peak 64MiB --max-leaked 0"
-                .into(),
-        ));
-    }
+    let limits = limits(arguments)?;
     let recording = Recording::open(&arguments.file)?;
+    let baseline = arguments.baseline.as_deref().map(Recording::open).transpose()?;
     let mut output = Output::open(&arguments.reading.output)?;
     // No figure that is limited depends on names, unless they pick it.
     let reading = &arguments.reading;
     let names = reading.filters.asks_for_sites() && !reading.no_symbols;
-    let summary = Summary::of(&recording, reading.options().symbols(names))?;
-    let limits: Vec<CheckedLimit> =
-        limits.into_iter().map(|(limit, max)| limit.check(max, &summary)).collect();
-    let believed = summary.complete || arguments.allow_incomplete;
-    let incomplete = if summary.complete { Vec::new() } else { warnings::of_summary(&summary) };
+    let sum_up = |recording: &Recording| -> Result<Summary, AnalysisError> {
+        Summary::of(recording, reading.options().symbols(names))
+    };
+    let summary = sum_up(&recording)?;
+    let baseline = baseline.as_ref().map(sum_up).transpose()?;
+    let check = |(limit, allowed): (Limited, Allowed)| match (allowed, &baseline) {
+        (Allowed::AtMost(max), _) => Some(limit.check(max, &summary)),
+        (Allowed::More(growth), Some(baseline)) => {
+            Some(limit.check_growth(growth, baseline, &summary))
+        }
+        (Allowed::More(_), None) => None,
+    };
+    let limits: Vec<CheckedLimit> = limits.into_iter().filter_map(check).collect();
+    let mut incomplete = if summary.complete { Vec::new() } else { warnings::of_summary(&summary) };
+    if let Some(baseline) = baseline.filter(|baseline| !baseline.complete) {
+        let of_baseline = warnings::of_summary(&baseline).into_iter();
+        incomplete.extend(of_baseline.map(|why| format!("in the baseline: {why}")));
+    }
+    let complete = incomplete.is_empty();
+    let believed = complete || arguments.allow_incomplete;
     let passed = believed && limits.iter().all(|limit| limit.kept);
-    let answer = Answer { passed, complete: summary.complete, incomplete, limits };
+    let answer = Answer { passed, complete, incomplete, limits };
     if arguments.allow_incomplete {
         warnings::print(&arguments.file, &answer.incomplete);
     }
@@ -53,7 +65,7 @@ pub(crate) fn run(arguments: &CheckArguments) -> Result<ExitCode, CommandError> 
             serde_json::to_writer_pretty(&mut *out, &answer)?;
             writeln!(out)
         } else {
-            write_text(out, &answer, believed)
+            write_text(out, &answer, believed, arguments.baseline.as_deref())
         }
     })?;
     output.finish()?;
@@ -61,36 +73,59 @@ pub(crate) fn run(arguments: &CheckArguments) -> Result<ExitCode, CommandError> 
 }
 
 /// The limits that were given.
-fn limits(arguments: &CheckArguments) -> Vec<(Limited, f64)> {
-    let number = |max: Option<u64>| max.map(|max| max as f64);
-    let given = [
-        (Limited::Peak, number(arguments.max_peak)),
-        (Limited::Leaked, number(arguments.max_leaked)),
-        (Limited::LeakedBlocks, number(arguments.max_leaked_blocks)),
-        (Limited::Allocations, number(arguments.max_allocations)),
-        (Limited::Bytes, number(arguments.max_bytes)),
-        (Limited::Temporary, arguments.max_temporary),
-    ];
-    given.into_iter().filter_map(|(limit, max)| Some((limit, max?))).collect()
+fn limits(arguments: &CheckArguments) -> Result<Vec<(Limited, Allowed)>, CommandError> {
+    let of = |limit| match limit {
+        Limited::Peak => arguments.max_peak,
+        Limited::Leaked => arguments.max_leaked,
+        Limited::LeakedBlocks => arguments.max_leaked_blocks,
+        Limited::Allocations => arguments.max_allocations,
+        Limited::Bytes => arguments.max_bytes,
+        Limited::Temporary => arguments.max_temporary,
+        _ => None,
+    };
+    let growth = arguments.max_growth.map(|percent| Allowed::More(Growth::Percent(percent)));
+    let limits: Vec<(Limited, Allowed)> =
+        Limited::ALL.into_iter().filter_map(|limit| Some((limit, of(limit).or(growth)?))).collect();
+    let relative = limits.iter().any(|(_, allowed)| matches!(allowed, Allowed::More(_)));
+    let wrong = match arguments.baseline {
+        None if limits.is_empty() => {
+            "no limit was given; give at least one, as in --max-peak 64MiB --max-leaked 0"
+        }
+        Some(_) if !relative => {
+            "no limit is counted from the baseline; give --max-growth 5%, or one such as \
+             --max-peak +5%"
+        }
+        None if relative => "a limit with a `+` is counted from a recording: give --baseline FILE",
+        _ => return Ok(limits),
+    };
+    Err(CommandError::Usage(format!("check: {wrong}")))
 }
 
-fn write_text(out: &mut dyn Write, answer: &Answer, believed: bool) -> io::Result<()> {
+fn write_text(
+    out: &mut dyn Write,
+    answer: &Answer,
+    believed: bool,
+    baseline: Option<&Path>,
+) -> io::Result<()> {
     if !believed {
         writeln!(out, "incomplete: {}", answer.incomplete.join("; "))?;
         writeln!(out, "  --allow-incomplete checks what there is")?;
     }
     for limit in answer.limits.iter().filter(|limit| !limit.kept) {
-        let (name, actual, max) = match limit.limit {
-            Limited::Peak => ("peak", size(limit.actual), size(limit.max)),
-            Limited::Leaked => ("never freed", size(limit.actual), size(limit.max)),
-            Limited::LeakedBlocks => {
-                ("blocks never freed", number(limit.actual), number(limit.max))
-            }
-            Limited::Allocations => ("allocations", number(limit.actual), number(limit.max)),
-            Limited::Bytes => ("allocated", size(limit.actual), size(limit.max)),
-            _ => ("temporary", percent(limit.actual), percent(limit.max)),
+        let (name, unit): (_, fn(f64) -> String) = match limit.limit {
+            Limited::Peak => ("peak", size),
+            Limited::Leaked => ("never freed", size),
+            Limited::LeakedBlocks => ("blocks never freed", number),
+            Limited::Allocations => ("allocations", number),
+            Limited::Bytes => ("allocated", size),
+            _ => ("temporary", percent),
         };
-        writeln!(out, "{name}: {actual} exceeds {max}")?;
+        let (actual, max) = (unit(limit.actual), unit(limit.max));
+        let from = match (limit.baseline, baseline) {
+            (Some(figure), Some(path)) => format!(", from {} in {}", unit(figure), path.display()),
+            _ => String::new(),
+        };
+        writeln!(out, "{name}: {actual} exceeds {max}{from}")?;
     }
     Ok(())
 }
