@@ -110,6 +110,26 @@ impl Arena {
         self.first_slice.load(Ordering::Relaxed) as u32
     }
 
+    /// All segments, installed or not, each with the index of its first slice.
+    pub(crate) fn segments(&self) -> impl Iterator<Item = (usize, &Segment)> {
+        let first_slices = (0..).step_by(SLICES as usize);
+        first_slices.zip(&self.segments)
+    }
+
+    /// The slices that are described as this.
+    pub(crate) fn slices_of_kind(&self, kind: Kind) -> impl Iterator<Item = usize> {
+        let slices = self.kinds.iter().enumerate();
+        slices
+            .filter(move |(_, byte)| byte.load(Ordering::Relaxed) == kind.to_byte())
+            .map(|(slice, _)| slice)
+    }
+
+    /// Whether the segment of a slice is looked at when slices are wanted.
+    pub(crate) fn is_open(&self, slice: usize) -> bool {
+        let segment = slice % ARENA_SLICES / SLICES as usize;
+        self.open[segment / 64].load(Ordering::Relaxed) & (1 << (segment % 64)) != 0
+    }
+
     fn set_open(&self, segment: usize) {
         let word = &self.open[segment % ARENA_SEGMENTS / 64];
         word.fetch_or(1 << (segment % 64), Ordering::AcqRel);

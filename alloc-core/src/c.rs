@@ -31,7 +31,7 @@ use crate::class::Class;
 use crate::heap::Heap;
 use crate::large::{self, Fill};
 use crate::place::ForC;
-use crate::{arena, core_alloc, decay, page, pool, stats, thread};
+use crate::{arena, core_alloc, decay, os, stats, thread};
 
 /// What every block is aligned to, at least.
 const ALIGN: usize = 16;
@@ -193,7 +193,7 @@ pub unsafe fn posix_memalign(result: *mut *mut c_void, align: usize, size: usize
 /// Null and `ENOMEM`.
 #[must_use]
 pub fn valloc(size: usize) -> *mut c_void {
-    memalign(os_page_size(), size)
+    memalign(os::page_bytes(), size)
 }
 
 /// `pvalloc`: whole OS pages, at least one.
@@ -203,7 +203,7 @@ pub fn valloc(size: usize) -> *mut c_void {
 /// Null and `ENOMEM`, also when rounding up overflows.
 #[must_use]
 pub fn pvalloc(size: usize) -> *mut c_void {
-    let page = os_page_size();
+    let page = os::page_bytes();
     let Some(bytes) = size.max(1).checked_next_multiple_of(page) else {
         return refuse(libc::ENOMEM);
     };
@@ -246,9 +246,8 @@ fn answer(block: *mut u8) -> *mut c_void {
 #[must_use]
 pub fn mallinfo2() -> libc::mallinfo2 {
     let stats = stats::read();
-    let cached: usize = pool::all().map(Heap::cached_bytes).sum();
     let arena = stats.page_bytes + stats.large_bytes;
-    let live = (page::taken_bytes() + stats.large_bytes).saturating_sub(cached).min(arena);
+    let live = (stats.live_bytes() - stats.huge_bytes).min(arena);
     libc::mallinfo2 {
         arena,
         ordblks: stats.pages + stats.large_blocks,
@@ -380,13 +379,6 @@ unsafe fn resize(block: NonNull<u8>, size: usize) -> *mut u8 {
     // SAFETY: the caller gives the old block up.
     unsafe { free(block.as_ptr().cast()) };
     moved
-}
-
-fn os_page_size() -> usize {
-    // SAFETY: has no preconditions.
-    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    // Every Linux knows it.
-    usize::try_from(bytes).unwrap_or(crate::os::OS_PAGE)
 }
 
 #[cfg(test)]

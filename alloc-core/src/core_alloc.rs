@@ -12,7 +12,7 @@ use crate::large::{self, Fill};
 use crate::page::Page;
 use crate::place::Portable;
 use crate::stats::Stats;
-use crate::{arena, decay, stats, thread};
+use crate::{arena, check, decay, stats, thread, walk};
 
 /// The heap. A handle without size: all of them are the same process-wide heap.
 ///
@@ -53,11 +53,31 @@ impl CoreAlloc {
         Self(())
     }
 
-    /// What the heap holds at this moment. Reads a few counters and stops nobody; with other
-    /// threads at work they may be some steps apart from each other.
+    /// What the heap holds at this moment. Takes no lock and stops nobody; with other threads at
+    /// work the figures may be some steps apart from each other.
+    ///
+    /// It looks at the record of every page, so it takes time in proportion to the heap.
     #[must_use]
     pub fn stats(&self) -> Stats {
         stats::read()
+    }
+
+    /// Bytes of the OS's memory behind the heap at this moment: its segments, huge blocks and
+    /// metadata. Asks the OS about all of it, so it takes time in proportion to `mapped_bytes`.
+    #[must_use]
+    pub fn resident_bytes(&self) -> usize {
+        stats::resident_bytes()
+    }
+
+    /// The heap's segments, and through them its pages and blocks. What may be relied on is said in
+    /// [`walk`].
+    pub fn segments(&self) -> impl Iterator<Item = walk::Segment> + use<> {
+        walk::segments()
+    }
+
+    /// The live blocks that are mappings of their own, outside of all segments; see [`walk`].
+    pub fn huge_blocks(&self) -> impl Iterator<Item = walk::LargeBlock> + use<> {
+        walk::huge_blocks()
     }
 
     /// Gives all unused memory back to the OS now, instead of when it has been unused for a while.
@@ -92,6 +112,20 @@ impl CoreAlloc {
     /// program (a write through a stray pointer), and should not be used further.
     pub fn check(&self) -> Result<(), Damage> {
         thread::with_own_heap::<Portable, _>(Heap::check).unwrap_or(Ok(())).map_err(Damage)
+    }
+
+    /// Looks through the whole heap for contradictions: every thread's heap, idle ones included,
+    /// every segment, page and large block, and the counters.
+    ///
+    /// For tests, while no other thread uses the heap: what is under way in one seems to be a
+    /// contradiction. So does, in the child of a fork, what another thread was in the middle of
+    /// then. It takes time in proportion to pages times threads.
+    ///
+    /// # Errors
+    ///
+    /// As for [`check`](Self::check).
+    pub fn check_all(&self) -> Result<(), Damage> {
+        check::all().map_err(Damage)
     }
 }
 

@@ -92,6 +92,9 @@ struct HeapMemory {
     slots: [Slot; SLOTS],
 }
 
+/// Bytes that a heap is mapped with.
+pub(crate) const MAPPED_BYTES: usize = size_of::<HeapMemory>().next_multiple_of(os::OS_PAGE);
+
 /// The only slot of the heaps that are stand-ins: they are empty and full at once.
 static NO_SLOT: Slot = OwnerPtr::new(ptr::null_mut());
 
@@ -124,8 +127,7 @@ impl Heap {
 
     /// Maps a new heap. It is never unmapped.
     pub(crate) fn make() -> Option<&'static Self> {
-        let bytes = size_of::<HeapMemory>().next_multiple_of(os::OS_PAGE);
-        let memory: NonNull<HeapMemory> = os::map(bytes)?.cast();
+        let memory: NonNull<HeapMemory> = os::map(MAPPED_BYTES)?.cast();
         // SAFETY: the mapping is large enough, aligned to an OS page, never unmapped, and zeroed,
         // which is valid: atomics, and a `Role` of `Live`.
         let memory: &'static HeapMemory = unsafe { memory.as_ref() };
@@ -139,7 +141,7 @@ impl Heap {
             class.pick(&heap.refills).set(FIRST_REFILL);
         }
         stats::HEAPS.add(1);
-        stats::METADATA_BYTES.add(bytes);
+        stats::METADATA_BYTES.add(MAPPED_BYTES);
         Some(heap)
     }
 
@@ -207,9 +209,15 @@ impl Heap {
         block.map_or(ptr::null_mut(), NonNull::as_ptr)
     }
 
-    /// Bytes in this heap's caches; a guess if it is not the caller's.
-    pub(crate) fn cached_bytes(&self) -> usize {
-        Class::all().map(|class| self.cached(class) * class.size()).sum()
+    /// The blocks in a class's cache; a guess if it is not the caller's heap.
+    pub(crate) fn cached_blocks(&self, class: Class) -> impl Iterator<Item = *mut u8> {
+        let cached = self.cached(class).min(class.shape().cache_blocks as usize);
+        let bottom = self.bottom(class);
+        (1..=cached).map(move |index| {
+            // SAFETY: `index` is at most the number of the class's slots above its bottom, and a
+            // heap is never unmapped.
+            unsafe { &*bottom.wrapping_add(index) }.get()
+        })
     }
 
     /// The null slot below a class's cache.
@@ -218,7 +226,7 @@ impl Heap {
     }
 
     /// Blocks in a class's cache.
-    fn cached(&self, class: Class) -> usize {
+    pub(crate) fn cached(&self, class: Class) -> usize {
         let top = class.pick(&self.caches).top.get();
         top.addr().wrapping_sub(self.bottom(class).addr()) / size_of::<Slot>()
     }
@@ -493,6 +501,12 @@ impl Heap {
         Ok(())
     }
 
+    /// Pages in a class's list, whose links were checked.
+    pub(crate) fn listed(&self, class: Class) -> usize {
+        let next = |page: &Page| Page::of_slice(page.local().next.get());
+        core::iter::successors(self.first_page(class), next).count()
+    }
+
     fn check_cache(&'static self, class: Class) -> Result<(), &'static str> {
         let cached = self.cached(class);
         if cached > class.shape().cache_blocks as usize {
@@ -502,9 +516,7 @@ impl Heap {
         if !unsafe { &*self.bottom(class) }.get().is_null() {
             return Err("a cache's bottom is not null");
         }
-        for index in 1..=cached {
-            // SAFETY: `index` is at most the number of cached blocks.
-            let block = unsafe { &*self.bottom(class).wrapping_add(index) }.get();
+        for block in self.cached_blocks(class) {
             let page = Page::locate(block);
             if page.class() != class {
                 return Err("a cached block is of another class");

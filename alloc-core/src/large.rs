@@ -70,7 +70,16 @@ pub(crate) fn alloc(layout: Layout, fill: Fill) -> *mut u8 {
     } else {
         alloc_huge(layout.size(), align)
     };
-    block.map_or(ptr::null_mut(), NonNull::as_ptr)
+    let Some(block) = block else { return ptr::null_mut() };
+    note_request(block, layout.size());
+    block.as_ptr()
+}
+
+/// Notes what the program asked for, for statistics.
+fn note_request(block: NonNull<u8>, bytes: usize) {
+    if let Some(record) = Record::of(block) {
+        record.head().set_requested(bytes);
+    }
 }
 
 fn alloc_large(count: u32, align: u32, fill: Fill) -> Option<NonNull<u8>> {
@@ -195,13 +204,19 @@ pub(crate) unsafe fn resize(block: NonNull<u8>, align: usize, new_size: usize) -
     match record.kind() {
         Kind::Large => {
             record.expect_start(block);
-            if resize_large(record, new_size) { block.as_ptr() } else { ptr::null_mut() }
+            if !resize_large(record, new_size) {
+                return ptr::null_mut();
+            }
+            record.head().set_requested(new_size);
+            block.as_ptr()
         }
         Kind::Huge => {
             record.expect_start(block);
             // SAFETY: passed on.
             let resized = unsafe { resize_huge(block, record, align, new_size) };
-            resized.map_or(ptr::null_mut(), NonNull::as_ptr)
+            let Some(resized) = resized else { return ptr::null_mut() };
+            note_request(resized, new_size);
+            resized.as_ptr()
         }
         Kind::None | Kind::Page(_) => {
             fatal("reallocated a large block that is not ours", block.addr().get())

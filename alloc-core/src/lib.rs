@@ -31,7 +31,8 @@
 //! | `decay` | when unused memory goes back to the OS |
 //! | `arena` | metadata by address; address space |
 //! | `segment` | which slices of a segment are free |
-//! | `owner`, `sync`, `stats` | cells of one owner; atomics; counters |
+//! | `stats`, [`walk`], `check` | figures; what lies where; whether it all fits together |
+//! | `owner`, `sync` | cells of one owner; atomics |
 //! | `os`, `fatal` | system calls; the abort |
 //!
 //! # What never happens
@@ -51,6 +52,7 @@ compile_error!("alloc-core supports Linux on x86_64 and aarch64");
 
 mod arena;
 pub mod c;
+mod check;
 mod class;
 mod core_alloc;
 mod decay;
@@ -67,9 +69,10 @@ mod segment;
 mod stats;
 mod sync;
 mod thread;
+pub mod walk;
 
 #[cfg(test)]
 mod tests;
 
 pub use core_alloc::{CoreAlloc, Damage};
-pub use stats::Stats;
+pub use stats::{ClassStats, Stats};

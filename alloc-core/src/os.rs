@@ -181,6 +181,40 @@ pub(crate) unsafe fn relocate(
     address != libc::MAP_FAILED
 }
 
+/// Bytes of a range that are in memory now. What is not mapped counts nothing.
+pub(crate) fn resident_bytes(start: usize, bytes: usize) -> usize {
+    /// OS pages that are asked about at a time.
+    const AT_A_TIME: usize = 1024;
+    let page = page_bytes();
+    let end = start.saturating_add(bytes);
+    let mut resident = 0;
+    let mut next = start & !(page - 1);
+    while next < end {
+        let part = (end - next).min(AT_A_TIME * page);
+        let mut here = [0u8; AT_A_TIME];
+        let address = ptr::without_provenance_mut(next);
+        let status = keeping_errno(
+            // SAFETY: reads nothing at the range, whose first byte is a multiple of the OS page; the
+            // array has a byte for each of at most `AT_A_TIME` pages.
+            || unsafe { libc::mincore(address, part, here.as_mut_ptr()) },
+            |status| *status != 0,
+        );
+        if status == 0 {
+            resident += here.iter().filter(|flags| *flags & 1 != 0).count() * page;
+        }
+        next += AT_A_TIME * page;
+    }
+    resident
+}
+
+/// Bytes of the OS's pages.
+pub(crate) fn page_bytes() -> usize {
+    // SAFETY: has no preconditions.
+    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    // Every Linux knows it.
+    usize::try_from(bytes).unwrap_or(OS_PAGE)
+}
+
 /// Milliseconds of a clock that never goes back; a few nanoseconds to read, a few milliseconds
 /// coarse.
 pub(crate) fn now_ms() -> u64 {

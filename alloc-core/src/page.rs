@@ -10,7 +10,7 @@
 
 use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicUsize, Ordering};
 
-use crate::arena::{self, ARENA_SLICES, Arena};
+use crate::arena::{self, Arena};
 use crate::class::{CLASSES, Class, Shape};
 use crate::fatal::fatal;
 use crate::heap::{Heap, Slot};
@@ -19,7 +19,7 @@ use crate::segment::{Placement, SLICE, SLICE_SHIFT, SLICES};
 use crate::{remote, stats};
 
 /// Most blocks of a page, as words of bits.
-const WORDS: usize = SLICE / 16 / 64;
+pub(crate) const WORDS: usize = SLICE / 16 / 64;
 
 /// What begins at a slice. Kept as one byte, all that freeing without a layout has to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +76,8 @@ pub(crate) struct Head {
     owner: AtomicPtr<Heap>,
     /// Usable bytes of a large or huge block.
     bytes: AtomicUsize,
+    /// Bytes that the program asked of it.
+    requested: AtomicUsize,
     /// How many slices before this one the page begins.
     back: AtomicU8,
 }
@@ -88,6 +90,15 @@ impl Head {
 
     pub(crate) fn set_bytes(&self, bytes: usize) {
         self.bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes that the program asked of the large or huge block that begins here.
+    pub(crate) fn requested(&self) -> usize {
+        self.requested.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_requested(&self, bytes: usize) {
+        self.requested.store(bytes, Ordering::Relaxed);
     }
 
     fn describe_page(&self, owner: &'static Heap, back: u32) {
@@ -158,28 +169,14 @@ impl Extent {
         }
         Some(Place { word: index as usize / 64, bit: 1 << (index % 64) })
     }
-}
 
-/// Bytes of all blocks that are not free in their pages: live ones, and those in caches. Pages
-/// that other threads work on are counted as they seem.
-pub(crate) fn taken_bytes() -> usize {
-    let pages = arena::all().flat_map(|arena| {
-        let first = arena.first_slice();
-        (0..ARENA_SLICES as u32).filter_map(move |slice| Page::of_slice(first + slice))
-    });
-    let mut last = 0;
-    let mut taken = 0;
-    for page in pages {
-        // A page of several slices is found by each.
-        if page.number() == last {
-            continue;
-        }
-        last = page.number();
-        let remote: u32 = (0..page.words()).map(|word| page.remote().bits(word).count_ones()).sum();
-        let blocks = page.class.shape().blocks.saturating_sub(page.free() + remote);
-        taken += blocks as usize * page.class.size();
+    /// The place of a block; `None` if none of this page begins there.
+    pub(crate) fn find(&self, block: *mut u8) -> Option<Place> {
+        let offset = u32::try_from(block.addr().checked_sub(self.start)?).ok()?;
+        let index = offset / self.size;
+        let is_block = offset.is_multiple_of(self.size) && index < self.blocks;
+        is_block.then_some(Place { word: index as usize / 64, bit: 1 << (index % 64) })
     }
-    taken
 }
 
 impl Page {
@@ -288,7 +285,7 @@ impl Page {
     }
 
     /// Words of bits in use.
-    fn words(self) -> usize {
+    pub(crate) fn words(self) -> usize {
         (self.class.shape().blocks as usize).div_ceil(64)
     }
 
@@ -366,12 +363,15 @@ impl Page {
         self.remote().collect(self.words(), |word, bits| self.set_local_bits(word, bits));
     }
 
+    /// The blocks of a word that are free on either side.
+    pub(crate) fn free_bits(self, word: usize) -> u64 {
+        self.local().bits.get(word).map_or(0, OwnerU64::get) | self.remote().bits(word)
+    }
+
     /// Whether a block of this page is free on either side.
     pub(crate) fn is_free(self, block: *mut u8) -> bool {
         let Some(Place { word, bit }) = self.extent().place(block) else { return false };
-        let local = self.local().bits.get(word).map_or(0, OwnerU64::get);
-        let remote = self.remote().bits(word);
-        (local | remote) & bit != 0
+        self.free_bits(word) & bit != 0
     }
 
     /// What is wrong with the page's record, if anything. Only its owner may ask.

@@ -70,6 +70,19 @@ pub(crate) fn put(heap: &'static Heap) {
     }
 }
 
+/// Whether the idle heaps are a list that ends.
+pub(crate) fn check() -> Result<(), &'static str> {
+    let mut next = IDLE.load(Ordering::Acquire) as u32;
+    for _ in 0..=COUNT.load(Ordering::Relaxed) {
+        if next == 0 {
+            return Ok(());
+        }
+        let Some(heap) = heap(next) else { return Err("an idle heap is none") };
+        next = heap.next_idle.load(Ordering::Relaxed);
+    }
+    Err("the idle heaps are a ring")
+}
+
 fn make() -> Option<&'static Heap> {
     if COUNT.load(Ordering::Relaxed) as usize >= HEAPS - 1 {
         return None;

@@ -76,8 +76,13 @@ impl<const WORDS: usize> Remote<WORDS> {
 
     /// Whether everything that was set is counted and taken.
     pub(crate) fn is_settled(&self) -> bool {
+        self.counted() == 0
+    }
+
+    /// Bits counted and not taken.
+    pub(crate) fn counted(&self) -> i32 {
         // Pairs with the `Release` in `count`: whoever counted has made its last access.
-        self.count.load(Ordering::Acquire) == 0
+        self.count.load(Ordering::Acquire)
     }
 
     /// The bits of a word that are set now.

@@ -122,6 +122,11 @@ impl Segment {
         self.free.load(Ordering::Relaxed)
     }
 
+    /// The slices that may hold memory of the OS.
+    pub(crate) fn dirty(&self) -> u64 {
+        self.dirty.load(Ordering::Relaxed)
+    }
+
     /// Claims a run. `count` is 1 to 64, `align` a power of two of slices.
     pub(crate) fn claim(&self, count: u32, align: u32, placement: Placement) -> Option<Run> {
         let mut free = self.free.load(Ordering::Relaxed);

@@ -1,9 +1,16 @@
-//! Counters of what the heap holds, read without stopping anybody.
+//! What the heap holds, in figures, read without stopping anybody.
 //!
-//! They are changed on slow paths only. Each is exact once the threads are quiet; a reader in the
-//! middle of things may see one counter before and another after the same step.
+//! Some are counted, on slow paths only; the others are found by a [walk](crate::walk). Each is
+//! exact once the threads are quiet; a reader in the middle of things may see one figure before and
+//! another after the same step.
 
+use core::ptr;
 use core::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::class::{CLASSES, Class};
+use crate::segment::{SEGMENT, SLICE};
+use crate::walk::{self, Run};
+use crate::{arena, heap, os, pool};
 
 /// A number that many threads change. Orders nothing.
 #[derive(Debug)]
@@ -22,7 +29,7 @@ impl Counter {
         self.0.fetch_sub(amount, Ordering::Relaxed);
     }
 
-    fn get(&self) -> usize {
+    pub(crate) fn get(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -39,7 +46,7 @@ pub(crate) static HEAPS: Counter = Counter::new();
 pub(crate) static PURGED_BYTES: Counter = Counter::new();
 
 /// What the heap holds at one moment; see [`CoreAlloc::stats`](crate::CoreAlloc::stats).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
     /// Address space mapped for segments, huge blocks and metadata. Much of it may be untouched.
@@ -48,41 +55,143 @@ pub struct Stats {
     pub metadata_bytes: usize,
     /// Segments, the aligned regions of 4 MiB that hold pages and large blocks.
     pub segments: usize,
+    /// Bytes of the segments' slices that were used since they were last purged: the most that
+    /// segments hold of the OS's memory. [`CoreAlloc::resident_bytes`] asks the OS.
+    ///
+    /// [`CoreAlloc::resident_bytes`]: crate::CoreAlloc::resident_bytes
+    pub touched_bytes: usize,
     /// Pages: runs of memory cut into blocks of one size class.
     pub pages: usize,
     /// Bytes of those pages, free blocks included.
     pub page_bytes: usize,
+    /// What the pages of each size class hold, smallest class first.
+    pub classes: [ClassStats; CLASSES],
     /// Live blocks that are runs of slices in a segment.
     pub large_blocks: usize,
     /// Usable bytes of those blocks.
     pub large_bytes: usize,
+    /// Bytes that the program asked of those blocks.
+    pub large_requested_bytes: usize,
     /// Live blocks that are mappings of their own.
     pub huge_blocks: usize,
     /// Usable bytes of those blocks.
     pub huge_bytes: usize,
+    /// Bytes that the program asked of those blocks.
+    pub huge_requested_bytes: usize,
     /// Thread heaps, in use or waiting for the next thread.
     pub heaps: usize,
     /// Bytes given back to the OS by purging, since the process began.
     pub purged_bytes: usize,
 }
 
-/// Reads all counters.
+/// What the pages of one size class hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClassStats {
+    /// Usable bytes of a block. Requests that are larger than the class before has, and no larger
+    /// than this, are served from this class; what each of them asked for exactly is not kept.
+    pub block_bytes: usize,
+    /// Pages.
+    pub pages: usize,
+    /// Blocks in them.
+    pub capacity: usize,
+    /// Blocks that the program has.
+    pub live: usize,
+    /// Blocks that threads keep, to hand them out next.
+    pub cached: usize,
+    /// Blocks that are free in their pages.
+    pub free: usize,
+}
+
+impl ClassStats {
+    const NONE: Self = Self { block_bytes: 0, pages: 0, capacity: 0, live: 0, cached: 0, free: 0 };
+}
+
+impl Stats {
+    /// Live blocks, of all sizes.
+    #[must_use]
+    pub fn live_blocks(&self) -> usize {
+        let small: usize = self.classes.iter().map(|class| class.live).sum();
+        small + self.large_blocks + self.huge_blocks
+    }
+
+    /// Usable bytes of all live blocks.
+    #[must_use]
+    pub fn live_bytes(&self) -> usize {
+        self.sum_bytes(|class| class.live) + self.large_bytes + self.huge_bytes
+    }
+
+    /// Bytes that threads keep as cached blocks.
+    #[must_use]
+    pub fn cached_bytes(&self) -> usize {
+        self.sum_bytes(|class| class.cached)
+    }
+
+    fn sum_bytes(&self, blocks: impl Fn(&ClassStats) -> usize) -> usize {
+        self.classes.iter().map(|class| class.block_bytes * blocks(class)).sum()
+    }
+}
+
+/// Reads the counters, and walks the heap for what is not counted.
 pub(crate) fn read() -> Stats {
-    use crate::segment::{SEGMENT, SLICE};
     let metadata_bytes = METADATA_BYTES.get();
     let segments = SEGMENTS.get();
     let huge_bytes = HUGE_BYTES.get();
-    Stats {
+    let mut stats = Stats {
         mapped_bytes: metadata_bytes + segments * SEGMENT + huge_bytes,
         metadata_bytes,
         segments,
+        touched_bytes: 0,
         pages: PAGES.get(),
         page_bytes: PAGE_SLICES.get() * SLICE,
+        classes: [ClassStats::NONE; CLASSES],
         large_blocks: LARGE_BLOCKS.get(),
         large_bytes: LARGE_SLICES.get() * SLICE,
+        large_requested_bytes: 0,
         huge_blocks: HUGE_BLOCKS.get(),
         huge_bytes,
+        huge_requested_bytes: 0,
         heaps: HEAPS.get(),
         purged_bytes: PURGED_BYTES.get(),
+    };
+    for segment in walk::segments() {
+        stats.touched_bytes += segment.touched.count_ones() as usize * SLICE;
+        for run in segment.runs() {
+            stats.add_run(&run);
+        }
     }
+    stats.huge_requested_bytes = walk::huge_blocks().map(|block| block.requested_bytes).sum();
+    for (class, of_class) in Class::all().zip(&mut stats.classes) {
+        of_class.block_bytes = class.size();
+        let taken = of_class.capacity - of_class.free;
+        let cached: usize = pool::all().map(|heap| heap.cached(class)).sum();
+        // A cache that changes while it is read may seem to hold anything.
+        of_class.cached = cached.min(taken);
+        of_class.live = taken - of_class.cached;
+    }
+    stats
+}
+
+impl Stats {
+    fn add_run(&mut self, run: &Run) {
+        match run {
+            Run::Page(page) => {
+                let Some(class) = self.classes.get_mut(page.class) else { return };
+                class.pages += 1;
+                class.capacity += page.capacity;
+                class.free += page.free;
+            }
+            Run::Large(block) => self.large_requested_bytes += block.requested_bytes,
+        }
+    }
+}
+
+/// Bytes of the OS's memory behind segments, huge blocks and metadata, as the OS says.
+pub(crate) fn resident_bytes() -> usize {
+    let segments = walk::segments().map(|segment| (segment.address, SEGMENT));
+    let huge = walk::huge_blocks().map(|block| (block.address, block.bytes));
+    let arenas = arena::all().map(|arena| (ptr::from_ref(arena).addr(), size_of_val(arena)));
+    let heaps = pool::all().map(|heap| (ptr::from_ref(heap).addr(), heap::MAPPED_BYTES));
+    let ranges = segments.chain(huge).chain(arenas).chain(heaps);
+    ranges.map(|(start, bytes)| os::resident_bytes(start, bytes)).sum()
 }

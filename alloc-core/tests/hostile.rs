@@ -7,7 +7,6 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::c_void;
 use std::hint::black_box;
-use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -15,55 +14,12 @@ use std::time::{Duration, Instant};
 
 use alloc_core::CoreAlloc;
 
+mod process;
+
+use process::{abort, succeed};
+
 #[global_allocator]
 static HEAP: CoreAlloc = CoreAlloc::new();
-
-/// Set in the process that runs a case.
-const CASE: &str = "ALLOC_CORE_CASE";
-
-/// How long a case may take.
-const LIMIT: Duration = Duration::from_secs(60);
-
-/// Runs `case` in a process of its own, or, if this is that process, here. Returns the process's
-/// output to the test.
-fn run(name: &str, case: impl FnOnce()) -> Option<Output> {
-    if std::env::var(CASE).is_ok_and(|wanted| wanted == name) {
-        case();
-        return None;
-    }
-    let mut child = Command::new(std::env::current_exe().expect("this program's path"))
-        .args(["--exact", name, "--nocapture", "--test-threads=1"])
-        .env(CASE, name)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("this program runs");
-    let start = Instant::now();
-    while child.try_wait().expect("its status").is_none() {
-        if start.elapsed() > LIMIT {
-            child.kill().expect("it can be killed");
-            panic!("{name} did not end in time: {:?}", child.wait_with_output());
-        }
-        thread::sleep(Duration::from_millis(5));
-    }
-    Some(child.wait_with_output().expect("its output"))
-}
-
-/// Runs a case that must succeed.
-fn succeed(name: &str, case: impl FnOnce()) {
-    if let Some(output) = run(name, case) {
-        assert!(output.status.success(), "{name}: {output:?}");
-    }
-}
-
-/// Runs a case that must end in an abort that says this.
-fn abort(name: &str, said: &str, case: impl FnOnce()) {
-    if let Some(output) = run(name, case) {
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(!output.status.success(), "{name} went unnoticed");
-        assert!(stderr.contains(said), "{name}: {output:?}");
-    }
-}
 
 /// Allocates and frees all sorts of things.
 fn work(rounds: usize) {

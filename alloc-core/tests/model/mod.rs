@@ -217,7 +217,7 @@ impl Random {
     }
 
     /// Mostly small, now and then large, rarely huge.
-    fn size(&mut self) -> usize {
+    pub(crate) fn size(&mut self) -> usize {
         match self.below(1000) {
             0 => self.below(8 << 20),
             1..20 => self.below(300 << 10),
