@@ -1,0 +1,93 @@
+//! What was measured, as it is kept in a file.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::process::Command;
+
+use serde::{Deserialize, Serialize};
+
+use super::Error;
+use crate::measured::Measured;
+
+/// All runs of all workloads, and where they were made.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Results {
+    /// The machine and what it ran.
+    pub machine: String,
+    /// By workload and number of threads, by allocator: the runs, round by round.
+    pub cells: BTreeMap<String, BTreeMap<String, Vec<Measured>>>,
+}
+
+impl Results {
+    /// What a file holds.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read, or is no file of results.
+    pub fn load(file: &Path) -> Result<Self, Error> {
+        let text =
+            fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+        serde_json::from_str(&text).map_err(|error| format!("{}: {error}", file.display()).into())
+    }
+
+    /// What a file holds, or nothing, made on this machine, where there is no file yet.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::load`].
+    pub fn load_or_new(file: &Path) -> Result<Self, Error> {
+        match fs::metadata(file) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                Ok(Self { machine: machine(), cells: BTreeMap::new() })
+            }
+            _ => Self::load(file),
+        }
+    }
+
+    /// Replaces the file's content.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written.
+    pub fn store(&self, file: &Path) -> Result<(), Error> {
+        let written = serde_json::to_string_pretty(self)?;
+        // A run that is ended in the middle of this leaves the old results.
+        let fresh = file.with_extension("json.tmp");
+        fs::write(&fresh, written)?;
+        Ok(fs::rename(fresh, file)?)
+    }
+
+    /// The runs of a cell under an allocator; none if it was not run.
+    #[must_use]
+    pub fn runs(&self, cell: &str, allocator: &str) -> &[Measured] {
+        let runs = self.cells.get(cell).and_then(|cell| cell.get(allocator));
+        runs.map_or(&[], Vec::as_slice)
+    }
+}
+
+/// The name of a workload with a number of threads.
+#[must_use]
+pub fn cell_name(workload: &str, threads: usize) -> String {
+    format!("{workload} | {threads}")
+}
+
+/// The processor, the kernel, the compiler and the C library.
+fn machine() -> String {
+    let said = |program: &str, arguments: &[&str]| {
+        let output = Command::new(program).args(arguments).output().ok();
+        let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+        text.as_deref().and_then(|text| text.lines().next()).unwrap_or("?").trim().to_owned()
+    };
+    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("?");
+    format!(
+        "{} x {}, Linux {}, {}, {}",
+        std::thread::available_parallelism().map_or(0, usize::from),
+        model.trim_start_matches([' ', '\t', ':']),
+        said("uname", &["-r"]),
+        said("rustc", &["--version"]),
+        said("ldd", &["--version"]),
+    )
+}

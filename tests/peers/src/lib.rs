@@ -1,0 +1,12 @@
+//! Benchmarks against other people's allocators, programs and profilers.
+//!
+//! Everything here prints ratios of interleaved runs: absolute times of a shared machine prove
+//! nothing. Each measured run is a process of its own.
+
+pub mod allocator;
+pub mod allocators;
+pub mod measured;
+pub mod random;
+pub mod statistics;
+pub mod warm_up;
+pub mod workloads;

@@ -1,0 +1,112 @@
+//! The workloads: the same work under every allocator, each with a checksum of what it came to.
+
+mod blocks;
+mod collections;
+mod growth;
+mod live_set;
+mod parse;
+pub mod race;
+mod remote;
+mod server;
+mod sources;
+mod threads;
+
+use self::race::Raced;
+
+/// A workload.
+#[derive(Debug, Clone, Copy)]
+pub struct Workload {
+    /// What tables call it.
+    pub name: &'static str,
+    /// What one operation is.
+    pub operation: &'static str,
+    /// The numbers of threads it is run with.
+    pub threads: &'static [usize],
+    /// Runs it.
+    pub run: fn(usize) -> Raced,
+}
+
+const ANY: &[usize] = &[1, 2, 8];
+
+/// Those that are compared.
+pub const ALL: &[Workload] = &[
+    Workload { name: "pairs 16 B", operation: "pair", threads: ANY, run: blocks::pairs::<16> },
+    Workload { name: "pairs 64 B", operation: "pair", threads: ANY, run: blocks::pairs::<64> },
+    Workload { name: "pairs 256 B", operation: "pair", threads: ANY, run: blocks::pairs::<256> },
+    Workload { name: "pairs 1024 B", operation: "pair", threads: ANY, run: blocks::pairs::<1024> },
+    Workload { name: "LIFO 1000, 32 B", operation: "pair", threads: ANY, run: blocks::lifo::<32> },
+    Workload {
+        name: "LIFO 1000, 256 B",
+        operation: "pair",
+        threads: ANY,
+        run: blocks::lifo::<256>,
+    },
+    Workload { name: "random, 10 k live", operation: "pair", threads: ANY, run: blocks::random },
+    Workload { name: "remote 64 B", operation: "block", threads: &[2, 8], run: remote::one_size },
+    Workload { name: "remote mixed", operation: "block", threads: &[2, 8], run: remote::mixed },
+    Workload { name: "push to 1 MiB", operation: "Vec", threads: ANY, run: growth::to_1_mib },
+    Workload {
+        name: "push to 256 MiB",
+        operation: "Vec",
+        threads: &[1, 2],
+        run: growth::to_256_mib,
+    },
+    Workload {
+        name: "64 KiB-4 MiB, touched",
+        operation: "pair",
+        threads: ANY,
+        run: blocks::large_touched,
+    },
+    Workload { name: "64 KiB-4 MiB", operation: "pair", threads: ANY, run: blocks::large },
+    Workload {
+        name: "HashMap<String>",
+        operation: "step",
+        threads: ANY,
+        run: collections::hash_map,
+    },
+    Workload { name: "BTreeMap", operation: "step", threads: ANY, run: collections::btree_map },
+    Workload { name: "syn parse", operation: "file", threads: ANY, run: parse::rust },
+    Workload { name: "JSON parse", operation: "document", threads: ANY, run: parse::json },
+    Workload { name: "tokio server", operation: "request", threads: ANY, run: server::requests },
+    Workload { name: "thread churn", operation: "thread", threads: ANY, run: threads::churn },
+];
+
+/// How the time of an operation grows with the number of live blocks.
+pub const LIVE_SETS: &[Workload] = &[
+    Workload {
+        name: "live 10^3",
+        operation: "pair",
+        threads: &[1],
+        run: live_set::replace::<1_000>,
+    },
+    Workload {
+        name: "live 10^4",
+        operation: "pair",
+        threads: &[1],
+        run: live_set::replace::<10_000>,
+    },
+    Workload {
+        name: "live 10^5",
+        operation: "pair",
+        threads: &[1],
+        run: live_set::replace::<100_000>,
+    },
+    Workload {
+        name: "live 10^6",
+        operation: "pair",
+        threads: &[1],
+        run: live_set::replace::<1_000_000>,
+    },
+    Workload {
+        name: "live 10^7",
+        operation: "pair",
+        threads: &[1],
+        run: live_set::replace::<10_000_000>,
+    },
+];
+
+/// The workload of a name.
+#[must_use]
+pub fn named(name: &str) -> Option<&'static Workload> {
+    ALL.iter().chain(LIVE_SETS).find(|workload| workload.name == name)
+}
