@@ -5,6 +5,7 @@
 //! program itself or of a crate that it depends on. What surrounds `main` and a thread's first
 //! function is runtime, and never a call site while there is another frame.
 
+use crate::sites::CallSite;
 use crate::symbols::Frame;
 
 /// What kind of code a frame is.
@@ -213,6 +214,16 @@ fn is_library_name(function: &str) -> bool {
         }
     }
     any && function.contains("::")
+}
+
+/// The crate that a call site's function is of; `None` for C and C++, and where there is no name.
+pub(crate) fn crate_name(site: &CallSite) -> Option<&str> {
+    if site.file.as_deref().is_some_and(|file| !file.ends_with(".rs")) {
+        return None;
+    }
+    // Of `<[T] as app::Trait>::method` the trait's.
+    let mut of_paths = paths(&site.function).filter(|path| path.contains("::"));
+    of_paths.next().map(crate_of).filter(|name| !name.is_empty() && !name.starts_with('['))
 }
 
 /// The paths that say whose a function is: of `<Type as Trait>::method` the type's and the trait's,

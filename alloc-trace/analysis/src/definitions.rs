@@ -144,6 +144,11 @@ impl Definitions {
         self.markers.iter().find(|(known, _)| &**known == text).map(|&(_, stamp)| stamp)
     }
 
+    /// The texts of all markers and when each was first set, in the order of that.
+    pub(crate) fn markers(&self) -> impl Iterator<Item = (&str, Stamp)> {
+        self.markers.iter().map(|(text, stamp)| (&**text, *stamp))
+    }
+
     /// The texts of all markers, in the order in which they were first set.
     pub(crate) fn marker_texts(&self) -> Vec<String> {
         self.markers.iter().map(|(text, _)| text.to_string()).collect()

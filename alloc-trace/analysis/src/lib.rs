@@ -2,7 +2,7 @@
 //!
 //! [`Summary`] is what a person wants to know first; [`Events`] gives every heap event with its
 //! thread, span and call site; [`Leaks`] what was never freed; [`Advice`] what could leave
-//! the heap. A [`Filter`] picks the part that they look at. All read a [`Recording`] twice: first for what its records define
+//! the heap; [`Intervals`] the figures of any interval. A [`Filter`] picks the part that they look at. All read a [`Recording`] twice: first for what its records define
 //! (the call tree, modules, threads), which may come after the events that need it, then for the
 //! events in order. Memory grows with live blocks and call sites, not with events.
 //!
@@ -19,6 +19,7 @@ mod events;
 mod figures;
 mod filter;
 mod frames;
+mod intervals;
 mod leaks;
 mod limits;
 mod live;
@@ -38,6 +39,10 @@ pub use error::AnalysisError;
 pub use events::{EventRow, EventSpan, Events};
 pub use figures::Figures;
 pub use filter::{Filter, Moment};
+pub use intervals::{
+    Bin, Cell, FlameNode, Intervals, Resolution, Row, SpanKey, ThreadKey, lifetime_class,
+    size_class,
+};
 pub use leaks::{LeakSite, LeakSpan, LeakThread, Leaks};
 pub use limits::{CheckedLimit, Growth, Limited};
 pub use options::Options;

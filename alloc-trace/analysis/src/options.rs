@@ -19,11 +19,21 @@ pub struct Options {
     pub(crate) filter: Arc<Filter>,
     /// Whether activations of functions are followed from event to event.
     pub(crate) activations: bool,
+    /// Whether the call tree by functions is made.
+    pub(crate) flame_tree: bool,
+    pub(crate) all_frames: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { symbols: true, span_fields: false, filter: Arc::default(), activations: false }
+        Self {
+            symbols: true,
+            span_fields: false,
+            filter: Arc::default(),
+            activations: false,
+            flame_tree: false,
+            all_frames: false,
+        }
     }
 }
 
@@ -45,6 +55,14 @@ impl Options {
     #[must_use]
     pub const fn span_fields(mut self, span_fields: bool) -> Self {
         self.span_fields = span_fields;
+        self
+    }
+
+    /// Whether call trees have the frames of allocators, runtime and standard libraries too; by default
+    /// they have not.
+    #[must_use]
+    pub const fn all_frames(mut self, all: bool) -> Self {
+        self.all_frames = all;
         self
     }
 

@@ -2,13 +2,14 @@
 //! out about it.
 
 use alloc_trace_format::{
-    Event, EventKind, Merged, ReadError, Record, Recording, Stamp, Step, ThreadId,
+    Event, EventKind, Merged, NodeId, ReadError, Record, Recording, Stamp, Step, ThreadId,
 };
 use rustc_hash::FxHashSet;
 
 use crate::definitions::Definitions;
 use crate::error::AnalysisError;
 use crate::frames::Frames;
+use crate::intervals::{FlameTree, NodeIndex};
 use crate::options::Options;
 use crate::selection::{Picked, Selection};
 use crate::sites::{SiteIndex, Sites};
@@ -23,6 +24,8 @@ pub(crate) struct Prepared<'a> {
     pub(crate) sites: Sites,
     /// Where activations are followed.
     pub(crate) frames: Option<Frames>,
+    /// Where a call tree by functions is asked for.
+    pub(crate) flame_tree: Option<FlameTree>,
     /// Where a filter is given.
     selection: Option<Selection>,
     span_fields: bool,
@@ -37,18 +40,27 @@ impl<'a> Prepared<'a> {
         let call_tree = &definitions.call_tree;
         let sites = Sites::new(call_tree, &mut symbols);
         let frames = options.activations.then(|| Frames::new(call_tree, &mut symbols));
+        let flame_tree = options
+            .flame_tree
+            .then(|| FlameTree::new(call_tree, &sites, &mut symbols, options.all_frames));
         let selection = if options.filter.is_empty() {
             None
         } else {
             Some(Selection::new(&options.filter, recording, &definitions, &sites)?)
         };
         let span_fields = options.span_fields;
-        Ok(Self { recording, definitions, sites, frames, selection, span_fields })
+        Ok(Self { recording, definitions, sites, frames, flame_tree, selection, span_fields })
     }
 
     /// Whether a filter picks a part of the recording.
     pub(crate) fn is_filtered(&self) -> bool {
         self.selection.is_some()
+    }
+
+    /// An event's node in the call tree by functions.
+    #[inline]
+    pub(crate) fn flame_node(&self, node: NodeId) -> NodeIndex {
+        self.flame_tree.as_ref().map_or(0, |tree| tree.of(&self.definitions.call_tree, node))
     }
 
     /// When recording began.

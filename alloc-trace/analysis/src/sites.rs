@@ -51,6 +51,11 @@ impl Sites {
         place.and_then(|place| self.by_place.get(place.index())).copied().unwrap_or(UNKNOWN)
     }
 
+    /// The site of a place of the call tree.
+    pub(crate) fn of_place(&self, place: Place) -> SiteIndex {
+        self.by_place.get(place.index()).copied().unwrap_or(UNKNOWN)
+    }
+
     pub(crate) fn get(&self, index: SiteIndex) -> Option<&CallSite> {
         self.sites.get(index as usize)
     }

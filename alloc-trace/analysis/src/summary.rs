@@ -24,7 +24,7 @@
 
 use std::sync::Arc;
 
-use alloc_trace_format::{EndReason, Event, EventKind, ExitStatus, Recording, Skipped};
+use alloc_trace_format::{EndReason, Event, EventKind, ExitStatus, Process, Recording, Skipped};
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
@@ -434,12 +434,7 @@ impl Accounts {
         let skipped: Vec<SkippedPart> = definitions.skipped.iter().map(SkippedPart::from).collect();
         let by_thread: Vec<ThreadFigures> = self.by_thread(replay);
         Summary {
-            program: definitions.process.as_ref().map(|process| Program {
-                executable: process.executable.to_string(),
-                arguments: process.arguments.iter().map(ToString::to_string).collect(),
-                pid: process.pid,
-                parent_pid: process.parent_pid,
-            }),
+            program: definitions.process.as_ref().map(Program::from),
             total: self.total,
             unmatched_frees: self.unmatched_frees,
             unmatched_freed_bytes: self.unmatched_freed_bytes,
@@ -516,6 +511,17 @@ impl Accounts {
             bytes.then_with(|| key(one).cmp(&key(other)))
         });
         rows
+    }
+}
+
+impl From<&Process> for Program {
+    fn from(process: &Process) -> Self {
+        Self {
+            executable: process.executable.to_string(),
+            arguments: process.arguments.iter().map(ToString::to_string).collect(),
+            pid: process.pid,
+            parent_pid: process.parent_pid,
+        }
     }
 }
 

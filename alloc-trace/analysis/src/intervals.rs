@@ -1,0 +1,215 @@
+//! The figures of any interval of a recording, so that whoever shows them can pick one afterwards.
+//!
+//! The time of a recording is cut into *bins* of one width. Of every bin, and of every call site,
+//! thread and so on in it, what is kept adds up: so the figures of any interval that begins and ends at
+//! the edges of bins follow from those of its bins, exactly.
+//!
+//! # What is counted how
+//!
+//! - What was *requested* in a bin, and what of that was temporary or never released, belongs to the
+//!   bin of the request: over bins `a` to `b` these add up to what
+//!   [`Summary`](crate::Summary) gives with a filter from the first moment of `a` to the last of `b`.
+//! - What was *released* in a bin counts there, and belongs to whoever had obtained it. So what is live
+//!   at an edge is what was requested before, less what was released before: what the filter
+//!   [`live_at`](crate::Filter::live_at) picks at the last moment before that edge.
+//! - The *peak* of a bin is the most that was live in it at a time, from its first moment on: the
+//!   greatest of several bins' is that of the interval. [`Cell::at_peak_bytes`] is a part's share of
+//!   what was live when the whole program was first at the bin's peak, so that the parts add up.
+//! - A reallocation counts at its end; on the way to a peak it has its place in the merged order.
+//!
+//! Memory grows with live blocks, with call sites and functions in their call tree, and with cells,
+//! whose number is bounded: where there would be too many, every two bins become one.
+
+mod axis;
+mod classes;
+mod flame_tree;
+mod gather;
+
+use std::sync::Arc;
+
+use alloc_trace_format::Recording;
+
+use self::gather::Gather;
+use crate::error::AnalysisError;
+use crate::options::Options;
+use crate::recording_state::RecordingState;
+use crate::replay::{Prepared, Replay};
+use crate::sites::CallSite;
+use crate::summary::Program;
+
+pub use self::axis::{Cell, Row};
+pub use self::classes::{lifetime_class, size_class};
+pub(crate) use self::flame_tree::{FlameTree, NodeIndex};
+
+/// The figures of a recording by bins of time, and of its parts.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Intervals {
+    /// How far the recording can be believed.
+    pub state: RecordingState,
+    /// The recorded program, where its record was found.
+    pub program: Option<Program>,
+    /// When recording began, in nanoseconds since the Unix epoch.
+    pub started_at_unix_ns: u64,
+    /// Heap events of the recorder itself, which no figure counts.
+    pub internal_events: u64,
+    /// Releases of blocks that are older than the recording, which no figure counts either.
+    pub unmatched_frees: u64,
+    /// Blocks whose release is not in the recording, and whose address was handed out again.
+    pub inferred_frees: u64,
+    /// The program's markers, each with when it was first set, in the order of that.
+    pub markers: Vec<(Arc<str>, u64)>,
+    /// How many nanoseconds a bin takes. The bin with index `n` begins at `n` times that.
+    pub bin_ns: u64,
+    /// The bins, without gaps, to the end of the recording.
+    pub bins: Vec<Bin>,
+    /// The call sites.
+    pub sites: Vec<Row<CallSite>>,
+    /// The functions that the call sites are in.
+    pub functions: Vec<Row<Arc<str>>>,
+    /// The files that they are in; `None` for those whose file is unknown.
+    pub files: Vec<Row<Option<Arc<str>>>>,
+    /// The crates that they are in, C and C++ functions being of no crate.
+    pub crates: Vec<Row<Option<Arc<str>>>>,
+    /// The threads.
+    pub threads: Vec<Row<ThreadKey>>,
+    /// The innermost spans; `None` outside of spans.
+    pub spans: Vec<Row<Option<SpanKey>>>,
+    /// Classes of requested size: see [`size_class`].
+    pub sizes: Vec<Row<u64>>,
+    /// Classes of lifetime: see [`lifetime_class`]; `None` for blocks that were never released. A block's
+    /// lifetime is not known while it lives, so there are no peaks.
+    pub lifetimes: Vec<Row<Option<u64>>>,
+    /// The call tree by functions, parents before children. There are no peaks of their own.
+    pub nodes: Vec<Row<FlameNode>>,
+}
+
+/// What happened in a bin of time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Bin {
+    /// Requests by `alloc`, failed ones included.
+    pub allocations: u64,
+    /// Requests by `alloc_zeroed`, failed ones included.
+    pub zeroed_allocations: u64,
+    /// Requests by `realloc`, failed ones included.
+    pub reallocations: u64,
+    /// Requests that were answered with null.
+    pub failed_requests: u64,
+    /// Blocks obtained here that were freed, whenever that was. A reallocation is no free.
+    pub frees: u64,
+    /// Blocks obtained here that were temporary.
+    pub temporary_allocations: u64,
+    /// Bytes requested.
+    pub allocated_bytes: u64,
+    /// Bytes released here, whenever they had been obtained.
+    pub released_bytes: u64,
+    /// Blocks released here.
+    pub released_blocks: u64,
+    /// Bytes obtained here that were never released.
+    pub kept_bytes: u64,
+    /// Blocks obtained here that were never released.
+    pub kept_blocks: u64,
+    /// The most bytes that were live at a time.
+    pub peak_bytes: u64,
+    /// When that was first so, in nanoseconds from the beginning of the recording.
+    pub peak_at_ns: u64,
+}
+
+/// A thread of the program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ThreadKey {
+    /// The recording's number for it.
+    pub thread: u32,
+    /// Its last name.
+    pub name: Option<Arc<str>>,
+}
+
+/// The spans of one name and target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SpanKey {
+    /// The span's name.
+    pub name: Arc<str>,
+    /// Its target.
+    pub target: Arc<str>,
+    /// Its fields, where spans are told apart by them.
+    pub fields: Option<Arc<str>>,
+}
+
+/// A function in the call tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FlameNode {
+    /// The index of whatever called it; `None` for the outermost.
+    pub parent: Option<u32>,
+    /// The function's name.
+    pub function: Arc<str>,
+}
+
+/// How finely an interval can be picked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resolution {
+    bins: u32,
+    cells: usize,
+}
+
+impl Default for Resolution {
+    fn default() -> Self {
+        Self { bins: 1024, cells: 1 << 20 }
+    }
+}
+
+impl Resolution {
+    /// At most so many bins; 1024 by default, and at least one.
+    ///
+    /// Twice as many take up to twice the memory.
+    #[must_use]
+    pub const fn bins(mut self, bins: u32) -> Self {
+        self.bins = if bins == 0 { 1 } else { bins };
+        self
+    }
+
+    /// At most about so many cells; 2²⁰ by default, of 80 bytes each. Bins are merged to keep to that, but
+    /// not to fewer than 16.
+    #[must_use]
+    pub const fn cells(mut self, cells: usize) -> Self {
+        self.cells = cells;
+        self
+    }
+}
+
+impl Intervals {
+    /// Reads a whole recording.
+    ///
+    /// ```no_run
+    /// use alloc_trace_analysis::{Intervals, Options, Recording, Resolution};
+    ///
+    /// let recording = Recording::open("app.trace".as_ref())?;
+    /// let intervals = Intervals::of(&recording, Options::default(), Resolution::default())?;
+    /// let peak = intervals.bins.iter().map(|bin| bin.peak_bytes).max();
+    /// println!("peak: {peak:?} bytes");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Where the operating system cannot read the file. Damage in it is no error: see
+    /// [`Intervals::state`].
+    pub fn of(
+        recording: &Recording,
+        options: Options,
+        resolution: Resolution,
+    ) -> Result<Self, AnalysisError> {
+        let options = Options { flame_tree: true, ..options };
+        let mut replay = Replay::new(Prepared::new(recording, options)?);
+        let mut gather = Gather::new(recording, &replay.prepared, resolution);
+        while replay.advance()? {
+            let event = replay.event();
+            let node = replay.prepared.flame_node(event.event.node);
+            gather.take(event, node, &replay.spans);
+        }
+        Ok(gather.close(recording, &replay))
+    }
+}

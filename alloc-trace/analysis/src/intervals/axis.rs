@@ -1,0 +1,266 @@
+//! One way to divide what happened: by call site, by thread, by size. Each part has a cell for each bin in
+//! which anything changed for it.
+
+/// A part and what happened to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Row<K> {
+    /// Whose figures these are.
+    pub key: K,
+    /// A cell for each bin in which anything changed, in the order of the bins.
+    pub cells: Vec<Cell>,
+}
+
+/// What happened to a part in one bin of time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Cell {
+    /// The index of the bin.
+    pub bin: u32,
+    /// Up to which of the bin's peaks so far `at_peak_bytes` is right; [`UNOPENED`] as long as the
+    /// bin has not begun.
+    epoch: u32,
+    /// Bytes requested here.
+    pub allocated_bytes: u64,
+    /// Requests made here, failed ones included.
+    pub requests: u64,
+    /// Blocks obtained here that were temporary.
+    pub temporary_allocations: u64,
+    /// Bytes released here, whenever they had been obtained.
+    pub released_bytes: u64,
+    /// Blocks released here.
+    pub released_blocks: u64,
+    /// Bytes obtained here that were never released.
+    pub kept_bytes: u64,
+    /// Blocks obtained here that were never released.
+    pub kept_blocks: u64,
+    /// The most bytes of the part that were live in the bin at a time.
+    pub peak_bytes: u64,
+    /// The bytes of the part that were live when the program was first at the bin's peak.
+    pub at_peak_bytes: u64,
+}
+
+const UNOPENED: u32 = u32::MAX;
+
+impl Cell {
+    const fn new(bin: u32) -> Self {
+        Self {
+            bin,
+            epoch: UNOPENED,
+            allocated_bytes: 0,
+            requests: 0,
+            temporary_allocations: 0,
+            released_bytes: 0,
+            released_blocks: 0,
+            kept_bytes: 0,
+            kept_blocks: 0,
+            peak_bytes: 0,
+            at_peak_bytes: 0,
+        }
+    }
+
+    /// What is live after it, where so much was before.
+    const fn live_after(&self, before: u64) -> u64 {
+        before.saturating_add(self.allocated_bytes).saturating_sub(self.released_bytes)
+    }
+
+    /// Adds what is counted of another cell; peaks stay as they are.
+    const fn add(&mut self, other: &Self) {
+        self.allocated_bytes = self.allocated_bytes.saturating_add(other.allocated_bytes);
+        self.requests += other.requests;
+        self.temporary_allocations += other.temporary_allocations;
+        self.released_bytes = self.released_bytes.saturating_add(other.released_bytes);
+        self.released_blocks += other.released_blocks;
+        self.kept_bytes = self.kept_bytes.saturating_add(other.kept_bytes);
+        self.kept_blocks += other.kept_blocks;
+    }
+}
+
+/// The present: the bin that is being filled, and how often it has had a new peak.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Now {
+    pub(super) bin: u32,
+    pub(super) epoch: u32,
+}
+
+/// The parts of one kind. A part's number is given by whoever uses the axis.
+#[derive(Debug, Default)]
+pub(super) struct Axis {
+    parts: Vec<Part>,
+    /// The parts with an open cell in the present bin.
+    open: Vec<u32>,
+    cells: usize,
+}
+
+#[derive(Debug, Default)]
+struct Part {
+    live_bytes: u64,
+    cells: Vec<Cell>,
+}
+
+impl Part {
+    /// The cell of a bin, made where there is none; answers whether it was.
+    #[inline]
+    fn cell(&mut self, bin: u32) -> (&mut Cell, bool) {
+        let index = match self.cells.last() {
+            Some(last) if last.bin == bin => self.cells.len() - 1,
+            Some(last) if last.bin > bin => {
+                match self.cells.binary_search_by_key(&bin, |cell| cell.bin) {
+                    Ok(index) => index,
+                    Err(index) => {
+                        self.cells.insert(index, Cell::new(bin));
+                        return (&mut self.cells[index], true);
+                    }
+                }
+            }
+            _ => {
+                self.cells.push(Cell::new(bin));
+                let index = self.cells.len() - 1;
+                return (&mut self.cells[index], true);
+            }
+        };
+        (&mut self.cells[index], false)
+    }
+}
+
+impl Part {
+    /// In the first `closed` bins, cells in which nothing came or went have what was live throughout.
+    fn settle(&mut self, closed: u32) {
+        let mut live = 0;
+        for cell in self.cells.iter_mut().take_while(|cell| cell.bin < closed) {
+            let before = live;
+            live = cell.live_after(before);
+            if cell.epoch == UNOPENED {
+                cell.epoch = 0;
+                cell.peak_bytes = before.max(live);
+                cell.at_peak_bytes = before;
+            }
+        }
+    }
+
+    fn finish(mut self) -> Vec<Cell> {
+        self.settle(u32::MAX);
+        // All are equal now that stand for the same.
+        for cell in &mut self.cells {
+            cell.epoch = 0;
+        }
+        self.cells
+    }
+}
+
+impl Axis {
+    /// How many cells there are.
+    pub(super) const fn cells(&self) -> usize {
+        self.cells
+    }
+
+    /// Counts something in the cell of a part and a bin.
+    #[inline]
+    pub(super) fn count(&mut self, part: u32, bin: u32, change: impl FnOnce(&mut Cell)) {
+        let (cell, made) = Self::part(&mut self.parts, part).cell(bin);
+        change(cell);
+        self.cells += usize::from(made);
+    }
+
+    /// A part obtains so many bytes at present, whichever bin they are counted in.
+    #[inline]
+    pub(super) fn obtain(&mut self, part: u32, now: Now, bytes: u64) {
+        self.change(part, now, |live| live.saturating_add(bytes));
+    }
+
+    /// Bytes of a part are released at present.
+    #[inline]
+    pub(super) fn release(&mut self, part: u32, now: Now, bytes: u64) {
+        self.change(part, now, |live| live.saturating_sub(bytes));
+    }
+
+    #[inline]
+    fn change(&mut self, number: u32, now: Now, change: impl FnOnce(u64) -> u64) {
+        let part = Self::part(&mut self.parts, number);
+        let before = part.live_bytes;
+        let after = change(before);
+        part.live_bytes = after;
+        let (cell, made) = part.cell(now.bin);
+        if cell.epoch == UNOPENED {
+            cell.peak_bytes = before;
+            self.open.push(number);
+        }
+        if cell.epoch != now.epoch {
+            cell.at_peak_bytes = before;
+            cell.epoch = now.epoch;
+        }
+        cell.peak_bytes = cell.peak_bytes.max(after);
+        self.cells += usize::from(made);
+    }
+
+    fn part(parts: &mut Vec<Part>, number: u32) -> &mut Part {
+        let index = number as usize;
+        if index >= parts.len() {
+            parts.resize_with(index + 1, Part::default);
+        }
+        &mut parts[index]
+    }
+
+    /// The present bin is over.
+    pub(super) fn close(&mut self, now: Now) {
+        for number in self.open.drain(..) {
+            let Some(part) = self.parts.get_mut(number as usize) else { continue };
+            let live_bytes = part.live_bytes;
+            let (cell, _) = part.cell(now.bin);
+            if cell.epoch != now.epoch {
+                cell.at_peak_bytes = live_bytes;
+            }
+        }
+    }
+
+    /// Makes one bin of every two, the first `closed` of which are over; `later` says of a pair whether
+    /// the peak of its second half counts.
+    pub(super) fn halve(&mut self, closed: u32, later: impl Fn(u32) -> bool) {
+        self.cells = 0;
+        for part in &mut self.parts {
+            part.settle(closed);
+            let mut live = 0_u64;
+            let mut merged: Vec<Cell> = Vec::with_capacity(part.cells.len() / 2 + 1);
+            for cell in &part.cells {
+                let before = live;
+                live = cell.live_after(before);
+                let (bin, second) = (cell.bin / 2, cell.bin % 2 == 1);
+                match merged.last_mut().filter(|last| last.bin == bin) {
+                    Some(first) => {
+                        first.add(cell);
+                        first.peak_bytes = first.peak_bytes.max(cell.peak_bytes);
+                        if later(bin) {
+                            first.at_peak_bytes = cell.at_peak_bytes;
+                        }
+                    }
+                    None => {
+                        // Where the peak is in the half without a cell, nothing changed there.
+                        let at_peak_bytes = match (second, later(bin)) {
+                            (false, true) => live,
+                            (true, false) => before,
+                            _ => cell.at_peak_bytes,
+                        };
+                        merged.push(Cell { bin, at_peak_bytes, ..*cell });
+                    }
+                }
+            }
+            self.cells += merged.len();
+            part.cells = merged;
+        }
+    }
+
+    /// The parts that have any cells, with their keys.
+    pub(super) fn rows<K>(self, key: impl Fn(usize) -> Option<K>) -> Vec<Row<K>> {
+        let parts = self.parts.into_iter().enumerate();
+        parts
+            .filter(|(_, part)| !part.cells.is_empty())
+            .filter_map(|(index, part)| Some(Row { key: key(index)?, cells: part.finish() }))
+            .collect()
+    }
+
+    /// The cells of every part, of so many parts.
+    pub(super) fn all(mut self, parts: usize) -> Vec<Vec<Cell>> {
+        self.parts.resize_with(parts, Part::default);
+        self.parts.into_iter().map(Part::finish).collect()
+    }
+}

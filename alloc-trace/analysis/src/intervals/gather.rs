@@ -1,0 +1,547 @@
+//! The events of a recording, counted in bins of time and in every axis.
+
+use std::sync::Arc;
+
+use alloc_trace_format::{Clock, Event, EventKind, Recording, Stamp};
+use rustc_hash::FxHashMap;
+
+use super::axis::{Axis, Now};
+use super::classes::{lifetime_class, size_class};
+use super::flame_tree::NodeIndex;
+use super::{Bin, FlameNode, Intervals, Resolution, Row, SpanKey, ThreadKey};
+use crate::call_site::crate_name;
+use crate::recording_state::RecordingState;
+use crate::replay::{HeapEvent, Prepared, Replay};
+use crate::sites::SiteIndex;
+use crate::spans::Spans;
+use crate::summary::Program;
+
+/// Bins are not merged to fewer than these, however many cells they have.
+const FEWEST_BINS: u32 = 32;
+
+/// Who obtained a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Owner {
+    site: SiteIndex,
+    node: NodeIndex,
+    thread: u32,
+    /// The kind of the innermost span plus one; 0 outside of spans.
+    span: u32,
+}
+
+/// A live block: with its address and a byte of the map, 25 bytes.
+#[derive(Debug, Clone, Copy)]
+struct Block {
+    obtained: Stamp,
+    /// [`LARGE`] where it stands in the other map.
+    size: u32,
+    owner: u32,
+}
+
+const LARGE: u32 = u32::MAX;
+
+/// What the texts of an axis are numbered by.
+#[derive(Debug)]
+struct Keys<K> {
+    keys: Vec<K>,
+    /// The number of each call site's.
+    of_site: Vec<u32>,
+}
+
+impl<K: Clone + Eq + std::hash::Hash> Keys<K> {
+    fn new(of_site: impl Iterator<Item = K>) -> Self {
+        let mut numbers: FxHashMap<K, u32> = FxHashMap::default();
+        let mut keys = Vec::new();
+        let of_site = of_site.map(|key| {
+            *numbers.entry(key.clone()).or_insert_with(|| {
+                keys.push(key);
+                keys.len() as u32 - 1
+            })
+        });
+        let of_site = of_site.collect();
+        Self { keys, of_site }
+    }
+
+    #[inline]
+    fn of(&self, site: SiteIndex) -> u32 {
+        self.of_site.get(site as usize).copied().unwrap_or_default()
+    }
+}
+
+/// The axes, one part of each of which every block belongs to.
+#[derive(Debug, Default)]
+struct Axes {
+    sites: Axis,
+    functions: Axis,
+    files: Axis,
+    crates: Axis,
+    threads: Axis,
+    spans: Axis,
+    sizes: Axis,
+    nodes: Axis,
+}
+
+/// The figures as they grow.
+#[derive(Debug)]
+pub(super) struct Gather {
+    clock: Clock,
+    resolution: Resolution,
+    bin_ns: u64,
+    /// The present bin: how far it reaches in nanoseconds.
+    now: Now,
+    bin_end_ns: u64,
+    bins: Vec<Bin>,
+    live_bytes: u64,
+    axes: Axes,
+    /// By the number of the class: see [`class_number`].
+    lifetimes: Axis,
+    functions: Keys<Arc<str>>,
+    files: Keys<Option<Arc<str>>>,
+    crates: Keys<Option<Arc<str>>>,
+    owners: Vec<Owner>,
+    owner_numbers: FxHashMap<Owner, u32>,
+    blocks: FxHashMap<u64, Block>,
+    large: FxHashMap<u64, u64>,
+    /// The block that each thread obtained last; 0 where there is none.
+    last_obtained: Vec<u64>,
+    internal_events: u64,
+    unmatched_frees: u64,
+    inferred_frees: u64,
+}
+
+impl Gather {
+    pub(super) fn new(
+        recording: &Recording,
+        prepared: &Prepared<'_>,
+        resolution: Resolution,
+    ) -> Self {
+        let clock = *recording.clock();
+        let duration_ns = clock.ns(prepared.definitions.last_stamp);
+        // One more nanosecond than the last event's, so that no bin begins behind the end.
+        let bin_ns = (duration_ns + 1).div_ceil(u64::from(resolution.bins)).max(1);
+        let sites = || (0..prepared.sites.len() as SiteIndex).map(|site| prepared.sites.get(site));
+        Self {
+            clock,
+            resolution,
+            bin_ns,
+            now: Now::default(),
+            bin_end_ns: bin_ns,
+            bins: vec![Bin::default()],
+            live_bytes: 0,
+            axes: Axes::default(),
+            lifetimes: Axis::default(),
+            functions: Keys::new(
+                sites()
+                    .map(|site| site.map_or_else(|| "".into(), |site| Arc::clone(&site.function))),
+            ),
+            files: Keys::new(sites().map(|site| site?.file.clone())),
+            crates: Keys::new(sites().map(|site| site.and_then(crate_name).map(Arc::from))),
+            owners: Vec::new(),
+            owner_numbers: FxHashMap::default(),
+            blocks: FxHashMap::default(),
+            large: FxHashMap::default(),
+            last_obtained: vec![0; prepared.definitions.threads.len()],
+            internal_events: 0,
+            unmatched_frees: 0,
+            inferred_frees: 0,
+        }
+    }
+
+    pub(super) fn take(&mut self, heap_event: HeapEvent<'_>, node: NodeIndex, spans: &Spans) {
+        let HeapEvent { event, thread, site, internal, filter } = heap_event;
+        let ns = self.clock.ns(event.stamp);
+        while ns >= self.bin_end_ns {
+            self.next_bin();
+        }
+        let bin = self.bin_of(ns);
+        if internal {
+            self.internal_events += 1;
+            let released = released_address(event).filter(|_| !event.failed);
+            if let Some((block, size)) = released.and_then(|address| self.remove(address)) {
+                self.give_back(block, size, ns, bin, false);
+            }
+            return;
+        }
+        let span = spans.current(thread).map_or(0, |entered| entered.kind + 1);
+        let owner = Owner { site, node, thread: thread as u32, span };
+        if filter.picked && event.kind != EventKind::Free {
+            self.count(event, owner, bin);
+        }
+        if event.failed {
+            return;
+        }
+        if filter.releases
+            && let Some(address) = released_address(event)
+        {
+            self.release(address, event.kind == EventKind::Free, ns, bin);
+        }
+        if event.kind == EventKind::Free {
+            return;
+        }
+        if filter.picked {
+            self.obtain(event, owner, ns, bin);
+        }
+        if let Some(last) = self.last_obtained.get_mut(thread) {
+            *last = event.address;
+        }
+    }
+
+    #[inline]
+    fn bin_of(&mut self, ns: u64) -> u32 {
+        if ns + self.bin_ns >= self.bin_end_ns { self.now.bin } else { (ns / self.bin_ns) as u32 }
+    }
+
+    #[cold]
+    fn next_bin(&mut self) {
+        self.close_bin();
+        let closed = self.now.bin + 1;
+        let too_many = self.cells() > self.resolution.cells && closed > FEWEST_BINS;
+        if too_many && closed.is_multiple_of(2) {
+            self.halve(closed);
+        }
+        self.now = Now { bin: self.bins.len() as u32, epoch: 0 };
+        self.bin_end_ns = self.bin_end_ns.saturating_add(self.bin_ns);
+        self.bins.push(Bin {
+            peak_bytes: self.live_bytes,
+            peak_at_ns: u64::from(self.now.bin) * self.bin_ns,
+            ..Bin::default()
+        });
+    }
+
+    fn close_bin(&mut self) {
+        let now = self.now;
+        self.each_axis(|axis| axis.close(now));
+    }
+
+    fn halve(&mut self, closed: u32) {
+        let later: Vec<bool> =
+            self.bins.chunks_exact(2).map(|pair| pair[1].peak_bytes > pair[0].peak_bytes).collect();
+        let later = |bin: u32| later.get(bin as usize).copied().unwrap_or_default();
+        self.each_axis(|axis| axis.halve(closed, later));
+        self.lifetimes.halve(closed, later);
+        let bins = self.bins.chunks(2).map(|pair| pair.iter().fold(Bin::default(), Bin::and));
+        self.bins = bins.collect();
+        self.bin_ns *= 2;
+    }
+
+    fn each_axis(&mut self, mut change: impl FnMut(&mut Axis)) {
+        let Axes { sites, functions, files, crates, threads, spans, sizes, nodes } = &mut self.axes;
+        for axis in [sites, functions, files, crates, threads, spans, sizes, nodes] {
+            change(axis);
+        }
+    }
+
+    fn cells(&self) -> usize {
+        let Axes { sites, functions, files, crates, threads, spans, sizes, nodes } = &self.axes;
+        [sites, functions, files, crates, threads, spans, sizes, nodes]
+            .iter()
+            .map(|axis| axis.cells())
+            .sum()
+    }
+
+    /// Does something with every axis, and the number of the part in it.
+    #[inline]
+    fn each(&mut self, owner: Owner, size: u64, mut change: impl FnMut(&mut Axis, u32)) {
+        let Owner { site, node, thread, span } = owner;
+        let axes = &mut self.axes;
+        change(&mut axes.sites, site);
+        change(&mut axes.functions, self.functions.of(site));
+        change(&mut axes.files, self.files.of(site));
+        change(&mut axes.crates, self.crates.of(site));
+        change(&mut axes.threads, thread);
+        change(&mut axes.spans, span);
+        change(&mut axes.sizes, class_number(size_class(size)));
+        change(&mut axes.nodes, node);
+    }
+
+    /// A request, whether it succeeds or not.
+    #[inline]
+    fn count(&mut self, event: &Event, owner: Owner, bin: u32) {
+        if let Some(figures) = self.bins.get_mut(bin as usize) {
+            match event.kind {
+                EventKind::Alloc => figures.allocations += 1,
+                EventKind::AllocZeroed => figures.zeroed_allocations += 1,
+                EventKind::Realloc => figures.reallocations += 1,
+                EventKind::Free => {}
+            }
+            figures.failed_requests += u64::from(event.failed);
+        }
+        let bytes = if event.failed { 0 } else { event.size };
+        self.each(owner, event.size, |axis, part| {
+            axis.count(part, bin, |cell| {
+                cell.requests += 1;
+                cell.allocated_bytes = cell.allocated_bytes.saturating_add(bytes);
+            });
+        });
+    }
+
+    fn obtain(&mut self, event: &Event, owner: Owner, ns: u64, bin: u32) {
+        let next = self.owners.len() as u32;
+        let number = *self.owner_numbers.entry(owner).or_insert(next);
+        if number == next {
+            self.owners.push(owner);
+        }
+        let (address, bytes) = (event.address, event.size);
+        // Where an address is handed out that still seems to be live, a free is missing.
+        if let Some((old, size)) = self.remove(address) {
+            self.inferred_frees += 1;
+            self.give_back(old, size, ns, bin, false);
+        }
+        let size = u32::try_from(bytes).unwrap_or(LARGE);
+        if size == LARGE {
+            self.large.insert(address, bytes);
+        }
+        self.blocks.insert(address, Block { obtained: event.stamp, size, owner: number });
+        let now = self.now;
+        self.each(owner, bytes, |axis, part| axis.obtain(part, now, bytes));
+        self.live_bytes = self.live_bytes.saturating_add(bytes);
+        let live_bytes = self.live_bytes;
+        if let Some(figures) = self.bins.get_mut(bin as usize) {
+            figures.allocated_bytes = figures.allocated_bytes.saturating_add(bytes);
+        }
+        if let Some(figures) = self.bins.last_mut()
+            && live_bytes > figures.peak_bytes
+        {
+            (figures.peak_bytes, figures.peak_at_ns) = (live_bytes, ns);
+            self.now.epoch += 1;
+        }
+    }
+
+    #[inline]
+    fn release(&mut self, address: u64, freed: bool, ns: u64, bin: u32) {
+        let Some((block, size)) = self.remove(address) else {
+            self.unmatched_frees += 1;
+            return;
+        };
+        let thread = self.owners.get(block.owner as usize).map_or(0, |owner| owner.thread);
+        let last = self.last_obtained.get_mut(thread as usize).filter(|last| **last == address);
+        let temporary = freed && last.is_some();
+        if let Some(last) = last {
+            *last = 0;
+        }
+        if freed {
+            let obtained_in = self.obtained_in(block);
+            if let Some(figures) = self.bins.get_mut(obtained_in as usize) {
+                figures.frees += 1;
+            }
+        }
+        self.give_back(block, size, ns, bin, temporary);
+    }
+
+    fn give_back(&mut self, block: Block, size: u64, ns: u64, bin: u32, temporary: bool) {
+        let Some(&owner) = self.owners.get(block.owner as usize) else { return };
+        let obtained_in = self.obtained_in(block);
+        let now = self.now;
+        self.each(owner, size, |axis, part| {
+            axis.count(part, bin, |cell| {
+                cell.released_bytes = cell.released_bytes.saturating_add(size);
+                cell.released_blocks += 1;
+            });
+            axis.release(part, now, size);
+            if temporary {
+                axis.count(part, obtained_in, |cell| cell.temporary_allocations += 1);
+            }
+        });
+        self.live_bytes = self.live_bytes.saturating_sub(size);
+        if let Some(figures) = self.bins.get_mut(bin as usize) {
+            figures.released_bytes = figures.released_bytes.saturating_add(size);
+            figures.released_blocks += 1;
+        }
+        if temporary && let Some(figures) = self.bins.get_mut(obtained_in as usize) {
+            figures.temporary_allocations += 1;
+        }
+        let lifetime_ns = ns.saturating_sub(self.clock.ns(block.obtained));
+        let class = class_number(lifetime_class(lifetime_ns));
+        self.lifetimes.count(class, obtained_in, |cell| {
+            cell.requests += 1;
+            cell.allocated_bytes = cell.allocated_bytes.saturating_add(size);
+            cell.temporary_allocations += u64::from(temporary);
+        });
+        self.lifetimes.count(class, bin, |cell| {
+            cell.released_bytes = cell.released_bytes.saturating_add(size);
+            cell.released_blocks += 1;
+        });
+    }
+
+    /// The bin in which a block was obtained.
+    #[inline]
+    fn obtained_in(&mut self, block: Block) -> u32 {
+        let ns = self.clock.ns(block.obtained);
+        self.bin_of(ns)
+    }
+
+    #[inline]
+    fn remove(&mut self, address: u64) -> Option<(Block, u64)> {
+        let block = self.blocks.remove(&address)?;
+        let size = match block.size {
+            LARGE => self.large.remove(&address).unwrap_or(u64::from(LARGE)),
+            size => u64::from(size),
+        };
+        Some((block, size))
+    }
+
+    /// What is still live was never released.
+    fn keep(&mut self) {
+        let blocks = std::mem::take(&mut self.blocks);
+        for (address, block) in blocks {
+            let Some(&owner) = self.owners.get(block.owner as usize) else { continue };
+            let size = match block.size {
+                LARGE => self.large.get(&address).copied().unwrap_or(u64::from(LARGE)),
+                size => u64::from(size),
+            };
+            let bin = self.obtained_in(block);
+            self.each(owner, size, |axis, part| {
+                axis.count(part, bin, |cell| {
+                    cell.kept_bytes = cell.kept_bytes.saturating_add(size);
+                    cell.kept_blocks += 1;
+                });
+            });
+            if let Some(figures) = self.bins.get_mut(bin as usize) {
+                figures.kept_bytes = figures.kept_bytes.saturating_add(size);
+                figures.kept_blocks += 1;
+            }
+            self.lifetimes.count(NEVER, bin, |cell| {
+                cell.requests += 1;
+                cell.allocated_bytes = cell.allocated_bytes.saturating_add(size);
+                cell.kept_bytes = cell.kept_bytes.saturating_add(size);
+                cell.kept_blocks += 1;
+            });
+        }
+    }
+
+    pub(super) fn close(mut self, recording: &Recording, replay: &Replay<'_>) -> Intervals {
+        let prepared = &replay.prepared;
+        let definitions = &prepared.definitions;
+        // To the end, which may be later than the last event.
+        let end_ns = self.clock.ns(definitions.last_stamp);
+        while end_ns >= self.bin_end_ns {
+            self.next_bin();
+        }
+        self.close_bin();
+        self.keep();
+        let threads = |index: usize| {
+            let thread = definitions.threads.get(index)?;
+            Some(ThreadKey { thread: thread.id.0, name: thread.name.as_deref().map(Arc::from) })
+        };
+        let spans = |index: usize| match index.checked_sub(1) {
+            None => Some(None),
+            Some(index) => replay.spans.kinds().get(index).map(|kind| {
+                Some(SpanKey {
+                    name: Arc::clone(&kind.name),
+                    target: Arc::clone(&kind.target),
+                    fields: kind.fields.clone(),
+                })
+            }),
+        };
+        let Axes {
+            sites,
+            functions,
+            files,
+            crates,
+            threads: by_thread,
+            spans: by_span,
+            sizes,
+            nodes,
+        } = self.axes;
+        let tree: &[FlameNode] = prepared.flame_tree.as_ref().map_or(&[], |tree| tree.nodes());
+        let nodes = nodes.all(tree.len());
+        Intervals {
+            state: RecordingState::new(recording, prepared),
+            program: definitions.process.as_ref().map(Program::from),
+            started_at_unix_ns: recording.header().start_realtime_ns,
+            internal_events: self.internal_events,
+            unmatched_frees: self.unmatched_frees,
+            inferred_frees: self.inferred_frees,
+            markers: definitions
+                .markers()
+                .map(|(text, stamp)| (Arc::from(text), self.clock.ns(stamp)))
+                .collect(),
+            bin_ns: self.bin_ns,
+            bins: self.bins,
+            sites: sites.rows(|index| prepared.sites.get(index as SiteIndex).cloned()),
+            functions: functions.rows(|index| self.functions.keys.get(index).cloned()),
+            files: files.rows(|index| self.files.keys.get(index).cloned()),
+            crates: crates.rows(|index| self.crates.keys.get(index).cloned()),
+            threads: by_thread.rows(threads),
+            spans: by_span.rows(spans),
+            sizes: sizes.rows(|index| class_of(index as u32, size_class)),
+            lifetimes: self.lifetimes.rows(|index| match index as u32 {
+                NEVER => Some(None),
+                number => class_of(number, lifetime_class).map(Some),
+            }),
+            nodes: tree
+                .iter()
+                .zip(nodes)
+                .map(|(key, cells)| Row { key: key.clone(), cells })
+                .collect(),
+        }
+    }
+}
+
+impl Bin {
+    /// Two bins that follow each other as one.
+    fn and(first: Self, second: &Self) -> Self {
+        let later = second.peak_bytes > first.peak_bytes;
+        Self {
+            allocations: first.allocations + second.allocations,
+            zeroed_allocations: first.zeroed_allocations + second.zeroed_allocations,
+            reallocations: first.reallocations + second.reallocations,
+            failed_requests: first.failed_requests + second.failed_requests,
+            frees: first.frees + second.frees,
+            temporary_allocations: first.temporary_allocations + second.temporary_allocations,
+            allocated_bytes: first.allocated_bytes.saturating_add(second.allocated_bytes),
+            released_bytes: first.released_bytes.saturating_add(second.released_bytes),
+            released_blocks: first.released_blocks + second.released_blocks,
+            kept_bytes: first.kept_bytes.saturating_add(second.kept_bytes),
+            kept_blocks: first.kept_blocks + second.kept_blocks,
+            peak_bytes: if later { second.peak_bytes } else { first.peak_bytes },
+            peak_at_ns: if later { second.peak_at_ns } else { first.peak_at_ns },
+        }
+    }
+}
+
+/// What an event releases.
+const fn released_address(event: &Event) -> Option<u64> {
+    match event.kind {
+        EventKind::Free => Some(event.address),
+        EventKind::Realloc => Some(event.old_address),
+        EventKind::Alloc | EventKind::AllocZeroed => None,
+    }
+}
+
+/// The part of the lifetimes' axis for blocks that were never released.
+const NEVER: u32 = 0;
+
+/// A class's number in an axis: each class is more than twice the one before, or twice.
+const fn class_number(class: u64) -> u32 {
+    match class.checked_ilog2() {
+        Some(exponent) => 2 + exponent,
+        None => 1,
+    }
+}
+
+/// The class of a number, where `class` tells a value's.
+fn class_of(number: u32, class: impl Fn(u64) -> u64) -> Option<u64> {
+    match number.checked_sub(2) {
+        None => Some(0),
+        // The greatest value of as many bits is in the last class that begins with as many.
+        Some(exponent) => Some(class(u64::MAX >> 63_u32.checked_sub(exponent)?)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_class_is_found_by_its_number() {
+        let values = (0..64).flat_map(|bit| [1_u64 << bit, u64::MAX >> bit]);
+        for value in values.chain([0, 100, 200, 500, 1_000, 2_000, 5_000]) {
+            for class in [size_class, lifetime_class] {
+                let number = class_number(class(value));
+                assert_eq!(class_of(number, class), Some(class(value)), "{value}");
+                assert_ne!(number, NEVER);
+            }
+        }
+    }
+}

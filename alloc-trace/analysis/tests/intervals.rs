@@ -1,0 +1,361 @@
+//! The figures of intervals: on random recordings they are those that the summary has with filters
+//! of the same times, and the peaks are those of a slow and obvious model.
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use alloc_trace_analysis::{
+    Bin, Cell, EventKind, Figures, Filter, Intervals, Moment, Options, Resolution, Row, Summary,
+};
+use alloc_trace_format::Event;
+use proptest::prelude::*;
+
+use support::{Script, alloc, at, failed, free, realloc};
+
+const THREADS: u32 = 3;
+const SITES: u32 = 5;
+
+/// A kind of step, a thread, a call site, a size, which live block, and how long nothing happens.
+type Step = (u8, u32, u32, u64, prop::sample::Index, u64);
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let pause = prop_oneof![8 => Just(0_u64), 1 => 0..2_000_u64];
+    let step = (0..12_u8, 1..=THREADS, 0..SITES, 0..300_u64, any::<prop::sample::Index>(), pause);
+    prop::collection::vec(step, 0..150)
+}
+
+/// Writes a recording; its events.
+fn write(script: &mut Script, steps: &[Step]) -> Vec<Event> {
+    let mut history = Vec::new();
+    for thread in 1..=THREADS {
+        script.thread(thread, &format!("thread {thread}"), false);
+    }
+    script.thread(7, "recorder", true);
+    script.node(2, 0, 0x1000);
+    for site in 0..SITES {
+        script.node(3 + site, 2, 0x2000 + 0x100 * u64::from(site));
+    }
+    script.span(1, None, "job", "");
+    let mut live: Vec<(u64, u64)> = Vec::new();
+    let mut unused = 0x1_0000;
+    for &(step, thread, site, size, index, pause) in steps {
+        script.now += pause;
+        unused += 0x1000;
+        let event = match step {
+            0..=4 => {
+                live.push((unused, size));
+                alloc(thread, unused, size)
+            }
+            5..=7 if !live.is_empty() => {
+                let (address, size) = live.swap_remove(index.index(live.len()));
+                // What the program handed to the recorder is the program's all the same.
+                free(if step == 7 { 7 } else { thread }, address, size)
+            }
+            8 if !live.is_empty() => {
+                let index = index.index(live.len());
+                let old = live[index];
+                live[index] = (unused, size);
+                realloc(thread, old, (unused, size))
+            }
+            9 => failed(alloc(thread, 0, size)),
+            10 => {
+                script.enter(thread, 1);
+                continue;
+            }
+            11 => {
+                script.exit(thread, 1);
+                continue;
+            }
+            _ => free(thread, unused, size),
+        };
+        script.event(at(3 + site, event));
+        history.push(Event { stamp: script.now, ..at(3 + site, event) });
+    }
+    script.end();
+    history
+}
+
+/// The cells of bins `from..to`, and what was live before and at the peak of bin `peak`.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Part {
+    allocated_bytes: u64,
+    requests: u64,
+    temporary_allocations: u64,
+    kept_bytes: u64,
+    kept_blocks: u64,
+    live_bytes: u64,
+    peak_bytes: u64,
+    at_peak_bytes: u64,
+}
+
+fn part(cells: &[Cell], from: u32, to: u32, peak: u32) -> Part {
+    let mut part = Part::default();
+    let mut live = 0;
+    let mut at_peak = None;
+    let mut peak_bytes = None;
+    for cell in cells.iter().filter(|cell| cell.bin < to) {
+        if cell.bin >= peak && at_peak.is_none() {
+            at_peak = Some(if cell.bin == peak { cell.at_peak_bytes } else { live });
+        }
+        if cell.bin >= from {
+            part.allocated_bytes += cell.allocated_bytes;
+            part.requests += cell.requests;
+            part.temporary_allocations += cell.temporary_allocations;
+            part.kept_bytes += cell.kept_bytes;
+            part.kept_blocks += cell.kept_blocks;
+            peak_bytes = Some(peak_bytes.unwrap_or(live).max(cell.peak_bytes));
+        }
+        live = live + cell.allocated_bytes - cell.released_bytes;
+    }
+    part.live_bytes = live;
+    part.at_peak_bytes = at_peak.unwrap_or(live);
+    part.peak_bytes = peak_bytes.unwrap_or(live);
+    part
+}
+
+fn of_figures(figures: &Figures) -> (u64, u64, u64, u64, u64) {
+    (
+        figures.allocated_bytes,
+        figures.requests(),
+        figures.temporary_allocations,
+        figures.live_bytes_at_end,
+        figures.live_blocks_at_end,
+    )
+}
+
+fn of_part(part: &Part) -> (u64, u64, u64, u64, u64) {
+    let Part { allocated_bytes, requests, temporary_allocations, kept_bytes, kept_blocks, .. } =
+        *part;
+    (allocated_bytes, requests, temporary_allocations, kept_bytes, kept_blocks)
+}
+
+fn of_bins(bins: &[Bin]) -> Figures {
+    let sum = |figure: fn(&Bin) -> u64| bins.iter().map(figure).sum();
+    let requests: fn(&Bin) -> u64 =
+        |bin| bin.allocations + bin.zeroed_allocations + bin.reallocations;
+    Figures {
+        events: sum(requests) + sum(|bin| bin.frees),
+        allocations: sum(|bin| bin.allocations),
+        zeroed_allocations: sum(|bin| bin.zeroed_allocations),
+        reallocations: sum(|bin| bin.reallocations),
+        frees: sum(|bin| bin.frees),
+        failed_requests: sum(|bin| bin.failed_requests),
+        temporary_allocations: sum(|bin| bin.temporary_allocations),
+        allocated_bytes: sum(|bin| bin.allocated_bytes),
+        freed_bytes: sum(|bin| bin.allocated_bytes) - sum(|bin| bin.kept_bytes),
+        live_bytes_at_end: sum(|bin| bin.kept_bytes),
+        live_blocks_at_end: sum(|bin| bin.kept_blocks),
+        ..Figures::default()
+    }
+}
+
+/// The live bytes of the program and of each call site, after each event and with its time.
+type Curve = Vec<(u64, u64, BTreeMap<String, u64>)>;
+
+fn curve(history: &[Event]) -> Curve {
+    let mut blocks: BTreeMap<u64, (u64, String)> = BTreeMap::new();
+    let mut curve = Vec::new();
+    for event in history.iter().filter(|event| !event.failed) {
+        match event.kind {
+            EventKind::Free => drop(blocks.remove(&event.address)),
+            EventKind::Realloc => drop(blocks.remove(&event.old_address)),
+            _ => {}
+        }
+        if event.kind != EventKind::Free {
+            let site = format!("[{:#x}]", 0x2000 + 0x100 * (event.node.0 - 3));
+            blocks.insert(event.address, (event.size, site));
+        }
+        let mut by_site: BTreeMap<String, u64> = BTreeMap::new();
+        for (size, site) in blocks.values() {
+            *by_site.entry(site.clone()).or_default() += size;
+        }
+        curve.push((event.stamp - 1_000, by_site.values().sum(), by_site));
+    }
+    curve
+}
+
+fn with(script: &mut Script, filter: Filter) -> Summary {
+    script.summary_with(Options::default().filter(filter))
+}
+
+fn compare(
+    script: &mut Script,
+    curve: &Curve,
+    from: u32,
+    to: u32,
+    intervals: &Intervals,
+) -> Result<(), TestCaseError> {
+    let (first_ns, last_ns) =
+        (u64::from(from) * intervals.bin_ns, u64::from(to) * intervals.bin_ns - 1);
+    let requested =
+        with(script, Filter::default().from(Moment::Ns(first_ns)).to(Moment::Ns(last_ns)));
+    let bins = &intervals.bins[from as usize..to as usize];
+    let peaks = (requested.total.peak_bytes, requested.total.peak_at_ns);
+    let (peak_bytes, peak_at_ns) = peaks;
+    let expected = Figures { peak_bytes, peak_at_ns, ..of_bins(bins) };
+    prop_assert_eq!(requested.total, expected, "requested in bins {}..{}", from, to);
+    let live = with(script, Filter::default().live_at(Moment::Ns(last_ns)));
+
+    // The bin whose peak is first the highest.
+    let peak = (from..to).rev().max_by_key(|&bin| intervals.bins[bin as usize].peak_bytes);
+    let peak = peak.expect("a bin");
+    let peak_bytes = intervals.bins[peak as usize].peak_bytes;
+    let rows: Vec<(String, Part)> = intervals
+        .sites
+        .iter()
+        .map(|row| (row.key.function.to_string(), part(&row.cells, from, to, peak)))
+        .collect();
+    for (name, found) in &rows {
+        let none = Figures::default();
+        let of = |summary: &Summary| {
+            let row = summary.sites.iter().find(|row| *row.site.function == **name);
+            row.map_or(none, |row| row.figures)
+        };
+        prop_assert_eq!(of_figures(&of(&requested)), of_part(found), "{}", name);
+        prop_assert_eq!(of(&live).allocated_bytes, found.live_bytes, "{} live", name);
+    }
+    let requests: u64 = rows.iter().map(|(_, part)| part.requests).sum();
+    prop_assert_eq!(requests, requested.total.requests());
+
+    // Peaks, from the state before the first event of the interval on.
+    let before = curve.iter().rev().find(|point| point.0 < first_ns);
+    let inside = curve.iter().filter(|point| (first_ns..=last_ns).contains(&point.0));
+    let points: Vec<_> = before.into_iter().chain(inside).collect();
+    let most = points.iter().map(|point| point.1).max().unwrap_or(0);
+    prop_assert_eq!(peak_bytes, most, "peak in {}..{}", from, to);
+    let first = points.iter().find(|point| point.1 == most);
+    for (name, found) in &rows {
+        let of = |point: &(u64, u64, BTreeMap<String, u64>)| {
+            point.2.get(name).copied().unwrap_or_default()
+        };
+        let most = points.iter().map(|point| of(point)).max().unwrap_or(0);
+        prop_assert_eq!(found.peak_bytes, most, "peak of {}", name);
+        let at_peak = first.map_or(0, |point| of(point));
+        prop_assert_eq!(found.at_peak_bytes, at_peak, "{} at the peak", name);
+    }
+
+    // However it is divided, it adds up to the same.
+    let whole = rows.iter().fold(Part::default(), |sum, (_, part)| add(&sum, part));
+    fn parts<K>(rows: &[Row<K>], from: u32, to: u32, peak: u32) -> Part {
+        let parts = rows.iter().map(|row| part(&row.cells, from, to, peak));
+        parts.fold(Part::default(), |sum, part| add(&sum, &part))
+    }
+    prop_assert_eq!(&parts(&intervals.functions, from, to, peak), &whole);
+    prop_assert_eq!(&parts(&intervals.files, from, to, peak), &whole);
+    prop_assert_eq!(&parts(&intervals.crates, from, to, peak), &whole);
+    prop_assert_eq!(&parts(&intervals.threads, from, to, peak), &whole);
+    prop_assert_eq!(&parts(&intervals.spans, from, to, peak), &whole);
+    prop_assert_eq!(&parts(&intervals.sizes, from, to, peak), &whole);
+    prop_assert_eq!(&parts(&intervals.nodes, from, to, peak), &whole);
+    prop_assert_eq!(whole.at_peak_bytes, peak_bytes);
+    let lifetimes = parts(&intervals.lifetimes, from, to, peak);
+    let expected = (
+        requested.total.requests() - requested.total.failed_requests,
+        whole.allocated_bytes,
+        whole.kept_bytes,
+        whole.live_bytes,
+    );
+    let Part { requests, allocated_bytes, kept_bytes, live_bytes, .. } = lifetimes;
+    prop_assert_eq!((requests, allocated_bytes, kept_bytes, live_bytes), expected);
+    Ok(())
+}
+
+/// Everything that adds up over parts: their own peaks do not.
+fn add(one: &Part, other: &Part) -> Part {
+    Part {
+        allocated_bytes: one.allocated_bytes + other.allocated_bytes,
+        requests: one.requests + other.requests,
+        temporary_allocations: one.temporary_allocations + other.temporary_allocations,
+        kept_bytes: one.kept_bytes + other.kept_bytes,
+        kept_blocks: one.kept_blocks + other.kept_blocks,
+        live_bytes: one.live_bytes + other.live_bytes,
+        peak_bytes: 0,
+        at_peak_bytes: one.at_peak_bytes + other.at_peak_bytes,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #[test]
+    fn an_interval_has_the_figures_of_a_filter_of_its_times(
+        steps in steps(),
+        bins in 1..80_u32,
+        cells in prop_oneof![Just(0_usize), Just(200), Just(usize::MAX)],
+        picks in prop::collection::vec(any::<(prop::sample::Index, prop::sample::Index)>(), 2),
+    ) {
+        let mut script = Script::new();
+        let curve = curve(&write(&mut script, &steps));
+        let resolution = Resolution::default().bins(bins).cells(cells);
+        let recording = script.recording();
+        let intervals =
+            Intervals::of(&recording, Options::default(), resolution).expect("readable");
+        let all = intervals.bins.len();
+        prop_assert!(all as u32 <= bins);
+        compare(&mut script, &curve, 0, all as u32, &intervals)?;
+        for (one, other) in picks {
+            let (one, other) = (one.index(all) as u32, other.index(all) as u32);
+            compare(&mut script, &curve, one.min(other), one.max(other) + 1, &intervals)?;
+        }
+    }
+}
+
+#[test]
+fn too_many_cells_make_fewer_bins() {
+    let mut script = Script::new();
+    script.thread(1, "main", false);
+    for number in 0..1_000 {
+        script.event(alloc(1, 0x1000 * (number + 1), number));
+    }
+    script.end();
+    let recording = script.recording();
+    let bins = |cells| {
+        let resolution = Resolution::default().bins(256).cells(cells);
+        let intervals =
+            Intervals::of(&recording, Options::default(), resolution).expect("readable");
+        assert_eq!(intervals.bins.iter().map(|bin| bin.allocations).sum::<u64>(), 1_000);
+        intervals.bins.len()
+    };
+    assert!(bins(usize::MAX) > 128);
+    for cells in [0, 500] {
+        assert!((16..=34).contains(&bins(cells)), "{}", bins(cells));
+    }
+}
+
+#[test]
+fn the_call_tree_is_of_functions() {
+    let mut script = Script::new();
+    script.thread(1, "main", false);
+    for (id, parent, address) in [(2, 0, 0x1000), (3, 2, 0x2000), (4, 2, 0x3000), (5, 1, 0x2000)] {
+        script.node(id, parent, address);
+    }
+    for (address, node) in [(0x10, 3), (0x20, 4), (0x30, 2), (0x40, 5), (0x50, 0), (0x60, 77)] {
+        script.event(at(node, alloc(1, address, 8)));
+    }
+    script.end();
+    let intervals =
+        Intervals::of(&script.recording(), Options::default(), Resolution::default().bins(1))
+            .expect("readable");
+    let name = |index: Option<u32>| match index {
+        None => "",
+        Some(index) => &*intervals.nodes[index as usize].key.function,
+    };
+    let mut found: Vec<(&str, &str, u64)> = intervals
+        .nodes
+        .iter()
+        .map(|row| {
+            let bytes = row.cells.iter().map(|cell| cell.allocated_bytes).sum();
+            (name(row.key.parent), &*row.key.function, bytes)
+        })
+        .collect();
+    found.sort_unstable();
+    let expected = [
+        ("", "[0x1000]", 8),
+        ("", "[0x2000]", 8),
+        ("", "[no backtrace]", 8),
+        ("", "[unknown]", 8),
+        ("[0x1000]", "[0x2000]", 8),
+        ("[0x1000]", "[0x3000]", 8),
+    ];
+    assert_eq!(found, expected);
+}
