@@ -253,6 +253,9 @@ fn main() {
     let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
     let is_wanted = |name: &str| wanted.as_ref().is_none_or(|word| name.contains(word));
 
+    if cfg!(feature = "hardened") {
+        println!("CoreAlloc in the hardened build");
+    }
     println!("{:<36}{:>12}{:>12}{:>8}", "ns per operation, median", "CoreAlloc", "System", "ratio");
     let mut logarithms = Vec::new();
     for (name, workload) in WORKLOADS.into_iter().filter(|(name, _)| is_wanted(name)) {

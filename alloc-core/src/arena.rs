@@ -15,6 +15,7 @@ use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering};
 
 use crate::class::Class;
+use crate::hardened::{self, Marks};
 use crate::page::{Head, Kind, Local, Remote, class_from_byte};
 use crate::segment::{Placement, Run, SEGMENT, SLICE_SHIFT, SLICES, Segment};
 use crate::{os, stats};
@@ -48,6 +49,8 @@ pub(crate) struct Arena {
     locals: [Local; ARENA_SLICES],
     /// What other threads write: apart, so that they do not slow the owner down.
     remotes: [Remote; ARENA_SLICES],
+    /// Which blocks the program has: nothing at all but in the hardened build.
+    marks: [Marks; ARENA_SLICES],
     segments: [Segment; ARENA_SEGMENTS],
     /// A bit for each segment with free slices. May be set where there is none left.
     open: [AtomicU64; ARENA_SEGMENTS / 64],
@@ -99,6 +102,10 @@ impl Arena {
 
     pub(crate) fn remote(&self, slice: usize) -> &Remote {
         &self.remotes[slice % ARENA_SLICES]
+    }
+
+    pub(crate) fn marks(&self, slice: usize) -> &Marks {
+        &self.marks[slice % ARENA_SLICES]
     }
 
     /// The segment that a slice is in.
@@ -310,7 +317,7 @@ pub(crate) fn reserve() -> bool {
 
 fn reserve_segments(count: usize) -> bool {
     let bytes = count * SEGMENT;
-    let Some(start) = os::map_aligned(bytes, SEGMENT) else { return false };
+    let Some(start) = hardened::map_segments(bytes) else { return false };
     // The records first: a reservation may lie across two arenas, and either may be refused.
     let ends = [start.addr().get(), start.addr().get() + (bytes - 1)];
     let has_records =

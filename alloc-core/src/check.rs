@@ -10,9 +10,9 @@ use crate::arena::{self, Arena};
 use crate::class::Class;
 use crate::heap::Heap;
 use crate::page::{Kind, Page};
-use crate::segment::{SLICE, SLICES, Segment};
+use crate::segment::{SLICE, SLICES, Segment, USABLE_SLICES};
 use crate::walk::Cached;
-use crate::{pool, stats, walk};
+use crate::{hardened, pool, stats, walk};
 
 /// What is in use, found by looking.
 #[derive(Debug, Default)]
@@ -77,7 +77,7 @@ impl Found {
         if segment.free() != 0 && !arena.is_open(first) {
             return Err("a segment with free slices is not open");
         }
-        let end = first + SLICES as usize;
+        let end = first + USABLE_SLICES as usize;
         let mut slice = first;
         while slice < end {
             let is_free = segment.free() & (1 << (slice - first)) != 0;
@@ -112,6 +112,7 @@ impl Found {
         if cached.bits.iter().enumerate().any(is_both) {
             return Err("a cached block is free in its page");
         }
+        hardened::check(page, &cached.bits)?;
         let is_listed = page.local().listed.get() != 0;
         if is_listed != (page.free() != 0) {
             return Err("a page is listed without free blocks, or has some and is not listed");

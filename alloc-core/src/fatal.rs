@@ -23,24 +23,49 @@ impl Message {
     }
 }
 
+impl Message {
+    fn new(found: &str, address: usize) -> Self {
+        let mut message = Self { text: [0; MESSAGE_BYTES], length: 0 };
+        message.push(b"alloc-core: ".iter().copied());
+        message.push(found.bytes());
+        message.push(b" (address 0x".iter().copied());
+        message.push((0..16u32).rev().map(|nibble| {
+            match ((address >> (nibble * 4)) & 0xf) as u8 {
+                digit @ 0..=9 => b'0' + digit,
+                letter => b'a' - 10 + letter,
+            }
+        }));
+        message
+    }
+
+    fn end(&mut self) -> ! {
+        self.push(b")\n".iter().copied());
+        // A raw call: `libc::write` is a cancellation point, and nobody is left to look at a failure.
+        // SAFETY: the buffer is valid for `length` bytes, which never exceeds the array.
+        unsafe {
+            libc::syscall(libc::SYS_write, libc::STDERR_FILENO, self.text.as_ptr(), self.length)
+        };
+        // SAFETY: `abort` has no preconditions and does not return.
+        unsafe { libc::abort() }
+    }
+}
+
 /// Says what was found, at which address, and aborts.
 #[cold]
 #[inline(never)]
 pub(crate) fn fatal(found: &str, address: usize) -> ! {
-    let mut message = Message { text: [0; MESSAGE_BYTES], length: 0 };
-    message.push(b"alloc-core: ".iter().copied());
-    message.push(found.bytes());
-    message.push(b" (address 0x".iter().copied());
-    message.push((0..16u32).rev().map(|nibble| match ((address >> (nibble * 4)) & 0xf) as u8 {
-        digit @ 0..=9 => b'0' + digit,
-        letter => b'a' - 10 + letter,
-    }));
-    message.push(b")\n".iter().copied());
-    // A raw call: `libc::write` is a cancellation point, and nobody is left to look at a failure.
-    // SAFETY: the buffer is valid for `length` bytes, which never exceeds the array.
-    unsafe {
-        libc::syscall(libc::SYS_write, libc::STDERR_FILENO, message.text.as_ptr(), message.length)
-    };
-    // SAFETY: `abort` has no preconditions and does not return.
-    unsafe { libc::abort() }
+    Message::new(found, address).end()
+}
+
+/// Says what was found, at which address, in which size class, and aborts.
+#[cfg(feature = "hardened")]
+#[cold]
+#[inline(never)]
+pub(crate) fn fatal_of_class(found: &str, address: usize, class_bytes: usize) -> ! {
+    let mut message = Message::new(found, address);
+    message.push(b", size class ".iter().copied());
+    // At most six digits: no class has a million bytes.
+    let digits = [100_000, 10_000, 1000, 100, 10, 1].map(|unit| (class_bytes / unit % 10) as u8);
+    message.push(digits.into_iter().skip_while(|digit| *digit == 0).map(|digit| b'0' + digit));
+    message.end()
 }

@@ -15,10 +15,24 @@ use crate::class::{CLASSES, Class, SLOTS};
 use crate::owner::{OwnerPtr, OwnerU32};
 use crate::page::{Page, Place};
 use crate::remote::Inbox;
-use crate::{arena, decay, os, pool, stats};
+use crate::{arena, decay, hardened, os, pool, stats};
 
 /// A place for a block in a cache.
-pub(crate) type Slot = OwnerPtr<u8>;
+#[derive(Debug)]
+#[repr(transparent)]
+pub(crate) struct Slot(OwnerPtr<u8>);
+
+impl Slot {
+    #[inline(always)]
+    pub(crate) fn get(&self) -> *mut u8 {
+        hardened::decode(self.0.get())
+    }
+
+    #[inline(always)]
+    pub(crate) fn set(&self, block: *mut u8) {
+        self.0.set(hardened::encode(block));
+    }
+}
 
 /// Blocks that the first refill of a class brings; each later one brings twice as many, up to half
 /// of the cache.
@@ -96,7 +110,7 @@ struct HeapMemory {
 pub(crate) const MAPPED_BYTES: usize = size_of::<HeapMemory>().next_multiple_of(os::OS_PAGE);
 
 /// The only slot of the heaps that are stand-ins: they are empty and full at once.
-static NO_SLOT: Slot = OwnerPtr::new(ptr::null_mut());
+static NO_SLOT: Slot = Slot(OwnerPtr::new(ptr::null_mut()));
 
 /// What a thread has before it has a heap.
 pub(crate) static UNSET: Heap = Heap::stand_in(Role::Unset);
@@ -204,7 +218,9 @@ impl Heap {
             if self.cached(class) == 0 && self.first_page(class).is_some() {
                 self.refill(class);
             }
-            NonNull::new(self.pop(class))
+            let block = self.pop(class);
+            hardened::hand_out(class, block);
+            NonNull::new(block)
         });
         block.map_or(ptr::null_mut(), NonNull::as_ptr)
     }

@@ -10,8 +10,11 @@ use core::ptr::{self, NonNull};
 use crate::arena::{self, Arena};
 use crate::fatal::fatal;
 use crate::page::{Head, Kind};
-use crate::segment::{Placement, SEGMENT, SLICE, SLICE_SHIFT, SLICES, mask};
-use crate::{decay, os, stats};
+use crate::segment::{Placement, SEGMENT, SLICE, SLICE_SHIFT, SLICES, USABLE_SLICES, mask};
+use crate::{decay, hardened, os, stats};
+
+/// Largest block that is a run of slices.
+const LARGE_MAX: usize = USABLE_SLICES as usize * SLICE;
 
 /// What a block must be filled with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +51,11 @@ impl Record {
         self.arena.describe_block(self.slice, kind, bytes);
     }
 
+    /// The block, of which this is the record if it is a large one.
+    fn block(&self) -> *mut u8 {
+        self.arena.segment(self.slice).slice(self.slice as u32 % SLICES)
+    }
+
     /// Ends the process unless `block` is where this record's block begins.
     fn expect_start(&self, block: NonNull<u8>) {
         if block.addr().get() != (self.number as usize) << SLICE_SHIFT {
@@ -65,7 +73,7 @@ fn slices(bytes: usize) -> usize {
 #[cold]
 pub(crate) fn alloc(layout: Layout, fill: Fill) -> *mut u8 {
     let align = layout.align().max(SLICE);
-    let block = if layout.size() <= SEGMENT && align <= SEGMENT {
+    let block = if layout.size() <= LARGE_MAX && align <= SEGMENT {
         alloc_large(slices(layout.size()) as u32, (align / SLICE) as u32, fill)
     } else {
         alloc_huge(layout.size(), align)
@@ -171,6 +179,8 @@ pub(crate) unsafe fn dealloc(block: NonNull<u8>) {
         Kind::Large => {
             record.expect_start(block);
             record.describe(Kind::None, 0);
+            // SAFETY: the whole block, which the caller gives up.
+            unsafe { hardened::clear(block.as_ptr(), bytes) };
             stats::LARGE_BLOCKS.sub(1);
             stats::LARGE_SLICES.sub(bytes / SLICE);
             record.arena.release(record.slice, (bytes / SLICE) as u32);
@@ -228,7 +238,7 @@ pub(crate) unsafe fn resize(block: NonNull<u8>, align: usize, new_size: usize) -
 fn resize_large(record: Record, new_size: usize) -> bool {
     let have = record.head().bytes() / SLICE;
     let need = slices(new_size);
-    if need > SLICES as usize {
+    if need > USABLE_SLICES as usize {
         return false;
     }
     if need > have {
@@ -241,6 +251,9 @@ fn resize_large(record: Record, new_size: usize) -> bool {
     } else if need < have {
         stats::LARGE_SLICES.sub(have - need);
         record.describe(Kind::Large, need * SLICE);
+        let rest = record.block().wrapping_add(need * SLICE);
+        // SAFETY: the block's end, which its owner gives up.
+        unsafe { hardened::clear(rest, (have - need) * SLICE) };
         record.arena.release(record.slice + need, (have - need) as u32);
         decay::tick();
     }
@@ -264,7 +277,7 @@ unsafe fn resize_huge(
         return Some(block);
     }
     // A block that becomes less than a segment is better off in one.
-    if new_size <= SEGMENT && align <= SEGMENT {
+    if new_size <= LARGE_MAX && align <= SEGMENT {
         return None;
     }
     // SAFETY: the block's whole mapping; what a shrink cuts off is past what the caller keeps.

@@ -33,6 +33,7 @@
 //! | `segment` | which slices of a segment are free |
 //! | `stats`, [`walk`], `check` | figures; what lies where; whether it all fits together |
 //! | `owner`, `sync` | cells of one owner; atomics |
+//! | `hardened` | what the feature of that name adds; nothing without it |
 //! | `os`, `fatal` | system calls; the abort |
 //!
 //! # What never happens
@@ -57,6 +58,11 @@ mod class;
 mod core_alloc;
 mod decay;
 mod fatal;
+#[cfg(feature = "hardened")]
+mod hardened;
+#[cfg(not(feature = "hardened"))]
+#[path = "plain.rs"]
+mod hardened;
 mod heap;
 mod large;
 mod os;

@@ -181,6 +181,38 @@ pub(crate) unsafe fn relocate(
     address != libc::MAP_FAILED
 }
 
+/// Makes a range inaccessible. Says whether the OS agreed.
+///
+/// # Safety
+///
+/// - The range was mapped by this module and is a whole number of [`OS_PAGE`]s.
+/// - Nobody uses it, now or later, but to unmap it.
+#[cfg(feature = "hardened")]
+pub(crate) unsafe fn protect(start: NonNull<u8>, bytes: usize) -> bool {
+    if fault::refuses() {
+        return false;
+    }
+    let status = keeping_errno(
+        // SAFETY: the range is ours and nobody uses it, by the caller's promise.
+        || unsafe { libc::mprotect(start.as_ptr().cast(), bytes, libc::PROT_NONE) },
+        |status| *status != 0,
+    );
+    status == 0
+}
+
+/// Two numbers that the kernel chose at random when the program began.
+#[cfg(feature = "hardened")]
+pub(crate) fn startup_random() -> [u64; 2] {
+    // SAFETY: has no preconditions.
+    let address = unsafe { libc::getauxval(libc::AT_RANDOM) };
+    let bytes: *const [u64; 2] = ptr::with_exposed_provenance(address as usize);
+    if bytes.is_null() {
+        return [now_ms(), address];
+    }
+    // SAFETY: the kernel has put sixteen random bytes there, which stay for the program's life.
+    unsafe { bytes.read_unaligned() }
+}
+
 /// Bytes of a range that are in memory now. What is not mapped counts nothing.
 pub(crate) fn resident_bytes(start: usize, bytes: usize) -> usize {
     /// OS pages that are asked about at a time.

@@ -13,6 +13,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicUsize, Ordering};
 use crate::arena::{self, Arena};
 use crate::class::{CLASSES, Class, Shape};
 use crate::fatal::fatal;
+use crate::hardened::{self, Marks};
 use crate::heap::{Heap, Slot};
 use crate::owner::{OwnerU32, OwnerU64};
 use crate::segment::{Placement, SLICE, SLICE_SHIFT, SLICES};
@@ -284,6 +285,10 @@ impl Page {
         self.arena.remote(self.slice)
     }
 
+    pub(crate) fn marks(&self) -> &'static Marks {
+        self.arena.marks(self.slice)
+    }
+
     /// Words of bits in use.
     pub(crate) fn words(self) -> usize {
         (self.class.shape().blocks as usize).div_ceil(64)
@@ -306,6 +311,10 @@ impl Page {
     ///
     /// `slots` is valid for writes of `count` slots.
     pub(crate) unsafe fn take(self, count: u32, slots: *mut Slot) {
+        if hardened::RANDOM_ORDER {
+            // SAFETY: passed on.
+            return unsafe { self.take_at_random(count, slots) };
+        }
         let local = self.local();
         let size = self.class.size();
         let start = self.start();
@@ -333,6 +342,51 @@ impl Page {
         }
         local.lowest.set(word as u32);
         local.free.set(local.free.get() - count);
+    }
+
+    /// Takes `count` free blocks like [`take`](Self::take), whichever they are.
+    ///
+    /// # Safety
+    ///
+    /// As for [`take`](Self::take).
+    #[cold]
+    unsafe fn take_at_random(self, count: u32, slots: *mut Slot) {
+        let local = self.local();
+        let words = self.words();
+        let mut empty = 0;
+        let mut rest = count as usize;
+        let mut word = hardened::random(words as u32) as usize;
+        while rest != 0 {
+            let bits = local.bits.get(word).map_or(0, OwnerU64::get);
+            if bits == 0 {
+                empty += 1;
+                if empty > words {
+                    fatal("a page has fewer free blocks than it counts", self.start().addr());
+                }
+                word = (word + 1) % words;
+                continue;
+            }
+            empty = 0;
+            let turn = hardened::random(u64::BITS);
+            let bit = (bits.rotate_right(turn).trailing_zeros() + turn) % u64::BITS;
+            if let Some(bits_word) = local.bits.get(word) {
+                bits_word.set(bits & !(1 << bit));
+            }
+            rest -= 1;
+            let block = self.start().wrapping_add((word * 64 + bit as usize) * self.class.size());
+            // SAFETY: `rest` is below `count`, and the caller vouches for `count` slots.
+            let slot = unsafe { slots.add(rest) };
+            // SAFETY: as above; slots are only ever reached through raw pointers and as atomics.
+            unsafe { &*slot }.set(block);
+            word = hardened::random(words as u32) as usize;
+        }
+        local.free.set(local.free.get() - count);
+    }
+
+    /// The blocks that a word has bits for.
+    pub(crate) fn blocks_of_word(self, word: usize) -> u64 {
+        let blocks = (self.class.shape().blocks as usize).saturating_sub(word * 64).min(64);
+        if blocks == 0 { 0 } else { u64::MAX >> (64 - blocks) }
     }
 
     /// Frees blocks of one word on the owner's side.
@@ -381,9 +435,7 @@ impl Page {
         for (index, word) in local.bits.iter().enumerate() {
             let bits = word.get();
             free += bits.count_ones();
-            let blocks = (self.class.shape().blocks as usize).saturating_sub(index * 64).min(64);
-            let valid = if blocks == 0 { 0 } else { u64::MAX >> (64 - blocks) };
-            if bits & !valid != 0 {
+            if bits & !self.blocks_of_word(index) != 0 {
                 return Err("a page has free bits past its last block");
             }
             if bits != 0 && index < local.lowest.get() as usize {

@@ -9,7 +9,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use crate::fatal::fatal;
-use crate::{os, stats};
+use crate::{hardened, os, stats};
 
 /// The unit in which memory is handed out to pages and large blocks.
 pub(crate) const SLICE: usize = 1 << SLICE_SHIFT;
@@ -17,6 +17,12 @@ pub(crate) const SLICE_SHIFT: u32 = 16;
 
 /// Slices in a segment: one word's bits.
 pub(crate) const SLICES: u32 = u64::BITS;
+
+/// Slices of a segment that can be used: all of them, but in the hardened build.
+pub(crate) const USABLE_SLICES: u32 = SLICES - hardened::GUARD_SLICES;
+
+/// The bits of those slices.
+pub(crate) const USABLE: u64 = mask(0, USABLE_SLICES);
 
 /// Bytes of a segment, and its alignment.
 pub(crate) const SEGMENT: usize = SLICE * SLICES as usize;
@@ -101,14 +107,17 @@ impl Segment {
     /// Puts a fresh mapping into use.
     pub(crate) fn install(&self, base: NonNull<u8>) {
         self.base.store(base.as_ptr(), Ordering::Relaxed);
+        if USABLE_SLICES < SLICES {
+            hardened::guard(self.slice(USABLE_SLICES));
+        }
         // Publishes `base` to whoever claims a slice.
-        self.free.store(u64::MAX, Ordering::Release);
+        self.free.store(USABLE, Ordering::Release);
         stats::SEGMENTS.add(1);
     }
 
     /// Whether no slice is in use.
     pub(crate) fn is_free(&self) -> bool {
-        self.free.load(Ordering::Relaxed) == u64::MAX
+        self.free.load(Ordering::Relaxed) == USABLE
     }
 
     /// First byte of slice `index`. The segment is installed and `index` below [`SLICES`].
@@ -218,7 +227,7 @@ impl Segment {
     pub(crate) fn unmap(&self) -> bool {
         // Owning all slices, nobody else reads or changes this record. Pairs with `release`.
         let owned =
-            self.free.compare_exchange(u64::MAX, 0, Ordering::Acquire, Ordering::Relaxed).is_ok();
+            self.free.compare_exchange(USABLE, 0, Ordering::Acquire, Ordering::Relaxed).is_ok();
         let Some(base) = NonNull::new(self.base.load(Ordering::Relaxed)).filter(|_| owned) else {
             return false;
         };
@@ -233,8 +242,8 @@ impl Segment {
         }
         // It stayed mapped.
         self.base.store(base.as_ptr(), Ordering::Relaxed);
-        self.dirty.store(u64::MAX, Ordering::Relaxed);
-        self.free.store(u64::MAX, Ordering::Release);
+        self.dirty.store(USABLE, Ordering::Relaxed);
+        self.free.store(USABLE, Ordering::Release);
         false
     }
 }

@@ -26,7 +26,7 @@ use crate::class::Class;
 use crate::fatal::fatal;
 use crate::heap::{self, Heap, Role, UNSET};
 use crate::place::Place;
-use crate::pool;
+use crate::{hardened, pool};
 
 static BUSY: Heap = Heap::stand_in(Role::Busy);
 static DETACHED: Heap = Heap::stand_in(Role::Detached);
@@ -61,12 +61,15 @@ pub(crate) fn alloc<P: Place>(class: Class) -> *mut u8 {
 /// Allocates a block of a class if the thread's cache has one; null says nothing about memory.
 #[inline(always)]
 pub(crate) fn alloc_cached<P: Place>(class: Class) -> *mut u8 {
-    with_heap::<P, _>(|heap| heap.pop(class))
+    let block = with_heap::<P, _>(|heap| heap.pop(class));
+    hardened::hand_out(class, block);
+    block
 }
 
 /// Frees a block of a class.
 #[inline(always)]
 pub(crate) fn dealloc<P: Place>(class: Class, block: *mut u8) {
+    hardened::take_back(class, block);
     if !with_heap::<P, _>(|heap| heap.push(class, block)) {
         dealloc_slow::<P>(block, class);
     }
@@ -75,6 +78,7 @@ pub(crate) fn dealloc<P: Place>(class: Class, block: *mut u8) {
 /// Frees a block of a class, like [`dealloc`]; the block freed last is not freed again.
 #[inline(always)]
 pub(crate) fn dealloc_once<P: Place>(class: Class, block: *mut u8) {
+    hardened::take_back(class, block);
     if !with_heap::<P, _>(|heap| heap.push_once(class, block)) {
         dealloc_slow::<P>(block, class);
     }
@@ -95,12 +99,15 @@ fn alloc_slow<P: Place>(class: Class) -> *mut u8 {
         let block = heap.pop(class);
         if block.is_null() && heap.refill(class) { heap.pop(class) } else { block }
     };
-    if has_heap::<P>() {
-        return with_heap::<P, _>(allocate);
-    }
-    let Some(heap) = pool::take_or_make() else { return ptr::null_mut() };
-    let block = allocate(heap);
-    pool::put(heap);
+    let block = if has_heap::<P>() {
+        with_heap::<P, _>(allocate)
+    } else {
+        let Some(heap) = pool::take_or_make() else { return ptr::null_mut() };
+        let block = allocate(heap);
+        pool::put(heap);
+        block
+    };
+    hardened::hand_out(class, block);
     block
 }
 

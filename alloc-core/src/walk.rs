@@ -41,7 +41,7 @@ use crate::arena::{self, Arena};
 use crate::heap::Heap;
 use crate::page::{Extent, Kind, Page as Record, WORDS};
 use crate::pool;
-use crate::segment::{SEGMENT, SLICE, SLICE_SHIFT, SLICES};
+use crate::segment::{SEGMENT, SLICE, SLICE_SHIFT, SLICES, USABLE};
 
 /// Bytes of a segment.
 pub const SEGMENT_BYTES: usize = SEGMENT;
@@ -140,7 +140,7 @@ pub(crate) fn segments() -> impl Iterator<Item = Segment> {
             let address = segment.slice(0).addr();
             (address != 0).then(|| Segment {
                 address,
-                used: !segment.free(),
+                used: !segment.free() & USABLE,
                 touched: segment.dirty(),
                 arena,
                 slice,
