@@ -50,8 +50,16 @@ impl Usage {
             |time: libc::timeval| time.tv_sec as u64 * 1_000_000_000 + time.tv_usec as u64 * 1000;
         Self {
             cpu_ns: ns(usage.ru_utime) + ns(usage.ru_stime),
-            peak_resident_bytes: usage.ru_maxrss as u64 * 1024,
+            peak_resident_bytes: peak_resident_bytes(),
             minor_faults: usage.ru_minflt as u64,
         }
     }
+}
+
+/// The kernel's own mark of this program: a `rusage`'s is inherited from whoever started it.
+fn peak_resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mark = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = mark.and_then(|mark| mark.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
 }
