@@ -17,6 +17,13 @@ impl Place {
     pub(crate) const ROOT: Self = Self(0);
     /// The outermost parent of backtraces that were cut.
     pub(crate) const CUT: Self = Self(1);
+    /// Stands for a backtrace whose definition was lost: no place of any tree.
+    pub(crate) const LOST: Self = Self(u32::MAX);
+
+    /// The place that has this index.
+    pub(crate) const fn of_index(index: u32) -> Self {
+        Self(index)
+    }
 
     /// As an index into a table with an entry for each place.
     pub(crate) const fn index(self) -> usize {

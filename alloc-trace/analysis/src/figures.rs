@@ -1,7 +1,7 @@
 //! The figures that are kept of everything: of the whole recording, of each call site, each thread
 //! and each span.
 
-use alloc_trace_format::{Event, EventKind, Stamp};
+use alloc_trace_format::Stamp;
 use serde::Serialize;
 
 /// What happened on the heap, of the whole program or of a part of it.
@@ -36,6 +36,11 @@ pub struct Figures {
     pub peak_bytes: u64,
     /// When that was first so, in nanoseconds from the beginning of the recording.
     pub peak_at_ns: u64,
+    /// Requested bytes that were live when the *program* was first at its peak: the part's share of
+    /// that. With a filter, at the peak of what it picks.
+    pub at_peak_bytes: u64,
+    /// The blocks that were live then.
+    pub at_peak_blocks: u64,
     /// Requested bytes of the blocks that were never released.
     pub live_bytes_at_end: u64,
     /// The blocks that were never released.
@@ -49,40 +54,21 @@ impl Figures {
         self.allocations + self.zeroed_allocations + self.reallocations
     }
 
-    /// Counts an event that the part made.
-    #[inline]
-    pub(crate) fn count(&mut self, event: &Event) {
-        self.events += 1;
-        match event.kind {
-            EventKind::Alloc => self.allocations += 1,
-            EventKind::AllocZeroed => self.zeroed_allocations += 1,
-            EventKind::Realloc => self.reallocations += 1,
-            EventKind::Free => self.frees += 1,
-        }
-        self.failed_requests += u64::from(event.failed);
-    }
-
-    /// The part obtained a block. Until [`Figures::finish`] the peak's time is a stamp.
-    ///
-    /// Sums saturate: no heap has as many bytes, only a damaged recording.
-    #[inline]
-    pub(crate) fn obtain(&mut self, size: u64, stamp: Stamp) {
-        self.allocated_bytes = self.allocated_bytes.saturating_add(size);
-        self.live_bytes_at_end = self.live_bytes_at_end.saturating_add(size);
-        self.live_blocks_at_end += 1;
-        if self.live_bytes_at_end > self.peak_bytes {
-            self.peak_bytes = self.live_bytes_at_end;
-            self.peak_at_ns = stamp;
-        }
-    }
-
-    /// A block of the part was released.
-    #[inline]
-    pub(crate) fn release(&mut self, size: u64, temporary: bool) {
-        self.freed_bytes = self.freed_bytes.saturating_add(size);
-        self.live_bytes_at_end = self.live_bytes_at_end.saturating_sub(size);
-        self.live_blocks_at_end = self.live_blocks_at_end.saturating_sub(1);
-        self.temporary_allocations += u64::from(temporary);
+    /// Adds all but the peak, which does not add up.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.events += other.events;
+        self.allocations += other.allocations;
+        self.zeroed_allocations += other.zeroed_allocations;
+        self.reallocations += other.reallocations;
+        self.frees += other.frees;
+        self.failed_requests += other.failed_requests;
+        self.temporary_allocations += other.temporary_allocations;
+        self.allocated_bytes = self.allocated_bytes.saturating_add(other.allocated_bytes);
+        self.freed_bytes = self.freed_bytes.saturating_add(other.freed_bytes);
+        self.at_peak_bytes = self.at_peak_bytes.saturating_add(other.at_peak_bytes);
+        self.at_peak_blocks += other.at_peak_blocks;
+        self.live_bytes_at_end = self.live_bytes_at_end.saturating_add(other.live_bytes_at_end);
+        self.live_blocks_at_end += other.live_blocks_at_end;
     }
 
     /// Turns the stamp of the peak into its time.

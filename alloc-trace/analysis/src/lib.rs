@@ -1,9 +1,11 @@
 //! Recordings in, plain data out: the analyses behind the alloc-trace command.
 //!
 //! [`Summary`] is what a person wants to know first; [`Events`] gives every heap event with its
-//! thread, span and call site; [`Leaks`] what was never freed; [`Advice`] what could leave
-//! the heap; [`Intervals`] the figures of any interval. A [`Filter`] picks the part that they look at. All read a [`Recording`] twice: first for what its records define
-//! (the call tree, modules, threads), which may come after the events that need it, then for the
+//! thread, span and call site, and [`Blocks`] every block with its end; [`Leaks`] what was never
+//! freed; [`Advice`] what could leave the heap. [`Grouped`] has the figures by any one thing that
+//! requests differ in, [`CallTreeWeights`] by backtrace, [`Intervals`] those of any interval. A
+//! [`Filter`] picks the part that they look at. All read a [`Recording`] twice: first for what its
+//! records define (the call tree, modules, threads), which may come after the events that need it, then for the
 //! events in order. Memory grows with live blocks and call sites, not with events.
 //!
 //! Nothing here prints, and nothing decides how figures look.
@@ -11,6 +13,8 @@
 #![forbid(unsafe_code)]
 
 mod advise;
+mod backtraces;
+mod blocks;
 mod call_site;
 mod call_tree;
 mod definitions;
@@ -19,38 +23,49 @@ mod events;
 mod figures;
 mod filter;
 mod frames;
+mod grouped;
 mod intervals;
 mod leaks;
+mod ledger;
 mod limits;
-mod live;
+mod measure;
 mod options;
 mod recording_state;
 mod replay;
 mod selection;
 mod sites;
+mod span_names;
 mod spans;
 mod summary;
 mod symbols;
+mod tallies;
+mod weights;
 
 pub use alloc_trace_format::{EventKind, ReadError, Recording};
 
 pub use advise::{Advice, Evidence, Finding, Rule, Thresholds};
+pub use backtraces::{BacktraceNode, Backtraces};
+pub use blocks::{BlockActor, BlockEnd, BlockRelease, BlockRow, Blocks};
 pub use error::AnalysisError;
 pub use events::{EventRow, EventSpan, Events};
 pub use figures::Figures;
 pub use filter::{Filter, Moment};
+pub use grouped::{By, Group, GroupKey, Grouped, Lifetimes};
 pub use intervals::{
     Bin, Cell, FlameNode, Intervals, Resolution, Row, SpanKey, ThreadKey, lifetime_class,
     size_class,
 };
 pub use leaks::{LeakSite, LeakSpan, LeakThread, Leaks};
 pub use limits::{CheckedLimit, Growth, Limited};
+pub use measure::Measure;
 pub use options::Options;
 pub use recording_state::RecordingState;
 pub use regex::Regex;
 pub use sites::CallSite;
+pub use span_names::SpanName;
 pub use summary::{
     ProcessEnd, Program, RecordingEnd, SiteFigures, SkippedPart, SpanFigures, Summary,
     ThreadFigures,
 };
 pub use symbols::{Frame, SymbolProblem, Symbols, shorten};
+pub use weights::CallTreeWeights;

@@ -22,6 +22,8 @@ pub struct Options {
     /// Whether the call tree by functions is made.
     pub(crate) flame_tree: bool,
     pub(crate) all_frames: bool,
+    /// Whether the tree of frames is made.
+    pub(crate) backtraces: bool,
 }
 
 impl Default for Options {
@@ -33,6 +35,7 @@ impl Default for Options {
             activations: false,
             flame_tree: false,
             all_frames: false,
+            backtraces: false,
         }
     }
 }
@@ -58,8 +61,8 @@ impl Options {
         self
     }
 
-    /// Whether call trees have the frames of allocators, runtime and standard libraries too; by default
-    /// they have not.
+    /// Whether call trees and backtraces have the frames of allocators, runtime and standard libraries
+    /// too; by default they have not, and a backtrace ends with its call site.
     #[must_use]
     pub const fn all_frames(mut self, all: bool) -> Self {
         self.all_frames = all;

@@ -1,11 +1,15 @@
 //! The second pass over a recording: its heap events in order, each with what the first pass found
 //! out about it.
 
+use std::sync::Arc;
+
 use alloc_trace_format::{
     Event, EventKind, Merged, NodeId, ReadError, Record, Recording, Stamp, Step, ThreadId,
 };
 use rustc_hash::FxHashSet;
 
+use crate::backtraces::Backtraces;
+use crate::call_tree::Place;
 use crate::definitions::Definitions;
 use crate::error::AnalysisError;
 use crate::frames::Frames;
@@ -26,6 +30,8 @@ pub(crate) struct Prepared<'a> {
     pub(crate) frames: Option<Frames>,
     /// Where a call tree by functions is asked for.
     pub(crate) flame_tree: Option<FlameTree>,
+    /// Where the tree of frames is asked for.
+    backtraces: Option<Arc<Backtraces>>,
     /// Where a filter is given.
     selection: Option<Selection>,
     span_fields: bool,
@@ -43,13 +49,31 @@ impl<'a> Prepared<'a> {
         let flame_tree = options
             .flame_tree
             .then(|| FlameTree::new(call_tree, &sites, &mut symbols, options.all_frames));
+        let all_frames = options.all_frames;
+        let backtraces = options
+            .backtraces
+            .then(|| Arc::new(Backtraces::new(call_tree, &sites, &mut symbols, all_frames)));
         let selection = if options.filter.is_empty() {
             None
         } else {
             Some(Selection::new(&options.filter, recording, &definitions, &sites)?)
         };
         let span_fields = options.span_fields;
-        Ok(Self { recording, definitions, sites, frames, flame_tree, selection, span_fields })
+        Ok(Self {
+            recording,
+            definitions,
+            sites,
+            frames,
+            flame_tree,
+            backtraces,
+            selection,
+            span_fields,
+        })
+    }
+
+    /// The tree of frames: empty unless [`Options`] ask for it.
+    pub(crate) fn backtraces(&self) -> Arc<Backtraces> {
+        self.backtraces.clone().unwrap_or_default()
     }
 
     /// Whether a filter picks a part of the recording.
@@ -94,6 +118,7 @@ pub(crate) struct HeapEvent<'a> {
     pub(crate) event: &'a Event,
     /// The index of its thread.
     pub(crate) thread: usize,
+    pub(crate) place: Place,
     pub(crate) site: SiteIndex,
     /// Whether it is the recorder's own: made by one of its threads, or the release of a block
     /// that one of them allocated.
@@ -145,14 +170,17 @@ impl<'a> Replay<'a> {
     #[inline]
     pub(crate) fn event(&self) -> HeapEvent<'_> {
         let event = self.records.event();
-        let site = self.prepared.sites.of(&self.prepared.definitions.call_tree, event.node);
-        HeapEvent { event, thread: self.thread, site, internal: self.internal, filter: self.picked }
+        let place = self.prepared.definitions.call_tree.place(event.node);
+        let site = self.prepared.sites.at(place);
+        let place = place.unwrap_or(Place::LOST);
+        let (thread, internal, filter) = (self.thread, self.internal, self.picked);
+        HeapEvent { event, thread, place, site, internal, filter }
     }
 
     fn ask_filter(&mut self) {
         let event = self.records.event();
         let Prepared { definitions, sites, selection, .. } = &mut self.prepared;
-        let site = sites.of(&definitions.call_tree, event.node);
+        let site = sites.at(definitions.call_tree.place(event.node));
         if let Some(selection) = selection {
             self.picked = selection.judge(event, self.thread, site, self.internal, &self.spans);
         }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use alloc_trace_format::NodeId;
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
@@ -44,11 +43,10 @@ impl Sites {
         Finder::new(symbols).run(call_tree)
     }
 
-    /// The site of an event's node.
+    /// The site of a place, or of an event whose backtrace was lost.
     #[inline]
-    pub(crate) fn of(&self, call_tree: &CallTree, node: NodeId) -> SiteIndex {
-        let place = call_tree.place(node);
-        place.and_then(|place| self.by_place.get(place.index())).copied().unwrap_or(UNKNOWN)
+    pub(crate) fn at(&self, place: Option<Place>) -> SiteIndex {
+        place.map_or(UNKNOWN, |place| self.of_place(place))
     }
 
     /// The site of a place of the call tree.

@@ -28,7 +28,7 @@ pub(crate) struct Entered {
     id: SpanId,
     pub(crate) kind: KindIndex,
     /// The span and those that it was made in, as a number in [`Spans::path`]'s tree.
-    path: u32,
+    pub(crate) path: u32,
     /// The fields that it was made with.
     pub(crate) fields: Arc<str>,
 }
@@ -135,6 +135,12 @@ impl Spans {
         &self.kinds
     }
 
+    /// The kind of the innermost span of a path.
+    pub(crate) fn kind_of(&self, path: u32) -> Option<&SpanKind> {
+        let &(_, kind) = self.paths.get(path as usize)?;
+        self.kinds.get(kind as usize)
+    }
+
     /// How many spans of a kind were made.
     pub(crate) fn made(&self, kind: KindIndex) -> u64 {
         self.made.get(kind as usize).copied().unwrap_or_default()
@@ -142,8 +148,13 @@ impl Spans {
 
     /// The kinds of a span and of those that it was made in, outermost first.
     pub(crate) fn path(&self, span: &Entered) -> Vec<KindIndex> {
+        self.path_of(span.path)
+    }
+
+    /// The kinds of a path, outermost first.
+    pub(crate) fn path_of(&self, path: u32) -> Vec<KindIndex> {
         let mut kinds = Vec::new();
-        let mut next = self.paths.get(span.path as usize);
+        let mut next = self.paths.get(path as usize);
         while let Some(&(parent, kind)) = next {
             kinds.push(kind);
             next = parent.checked_sub(1).and_then(|parent| self.paths.get(parent as usize));

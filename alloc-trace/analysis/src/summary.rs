@@ -24,19 +24,19 @@
 
 use std::sync::Arc;
 
-use alloc_trace_format::{EndReason, Event, EventKind, ExitStatus, Process, Recording, Skipped};
+use alloc_trace_format::{EndReason, Event, ExitStatus, Process, Recording, Skipped};
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 use crate::error::AnalysisError;
 use crate::figures::Figures;
-use crate::live::{Block, LiveBlocks, Owner};
+use crate::ledger::{Account, Ledger, Owner, OwnerParts, Posting, Release};
 use crate::options::Options;
-use crate::replay::{HeapEvent, Prepared, Replay};
-use crate::selection::Picked;
-use crate::sites::{CallSite, SiteIndex};
+use crate::replay::{Prepared, Replay};
+use crate::sites::CallSite;
 use crate::spans::{KindIndex, Spans};
 use crate::symbols::SymbolProblem;
+use crate::tallies::{Levels, Tallies};
 
 /// What a recording says, in figures.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -204,314 +204,181 @@ impl Summary {
     /// Where the operating system cannot read the file. Damage in it is no error: see
     /// [`Summary::skipped`].
     pub fn of(recording: &Recording, options: Options) -> Result<Self, AnalysisError> {
-        let prepared = Prepared::new(recording, options)?;
-        let mut accounts = Accounts::new(&prepared);
-        let mut replay = Replay::new(prepared);
-        let mut batch = Vec::with_capacity(BATCH);
-        loop {
-            batch.clear();
-            while batch.len() < BATCH && replay.advance()? {
-                batch.push(Posting::new(replay.event(), &replay.spans));
-            }
-            if batch.is_empty() {
-                return Ok(accounts.close(recording, &replay));
-            }
-            accounts.prepare(&batch);
-            for posting in &batch {
-                accounts.take(posting);
-            }
-        }
+        let mut replay = Replay::new(Prepared::new(recording, options)?);
+        let ledger = Ledger::run(Totals::default(), &mut replay)?;
+        Ok(close(ledger, recording, &replay))
     }
-}
-
-/// How many events are read before they are counted.
-///
-/// Nearly every release finds its block in memory that is in no cache. Asked for one after the other
-/// each is waited for; asked for together the processor fetches several at a time.
-const BATCH: usize = 64;
-
-/// What an event changes, and whose it is.
-#[derive(Debug, Clone, Copy)]
-struct Posting {
-    event: Event,
-    parts: OwnerParts,
-    internal: bool,
-    filter: Picked,
-}
-
-impl Posting {
-    #[inline]
-    fn new(heap_event: HeapEvent<'_>, spans: &Spans) -> Self {
-        let HeapEvent { event, thread, site, internal, filter } = heap_event;
-        let span = spans.current(thread).map_or(0, |entered| entered.kind + 1);
-        let parts = OwnerParts { site, thread: thread as u32, span };
-        Self { event: *event, parts, internal, filter }
-    }
-}
-
-/// Who obtained a block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct OwnerParts {
-    site: SiteIndex,
-    thread: u32,
-    /// The kind of the innermost span plus one; 0 outside of spans.
-    span: u32,
 }
 
 /// The figures as they grow, event by event.
-#[derive(Debug)]
-struct Accounts {
-    total: Figures,
-    sites: Vec<Figures>,
-    threads: Vec<Figures>,
-    spans: Vec<Figures>,
-    /// The block that each thread obtained last; 0 where there is none.
-    last_obtained: Vec<u64>,
-    live: LiveBlocks,
-    owners: Vec<OwnerParts>,
-    owner_numbers: FxHashMap<OwnerParts, Owner>,
-    unmatched_frees: u64,
-    unmatched_freed_bytes: u64,
-    inferred_frees: u64,
-    internal_events: u64,
+#[derive(Debug, Default)]
+struct Totals {
+    tallies: Tallies,
+    sites: Levels,
+    threads: Levels,
+    spans: Levels,
+    /// Sizes of 4 GiB and more, by address.
+    large: FxHashMap<u64, u64>,
 }
 
-impl Accounts {
-    fn new(prepared: &Prepared<'_>) -> Self {
-        let threads = prepared.definitions.threads.len();
-        Self {
-            total: Figures::default(),
-            sites: vec![Figures::default(); prepared.sites.len()],
-            threads: vec![Figures::default(); threads],
-            spans: Vec::new(),
-            last_obtained: vec![0; threads],
-            live: LiveBlocks::default(),
-            owners: Vec::new(),
-            owner_numbers: FxHashMap::default(),
-            unmatched_frees: 0,
-            unmatched_freed_bytes: 0,
-            inferred_frees: 0,
-            internal_events: 0,
-        }
-    }
+/// What is kept of a live block: with its address 16 bytes.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    size: u32,
+    owner: Owner,
+}
 
-    /// Has the processor fetch what the events will need.
+/// The size stands in [`Totals::large`].
+const LARGE: u32 = u32::MAX;
+
+impl Account for Totals {
+    type Held = Held;
+
     #[inline]
-    fn prepare(&self, batch: &[Posting]) {
-        for Posting { event, .. } in batch {
-            let released = match event.kind {
-                EventKind::Realloc => event.old_address,
-                _ => event.address,
-            };
-            self.live.touch(released);
-        }
+    fn parts(&self, posting: &Posting) -> OwnerParts {
+        OwnerParts { key: posting.site, thread: posting.thread, span: posting.span_kind }
     }
 
     #[inline]
-    fn take(&mut self, posting: &Posting) {
-        let Posting { event, parts, internal, filter } = posting;
-        if *internal {
-            self.take_internal(event);
-            return;
-        }
-        let parts = *parts;
-        if filter.picked {
-            self.each(parts, |figures| figures.count(event));
-        }
-        if event.failed {
-            return;
-        }
-        match event.kind {
-            EventKind::Free if filter.releases => self.release(event.address, event.size, true),
-            EventKind::Realloc if filter.releases => {
-                self.release(event.old_address, event.old_size, false);
-            }
-            _ => {}
-        }
-        if event.kind == EventKind::Free {
-            return;
-        }
-        if filter.picked {
-            self.obtain(event, parts);
-        } else if let Some(last) = self.last_obtained.get_mut(parts.thread as usize) {
-            // What was obtained before it is no temporary allocation any more.
-            *last = event.address;
-        }
+    fn made(&mut self, owner: Owner, _: OwnerParts, posting: &Posting) {
+        self.tallies.count(owner, &posting.event);
     }
 
-    /// The recorder's own threads release what is the program's only where the program handed it
-    /// to them, as a name or a closure.
-    #[cold]
-    fn take_internal(&mut self, event: &Event) {
-        self.internal_events += 1;
-        let released = match event.kind {
-            EventKind::Free => event.address,
-            EventKind::Realloc => event.old_address,
-            EventKind::Alloc | EventKind::AllocZeroed => return,
+    #[inline]
+    fn obtained(&mut self, owner: Owner, parts: OwnerParts, posting: &Posting) -> Held {
+        let Event { size, stamp, address, .. } = posting.event;
+        self.tallies.obtain(owner, size, stamp);
+        self.sites.rise(parts.key, size, stamp);
+        self.threads.rise(parts.thread, size, stamp);
+        if let Some(span) = parts.span.checked_sub(1) {
+            self.spans.rise(span, size, stamp);
+        }
+        let held = u32::try_from(size).unwrap_or(LARGE);
+        if held == LARGE {
+            self.large.insert(address, size);
+        }
+        Held { size: held, owner }
+    }
+
+    #[inline]
+    fn owner(held: &Held) -> Owner {
+        held.owner
+    }
+
+    #[inline]
+    fn released(&mut self, held: Held, release: &Release<'_>) {
+        let size = match held.size {
+            LARGE => self.large.remove(&release.address).unwrap_or(u64::from(LARGE)),
+            size => u64::from(size),
         };
-        if !event.failed
-            && let Some(block) = self.live.remove(released)
-        {
-            self.give_back(block, false);
+        self.tallies.release(held.owner, size, release.temporary);
+        self.sites.fall(release.owner.key, size);
+        self.threads.fall(release.owner.thread, size);
+        if let Some(span) = release.owner.span.checked_sub(1) {
+            self.spans.fall(span, size);
         }
     }
+}
 
-    #[inline]
-    fn obtain(&mut self, event: &Event, parts: OwnerParts) {
-        let owner = self.owner(parts);
-        let block = Block { size: event.size, owner };
-        if let Some(old) = self.live.insert(event.address, block) {
-            self.inferred_frees += 1;
-            self.give_back(old, false);
-        }
-        self.each(parts, |figures| figures.obtain(event.size, event.stamp));
-        if let Some(last) = self.last_obtained.get_mut(parts.thread as usize) {
-            *last = event.address;
-        }
+fn close(mut ledger: Ledger<Totals>, recording: &Recording, replay: &Replay<'_>) -> Summary {
+    let definitions = &replay.prepared.definitions;
+    let clock = recording.clock();
+    let totals = &mut ledger.account;
+    totals.tallies.finish();
+    let owners = &ledger.owners;
+    let of = |levels: &Levels, part: fn(OwnerParts) -> Option<u32>| {
+        let mut figures = levels.figures(&totals.tallies, |owner| part(owners.get(owner)));
+        figures.iter_mut().for_each(|figures| figures.finish(|stamp| clock.ns(stamp)));
+        figures
+    };
+    let sites = of(&totals.sites, |owner| Some(owner.key));
+    let threads = of(&totals.threads, |owner| Some(owner.thread));
+    let spans = of(&totals.spans, |owner| owner.span.checked_sub(1));
+    let mut total = totals.tallies.total();
+    total.finish(|stamp| clock.ns(stamp));
+    let end = definitions.end.map(|end| RecordingEnd::from(end.reason));
+    let skipped: Vec<SkippedPart> = definitions.skipped.iter().map(SkippedPart::from).collect();
+    let by_thread = by_thread(replay, &threads);
+    Summary {
+        program: definitions.process.as_ref().map(Program::from),
+        total,
+        unmatched_frees: ledger.unmatched_frees,
+        unmatched_freed_bytes: ledger.unmatched_freed_bytes,
+        inferred_frees: ledger.inferred_frees,
+        internal_events: ledger.internal_events,
+        threads: by_thread.len() as u64,
+        duration_ns: clock.ns(definitions.last_stamp),
+        started_at_unix_ns: recording.header().start_realtime_ns,
+        lost_records: definitions.missing_records(),
+        complete: end.is_some_and(|end| end != RecordingEnd::WriteFailed)
+            && skipped.is_empty()
+            && definitions.missing_records() <= definitions.lost_records,
+        end,
+        exit_status: recording.exit_status().map(ProcessEnd::from),
+        skipped,
+        symbol_problems: replay.prepared.sites.problems().to_vec(),
+        sites: by_site(replay, &sites),
+        by_thread,
+        by_span: by_span(&replay.spans, &spans),
     }
+}
 
-    #[inline]
-    fn release(&mut self, address: u64, size: u64, freed: bool) {
-        let Some(block) = self.live.remove(address) else {
-            self.unmatched_frees += 1;
-            self.unmatched_freed_bytes = self.unmatched_freed_bytes.saturating_add(size);
-            return;
+fn by_site(replay: &Replay<'_>, figures: &[Figures]) -> Vec<SiteFigures> {
+    let mut sites: Vec<SiteFigures> = (0..)
+        .zip(figures)
+        .filter(|(_, figures)| figures.requests() > 0)
+        .filter_map(|(index, figures)| {
+            let site = replay.prepared.sites.get(index)?.clone();
+            Some(SiteFigures { site, figures: *figures })
+        })
+        .collect();
+    sites.sort_by(|one, other| {
+        let bytes = other.figures.allocated_bytes.cmp(&one.figures.allocated_bytes);
+        bytes.then_with(|| one.site.cmp(&other.site))
+    });
+    sites
+}
+
+fn by_thread(replay: &Replay<'_>, figures: &[Figures]) -> Vec<ThreadFigures> {
+    // Threads that made no event have no figures of their own.
+    let figures = figures.iter().copied().chain(std::iter::repeat(Figures::default()));
+    let threads = replay.prepared.definitions.threads.iter().zip(figures);
+    let known = threads.filter(|(thread, figures)| {
+        let met = thread.os_thread.is_some() && !replay.prepared.is_filtered();
+        !thread.internal && (met || figures.events > 0)
+    });
+    known
+        .map(|(thread, figures)| ThreadFigures {
+            thread: thread.id.0,
+            name: thread.name.as_deref().map(str::to_owned),
+            os_thread: thread.os_thread,
+            exited: thread.exited,
+            figures,
+        })
+        .collect()
+}
+
+fn by_span(spans: &Spans, figures: &[Figures]) -> Vec<SpanFigures> {
+    let kinds = (0 as KindIndex..).zip(spans.kinds()).zip(figures);
+    let mut rows: Vec<SpanFigures> = kinds
+        .filter(|(_, figures)| figures.events > 0)
+        .map(|((index, kind), figures)| SpanFigures {
+            name: Arc::clone(&kind.name),
+            target: Arc::clone(&kind.target),
+            fields: kind.fields.clone(),
+            level: kind.level,
+            spans: spans.made(index),
+            figures: *figures,
+        })
+        .collect();
+    rows.sort_by(|one, other| {
+        let bytes = other.figures.allocated_bytes.cmp(&one.figures.allocated_bytes);
+        let key = |row: &SpanFigures| {
+            (Arc::clone(&row.name), Arc::clone(&row.target), row.fields.clone(), row.level)
         };
-        let thread = self.owners.get(block.owner as usize).map_or(0, |owner| owner.thread);
-        let last = self.last_obtained.get_mut(thread as usize).filter(|last| **last == address);
-        let temporary = freed && last.is_some();
-        if let Some(last) = last {
-            *last = 0;
-        }
-        self.give_back(block, temporary);
-    }
-
-    #[inline]
-    fn give_back(&mut self, block: Block, temporary: bool) {
-        if let Some(&parts) = self.owners.get(block.owner as usize) {
-            self.each(parts, |figures| figures.release(block.size, temporary));
-        }
-    }
-
-    /// Changes the figures of the program, and of the parts that something belongs to.
-    #[inline]
-    fn each(&mut self, parts: OwnerParts, change: impl Fn(&mut Figures)) {
-        change(&mut self.total);
-        if let Some(figures) = self.sites.get_mut(parts.site as usize) {
-            change(figures);
-        }
-        if let Some(figures) = self.threads.get_mut(parts.thread as usize) {
-            change(figures);
-        }
-        if let Some(span) = (parts.span as usize).checked_sub(1) {
-            if span >= self.spans.len() {
-                self.spans.resize(span + 1, Figures::default());
-            }
-            if let Some(figures) = self.spans.get_mut(span) {
-                change(figures);
-            }
-        }
-    }
-
-    #[inline]
-    fn owner(&mut self, parts: OwnerParts) -> Owner {
-        let next = self.owners.len() as Owner;
-        let owner = *self.owner_numbers.entry(parts).or_insert(next);
-        if owner == next {
-            self.owners.push(parts);
-        }
-        owner
-    }
-
-    fn close(mut self, recording: &Recording, replay: &Replay<'_>) -> Summary {
-        let definitions = &replay.prepared.definitions;
-        let clock = recording.clock();
-        let parts = [&mut self.sites, &mut self.threads, &mut self.spans].into_iter().flatten();
-        for figures in parts.chain([&mut self.total]) {
-            figures.finish(|stamp| clock.ns(stamp));
-        }
-        let end = definitions.end.map(|end| RecordingEnd::from(end.reason));
-        let skipped: Vec<SkippedPart> = definitions.skipped.iter().map(SkippedPart::from).collect();
-        let by_thread: Vec<ThreadFigures> = self.by_thread(replay);
-        Summary {
-            program: definitions.process.as_ref().map(Program::from),
-            total: self.total,
-            unmatched_frees: self.unmatched_frees,
-            unmatched_freed_bytes: self.unmatched_freed_bytes,
-            inferred_frees: self.inferred_frees,
-            internal_events: self.internal_events,
-            threads: by_thread.len() as u64,
-            duration_ns: clock.ns(definitions.last_stamp),
-            started_at_unix_ns: recording.header().start_realtime_ns,
-            lost_records: definitions.missing_records(),
-            complete: end.is_some_and(|end| end != RecordingEnd::WriteFailed)
-                && skipped.is_empty()
-                && definitions.missing_records() <= definitions.lost_records,
-            end,
-            exit_status: recording.exit_status().map(ProcessEnd::from),
-            skipped,
-            symbol_problems: replay.prepared.sites.problems().to_vec(),
-            sites: self.by_site(replay),
-            by_thread,
-            by_span: self.by_span(&replay.spans),
-        }
-    }
-
-    fn by_site(&self, replay: &Replay<'_>) -> Vec<SiteFigures> {
-        let mut sites: Vec<SiteFigures> = (0..)
-            .zip(&self.sites)
-            .filter(|(_, figures)| figures.requests() > 0)
-            .filter_map(|(index, figures)| {
-                let site = replay.prepared.sites.get(index)?.clone();
-                Some(SiteFigures { site, figures: *figures })
-            })
-            .collect();
-        sites.sort_by(|one, other| {
-            let bytes = other.figures.allocated_bytes.cmp(&one.figures.allocated_bytes);
-            bytes.then_with(|| one.site.cmp(&other.site))
-        });
-        sites
-    }
-
-    fn by_thread(&self, replay: &Replay<'_>) -> Vec<ThreadFigures> {
-        let threads = replay.prepared.definitions.threads.iter().zip(&self.threads);
-        let known = threads.filter(|(thread, figures)| {
-            let met = thread.os_thread.is_some() && !replay.prepared.is_filtered();
-            !thread.internal && (met || figures.events > 0)
-        });
-        known
-            .map(|(thread, figures)| ThreadFigures {
-                thread: thread.id.0,
-                name: thread.name.as_deref().map(str::to_owned),
-                os_thread: thread.os_thread,
-                exited: thread.exited,
-                figures: *figures,
-            })
-            .collect()
-    }
-
-    fn by_span(&self, spans: &Spans) -> Vec<SpanFigures> {
-        let kinds = (0 as KindIndex..).zip(spans.kinds()).zip(&self.spans);
-        let mut rows: Vec<SpanFigures> = kinds
-            .filter(|(_, figures)| figures.events > 0)
-            .map(|((index, kind), figures)| SpanFigures {
-                name: Arc::clone(&kind.name),
-                target: Arc::clone(&kind.target),
-                fields: kind.fields.clone(),
-                level: kind.level,
-                spans: spans.made(index),
-                figures: *figures,
-            })
-            .collect();
-        rows.sort_by(|one, other| {
-            let bytes = other.figures.allocated_bytes.cmp(&one.figures.allocated_bytes);
-            let key = |row: &SpanFigures| {
-                (Arc::clone(&row.name), Arc::clone(&row.target), row.fields.clone(), row.level)
-            };
-            bytes.then_with(|| key(one).cmp(&key(other)))
-        });
-        rows
-    }
+        bytes.then_with(|| key(one).cmp(&key(other)))
+    });
+    rows
 }
 
 impl From<&Process> for Program {

@@ -6,7 +6,9 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use alloc_trace_analysis::{Figures, Summary};
+use alloc_trace_analysis::{
+    Blocks, By, CallTreeWeights, Figures, GroupKey, Grouped, Options, Recording, Summary,
+};
 use alloc_trace_format::{Event, EventKind};
 use proptest::prelude::*;
 
@@ -80,6 +82,34 @@ fn blocks(history: &[Happened]) -> Vec<Block> {
     blocks
 }
 
+/// Whether a block is live when the event of a number has happened.
+fn is_live_after(block: &Block, number: usize) -> bool {
+    block.obtained <= number && block.released.is_none_or(|released| released > number)
+}
+
+/// Whether a block was freed before its thread's next successful request.
+fn is_temporary(history: &[Happened], block: &Block) -> bool {
+    let obtainer = history[block.obtained].event.thread;
+    block.released.is_some_and(|released| {
+        history[released].event.kind == EventKind::Free
+            && !history[block.obtained + 1..released].iter().any(|between| {
+                between.event.thread == obtainer
+                    && between.event.kind != EventKind::Free
+                    && !between.event.failed
+            })
+    })
+}
+
+/// The event that first brought the program to its peak, unless nothing was ever live.
+fn peak_number(history: &[Happened], blocks: &[Block]) -> Option<usize> {
+    let live_after = |number: usize| -> u64 {
+        let live = blocks.iter().filter(|block| is_live_after(block, number));
+        live.map(|block| history[block.obtained].event.size).sum()
+    };
+    let peak = (0..history.len()).map(live_after).max().filter(|&peak| peak > 0)?;
+    (0..history.len()).find(|&number| live_after(number) == peak)
+}
+
 /// The figures of the part of the program that `is_part` picks.
 fn figures(history: &[Happened], is_part: impl Fn(&Happened) -> bool) -> Figures {
     let made: Vec<&Happened> = history.iter().filter(|happened| is_part(happened)).collect();
@@ -87,14 +117,12 @@ fn figures(history: &[Happened], is_part: impl Fn(&Happened) -> bool) -> Figures
         made.iter().filter(|happened| wanted(&happened.event)).count() as u64
     };
     let blocks = blocks(history);
+    let at_peak = peak_number(history, &blocks);
     let own: Vec<Block> =
         blocks.into_iter().filter(|block| is_part(&history[block.obtained])).collect();
     let size = |block: &Block| history[block.obtained].event.size;
     let live_after = |number: usize| -> u64 {
-        let live = own.iter().filter(|block| {
-            block.obtained <= number && block.released.is_none_or(|released| released > number)
-        });
-        live.map(size).sum()
+        own.iter().filter(|block| is_live_after(block, number)).map(size).sum()
     };
     let (mut peak_bytes, mut peak_at_ns) = (0, 0);
     for (number, happened) in history.iter().enumerate() {
@@ -103,18 +131,11 @@ fn figures(history: &[Happened], is_part: impl Fn(&Happened) -> bool) -> Figures
             peak_at_ns = happened.event.stamp - 1_000;
         }
     }
-    let is_temporary = |block: &&Block| {
-        let obtainer = history[block.obtained].event.thread;
-        block.released.is_some_and(|released| {
-            history[released].event.kind == EventKind::Free
-                && !history[block.obtained + 1..released].iter().any(|between| {
-                    between.event.thread == obtainer
-                        && between.event.kind != EventKind::Free
-                        && !between.event.failed
-                })
-        })
-    };
     let last = history.len().saturating_sub(1);
+    let at_peak: Vec<&Block> = own
+        .iter()
+        .filter(|block| at_peak.is_some_and(|number| is_live_after(block, number)))
+        .collect();
     Figures {
         events: made.len() as u64,
         allocations: count(&|event| event.kind == EventKind::Alloc),
@@ -122,11 +143,14 @@ fn figures(history: &[Happened], is_part: impl Fn(&Happened) -> bool) -> Figures
         reallocations: count(&|event| event.kind == EventKind::Realloc),
         frees: count(&|event| event.kind == EventKind::Free),
         failed_requests: count(&|event| event.failed),
-        temporary_allocations: own.iter().filter(is_temporary).count() as u64,
+        temporary_allocations: own.iter().filter(|block| is_temporary(history, block)).count()
+            as u64,
         allocated_bytes: own.iter().map(size).sum(),
         freed_bytes: own.iter().filter(|block| block.released.is_some()).map(size).sum(),
         peak_bytes,
         peak_at_ns,
+        at_peak_bytes: at_peak.iter().map(|block| size(block)).sum(),
+        at_peak_blocks: at_peak.len() as u64,
         live_bytes_at_end: live_after(last),
         live_blocks_at_end: own.iter().filter(|block| block.released.is_none()).count() as u64,
     }
@@ -213,7 +237,7 @@ fn compare(summary: &Summary, history: &[Happened]) -> Result<(), TestCaseError>
     }
     for site in 0..SITES {
         let expected = figures(history, |happened| happened.site == site);
-        let name = format!("[{:#x}]", 0x100 * (site + 1));
+        let name = site_name(site);
         let row = summary.sites.iter().find(|row| *row.site.function == *name);
         match row {
             Some(row) => prop_assert_eq!(row.figures, expected, "site {}", name),
@@ -244,6 +268,159 @@ fn compare(summary: &Summary, history: &[Happened]) -> Result<(), TestCaseError>
     Ok(())
 }
 
+/// Figures without what does not add up.
+fn additive(figures: Figures) -> Figures {
+    Figures { peak_bytes: 0, peak_at_ns: 0, ..figures }
+}
+
+fn compare_groups(recording: &Recording, history: &[Happened]) -> Result<(), TestCaseError> {
+    let of = |by| Grouped::of(recording, Options::default(), by).expect("readable");
+    for by in [By::Site, By::Function, By::Thread, By::Span, By::Size] {
+        let grouped = of(by);
+        prop_assert_eq!(grouped.total, figures(history, |_| true));
+        let mut events = 0;
+        for group in &grouped.groups {
+            let expected = figures(history, |happened| match &group.key {
+                GroupKey::Site(site) => *site.function == *site_name(happened.site),
+                GroupKey::Function { function } => **function == *site_name(happened.site),
+                GroupKey::Thread { thread, .. } => happened.event.thread.0 == *thread,
+                GroupKey::Span { span, .. } => {
+                    happened.span.map(|span| format!("span {span}")).as_deref() == span.as_deref()
+                }
+                GroupKey::Size { min_size, max_size } => {
+                    (*min_size..=*max_size).contains(&happened.event.size)
+                }
+                _ => false,
+            });
+            prop_assert_eq!(group.figures, expected, "{:?}", group.key);
+            events += group.figures.events;
+        }
+        prop_assert_eq!(events, history.len() as u64, "{:?}", by);
+    }
+    let blocks = blocks(history);
+    let at_peak = peak_number(history, &blocks);
+    let mut met = 0;
+    for group in of(By::Lifetime).groups {
+        let GroupKey::Lifetime { min_lifetime_ns, max_lifetime_ns } = group.key else {
+            return Err(TestCaseError::fail("a lifetime"));
+        };
+        let lifetime = |block: &Block| {
+            let end = history[block.released?].event.stamp;
+            Some(end - history[block.obtained].event.stamp)
+        };
+        let own: Vec<&Block> = blocks
+            .iter()
+            .filter(|block| match (lifetime(block), min_lifetime_ns, max_lifetime_ns) {
+                (Some(ns), Some(min), Some(max)) => (min..=max).contains(&ns),
+                (lifetime, min, _) => lifetime.is_none() && min.is_none(),
+            })
+            .collect();
+        met += own.len();
+        let size = |block: &&Block| history[block.obtained].event.size;
+        let kind = |wanted| {
+            own.iter().filter(|block| history[block.obtained].event.kind == wanted).count() as u64
+        };
+        let released = own.iter().filter(|block| block.released.is_some());
+        let freed = released.clone().filter(|block| {
+            history[block.released.unwrap_or_default()].event.kind == EventKind::Free
+        });
+        let live: Vec<&&Block> =
+            own.iter().filter(|block| at_peak.is_some_and(|at| is_live_after(block, at))).collect();
+        let at_peak_bytes = live.iter().map(|block| size(block)).sum();
+        let left = own.iter().filter(|block| block.released.is_none());
+        let expected = Figures {
+            events: own.len() as u64 + freed.clone().count() as u64,
+            allocations: kind(EventKind::Alloc),
+            zeroed_allocations: kind(EventKind::AllocZeroed),
+            reallocations: kind(EventKind::Realloc),
+            frees: freed.count() as u64,
+            failed_requests: 0,
+            temporary_allocations: own.iter().filter(|block| is_temporary(history, block)).count()
+                as u64,
+            allocated_bytes: own.iter().map(size).sum(),
+            freed_bytes: released.clone().map(size).sum(),
+            peak_bytes: at_peak_bytes,
+            peak_at_ns: 0,
+            at_peak_bytes,
+            at_peak_blocks: live.len() as u64,
+            live_bytes_at_end: left.clone().map(size).sum(),
+            live_blocks_at_end: left.count() as u64,
+        };
+        prop_assert_eq!(group.figures, expected, "{:?}", group.key);
+        let lifetimes: Vec<u64> = released.filter_map(|block| lifetime(block)).collect();
+        prop_assert_eq!(group.lifetimes.released_blocks, lifetimes.len() as u64);
+        prop_assert_eq!(group.lifetimes.min_ns, lifetimes.iter().min().copied().unwrap_or(0));
+        prop_assert_eq!(group.lifetimes.max_ns, lifetimes.iter().max().copied().unwrap_or(0));
+        let mean = lifetimes.iter().sum::<u64>() / (lifetimes.len() as u64).max(1);
+        prop_assert_eq!(group.lifetimes.mean_ns, mean);
+    }
+    prop_assert_eq!(met, blocks.len());
+    Ok(())
+}
+
+fn compare_blocks(recording: &Recording, history: &[Happened]) -> Result<(), TestCaseError> {
+    type Row = (u64, u64, u64, Option<u64>, u32, String, Option<String>, bool);
+    let mut expected: Vec<Row> = blocks(history)
+        .iter()
+        .map(|block| {
+            let Happened { event, site, span } = history[block.obtained];
+            (
+                event.address,
+                event.size,
+                event.stamp - 1_000,
+                block.released.map(|released| history[released].event.stamp - 1_000),
+                event.thread.0,
+                site_name(site),
+                span.map(|span| format!("span {span}")),
+                is_temporary(history, block),
+            )
+        })
+        .collect();
+    let mut rows = Blocks::of(recording, Options::default()).expect("readable");
+    let mut found: Vec<Row> = Vec::new();
+    while let Some(row) = rows.next_row().expect("readable") {
+        found.push((
+            row.address,
+            row.size,
+            row.obtained_ns,
+            row.end.map(|end| end.time_ns),
+            row.by.thread,
+            row.by.site.function.to_string(),
+            row.span.map(|span| span.name.to_string()),
+            row.temporary,
+        ));
+    }
+    expected.sort();
+    found.sort();
+    prop_assert_eq!(found, expected);
+    Ok(())
+}
+
+fn compare_tree(recording: &Recording, history: &[Happened]) -> Result<(), TestCaseError> {
+    for full in [false, true] {
+        let options = Options::default().all_frames(full);
+        let tree = CallTreeWeights::of(recording, options).expect("readable");
+        prop_assert_eq!(tree.total, figures(history, |_| true));
+        prop_assert_eq!(tree.inclusive[0], additive(tree.total));
+        for site in 0..SITES {
+            let expected = additive(figures(history, |happened| happened.site == site));
+            let inside = |node: &u32| {
+                let frame = tree.backtraces.frame(*node);
+                frame.is_some_and(|frame| *frame.function == *site_name(site))
+            };
+            let nodes: Vec<u32> = (0..tree.backtraces.nodes.len() as u32).filter(inside).collect();
+            let [node] = nodes.as_slice() else { panic!("{nodes:?}") };
+            prop_assert_eq!(tree.own[*node as usize], expected);
+            prop_assert_eq!(tree.inclusive[*node as usize], expected);
+        }
+    }
+    Ok(())
+}
+
+fn site_name(site: u32) -> String {
+    format!("[{:#x}]", 0x100 * (site + 1))
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
     #[test]
@@ -256,5 +433,9 @@ proptest! {
         let mut script = Script::new();
         let history = play(&mut script, &steps);
         compare(&script.summary(), &history)?;
+        let recording = script.recording();
+        compare_groups(&recording, &history)?;
+        compare_blocks(&recording, &history)?;
+        compare_tree(&recording, &history)?;
     }
 }

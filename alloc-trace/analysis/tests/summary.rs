@@ -30,6 +30,8 @@ fn every_kind_of_event_counts_in_its_own_figure() {
         freed_bytes: 150,
         peak_bytes: 350,
         peak_at_ns: 30,
+        at_peak_bytes: 350,
+        at_peak_blocks: 2,
         live_bytes_at_end: 300,
         live_blocks_at_end: 1,
     };

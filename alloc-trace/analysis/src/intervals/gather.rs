@@ -148,7 +148,7 @@ impl Gather {
     }
 
     pub(super) fn take(&mut self, heap_event: HeapEvent<'_>, node: NodeIndex, spans: &Spans) {
-        let HeapEvent { event, thread, site, internal, filter } = heap_event;
+        let HeapEvent { event, thread, site, internal, filter, .. } = heap_event;
         let ns = self.clock.ns(event.stamp);
         while ns >= self.bin_end_ns {
             self.next_bin();

@@ -1,0 +1,181 @@
+//! Backtraces as a person reads them: a tree of frames, inlined functions included.
+//!
+//! By default a node is a frame of the program's own code, and the frame of a leaf is the call site:
+//! allocator, runtime and library frames are folded away. What has no frame of the program is below
+//! the root with its call site alone.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+use serde::Serialize;
+
+use crate::call_site::{self, FrameKind};
+use crate::call_tree::{CallTree, Place};
+use crate::sites::Sites;
+use crate::symbols::{Frame, Symbols};
+
+/// A tree of frames. Node 0 is the root; a parent's number is less than its children's.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[non_exhaustive]
+pub struct Backtraces {
+    /// The frames, each once.
+    pub frames: Vec<Frame>,
+    /// The nodes.
+    pub nodes: Vec<BacktraceNode>,
+    /// The node of each place of the call tree.
+    #[serde(skip)]
+    by_place: Vec<u32>,
+    /// The node of backtraces that were lost.
+    #[serde(skip)]
+    lost: u32,
+}
+
+/// A node of [`Backtraces`]: the frames on the way to it are a backtrace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[non_exhaustive]
+pub struct BacktraceNode {
+    /// The node of the frames outside; `None` for the root.
+    pub parent: Option<u32>,
+    /// Its innermost frame, as an index of [`Backtraces::frames`]; `None` for the root.
+    pub frame: Option<u32>,
+}
+
+const ROOT: u32 = 0;
+
+impl Backtraces {
+    /// `full`: nothing is folded away.
+    pub(crate) fn new(
+        call_tree: &CallTree,
+        sites: &Sites,
+        symbols: &mut Symbols,
+        full: bool,
+    ) -> Self {
+        Builder::default().run(call_tree, sites, symbols, full)
+    }
+
+    /// The frame of a node; `None` for the root.
+    #[must_use]
+    pub fn frame(&self, node: u32) -> Option<&Frame> {
+        let node = self.nodes.get(node as usize)?;
+        self.frames.get(node.frame? as usize)
+    }
+
+    /// The frames of a backtrace, the innermost first.
+    pub fn frames_of(&self, node: u32) -> impl Iterator<Item = &Frame> {
+        let way = std::iter::successors(Some(node), |&node| self.nodes.get(node as usize)?.parent);
+        way.filter_map(|node| self.frame(node))
+    }
+
+    #[inline]
+    pub(crate) fn node(&self, place: Place) -> u32 {
+        self.by_place.get(place.index()).copied().unwrap_or(self.lost)
+    }
+}
+
+/// What a place hands on to those inside of it.
+#[derive(Debug, Clone, Copy)]
+struct Way {
+    node: u32,
+    /// Whether there is a frame of the program on it.
+    program: bool,
+}
+
+#[derive(Debug, Default)]
+struct Builder {
+    frames: Vec<Frame>,
+    frame_numbers: FxHashMap<Frame, u32>,
+    nodes: Vec<BacktraceNode>,
+    node_numbers: FxHashMap<(u32, u32), u32>,
+    /// The frames at each return address, the outermost first.
+    addresses: FxHashMap<u64, Arc<[(u32, FrameKind)]>>,
+}
+
+impl Builder {
+    fn run(
+        mut self,
+        call_tree: &CallTree,
+        sites: &Sites,
+        symbols: &mut Symbols,
+        full: bool,
+    ) -> Backtraces {
+        self.nodes.push(BacktraceNode { parent: None, frame: None });
+        let lost = self.named(sites.at(None), sites);
+        let cut = self.child_named(ROOT, "[backtrace was cut]");
+        let mut ways: Vec<Way> = Vec::with_capacity(call_tree.len());
+        let mut by_place = Vec::with_capacity(call_tree.len());
+        for place in call_tree.places() {
+            let site = sites.at(Some(place));
+            let Some((address, parent)) = call_tree.frame(place) else {
+                let node = if place == Place::CUT { cut } else { ROOT };
+                ways.push(Way { node, program: false });
+                by_place.push(self.named(site, sites));
+                continue;
+            };
+            let mut way =
+                ways.get(parent.index()).copied().unwrap_or(Way { node: ROOT, program: false });
+            for &(frame, kind) in self.at(address, symbols).iter() {
+                match kind {
+                    _ if full => way.node = self.child(way.node, frame),
+                    FrameKind::Program => {
+                        way = Way { node: self.child(way.node, frame), program: true };
+                    }
+                    // Nothing outside of it is the program's.
+                    FrameKind::Entry => way = Way { node: ROOT, program: false },
+                    FrameKind::Allocator | FrameKind::Library => {}
+                }
+            }
+            ways.push(way);
+            by_place.push(if full || way.program { way.node } else { self.named(site, sites) });
+        }
+        Backtraces { frames: self.frames, nodes: self.nodes, by_place, lost }
+    }
+
+    fn at(&mut self, address: u64, symbols: &mut Symbols) -> Arc<[(u32, FrameKind)]> {
+        if let Some(known) = self.addresses.get(&address) {
+            return Arc::clone(known);
+        }
+        let frames = symbols.frames(address);
+        let numbered: Arc<[(u32, FrameKind)]> = frames
+            .iter()
+            .rev()
+            .map(|frame| (self.number(frame.clone()), call_site::classify(frame)))
+            .collect();
+        self.addresses.insert(address, Arc::clone(&numbered));
+        numbered
+    }
+
+    fn number(&mut self, frame: Frame) -> u32 {
+        let next = self.frames.len() as u32;
+        let number = *self.frame_numbers.entry(frame.clone()).or_insert(next);
+        if number == next {
+            self.frames.push(frame);
+        }
+        number
+    }
+
+    fn child(&mut self, parent: u32, frame: u32) -> u32 {
+        let next = self.nodes.len() as u32;
+        let number = *self.node_numbers.entry((parent, frame)).or_insert(next);
+        if number == next {
+            self.nodes.push(BacktraceNode { parent: Some(parent), frame: Some(frame) });
+        }
+        number
+    }
+
+    /// A node below the root that has a call site in place of frames.
+    fn named(&mut self, site: u32, sites: &Sites) -> u32 {
+        let Some(site) = sites.get(site) else { return ROOT };
+        let named = !site.function.starts_with('[');
+        let (function, file) = (Arc::clone(&site.function), site.file.clone());
+        let frame = Frame { function, file, line: site.line, module: None, named };
+        let frame = self.number(frame);
+        self.child(ROOT, frame)
+    }
+
+    fn child_named(&mut self, parent: u32, name: &str) -> u32 {
+        let function = name.into();
+        let frame = Frame { function, file: None, line: None, module: None, named: false };
+        let frame = self.number(frame);
+        self.child(parent, frame)
+    }
+}

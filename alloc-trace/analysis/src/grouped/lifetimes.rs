@@ -1,0 +1,151 @@
+//! Figures by how long blocks lived.
+//!
+//! The group of a block is known when it is gone. What it was to the program's peak is known then too:
+//! it was live at the peak so far or was not, and should the peak be passed later, it is not live any
+//! more. So each group's share stands for one peak, and begins anew with the next.
+
+use alloc_trace_format::{Clock, Event, EventKind, Recording, Stamp};
+
+use super::classes::{self, LIFETIMES};
+use super::{By, Group, GroupKey, Grouped, LifetimeSum};
+use crate::error::AnalysisError;
+use crate::figures::Figures;
+use crate::ledger::{Account, How, Ledger, Owner, OwnerParts, Posting, Release};
+use crate::recording_state::RecordingState;
+use crate::replay::Replay;
+use crate::tallies::Tallies;
+
+pub(super) struct ByLifetime {
+    clock: Clock,
+    /// Of the threads: what is temporary depends on them.
+    tallies: Tallies,
+    groups: Vec<Sum>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Sum {
+    figures: Figures,
+    lifetimes: LifetimeSum,
+    /// The change that brought the program to the peak of which `figures` tells the share.
+    peak_change: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Held {
+    size: u64,
+    obtained: Stamp,
+    /// The number of the change that obtaining it was.
+    change: u64,
+    owner: Owner,
+    kind: EventKind,
+}
+
+impl ByLifetime {
+    pub(super) fn run(
+        recording: &Recording,
+        replay: &mut Replay<'_>,
+    ) -> Result<Grouped, AnalysisError> {
+        let account = Self {
+            clock: *recording.clock(),
+            tallies: Tallies::default(),
+            groups: vec![Sum::default(); LIFETIMES as usize + 1],
+        };
+        let mut ledger = Ledger::run(account, replay)?;
+        let left: Vec<Held> = ledger.live().map(|(_, held)| *held).collect();
+        let account = &mut ledger.account;
+        for held in left {
+            let peak_change = account.tallies.peak_change();
+            if let Some(never) = account.groups.last_mut() {
+                never.add(&held, peak_change);
+                let figures = &mut never.figures;
+                figures.live_blocks_at_end += 1;
+                figures.live_bytes_at_end = figures.live_bytes_at_end.saturating_add(held.size);
+            }
+        }
+        account.tallies.finish();
+        let peak_change = account.tallies.peak_change();
+        let groups = (0..).zip(&account.groups).filter(|(_, sum)| sum.figures.events > 0);
+        let groups = groups.map(|(number, sum)| {
+            // The last group is that of blocks which were never released.
+            let class = (number < LIFETIMES).then(|| classes::lifetimes(number));
+            let mut figures = sum.figures;
+            if sum.peak_change != peak_change {
+                (figures.at_peak_blocks, figures.at_peak_bytes) = (0, 0);
+            }
+            figures.peak_bytes = figures.at_peak_bytes;
+            Group {
+                key: GroupKey::Lifetime {
+                    min_lifetime_ns: class.map(|(min, _)| min),
+                    max_lifetime_ns: class.map(|(_, max)| max),
+                },
+                figures,
+                lifetimes: sum.lifetimes.close(),
+            }
+        });
+        let groups = groups.collect();
+        let mut total = account.tallies.total();
+        total.finish(|stamp| account.clock.ns(stamp));
+        let state = RecordingState::new(recording, &replay.prepared);
+        Ok(Grouped { state, by: By::Lifetime, total, groups })
+    }
+}
+
+impl Sum {
+    /// A block of this group, whose release is counted apart.
+    fn add(&mut self, held: &Held, peak_change: u64) {
+        let figures = &mut self.figures;
+        figures.events += 1;
+        match held.kind {
+            EventKind::AllocZeroed => figures.zeroed_allocations += 1,
+            EventKind::Realloc => figures.reallocations += 1,
+            EventKind::Alloc | EventKind::Free => figures.allocations += 1,
+        }
+        figures.allocated_bytes = figures.allocated_bytes.saturating_add(held.size);
+        if self.peak_change != peak_change {
+            (figures.at_peak_blocks, figures.at_peak_bytes) = (0, 0);
+            self.peak_change = peak_change;
+        }
+        if held.change <= peak_change {
+            figures.at_peak_blocks += 1;
+            figures.at_peak_bytes = figures.at_peak_bytes.saturating_add(held.size);
+        }
+    }
+}
+
+impl Account for ByLifetime {
+    type Held = Held;
+
+    fn parts(&self, posting: &Posting) -> OwnerParts {
+        OwnerParts { key: 0, thread: posting.thread, span: 0 }
+    }
+
+    fn made(&mut self, owner: Owner, _: OwnerParts, posting: &Posting) {
+        self.tallies.count(owner, &posting.event);
+    }
+
+    fn obtained(&mut self, owner: Owner, _: OwnerParts, posting: &Posting) -> Held {
+        let Event { size, stamp, kind, .. } = posting.event;
+        self.tallies.obtain(owner, size, stamp);
+        Held { size, obtained: stamp, change: self.tallies.changes(), owner, kind }
+    }
+
+    fn owner(held: &Held) -> Owner {
+        held.owner
+    }
+
+    fn released(&mut self, held: Held, release: &Release<'_>) {
+        // Before this release: the block was live at the peak so far if it was obtained by then.
+        let peak_change = self.tallies.peak_change();
+        self.tallies.release(held.owner, held.size, release.temporary);
+        let (begin, end) = (self.clock.ns(held.obtained), self.clock.ns(release.by.event.stamp));
+        let lived = end.saturating_sub(begin);
+        let Some(sum) = self.groups.get_mut(classes::of_lifetime(lived) as usize) else { return };
+        sum.add(&held, peak_change);
+        sum.lifetimes.add(lived);
+        let freed = release.how == How::Freed;
+        sum.figures.events += u64::from(freed);
+        sum.figures.frees += u64::from(freed);
+        sum.figures.temporary_allocations += u64::from(release.temporary);
+        sum.figures.freed_bytes = sum.figures.freed_bytes.saturating_add(held.size);
+    }
+}

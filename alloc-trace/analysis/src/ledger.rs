@@ -1,0 +1,332 @@
+//! Every block followed from the request that obtained it to its release.
+//!
+//! All analyses that ask whose a block is go through here, so that they agree: on what is the
+//! recorder's own, on what a filter picks, on releases that match no block, on blocks whose release is
+//! missing, and on which allocations are temporary. The [module of the summary](crate::summary) says
+//! what counts how.
+
+use alloc_trace_format::{Event, EventKind, ReadError};
+use rustc_hash::FxHashMap;
+
+use crate::call_tree::Place;
+use crate::replay::{HeapEvent, Replay};
+use crate::selection::Picked;
+use crate::sites::SiteIndex;
+use crate::spans::Spans;
+
+/// How many events are read before they are counted.
+///
+/// Nearly every release finds its block in memory that is in no cache. Asked for one after the other
+/// each is waited for; asked for together the processor fetches several at a time.
+const BATCH: usize = 64;
+
+/// An owner of blocks: a number that [`Owners`] gives meaning to.
+pub(crate) type Owner = u32;
+
+/// What an analysis tells owners apart by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) struct OwnerParts {
+    /// A call site, a place of the call tree, or what else an analysis groups by.
+    pub(crate) key: u32,
+    /// The index of a thread.
+    pub(crate) thread: u32,
+    /// A span's kind or path, plus one; 0 outside of spans.
+    pub(crate) span: u32,
+}
+
+/// A heap event and what it belongs to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Posting {
+    pub(crate) event: Event,
+    pub(crate) place: Place,
+    pub(crate) site: SiteIndex,
+    /// The index of its thread.
+    pub(crate) thread: u32,
+    /// The kind of the innermost span plus one; 0 outside of spans.
+    pub(crate) span_kind: u32,
+    /// The number of that span's path plus one; 0 outside of spans.
+    pub(crate) span_path: u32,
+    internal: bool,
+    filter: Picked,
+}
+
+impl Posting {
+    #[inline]
+    fn new(heap_event: HeapEvent<'_>, spans: &Spans) -> Self {
+        let HeapEvent { event, place, thread, site, internal, filter } = heap_event;
+        let (span_kind, span_path) = match spans.current(thread) {
+            Some(entered) => (entered.kind + 1, entered.path + 1),
+            None => (0, 0),
+        };
+        let thread = thread as u32;
+        Self { event: *event, place, site, thread, span_kind, span_path, internal, filter }
+    }
+}
+
+/// How a block came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum How {
+    Freed,
+    /// Its successor is the block that the same event obtains.
+    Reallocated,
+    /// Its address was handed out again: the record of its release is missing.
+    Replaced,
+    /// A thread of the recorder's own released it.
+    ByRecorder,
+}
+
+/// A block's end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Release<'a> {
+    pub(crate) address: u64,
+    pub(crate) how: How,
+    /// The event that ended it.
+    pub(crate) by: &'a Posting,
+    /// Freed before its thread's next successful request.
+    pub(crate) temporary: bool,
+    pub(crate) owner: OwnerParts,
+}
+
+/// What an analysis does with what the ledger finds.
+pub(crate) trait Account {
+    /// What is kept of a live block. This is what grows with the recorded program.
+    type Held: Copy + std::fmt::Debug;
+
+    /// Who an event belongs to.
+    fn parts(&self, posting: &Posting) -> OwnerParts;
+
+    /// An event that counts, failed requests and frees included.
+    fn made(&mut self, owner: Owner, parts: OwnerParts, posting: &Posting);
+
+    /// A block was obtained.
+    fn obtained(&mut self, owner: Owner, parts: OwnerParts, posting: &Posting) -> Self::Held;
+
+    /// The owner of a block.
+    fn owner(held: &Self::Held) -> Owner;
+
+    /// A block was released.
+    fn released(&mut self, held: Self::Held, release: &Release<'_>);
+}
+
+/// The owners met so far, each with a number.
+#[derive(Debug)]
+pub(crate) struct Owners {
+    parts: Vec<OwnerParts>,
+    numbers: FxHashMap<OwnerParts, Owner>,
+    /// The numbers asked for lately: most events are of an owner that had one just before.
+    recent: Vec<(OwnerParts, Owner)>,
+}
+
+const RECENT: usize = 1024;
+
+impl Owners {
+    fn new() -> Self {
+        let none = OwnerParts { key: u32::MAX, thread: u32::MAX, span: u32::MAX };
+        let recent = vec![(none, 0); RECENT];
+        Self { parts: Vec::new(), numbers: FxHashMap::default(), recent }
+    }
+
+    #[inline]
+    fn number(&mut self, parts: OwnerParts) -> Owner {
+        let mixed = parts.key ^ parts.thread.rotate_left(6) ^ parts.span.rotate_left(3);
+        let slot = (mixed ^ mixed >> 10) as usize % RECENT;
+        match self.recent.get(slot) {
+            Some(&(known, owner)) if known == parts && owner < self.parts.len() as Owner => owner,
+            _ => self.find(parts, slot),
+        }
+    }
+
+    fn find(&mut self, parts: OwnerParts, slot: usize) -> Owner {
+        let next = self.parts.len() as Owner;
+        let owner = *self.numbers.entry(parts).or_insert(next);
+        if owner == next {
+            self.parts.push(parts);
+        }
+        if let Some(recent) = self.recent.get_mut(slot) {
+            *recent = (parts, owner);
+        }
+        owner
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, owner: Owner) -> OwnerParts {
+        self.parts.get(owner as usize).copied().unwrap_or_default()
+    }
+
+    /// All owners, by their numbers.
+    pub(crate) fn all(&self) -> &[OwnerParts] {
+        &self.parts
+    }
+}
+
+/// The blocks of a recording on their way through it, and the account that is kept of them.
+#[derive(Debug)]
+pub(crate) struct Ledger<A: Account> {
+    pub(crate) account: A,
+    pub(crate) owners: Owners,
+    live: FxHashMap<u64, A::Held>,
+    /// The block that each thread obtained last; 0 where there is none.
+    last_obtained: Vec<u64>,
+    batch: Vec<Posting>,
+    pub(crate) unmatched_frees: u64,
+    pub(crate) unmatched_freed_bytes: u64,
+    pub(crate) inferred_frees: u64,
+    pub(crate) internal_events: u64,
+}
+
+impl<A: Account> Ledger<A> {
+    pub(crate) fn new(account: A, replay: &Replay<'_>) -> Self {
+        Self {
+            account,
+            owners: Owners::new(),
+            live: FxHashMap::default(),
+            last_obtained: vec![0; replay.prepared.definitions.threads.len()],
+            batch: Vec::with_capacity(BATCH),
+            unmatched_frees: 0,
+            unmatched_freed_bytes: 0,
+            inferred_frees: 0,
+            internal_events: 0,
+        }
+    }
+
+    /// Goes through the whole recording.
+    pub(crate) fn run(account: A, replay: &mut Replay<'_>) -> Result<Self, ReadError> {
+        let mut ledger = Self::new(account, replay);
+        while ledger.go_on(replay)? {}
+        Ok(ledger)
+    }
+
+    /// Goes on by some events; `false` at the end of the recording.
+    pub(crate) fn go_on(&mut self, replay: &mut Replay<'_>) -> Result<bool, ReadError> {
+        let mut batch = std::mem::take(&mut self.batch);
+        batch.clear();
+        while batch.len() < BATCH && replay.advance()? {
+            let posting = Posting::new(replay.event(), &replay.spans);
+            batch.push(posting);
+        }
+        self.prepare(&batch);
+        for posting in &batch {
+            self.take(posting);
+        }
+        let any = !batch.is_empty();
+        self.batch = batch;
+        Ok(any)
+    }
+
+    /// The blocks that are live.
+    pub(crate) fn live(&self) -> impl Iterator<Item = (u64, &A::Held)> {
+        self.live.iter().map(|(&address, held)| (address, held))
+    }
+
+    /// Has the processor fetch what the events will need.
+    #[inline]
+    fn prepare(&self, batch: &[Posting]) {
+        for Posting { event, .. } in batch {
+            let released = match event.kind {
+                EventKind::Realloc => event.old_address,
+                _ => event.address,
+            };
+            std::hint::black_box(self.live.contains_key(&released));
+        }
+    }
+
+    #[inline]
+    fn take(&mut self, posting: &Posting) {
+        let Posting { event, internal, filter, .. } = posting;
+        if *internal {
+            self.take_internal(posting);
+            return;
+        }
+        let owner = if filter.picked {
+            let parts = self.account.parts(posting);
+            let owner = self.owners.number(parts);
+            self.account.made(owner, parts, posting);
+            Some((owner, parts))
+        } else {
+            None
+        };
+        if event.failed {
+            return;
+        }
+        match event.kind {
+            EventKind::Free if filter.releases => {
+                self.release(event.address, event.size, How::Freed, posting);
+            }
+            EventKind::Realloc if filter.releases => {
+                self.release(event.old_address, event.old_size, How::Reallocated, posting);
+            }
+            _ => {}
+        }
+        if event.kind == EventKind::Free {
+            return;
+        }
+        let replaced = match owner {
+            Some((owner, parts)) => {
+                // The old block's end comes first where its address is handed out again.
+                let replaced = self.live.remove(&event.address);
+                if let Some(held) = replaced {
+                    self.replace(held, posting);
+                }
+                let held = self.account.obtained(owner, parts, posting);
+                self.live.insert(event.address, held);
+                None
+            }
+            None => self.live.remove(&event.address),
+        };
+        if let Some(held) = replaced {
+            self.replace(held, posting);
+        }
+        // Also where the request is not picked: what its thread had obtained before it is no
+        // temporary allocation any more.
+        if let Some(last) = self.last_obtained.get_mut(posting.thread as usize) {
+            *last = event.address;
+        }
+    }
+
+    /// The recorder's own threads release what is the program's only where the program handed it
+    /// to them, as a name or a closure.
+    #[cold]
+    fn take_internal(&mut self, posting: &Posting) {
+        self.internal_events += 1;
+        let event = &posting.event;
+        let address = match event.kind {
+            EventKind::Free => event.address,
+            EventKind::Realloc => event.old_address,
+            EventKind::Alloc | EventKind::AllocZeroed => return,
+        };
+        if !event.failed
+            && let Some(held) = self.live.remove(&address)
+        {
+            let owner = self.owners.get(A::owner(&held));
+            let how = How::ByRecorder;
+            let release = Release { address, how, by: posting, temporary: false, owner };
+            self.account.released(held, &release);
+        }
+    }
+
+    #[inline]
+    fn release(&mut self, address: u64, size: u64, how: How, by: &Posting) {
+        let Some(held) = self.live.remove(&address) else {
+            self.unmatched_frees += 1;
+            self.unmatched_freed_bytes = self.unmatched_freed_bytes.saturating_add(size);
+            return;
+        };
+        let owner = self.owners.get(A::owner(&held));
+        let last = self.last_obtained.get_mut(owner.thread as usize);
+        let last = last.filter(|last| **last == address);
+        let temporary = how == How::Freed && last.is_some();
+        if let Some(last) = last {
+            *last = 0;
+        }
+        self.account.released(held, &Release { address, how, by, temporary, owner });
+    }
+
+    #[cold]
+    fn replace(&mut self, held: A::Held, by: &Posting) {
+        self.inferred_frees += 1;
+        let owner = self.owners.get(A::owner(&held));
+        let address = by.event.address;
+        let release = Release { address, how: How::Replaced, by, temporary: false, owner };
+        self.account.released(held, &release);
+    }
+}
