@@ -5,6 +5,9 @@
 
 pub mod allocator;
 pub mod allocators;
+pub mod child;
+pub mod comparison;
+pub mod machine;
 pub mod measured;
 pub mod random;
 pub mod statistics;

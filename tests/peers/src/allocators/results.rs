@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
-use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
 use super::Error;
+use crate::machine;
 use crate::measured::Measured;
 
 /// All runs of all workloads, and where they were made.
@@ -40,7 +40,7 @@ impl Results {
     pub fn load_or_new(file: &Path) -> Result<Self, Error> {
         match fs::metadata(file) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                Ok(Self { machine: machine(), cells: BTreeMap::new() })
+                Ok(Self { machine: machine::describe(), cells: BTreeMap::new() })
             }
             _ => Self::load(file),
         }
@@ -71,23 +71,4 @@ impl Results {
 #[must_use]
 pub fn cell_name(workload: &str, threads: usize) -> String {
     format!("{workload} | {threads}")
-}
-
-/// The processor, the kernel, the compiler and the C library.
-fn machine() -> String {
-    let said = |program: &str, arguments: &[&str]| {
-        let output = Command::new(program).args(arguments).output().ok();
-        let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
-        text.as_deref().and_then(|text| text.lines().next()).unwrap_or("?").trim().to_owned()
-    };
-    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = info.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("?");
-    format!(
-        "{} x {}, Linux {}, {}, {}",
-        std::thread::available_parallelism().map_or(0, usize::from),
-        model.trim_start_matches([' ', '\t', ':']),
-        said("uname", &["-r"]),
-        said("rustc", &["--version"]),
-        said("ldd", &["--version"]),
-    )
 }
