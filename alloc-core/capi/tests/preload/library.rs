@@ -5,15 +5,24 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
-/// The library to preload. Cargo tells tests nothing of a `cdylib`, so it is asked to build it, and
-/// its messages say where it is.
-pub(crate) static LIBRARY: LazyLock<PathBuf> = LazyLock::new(|| {
+/// The library to preload.
+pub(crate) static LIBRARY: LazyLock<PathBuf> = LazyLock::new(|| build(!cfg!(debug_assertions)));
+
+/// The library as a release build has it.
+pub(crate) static RELEASE_LIBRARY: LazyLock<PathBuf> = LazyLock::new(|| build(true));
+
+/// Builds the library. Cargo tells tests nothing of a `cdylib`, so it is asked to build it, and its
+/// messages say where it is.
+fn build(release: bool) -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--package", env!("CARGO_PKG_NAME"), "--lib"]);
     cargo.args(["--message-format", "json-render-diagnostics", "--manifest-path"]);
     cargo.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
-    if !cfg!(debug_assertions) {
+    if release {
         cargo.arg("--release");
+    }
+    if cfg!(feature = "hardened") {
+        cargo.args(["--features", "hardened"]);
     }
     let output = cargo.output().expect("cargo runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -26,7 +35,7 @@ pub(crate) static LIBRARY: LazyLock<PathBuf> = LazyLock::new(|| {
         .filter_map(|name| name.as_str().map(PathBuf::from))
         .find(|path| path.extension().is_some_and(|extension| extension == "so"))
         .expect("cargo says where the library is")
-});
+}
 
 /// A program of `tests/programs`, compiled. `None`, and a loud note, if there is no compiler; on a
 /// build server that is a failure.

@@ -4,6 +4,7 @@
 mod library;
 mod process;
 mod programs;
+mod symbols;
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
