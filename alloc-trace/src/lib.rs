@@ -65,7 +65,9 @@ mod span_layer;
 mod trace_alloc;
 
 pub use measure::{HeapUse, measure};
-pub use recording::{Recording, RecordingBuilder, Stacks, StartError, is_recording, mark};
+pub use recording::{
+    Compression, Recording, RecordingBuilder, Stacks, StartError, is_recording, mark,
+};
 #[cfg(feature = "span-layer")]
 pub use span_layer::SpanLayer;
 pub use trace_alloc::TraceAlloc;

@@ -22,6 +22,7 @@ mod backtrace;
 mod call_tree;
 mod chunk_writer;
 mod clock;
+mod compressor;
 mod destination;
 mod extents;
 mod log;
@@ -30,8 +31,10 @@ mod options;
 mod session;
 mod slots;
 mod stack;
+mod stack_switch;
 mod sys;
 mod unwind_rules;
+mod workroom;
 
 use std::cell::Cell;
 use std::ptr;

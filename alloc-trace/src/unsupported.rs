@@ -31,6 +31,10 @@ pub(crate) struct Options {
 
 impl Options {
     pub(crate) const DEFAULT: Self = Self { path: Path, depth: 0 };
+
+    pub(crate) const fn set_compression(&mut self, _level: i32) {}
+
+    pub(crate) const fn set_window(&mut self, _bytes: usize) {}
 }
 
 pub(crate) const MAX_DEPTH: usize = 128;

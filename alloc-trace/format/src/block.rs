@@ -36,6 +36,8 @@ pub enum BlockKind {
 pub enum Codec {
     /// As it was in the window.
     Plain,
+    /// As columns, each compressed by itself.
+    Columns,
     /// A codec that this reader does not know.
     Other(u8),
 }
@@ -97,6 +99,7 @@ impl BlockHeader {
         };
         let codec = match self.codec {
             Codec::Plain => 0,
+            Codec::Columns => 1,
             Codec::Other(code) => code,
         };
         let fields: [(usize, &[u8]); 10] = [
@@ -140,6 +143,7 @@ impl BlockHeader {
             },
             codec: match bytes[5] {
                 0 => Codec::Plain,
+                1 => Codec::Columns,
                 other => Codec::Other(other),
             },
             stored_bytes: u64::from_le_bytes(array(bytes, 8)?),

@@ -98,6 +98,21 @@ pub(crate) enum Decoded {
     End,
 }
 
+/// What [`DecodeState::next_row`] found.
+#[derive(Debug)]
+pub(crate) enum Row {
+    /// An event, which is where the caller wanted it.
+    Event,
+    /// A node of the call tree.
+    Node(NodeDefinition),
+    /// A context.
+    Context,
+    /// Any other record: only what the next one is decoded from was read of it.
+    Other,
+    /// The end of the payload.
+    End,
+}
+
 /// The kind of the heap event that begins with this byte, if one does.
 #[inline]
 const fn event_kind(first: u8) -> Option<EventKind> {
@@ -123,10 +138,25 @@ impl DecodeState {
         placed: false,
     };
 
+    /// The state behind a record at `stamp`; `placed` where a context came before.
+    pub(crate) const fn at(stamp: Stamp, placed: bool) -> Self {
+        Self { stamp, placed, ..Self::START }
+    }
+
     /// The last stamp decoded.
     #[must_use]
     pub const fn stamp(&self) -> Stamp {
         self.stamp
+    }
+
+    /// The last defined node.
+    pub(crate) const fn defined(&self) -> NodeId {
+        self.defined
+    }
+
+    /// The last defined node's return address.
+    pub(crate) const fn frame_address(&self) -> u64 {
+        self.frame_address
     }
 
     /// Decodes the record at `offset` of a chunk's payload, an event into `event`. Where it cannot
@@ -161,6 +191,68 @@ impl DecodeState {
         }
     }
 
+    /// As [`Self::next`], without allocating: of records other than events and nodes only their length
+    /// and what they leave for the next one are found out.
+    #[inline]
+    pub(crate) fn next_row(
+        &mut self,
+        payload: &[u8],
+        offset: &mut usize,
+        event: &mut Event,
+    ) -> Result<Row, RecordError> {
+        let Some(&first) = payload.get(*offset) else { return Ok(Row::End) };
+        let mut input = Input { bytes: payload, offset: *offset };
+        let found = if !self.placed && first != tag::EXTENDED {
+            Err(Fault::corrupt("a context, which begins every chunk"))
+        } else if let Some(kind) = event_kind(first) {
+            input.offset += 1;
+            self.event(kind, first, &mut input, event).map(|()| Row::Event)
+        } else {
+            self.rare_row(first, &mut input)
+        };
+        match found {
+            Ok(row) => {
+                *offset = input.offset;
+                Ok(row)
+            }
+            Err(fault) => Err(fault.at(*offset)),
+        }
+    }
+
+    #[cold]
+    fn rare_row(&mut self, first: u8, input: &mut Input<'_>) -> Result<Row, Fault> {
+        let mut state = *self;
+        input.offset += 1;
+        let row = match first {
+            tag::NODE => Row::Node(state.node(input)?),
+            tag::EXTENDED => state.pass_extended(input)?,
+            _ => return Err(Fault::corrupt("a record's tag")),
+        };
+        *self = state;
+        Ok(row)
+    }
+
+    /// Passes over an extended record.
+    fn pass_extended(&mut self, input: &mut Input<'_>) -> Result<Row, Fault> {
+        let kind = input.varint("a record's kind")?;
+        let length = input.varint("a record's length")?;
+        let length = usize::try_from(length).map_err(|_| Fault::truncated("a record's body"))?;
+        let mut body = Input { bytes: input.take(length, "a record's body")?, offset: 0 };
+        let kind = u8::try_from(kind).unwrap_or(0);
+        if kind == kind::CONTEXT {
+            let thread = ThreadId(body.u32("a thread")?);
+            *self = Self { thread, stamp: body.fixed("a stamp")?, placed: true, ..Self::START };
+            return Ok(Row::Context);
+        }
+        if !self.placed {
+            return Err(Fault::corrupt("a context, which begins every chunk"));
+        }
+        if kind::is_stamped(kind) {
+            self.advance(&mut body)?;
+        }
+        Ok(Row::Other)
+    }
+
     /// Decodes a record that is no event.
     #[cold]
     fn rare(&mut self, input: &mut Input<'_>) -> Result<Record, Fault> {
@@ -176,7 +268,7 @@ impl DecodeState {
             return Err(Fault::corrupt("a context, which begins every chunk"));
         }
         match first {
-            tag::NODE => self.node(input),
+            tag::NODE => self.node(input).map(Record::Node),
             tag::EXTENDED => self.extended(input),
             _ => Err(Fault::corrupt("a record's tag")),
         }
@@ -246,7 +338,7 @@ impl DecodeState {
         Ok(())
     }
 
-    fn node(&mut self, input: &mut Input<'_>) -> Result<Record, Fault> {
+    fn node(&mut self, input: &mut Input<'_>) -> Result<NodeDefinition, Fault> {
         let id = input.node(self.defined, "a node's number")?;
         // The parent is stored as the way from it to the node, which is mostly one step.
         let way = input.varint("a node's parent")?;
@@ -260,7 +352,7 @@ impl DecodeState {
         if id.is_root() {
             return Err(Fault::corrupt("a node's number beyond the roots'"));
         }
-        Ok(Record::Node(node))
+        Ok(node)
     }
 
     fn extended(&mut self, input: &mut Input<'_>) -> Result<Record, Fault> {

@@ -57,6 +57,21 @@ impl Encoder {
         self.stamp
     }
 
+    /// The state behind a context.
+    pub(crate) const fn at(stamp: Stamp) -> Self {
+        Self { stamp, ..Self::new() }
+    }
+
+    /// A record that was not written here has this stamp.
+    pub(crate) const fn advance_to(&mut self, stamp: Stamp) {
+        self.stamp = stamp;
+    }
+
+    /// The node that was defined last, and its return address.
+    pub(crate) const fn last_node(&self) -> (NodeId, u64) {
+        (self.defined, self.frame_address)
+    }
+
     /// Begins a chunk, or another thread's part of one, and resets the state.
     #[must_use]
     pub fn context(&mut self, out: &mut [u8], context: &Context) -> Option<usize> {

@@ -12,11 +12,12 @@ use std::path::{Path, PathBuf};
 
 use crate::block::{BLOCK_HEADER_BYTES, BlockHeader, BlockKind, Codec};
 use crate::chunk::{CHUNK_HEADER_BYTES, ChunkHeader};
+use crate::columns::unpack::Unpacker;
 use crate::decoder::{DecodeState, Decoder};
 use crate::error::ReadError;
 use crate::header::{FILE_HEADER_BYTES, FileHeader};
 use crate::record::{Record, Stamp};
-use crate::recording::{MAX_CHUNK_BYTES, is_sound_extent, read_header};
+use crate::recording::{has_sound_length, is_sound_extent, read_header};
 
 /// A reader of a recording that is still growing.
 ///
@@ -35,6 +36,7 @@ pub struct Follower {
     logged: BTreeMap<(u32, u32), LoggedChunk>,
     streams: HashMap<u32, Stream>,
     buffer: Vec<u8>,
+    unpacker: Unpacker,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -46,7 +48,9 @@ struct Slot {
 #[derive(Debug, Clone, Copy)]
 struct LoggedChunk {
     offset: u64,
-    bytes: u32,
+    stored_bytes: u32,
+    raw_bytes: u32,
+    codec: Codec,
 }
 
 /// What a poll found.
@@ -90,6 +94,7 @@ impl Follower {
             logged: BTreeMap::new(),
             streams: HashMap::new(),
             buffer: Vec::new(),
+            unpacker: Unpacker::default(),
         })
     }
 
@@ -161,7 +166,7 @@ impl Follower {
                     // A chunk that is nowhere could not be written.
                     stream = Stream { sequence, ..Stream::START };
                 }
-                self.read(logged.offset, logged.bytes as usize)?;
+                self.read_logged(logged)?;
                 left = stream.decode(&self.buffer, left, polled, sink);
                 if left == 0 {
                     break;
@@ -239,12 +244,17 @@ impl Follower {
                     });
                     self.slots.extend(slots);
                 }
-                BlockKind::Chunk if header.codec == Codec::Plain => {
+                BlockKind::Chunk if !matches!(header.codec, Codec::Other(_)) => {
                     // A recording that was stopped has its streams in the log only.
                     let stream = self.streams.entry(header.stream).or_insert(Stream::START);
-                    if header.sequence >= stream.sequence && header.raw_bytes <= MAX_CHUNK_BYTES {
+                    if header.sequence >= stream.sequence && has_sound_length(&header) {
                         let key = (header.stream, header.sequence);
-                        let chunk = LoggedChunk { offset: payload, bytes: header.raw_bytes };
+                        let chunk = LoggedChunk {
+                            offset: payload,
+                            stored_bytes: header.stored_bytes as u32,
+                            raw_bytes: header.raw_bytes,
+                            codec: header.codec,
+                        };
                         self.logged.insert(key, chunk);
                     }
                 }
@@ -252,6 +262,17 @@ impl Follower {
             }
             self.log_offset = self.log_offset.saturating_add(header.span_bytes());
         }
+    }
+
+    /// Reads a chunk of the log into the buffer, unpacked. Of one that contradicts itself it has the
+    /// records before: the reader of the finished recording says where and why.
+    fn read_logged(&mut self, logged: LoggedChunk) -> io::Result<()> {
+        self.read(logged.offset, logged.stored_bytes as usize)?;
+        if logged.codec == Codec::Columns {
+            let packed = std::mem::take(&mut self.buffer);
+            let _ = self.unpacker.unpack(&packed, logged.raw_bytes, &mut self.buffer);
+        }
+        Ok(())
     }
 
     fn chunk_header(&mut self, slot: Slot) -> io::Result<Option<ChunkHeader>> {

@@ -18,6 +18,7 @@
 mod block;
 mod chunk;
 mod clock;
+mod columns;
 mod decoder;
 mod definitions;
 mod encoder;
@@ -34,6 +35,8 @@ mod writer;
 pub use block::{BLOCK_ALIGN_BYTES, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, Codec};
 pub use chunk::{CHUNK_HEADER_BYTES, CHUNK_MAGIC, ChunkHeader, ChunkState};
 pub use clock::{Anchor, Clock};
+pub use columns::pack::{HeapSpace, Lent, Packer, PackerSpace};
+pub use columns::unpack::{UnpackError, Unpacker};
 pub use decoder::{DecodeState, Decoder};
 pub use definitions::Definitions;
 pub use encoder::{Encoder, MAX_EVENT_BYTES, MAX_TEXT_BYTES};

@@ -386,6 +386,22 @@ pub(crate) mod kind {
     pub(crate) const MARKER: u8 = 12;
     pub(crate) const LOST: u8 = 13;
     pub(crate) const END: u8 = 14;
+
+    /// Whether such a record begins with a stamp, from which the next record's counts on.
+    pub(crate) const fn is_stamped(kind: u8) -> bool {
+        matches!(
+            kind,
+            THREAD_START
+                | THREAD_EXIT
+                | MODULE
+                | SPAN
+                | SPAN_ENTER
+                | SPAN_EXIT
+                | SPAN_CLOSE
+                | MARKER
+                | END
+        )
+    }
 }
 
 /// Of a span's record.

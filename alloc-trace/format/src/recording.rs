@@ -7,10 +7,12 @@ use std::cmp::Reverse;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use crate::block::{BLOCK_ALIGN_BYTES, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, Codec};
 use crate::chunk::{CHUNK_HEADER_BYTES, ChunkHeader};
 use crate::clock::{Anchor, Clock};
+use crate::columns::unpack::{UnpackError, Unpacker};
 use crate::decoder::Decoder;
 use crate::definitions::Definitions;
 use crate::error::ReadError;
@@ -60,6 +62,8 @@ pub struct Recording {
     skipped: Vec<Skipped>,
     exit_status: Option<ExitStatus>,
     file: File,
+    /// What packed chunks were unpacked with, to be used again.
+    unpackers: Mutex<Vec<Unpacker>>,
 }
 
 /// Where one chunk's payload is.
@@ -150,7 +154,16 @@ impl Recording {
             .max_by_key(|anchor| anchor.ticks)
             .unwrap_or(header.ready);
         let clock = Clock::new(header.start, furthest);
-        Ok(Self { path: path.to_owned(), header, clock, chunks, skipped, exit_status, file })
+        Ok(Self {
+            path: path.to_owned(),
+            header,
+            clock,
+            chunks,
+            skipped,
+            exit_status,
+            file,
+            unpackers: Mutex::default(),
+        })
     }
 
     /// The file.
@@ -247,11 +260,10 @@ impl Recording {
         let skipped = |expected: String, truncated| {
             Some(Skipped { offset: chunk.offset, bytes: header.stored_bytes, expected, truncated })
         };
-        if header.codec != Codec::Plain {
-            return Ok(skipped(format!("a known codec, not {:?}", header.codec), false));
+        if let Codec::Other(code) = header.codec {
+            return Ok(skipped(format!("a known codec, not {code}"), false));
         }
-        if header.raw_bytes > MAX_CHUNK_BYTES || u64::from(header.raw_bytes) != header.stored_bytes
-        {
+        if !has_sound_length(header) {
             return Ok(skipped("a chunk of its stated length".into(), false));
         }
         let attempt = || format!("read {} bytes at offset {}", header.stored_bytes, chunk.offset);
@@ -268,8 +280,33 @@ impl Recording {
             buffer.clear();
             return Ok(skipped("a chunk that its checksum confirms".into(), false));
         }
+        if header.codec == Codec::Columns {
+            let packed = std::mem::take(buffer);
+            let unpacked = self.unpack(&packed, header.raw_bytes, buffer);
+            return Ok(unpacked.err().and_then(|error| skipped(error.expected.into(), false)));
+        }
         Ok(None)
     }
+
+    fn unpack(&self, packed: &[u8], raw_bytes: u32, rows: &mut Vec<u8>) -> Result<(), UnpackError> {
+        let unpackers = || self.unpackers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unpacker = unpackers().pop().unwrap_or_default();
+        let result = unpacker.unpack(packed, raw_bytes, rows);
+        unpackers().push(unpacker);
+        result
+    }
+}
+
+/// Whether a chunk's lengths are such as a chunk can have: what a reader sets aside for it is then
+/// bounded.
+pub(crate) fn has_sound_length(header: &BlockHeader) -> bool {
+    let raw_bytes = u64::from(header.raw_bytes);
+    let fits = match header.codec {
+        Codec::Plain => raw_bytes == header.stored_bytes,
+        // What would not become shorter is stored as it is.
+        _ => header.stored_bytes <= raw_bytes,
+    };
+    fits && header.raw_bytes <= MAX_CHUNK_BYTES
 }
 
 /// Appends how the recorded process ended, as its parent learnt it.

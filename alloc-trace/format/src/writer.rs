@@ -11,6 +11,7 @@ use std::path::Path;
 use crate::block::{BLOCK_ALIGN_BYTES, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, Codec};
 use crate::chunk::{CHUNK_HEADER_BYTES, CHUNK_MAGIC, ChunkHeader, ChunkState};
 use crate::clock::{Anchor, Clock};
+use crate::columns::pack::{HeapSpace, Packer};
 use crate::encoder::Encoder;
 use crate::header::{FILE_HEADER_BYTES, FileHeader};
 use crate::record::{Context, Record, Stamp, ThreadId};
@@ -70,7 +71,24 @@ pub struct RecordingWriter {
     window_offset: u64,
     /// Where the next block of the log begins.
     log_offset: u64,
+    /// What packs the log's chunks, if they are packed.
+    packing: Option<Packing>,
     streams: Vec<Option<Stream>>,
+}
+
+/// What packs chunks.
+struct Packing {
+    packer: Box<Packer>,
+    space: HeapSpace,
+    compressor: zstd_safe::CCtx<'static>,
+    level: i32,
+    output: Vec<u8>,
+}
+
+impl std::fmt::Debug for Packing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Packing").field("level", &self.level).finish_non_exhaustive()
+    }
 }
 
 /// One stream's present chunk.
@@ -120,6 +138,7 @@ impl RecordingWriter {
             window,
             window_offset: extent_offset + BLOCK_HEADER_BYTES as u64,
             log_offset,
+            packing: None,
             streams: (0..window.slots).map(|_| None).collect(),
         })
     }
@@ -148,6 +167,18 @@ impl RecordingWriter {
             *slot = Some(current);
         }
         result
+    }
+
+    /// Packs the chunks that go to the log from now on, as a recorder does: into columns that are
+    /// compressed at a level of zstd's.
+    pub fn pack_chunks(&mut self, level: i32) {
+        self.packing = Some(Packing {
+            packer: Box::default(),
+            space: HeapSpace::default(),
+            compressor: zstd_safe::CCtx::create(),
+            level,
+            output: Vec::new(),
+        });
     }
 
     /// Writes the chunks that are not full to the window, as they would be found in the file of a
@@ -275,20 +306,24 @@ impl RecordingWriter {
     /// Appends the stream's chunk to the log and begins its next one.
     fn log(&mut self, number: u32, stream: &mut Stream) -> io::Result<()> {
         let header = BlockHeader {
-            kind: BlockKind::Chunk,
-            codec: Codec::Plain,
-            stored_bytes: stream.length as u64,
             raw_bytes: stream.length as u32,
             stream: number,
             sequence: stream.sequence,
             events: stream.events,
             first_stamp: stream.first_stamp.unwrap_or_default(),
             last_stamp: stream.encoder.last_stamp(),
-            checksum: crc32fast::hash(stream.written()),
+            ..BlockHeader::empty(BlockKind::Chunk)
         };
+        let packed = self.packing.as_mut().and_then(|packing| packing.pack(stream.written()));
+        let (codec, payload) = match packed {
+            Some(packed) => (Codec::Columns, packed),
+            None => (Codec::Plain, stream.written()),
+        };
+        let header = BlockHeader { codec, stored_bytes: payload.len() as u64, ..header }
+            .with_checksum(payload);
         self.file.seek(SeekFrom::Start(self.log_offset))?;
         self.file.write_all(&header.encode())?;
-        self.file.write_all(stream.written())?;
+        self.file.write_all(payload)?;
         self.log_offset += header.span_bytes();
         debug_assert_eq!(self.log_offset % BLOCK_ALIGN_BYTES, 0);
         // Stamps count on from the last chunk's, for records that carry none.
@@ -300,6 +335,19 @@ impl RecordingWriter {
         stream.events = 0;
         stream.first_stamp = None;
         Ok(())
+    }
+}
+
+impl Packing {
+    /// The packed payload, where it is shorter.
+    fn pack(&mut self, payload: &[u8]) -> Option<&[u8]> {
+        self.output.resize(payload.len(), 0);
+        let (compressor, level) = (&mut self.compressor, self.level);
+        let packed =
+            self.packer.pack(self.space.lend(), payload, &mut self.output, |column, out| {
+                compressor.compress(out, column, level).ok()
+            })?;
+        self.output.get(..packed)
     }
 }
 

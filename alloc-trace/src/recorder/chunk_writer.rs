@@ -10,8 +10,8 @@ use std::ptr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use alloc_trace_format::{
-    BlockHeader, BlockKind, CHUNK_HEADER_BYTES, CHUNK_MAGIC, ChunkHeader, ChunkState, Codec,
-    Context, Encoder, EndReason, MAX_EVENT_BYTES, Stamp, ThreadId,
+    BlockHeader, BlockKind, CHUNK_HEADER_BYTES, CHUNK_MAGIC, ChunkHeader, ChunkState, Context,
+    Encoder, EndReason, MAX_EVENT_BYTES, Stamp, ThreadId,
 };
 
 use super::clock;
@@ -163,18 +163,14 @@ impl ChunkWriter {
         // SAFETY: the first `position` bytes of them are written, and only by this writer.
         let payload = unsafe { std::slice::from_raw_parts(records, self.position) };
         let header = BlockHeader {
-            kind: BlockKind::Chunk,
-            codec: Codec::Plain,
-            stored_bytes: payload.len() as u64,
-            raw_bytes: payload.len() as u32,
             stream: self.stream,
             sequence: self.sequence,
             events: self.events,
             first_stamp: self.first_stamp,
             last_stamp: self.encoder.last_stamp(),
-            checksum: 0,
+            ..BlockHeader::empty(BlockKind::Chunk)
         };
-        log.append(header, payload)?;
+        log.append_chunk(header, payload)?;
         self.sequence = self.sequence.wrapping_add(1);
         self.position = 0;
         self.events = 0;

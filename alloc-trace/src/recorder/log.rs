@@ -4,14 +4,15 @@
 //! the end, and writes there.
 
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 use alloc_trace_format::{
-    BLOCK_ALIGN_BYTES, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, FILE_HEADER_BYTES,
+    BLOCK_ALIGN_BYTES, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, Codec, FILE_HEADER_BYTES,
 };
 
-use super::extents::{MAX_EXTENTS, Shape, extent_of};
+use super::extents::{DEFAULT_WINDOW_BYTES, MAX_EXTENTS, Shape, extent_of};
 use super::sys::{self, Errno};
+use super::workroom::{Room, Workrooms};
 
 /// The open file of a recording.
 #[derive(Debug)]
@@ -23,6 +24,11 @@ pub(super) struct Log {
     inode: AtomicU64,
     /// Where the next block goes.
     end: AtomicU64,
+    /// The length of the window's first extent.
+    window_bytes: AtomicUsize,
+    /// The level at which chunks are compressed; 0 for as they are.
+    level: AtomicI32,
+    rooms: Workrooms,
     /// Where each extent of the window is mapped; null where it is not.
     windows: [AtomicPtr<u8>; MAX_EXTENTS],
     /// Where each mapped extent lies in the file.
@@ -36,17 +42,22 @@ impl Log {
             device: AtomicU64::new(0),
             inode: AtomicU64::new(0),
             end: AtomicU64::new(0),
+            window_bytes: AtomicUsize::new(DEFAULT_WINDOW_BYTES),
+            level: AtomicI32::new(0),
+            rooms: Workrooms::new(),
             windows: [const { AtomicPtr::new(ptr::null_mut()) }; MAX_EXTENTS],
             offsets: [const { AtomicU64::new(0) }; MAX_EXTENTS],
         }
     }
 
-    /// Begins with a new file.
-    pub(super) fn open(&self, fd: i32) -> Result<(), Errno> {
+    /// Begins with a new file, with a window of that length and chunks compressed at that level.
+    pub(super) fn open(&self, fd: i32, window_bytes: usize, level: i32) -> Result<(), Errno> {
         let identity = sys::identity(fd)?;
         self.device.store(identity.device, Ordering::Relaxed);
         self.inode.store(identity.inode, Ordering::Relaxed);
         self.fd.store(fd, Ordering::Relaxed);
+        self.window_bytes.store(window_bytes, Ordering::Relaxed);
+        self.level.store(level, Ordering::Relaxed);
         self.end.store(FILE_HEADER_BYTES as u64, Ordering::Relaxed);
         Ok(())
     }
@@ -65,8 +76,59 @@ impl Log {
         sys::write_at(self.fd()?, offset, bytes, &[])
     }
 
+    /// Appends a chunk, compressed where a workroom is free and where that makes it shorter; codec,
+    /// lengths and checksum are filled in.
+    pub(super) fn append_chunk(&self, header: BlockHeader, payload: &[u8]) -> Result<(), Errno> {
+        let raw_bytes = payload.len() as u32;
+        let plain = BlockHeader {
+            codec: Codec::Plain,
+            stored_bytes: u64::from(raw_bytes),
+            raw_bytes,
+            ..header
+        };
+        let level = self.level.load(Ordering::Relaxed);
+        let entered = if level == 0 {
+            None
+        } else {
+            self.rooms.enter(|room| {
+                let Room { packer, space, compressor, output, .. } = room;
+                // No longer than the payload: what gains nothing is stored as it is.
+                let output = output.get_mut(..payload.len())?;
+                let packed = packer
+                    .pack(payload, output, |column, out| compressor.compress(level, column, out))?;
+                let stored = output.get(..packed)?;
+                let header =
+                    BlockHeader { codec: Codec::Columns, stored_bytes: packed as u64, ..plain };
+                Some(self.append(header, stored))
+            })
+        };
+        match entered.flatten() {
+            Some(result) => result,
+            None => self.append(plain, payload),
+        }
+    }
+
+    /// The process was forked: whoever worked here is not in this process.
+    pub(super) fn abandon_workrooms(&self) {
+        self.rooms.abandon();
+    }
+
+    /// The length of the window's first extent.
+    pub(super) fn window_bytes(&self) -> usize {
+        self.window_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The level at which chunks are compressed.
+    pub(super) fn level(&self) -> i32 {
+        self.level.load(Ordering::Relaxed)
+    }
+
+    fn shape(&self, extent: usize) -> Shape {
+        Shape::of(extent, self.window_bytes.load(Ordering::Relaxed))
+    }
+
     /// Appends a block; its checksum is filled in.
-    pub(super) fn append(&self, header: BlockHeader, payload: &[u8]) -> Result<(), Errno> {
+    fn append(&self, header: BlockHeader, payload: &[u8]) -> Result<(), Errno> {
         let header = header.with_checksum(payload);
         let offset = self.end.fetch_add(header.span_bytes(), Ordering::Relaxed);
         self.check_limit(offset + header.span_bytes())?;
@@ -76,7 +138,7 @@ impl Log {
     /// Where the chunk of a stream is mapped, and its length; its extent is mapped if it is not.
     pub(super) fn chunk(&self, stream: u32) -> Result<(NonNull<u8>, usize), Errno> {
         let extent = extent_of(stream);
-        let shape = Shape::of(extent);
+        let shape = self.shape(extent);
         let place = self.windows.get(extent).ok_or(libc::ENOMEM)?;
         // Acquire pairs with the exchange in `map_extent`.
         let window = match NonNull::new(place.load(Ordering::Acquire)) {
@@ -93,7 +155,7 @@ impl Log {
     #[cold]
     fn map_extent(&self, extent: usize) -> Result<NonNull<u8>, Errno> {
         let place = self.windows.get(extent).ok_or(libc::ENOMEM)?;
-        let shape = Shape::of(extent);
+        let shape = self.shape(extent);
         let fd = self.fd()?;
         let os_page = sys::os_page_bytes().max(4096) as u64;
         // Padding before the header lets the chunks begin at an OS page.
@@ -167,7 +229,7 @@ impl Log {
             if !place.load(Ordering::Relaxed).is_null()
                 && let Some(offset) = self.offsets.get(extent)
             {
-                let bytes = Shape::of(extent).bytes() as u64;
+                let bytes = self.shape(extent).bytes() as u64;
                 sys::punch_hole(fd, offset.load(Ordering::Relaxed), bytes);
             }
         }
@@ -183,7 +245,7 @@ impl Log {
             let window = place.swap(ptr::null_mut(), Ordering::AcqRel);
             if let Some(window) = NonNull::new(window) {
                 // SAFETY: the whole extent was mapped in one piece; the caller promises the rest.
-                unsafe { sys::unmap(window, Shape::of(extent).bytes()) };
+                unsafe { sys::unmap(window, self.shape(extent).bytes()) };
             }
         }
     }

@@ -7,6 +7,8 @@
 use std::ffi::CStr;
 
 use super::backtrace::MAX_DEPTH;
+use super::compressor::{DEFAULT_LEVEL, LEVELS};
+use super::extents::{DEFAULT_WINDOW_BYTES, WINDOW_BYTES};
 
 /// The name of the environment variable.
 pub(crate) const VARIABLE: &CStr = c"ALLOC_TRACE";
@@ -81,6 +83,10 @@ pub(crate) struct Options {
     pub(crate) depth: usize,
     /// Whether every backtrace is compared with a full unwind.
     pub(crate) check: bool,
+    /// The length of the window's first extent.
+    pub(crate) window_bytes: usize,
+    /// The level at which chunks are compressed; 0 for as they are.
+    pub(crate) level: i32,
 }
 
 /// There is no path, or it is too long.
@@ -88,7 +94,23 @@ pub(crate) struct Options {
 pub(crate) struct NoPath;
 
 impl Options {
-    pub(crate) const DEFAULT: Self = Self { path: Path::EMPTY, depth: MAX_DEPTH, check: false };
+    pub(crate) const DEFAULT: Self = Self {
+        path: Path::EMPTY,
+        depth: MAX_DEPTH,
+        check: false,
+        window_bytes: DEFAULT_WINDOW_BYTES,
+        level: DEFAULT_LEVEL,
+    };
+
+    /// Sets the level at which chunks are compressed; 0 for as they are.
+    pub(crate) const fn set_compression(&mut self, level: i32) {
+        self.level = level;
+    }
+
+    /// Sets the length of the window's first extent, or the nearest one that is possible.
+    pub(crate) fn set_window(&mut self, bytes: usize) {
+        self.window_bytes = bytes.clamp(*WINDOW_BYTES.start(), *WINDOW_BYTES.end());
+    }
 
     /// Reads the value of the environment variable. What is not understood is given to `unknown`
     /// and passed over.
@@ -132,13 +154,25 @@ impl Options {
     }
 
     fn set(&mut self, option: &[u8]) -> bool {
-        match option {
-            b"stacks=off" => self.depth = 0,
-            b"check" => self.check = true,
-            _ => match option.strip_prefix(b"stacks=").and_then(number) {
+        let mut parts = option.splitn(2, |&byte| byte == b'=');
+        let (key, value) = (parts.next().unwrap_or_default(), parts.next());
+        match (key, value) {
+            (b"check", None) => self.check = true,
+            (b"stacks", Some(b"off")) => self.depth = 0,
+            (b"stacks", Some(depth)) => match number(depth) {
                 Some(depth @ 1..=MAX_DEPTH) => self.depth = depth,
                 _ => return false,
             },
+            (b"window", Some(bytes)) => match size(bytes) {
+                Some(bytes) if WINDOW_BYTES.contains(&bytes) => self.window_bytes = bytes,
+                _ => return false,
+            },
+            (b"compress", Some(b"off")) => self.level = 0,
+            (b"compress", Some(level)) => match number(level).map(|level| level as i32) {
+                Some(level) if LEVELS.contains(&level) => self.level = level,
+                _ => return false,
+            },
+            _ => return false,
         }
         true
     }
@@ -146,6 +180,17 @@ impl Options {
 
 fn number(digits: &[u8]) -> Option<usize> {
     std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// A number of bytes, which may end in `K`, `M` or `G` for powers of 1,024.
+fn size(text: &[u8]) -> Option<usize> {
+    let (digits, shift) = match text {
+        [digits @ .., b'K'] => (digits, 10),
+        [digits @ .., b'M'] => (digits, 20),
+        [digits @ .., b'G'] => (digits, 30),
+        digits => (digits, 0),
+    };
+    number(digits)?.checked_mul(1 << shift)
 }
 
 #[cfg(test)]
@@ -180,6 +225,20 @@ mod tests {
         let (options, unknown) = parse("t,colour=red,stacks=off,stacks=999,,stacks=0");
         assert_eq!(options.depth, 0);
         assert_eq!(unknown, ["colour=red", "stacks=999", "stacks=0"]);
+        let (_, unknown) =
+            parse("t,stacks,check=1,compress=0,compress=10,window=1,window=9M,window=K");
+        assert_eq!(unknown.len(), 7);
+    }
+
+    #[test]
+    fn window_and_compression_are_taken() {
+        let (options, unknown) = parse("t");
+        assert_eq!((options.window_bytes, options.level), (4 << 20, 1));
+        assert!(unknown.is_empty());
+        let (options, _) = parse("t,window=2M,compress=off");
+        assert_eq!((options.window_bytes, options.level), (2 << 20, 0));
+        let (options, _) = parse("t,compress=3,window=1024K");
+        assert_eq!((options.window_bytes, options.level), (1 << 20, 3));
     }
 
     #[test]

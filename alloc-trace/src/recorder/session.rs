@@ -233,7 +233,8 @@ impl Recorder {
         })?;
         // SAFETY: only the thread that sets the recording up touches it.
         unsafe { *self.setup.path.get() = destination.path };
-        self.log.open(destination.fd).map_err(StartError::File)?;
+        let Options { window_bytes, level, .. } = *options;
+        self.log.open(destination.fd, window_bytes, level).map_err(StartError::File)?;
         self.depth.store(options.depth, Ordering::Relaxed);
         self.check.store(options.check, Ordering::Relaxed);
         self.next_thread.store(1, Ordering::Relaxed);
@@ -492,6 +493,7 @@ impl Recorder {
         // SAFETY: the parent's window is not written from here: every writer was detached.
         unsafe { self.log.unmap() };
         self.log.close();
+        self.log.abandon_workrooms();
         let was_active = self.state.load(Ordering::Relaxed) == ACTIVE;
         // SAFETY: only the adopting thread touches it.
         let parent_path = unsafe { *self.setup.path.get() };
@@ -499,6 +501,8 @@ impl Recorder {
             path: parent_path,
             depth: self.depth.load(Ordering::Relaxed),
             check: self.check.load(Ordering::Relaxed),
+            window_bytes: self.log.window_bytes(),
+            level: self.log.level(),
         };
         let named = options.path.push(b".") && options.path.push_number(sys::pid());
         let result = if was_active && named && mode::is_recording() {

@@ -80,7 +80,7 @@ impl Slots {
                     // the slot is seen.
                     if word.fetch_or(1 << bit, Ordering::Acquire) & 1 << bit == 0 {
                         let slot = slots.get(first + bit)?;
-                        let stream = Shape::of(extent).first_stream + (first + bit) as u32;
+                        let stream = Shape::first_stream(extent) + (first + bit) as u32;
                         slot.stream.store(stream, Ordering::Relaxed);
                         return Some(slot);
                     }
@@ -94,7 +94,7 @@ impl Slots {
     pub(super) fn give_back(&self, slot: &Slot) {
         let stream = slot.stream.load(Ordering::Relaxed);
         let extent = extent_of(stream);
-        let index = (stream - Shape::of(extent).first_stream) as usize;
+        let index = (stream - Shape::first_stream(extent)) as usize;
         if let Some(word) = self.taken.get(extent).and_then(|words| words.get(index / 64)) {
             // Release: pairs with the acquire in `take`.
             word.fetch_and(!(1 << (index % 64)), Ordering::Release);
@@ -103,15 +103,16 @@ impl Slots {
 
     /// Every slot that was ever taken, and some that were not.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Slot> {
-        self.extents.iter().enumerate().flat_map(|(extent, place)| {
-            slice(place.load(Ordering::Acquire), Shape::of(extent).slots as usize)
-        })
+        self.extents
+            .iter()
+            .enumerate()
+            .flat_map(|(extent, place)| slice(place.load(Ordering::Acquire), Shape::slots(extent)))
     }
 
     /// The slots of an extent, made if they do not exist.
     fn extent(&self, extent: usize) -> Option<&[Slot]> {
         let place = self.extents.get(extent)?;
-        let count = Shape::of(extent).slots as usize;
+        let count = Shape::slots(extent);
         // Acquire pairs with the exchange below.
         let existing = place.load(Ordering::Acquire);
         if !existing.is_null() {

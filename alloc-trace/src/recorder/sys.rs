@@ -76,6 +76,12 @@ pub(crate) unsafe fn unmap(address: NonNull<u8>, bytes: usize) {
     unsafe { libc::munmap(address.as_ptr().cast(), bytes) };
 }
 
+/// Takes all access away from pages at the front of a mapping, so that who runs over meets them.
+pub(crate) fn protect(address: NonNull<u8>, bytes: usize) {
+    // SAFETY: the pages are the caller's own mapping, and nobody uses them.
+    unsafe { libc::mprotect(address.as_ptr().cast(), bytes, libc::PROT_NONE) };
+}
+
 /// Asks that a child of `fork` finds these pages zeroed; whether the kernel will.
 pub(crate) fn wipe_on_fork(address: NonNull<u8>, bytes: usize) -> bool {
     // SAFETY: the advice changes only what a later child finds in the caller's own mapping.

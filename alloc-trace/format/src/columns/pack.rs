@@ -1,0 +1,410 @@
+//! Rows into columns, without allocating and without a panic.
+
+use super::model::{BLOCKS, Block, Blocks, Model, Site};
+use super::{
+    ADDRESS_0, ADDRESS_1, ADDRESS_HIGH, AGE_0, AGE_1, ALIGN, COLUMNS, CONTROL, DEFINED, DEPTH,
+    FRAME, NODE_0, NODE_1, NODE_HIGH, OTHER, PARENT, REALLOC, SIZE, SIZE_HIGH, STACK, TICKS,
+    TICKS_HIGH, UNUSUAL, control, unusual,
+};
+use crate::decoder::{DecodeState, Row};
+use crate::record::{Event, EventKind, NodeDefinition, tag};
+use crate::varint;
+
+/// No column is longer: a chunk that would need more is stored as it is.
+const COLUMN_BYTES: usize = 128 << 10;
+/// How far one column begins behind another: not a power of two, so that the columns' ends, which
+/// are written in turn, do not compete for the same lines of the cache.
+const STRIDE_BYTES: usize = COLUMN_BYTES + 11 * 64;
+
+const _: () = assert!(COLUMN_BYTES.is_power_of_two());
+
+/// What is kept from one packed chunk to the next. Zeroed memory is a valid one.
+#[derive(Debug)]
+pub struct Packer {
+    model: Model,
+    /// Where in the model's blocks an address may be.
+    places: [u16; BLOCKS],
+    /// How often each rounding of sizes foretold an address, in 1,024 allocations, when it was last
+    /// tried: the better one is taken, and the other is tried again now and then.
+    hits: [u16; ROUNDINGS.len()],
+}
+
+/// What packing a chunk works in; what it held before does not matter.
+///
+/// It is large, about three mebibytes, of which a chunk touches a few hundred kibibytes.
+#[derive(Debug)]
+pub struct PackerSpace {
+    blocks: [Block; BLOCKS],
+    columns: [u8; COLUMNS * STRIDE_BYTES],
+}
+
+/// What packing works in, as it is lent to a packer.
+#[derive(Debug)]
+pub struct Lent<'a> {
+    blocks: &'a mut [Block; BLOCKS],
+    columns: &'a mut [u8; COLUMNS * STRIDE_BYTES],
+}
+
+impl PackerSpace {
+    /// Lends the space to a packer.
+    pub const fn lend(&mut self) -> Lent<'_> {
+        Lent { blocks: &mut self.blocks, columns: &mut self.columns }
+    }
+}
+
+/// Space on the heap, for writers that may use it.
+#[derive(Debug)]
+pub struct HeapSpace {
+    blocks: Box<[Block; BLOCKS]>,
+    columns: Box<[u8; COLUMNS * STRIDE_BYTES]>,
+}
+
+impl Default for HeapSpace {
+    fn default() -> Self {
+        Self { blocks: on_heap(Block::NONE), columns: on_heap(0) }
+    }
+}
+
+impl HeapSpace {
+    /// Lends the space to a packer.
+    pub const fn lend(&mut self) -> Lent<'_> {
+        Lent { blocks: &mut self.blocks, columns: &mut self.columns }
+    }
+}
+
+/// An array that was never on the stack.
+pub(super) fn on_heap<T: Clone, const N: usize>(element: T) -> Box<[T; N]> {
+    let made = vec![element; N].into_boxed_slice().try_into();
+    made.unwrap_or_else(|_| unreachable!("as many elements as the array has"))
+}
+
+/// What allocators add to a size before they cut it into classes: glibc's needs eight bytes more.
+const ROUNDINGS: [u8; 2] = [15, 7];
+
+/// The columns as they are written.
+struct Columns<'a> {
+    bytes: &'a mut [u8; COLUMNS * STRIDE_BYTES],
+    lengths: [usize; COLUMNS],
+}
+
+impl Columns<'_> {
+    #[inline]
+    fn byte(&mut self, column: usize, byte: u8) {
+        self.byte_if(true, column, byte);
+    }
+
+    /// Appends a byte, or leaves it, without a branch.
+    #[inline]
+    fn byte_if(&mut self, wanted: bool, column: usize, byte: u8) {
+        let length = &mut self.lengths[column];
+        // Beyond its end a column overwrites itself, and its length tells.
+        self.bytes[column * STRIDE_BYTES + *length % COLUMN_BYTES] = byte;
+        *length += usize::from(wanted);
+    }
+
+    #[inline]
+    fn varint(&mut self, column: usize, mut value: u64) {
+        while value >= 0x80 {
+            self.byte(column, value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.byte(column, value as u8);
+    }
+
+    fn extend(&mut self, column: usize, bytes: &[u8]) {
+        for &byte in bytes {
+            self.byte(column, byte);
+        }
+    }
+
+    /// What was written; `None` where there was no room for all of it.
+    fn written(&self, column: usize) -> Option<&[u8]> {
+        let length = self.lengths[column];
+        let begin = column * STRIDE_BYTES;
+        self.bytes.get(begin..begin + length).filter(|_| length <= COLUMN_BYTES)
+    }
+}
+
+/// A chunk as it is packed.
+struct Packing<'a> {
+    model: &'a mut Model,
+    /// Where in the blocks an address may be.
+    places: &'a mut [u16; BLOCKS],
+    blocks: Blocks<'a>,
+    columns: Columns<'a>,
+    /// Allocations, and those whose address was foretold.
+    asked: u32,
+    expected: u32,
+}
+
+impl Packer {
+    /// A packer that has packed nothing.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { model: Model::new(), places: [0; BLOCKS], hits: [0; ROUNDINGS.len()] }
+    }
+
+    /// Packs the records of a chunk's payload into `out`; answers how many bytes that took.
+    ///
+    /// Each column goes through `compress`, which answers how long its output is, and `None` where it
+    /// would be no shorter than the column.
+    ///
+    /// `None` where the payload cannot be packed, or `out` is too short.
+    pub fn pack(
+        &mut self,
+        space: Lent<'_>,
+        payload: &[u8],
+        out: &mut [u8],
+        mut compress: impl FnMut(&[u8], &mut [u8]) -> Option<usize>,
+    ) -> Option<usize> {
+        let choice = usize::from(self.hits[1] > self.hits[0]);
+        let rounding = ROUNDINGS[choice];
+        self.model.reset(rounding);
+        let mut packing = Packing {
+            model: &mut self.model,
+            places: &mut self.places,
+            blocks: Blocks::new(space.blocks),
+            columns: Columns { bytes: space.columns, lengths: [0; COLUMNS] },
+            asked: 0,
+            expected: 0,
+        };
+        packing.records(payload)?;
+        let Packing { columns, asked, expected, .. } = packing;
+        if asked >= 64 {
+            self.hits[choice] = (u64::from(expected) * 1024 / u64::from(asked)) as u16;
+        }
+        self.hits[1 - choice] = self.hits[1 - choice].saturating_add(4).min(1024);
+
+        let mut at = HEAD_BYTES + COLUMNS * LENGTHS_BYTES;
+        let head = out.get_mut(..at)?;
+        head[..HEAD_BYTES].copy_from_slice(&[COLUMNS as u8, rounding, 0, 0]);
+        for index in 0..COLUMNS {
+            let column = columns.written(index)?;
+            let room = out.get_mut(at..)?;
+            let stored = match compress(column, room).filter(|&length| length < column.len()) {
+                Some(length) => length,
+                None => {
+                    room.get_mut(..column.len())?.copy_from_slice(column);
+                    column.len()
+                }
+            };
+            let place = HEAD_BYTES + index * LENGTHS_BYTES;
+            let lengths = u64::from(column.len() as u32) | (stored as u64) << 32;
+            *out.get_mut(place..)?.first_chunk_mut()? = lengths.to_le_bytes();
+            at += stored;
+        }
+        Some(at)
+    }
+}
+
+impl Default for Packer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Packing<'_> {
+    fn records(&mut self, payload: &[u8]) -> Option<()> {
+        let mut state = DecodeState::START;
+        let mut offset = 0;
+        let mut event = Event::NONE;
+        loop {
+            let before = offset;
+            let (stamp, defined, frame) = (state.stamp(), state.defined(), state.frame_address());
+            match state.next_row(payload, &mut offset, &mut event).ok()? {
+                Row::Event => self.event(&event, stamp),
+                Row::Node(node) => self.node(&node, defined.0, frame),
+                Row::Context | Row::Other => {
+                    self.columns.byte(CONTROL, 0);
+                    self.columns.extend(OTHER, payload.get(before..offset)?);
+                }
+                Row::End => return Some(()),
+            }
+        }
+    }
+
+    #[inline]
+    fn event(&mut self, event: &Event, stamp: u64) {
+        let kind = match event.kind {
+            EventKind::Alloc => tag::ALLOC,
+            EventKind::AllocZeroed => tag::ALLOC_ZEROED,
+            EventKind::Realloc => tag::REALLOC,
+            EventKind::Free => tag::FREE,
+        };
+        let mut control = kind;
+        let ticks = event.stamp.wrapping_sub(stamp);
+        self.columns.byte(TICKS, ticks as u8);
+        let high = ticks >> 8;
+        control |= if high > 0 { control::LONG_TICKS } else { 0 };
+        self.columns.byte_if(high > 0, TICKS_HIGH, high.min(0xff) as u8);
+        if high >= 0xff {
+            self.columns.varint(TICKS_HIGH, high - 0xff);
+        }
+
+        let site = Site {
+            node: event.node,
+            align_log2: event.align_log2,
+            stack_pointer: event.stack_pointer,
+            kept_frames: event.kept_frames,
+        };
+        let mut habit = self.model.last(kind);
+        let mut origin = control::SITE_LAST;
+        if event.failed {
+            origin = control::SITE_UNUSUAL;
+        } else if habit.site != site {
+            let follower = self.model.follower(kind);
+            if follower.site == site {
+                origin = control::SITE_FOLLOWS;
+                habit = follower;
+            } else if event.kept_frames.is_some() {
+                origin = control::SITE_UNUSUAL;
+            } else {
+                origin = control::SITE_STATED;
+            }
+        }
+        control |= origin << control::SITE_SHIFT;
+        if origin >= control::SITE_STATED {
+            self.site(event, &site, origin);
+        }
+
+        match event.kind {
+            EventKind::Alloc | EventKind::AllocZeroed => {
+                if event.size == habit.size {
+                    control |= control::SAME_SIZE;
+                } else {
+                    self.size(event.size);
+                }
+                if !event.failed {
+                    let class = self.model.class(event.size);
+                    let expected = self.model.at_depth(class, 0) == Some(event.address);
+                    self.asked += 1;
+                    self.expected += u32::from(expected);
+                    let depth = if expected {
+                        Some(0)
+                    } else if kind == tag::ALLOC {
+                        self.model.depth_of(class, event.address)
+                    } else {
+                        None
+                    };
+                    match depth {
+                        Some(0) => control |= control::KNOWN_BLOCK,
+                        Some(depth) => {
+                            control += control::ALLOC_AT_DEPTH - tag::ALLOC;
+                            self.columns.byte(DEPTH, depth);
+                        }
+                        None => self.address(self.model.last_obtained(class), event.address),
+                    }
+                    self.obtain(event.address, event.size, class, depth);
+                }
+            }
+            EventKind::Free => control |= self.gone(event.address, event.size),
+            EventKind::Realloc => {
+                control |= self.gone(event.old_address, event.old_size);
+                self.columns.varint(REALLOC, event.size);
+                let duration = event.stamp.wrapping_sub(event.begin_stamp);
+                self.columns.varint(REALLOC, duration);
+                if !event.failed {
+                    let way = varint::difference(event.old_address, event.address);
+                    self.columns.varint(REALLOC, way);
+                    let class = self.model.class(event.size);
+                    self.obtain(event.address, event.size, class, None);
+                }
+            }
+        }
+        self.columns.byte(CONTROL, control);
+        self.model.came_from(kind, site, event.size);
+    }
+
+    /// States a call site.
+    fn site(&mut self, event: &Event, site: &Site, origin: u8) {
+        let previous = self.model.previous;
+        let way = varint::difference(u64::from(previous.node.0), u64::from(site.node.0));
+        self.columns.byte(NODE_0, way as u8);
+        self.columns.byte(NODE_1, (way >> 8) as u8);
+        self.columns.varint(NODE_HIGH, way >> 16);
+        let way = varint::difference(previous.stack_pointer, site.stack_pointer);
+        self.columns.varint(STACK, way);
+        self.columns.byte(ALIGN, site.align_log2);
+        if origin == control::SITE_UNUSUAL {
+            let failed = if event.failed { unusual::FAILED } else { 0 };
+            let kept = if event.kept_frames.is_some() { unusual::KEPT_FRAMES } else { 0 };
+            self.columns.byte(UNUSUAL, failed | kept);
+            if let Some(kept) = event.kept_frames {
+                self.columns.varint(UNUSUAL, u64::from(kept));
+            }
+        }
+    }
+
+    #[inline]
+    fn size(&mut self, size: u64) {
+        let low = size.min(0xff) as u8;
+        self.columns.byte(SIZE, low);
+        if low == 0xff {
+            self.columns.varint(SIZE_HIGH, size - 0xff);
+        }
+    }
+
+    #[inline]
+    fn address(&mut self, from: u64, to: u64) {
+        let way = varint::difference(from, to);
+        self.columns.byte(ADDRESS_0, way as u8);
+        self.columns.byte(ADDRESS_1, (way >> 8) as u8);
+        self.columns.varint(ADDRESS_HIGH, way >> 16);
+    }
+
+    /// A block was freed; answers what the control byte says of it.
+    #[inline]
+    fn gone(&mut self, address: u64, size: u64) -> u8 {
+        let class = self.model.class(size);
+        let place = self.places[place_of(address)];
+        let age = self.blocks.obtained.wrapping_sub(u32::from(place)) as u16 % BLOCKS as u16;
+        let age = if age == 0 { BLOCKS as u32 } else { u32::from(age) };
+        let block = self.blocks.aged(age);
+        let known = block.is_some_and(|block| block.address == address && block.size == size);
+        if known {
+            self.columns.byte(AGE_0, (age - 1) as u8);
+            self.columns.byte(AGE_1, ((age - 1) >> 8) as u8);
+        } else {
+            self.size(size);
+            self.address(self.model.last_freed(class), address);
+        }
+        self.model.free(address, class);
+        if known { control::KNOWN_BLOCK } else { 0 }
+    }
+
+    #[inline]
+    fn obtain(&mut self, address: u64, size: u64, class: u8, depth: Option<u8>) {
+        self.places[place_of(address)] = (self.blocks.obtained as usize % BLOCKS) as u16;
+        self.model.obtain(address, class, depth);
+        self.blocks.obtain(address, size);
+    }
+
+    fn node(&mut self, node: &NodeDefinition, defined: u32, frame: u64) {
+        let mut control = tag::NODE;
+        if node.id.0 == defined.wrapping_add(1) {
+            control |= control::NEXT_NODE;
+        } else {
+            let way = varint::difference(u64::from(defined), u64::from(node.id.0));
+            self.columns.varint(DEFINED, way);
+        }
+        if node.parent.0 == defined {
+            control |= control::BELOW_LAST;
+        } else {
+            let way = varint::difference(u64::from(node.parent.0), u64::from(node.id.0));
+            self.columns.varint(PARENT, way);
+        }
+        self.columns.varint(FRAME, varint::difference(frame, node.address));
+        self.columns.byte(CONTROL, control);
+    }
+}
+
+/// Before the columns: their number, the rounding, and two bytes of zero.
+pub(super) const HEAD_BYTES: usize = 4;
+/// For each column its length and its length in the file.
+pub(super) const LENGTHS_BYTES: usize = 8;
+
+/// Where the place of an address is kept.
+#[inline]
+const fn place_of(address: u64) -> usize {
+    ((address >> 3).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 50) as usize % BLOCKS
+}

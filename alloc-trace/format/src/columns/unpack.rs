@@ -1,0 +1,412 @@
+//! Columns into rows. Every byte is doubted, and no input makes it allocate more than a few times
+//! the length that the chunk's header states.
+
+use std::error::Error;
+use std::fmt;
+
+use super::model::{BLOCKS, Block, Blocks, Model, Site};
+use super::pack::{HEAD_BYTES, LENGTHS_BYTES, on_heap};
+use super::{
+    ADDRESS_0, ADDRESS_1, ADDRESS_HIGH, AGE_0, AGE_1, ALIGN, COLUMNS, CONTROL, DEFINED, DEPTH,
+    FRAME, NODE_0, NODE_1, NODE_HIGH, OTHER, PARENT, REALLOC, SIZE, SIZE_HIGH, STACK, TICKS,
+    TICKS_HIGH, UNUSUAL, control, unusual,
+};
+use crate::decoder::{DecodeState, Row};
+use crate::encoder::{Encoder, MAX_EVENT_BYTES};
+use crate::header::array;
+use crate::record::{Event, EventKind, NodeDefinition, NodeId, tag};
+use crate::recording::MAX_CHUNK_BYTES;
+use crate::varint;
+
+/// All columns together are at most so many times as long as the rows.
+const LONGEST_COLUMNS: u64 = 4;
+
+/// What should have stood in the columns.
+type Expected = &'static str;
+
+/// Why a packed chunk could not be unpacked, or not to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnpackError {
+    /// What should have stood in its columns.
+    pub expected: &'static str,
+}
+
+impl fmt::Display for UnpackError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "corrupt columns: expected {}", self.expected)
+    }
+}
+
+impl Error for UnpackError {}
+
+/// Brings the records back that a [`Packer`](crate::Packer) packed. What it works in is kept from one
+/// chunk to the next.
+#[derive(Default)]
+pub struct Unpacker {
+    model: Option<Box<Model>>,
+    blocks: Option<Box<[Block; BLOCKS]>>,
+    /// The columns, one behind the other.
+    bytes: Vec<u8>,
+    decompressor: Option<zstd_safe::DCtx<'static>>,
+}
+
+impl fmt::Debug for Unpacker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Unpacker").finish_non_exhaustive()
+    }
+}
+
+impl Unpacker {
+    /// Appends the payload of a packed chunk to `rows`, which its header says to be `raw_bytes` long.
+    ///
+    /// # Errors
+    ///
+    /// Where the columns contradict themselves; the records before are in `rows`.
+    pub fn unpack(
+        &mut self,
+        packed: &[u8],
+        raw_bytes: u32,
+        rows: &mut Vec<u8>,
+    ) -> Result<(), UnpackError> {
+        self.rows(packed, raw_bytes, rows).map_err(|expected| UnpackError { expected })
+    }
+
+    fn rows(&mut self, packed: &[u8], raw_bytes: u32, rows: &mut Vec<u8>) -> Result<(), Expected> {
+        let (rounding, lengths) = self.decompress(packed, raw_bytes)?;
+        let model = self.model.get_or_insert_with(Model::boxed);
+        model.reset(rounding);
+        let blocks = self.blocks.get_or_insert_with(|| on_heap(Block::NONE));
+        let blocks = Blocks::new(blocks);
+        let mut columns = Columns::new(&self.bytes, &lengths);
+        rows.reserve(raw_bytes as usize + MAX_EVENT_BYTES);
+        let mut rebuild = Rebuild { model, blocks, encoder: Encoder::new(), placed: false };
+        while let Some(control) = columns.next_byte(CONTROL) {
+            match control & control::KIND_MASK {
+                0 => rebuild.other(&mut columns, rows)?,
+                tag::NODE => rebuild.node(control, &mut columns, rows)?,
+                kind => rebuild.event(kind, control, &mut columns, rows)?,
+            }
+            if rows.len() > MAX_CHUNK_BYTES as usize {
+                return Err("a chunk of a sensible length");
+            }
+        }
+        Ok(())
+    }
+
+    /// Decompresses the columns; answers the rounding and each one's length.
+    fn decompress(
+        &mut self,
+        packed: &[u8],
+        raw_bytes: u32,
+    ) -> Result<(u8, [usize; COLUMNS]), Expected> {
+        let cut = "the lengths of a chunk's columns";
+        let [columns, rounding, ..] = array::<HEAD_BYTES>(packed, 0).ok_or(cut)?;
+        if usize::from(columns) != COLUMNS {
+            return Err("a known number of columns");
+        }
+        let mut lengths = [0; COLUMNS];
+        let mut total = 0u64;
+        let mut stored_total = 0u64;
+        let mut stored = [0; COLUMNS];
+        for index in 0..COLUMNS {
+            let place = HEAD_BYTES + index * LENGTHS_BYTES;
+            let both = u64::from_le_bytes(array(packed, place).ok_or(cut)?);
+            let (raw, kept) = (both as u32, (both >> 32) as u32);
+            lengths[index] = raw as usize;
+            stored[index] = kept as usize;
+            total += u64::from(raw);
+            stored_total += u64::from(kept);
+        }
+        let head_bytes = HEAD_BYTES + COLUMNS * LENGTHS_BYTES;
+        if total > LONGEST_COLUMNS * u64::from(raw_bytes) + COLUMNS as u64
+            || stored_total != (packed.len() - head_bytes) as u64
+        {
+            return Err("columns of the stated lengths");
+        }
+        self.bytes.clear();
+        self.bytes.resize(total as usize, 0);
+        let mut rest = self.bytes.as_mut_slice();
+        let mut at = head_bytes;
+        for (&raw, &kept) in lengths.iter().zip(&stored) {
+            let (column, behind) = rest.split_at_mut_checked(raw).ok_or(cut)?;
+            let source = packed.get(at..at + kept).ok_or(cut)?;
+            if kept == raw {
+                column.copy_from_slice(source);
+            } else {
+                let context = self.decompressor.get_or_insert_with(zstd_safe::DCtx::create);
+                let written = context.decompress(column, source);
+                if written != Ok(raw) {
+                    return Err("a column that can be decompressed");
+                }
+            }
+            rest = behind;
+            at += kept;
+        }
+        Ok((rounding, lengths))
+    }
+}
+
+/// The columns as they are read.
+struct Columns<'a> {
+    rest: [&'a [u8]; COLUMNS],
+}
+
+impl<'a> Columns<'a> {
+    fn new(bytes: &'a [u8], lengths: &[usize; COLUMNS]) -> Self {
+        let mut behind = bytes;
+        let rest = lengths.map(|length| {
+            let (column, after) = behind.split_at_checked(length).unwrap_or_default();
+            behind = after;
+            column
+        });
+        Self { rest }
+    }
+
+    #[inline]
+    fn next_byte(&mut self, column: usize) -> Option<u8> {
+        let (&byte, after) = self.rest[column].split_first()?;
+        self.rest[column] = after;
+        Some(byte)
+    }
+
+    #[inline]
+    fn byte(&mut self, column: usize) -> Result<u64, Expected> {
+        self.next_byte(column).map(u64::from).ok_or("a longer column of bytes")
+    }
+
+    #[inline]
+    fn varint(&mut self, column: usize) -> Result<u64, Expected> {
+        let rest = self.rest[column];
+        let (value, length) = match *rest {
+            [byte, ..] if byte < 0x80 => (u64::from(byte), 1),
+            _ => varint::read(rest).ok_or("a longer column of numbers")?,
+        };
+        self.rest[column] = rest.get(length..).unwrap_or_default();
+        Ok(value)
+    }
+
+    /// Two bytes of a number, and the rest of it.
+    #[inline]
+    fn split(&mut self, low: usize, middle: usize, high: usize) -> Result<u64, Expected> {
+        Ok(self.byte(low)? | self.byte(middle)? << 8 | self.varint(high)? << 16)
+    }
+
+    #[inline]
+    fn size(&mut self) -> Result<u64, Expected> {
+        let low = self.byte(SIZE)?;
+        if low < 0xff { Ok(low) } else { Ok(self.varint(SIZE_HIGH)?.wrapping_add(low)) }
+    }
+}
+
+/// The rows as they come back.
+struct Rebuild<'a> {
+    model: &'a mut Model,
+    blocks: Blocks<'a>,
+    encoder: Encoder,
+    /// Whether a context was met, which begins every chunk.
+    placed: bool,
+}
+
+impl Rebuild<'_> {
+    #[inline]
+    fn event(
+        &mut self,
+        kind: u8,
+        control: u8,
+        columns: &mut Columns<'_>,
+        rows: &mut Vec<u8>,
+    ) -> Result<(), Expected> {
+        let at_depth = kind == control::ALLOC_AT_DEPTH;
+        let kind = if at_depth { tag::ALLOC } else { kind };
+        let event_kind = match kind {
+            tag::ALLOC => EventKind::Alloc,
+            tag::ALLOC_ZEROED => EventKind::AllocZeroed,
+            tag::REALLOC => EventKind::Realloc,
+            tag::FREE => EventKind::Free,
+            _ => return Err("a known kind of record"),
+        };
+        if !self.placed {
+            return Err("a context, which begins every chunk");
+        }
+        let mut ticks = columns.byte(TICKS)?;
+        if control & control::LONG_TICKS != 0 {
+            let mut high = columns.byte(TICKS_HIGH)?;
+            if high == 0xff {
+                high = columns.varint(TICKS_HIGH)?.wrapping_add(0xff);
+            }
+            ticks |= high << 8;
+        }
+        let stamp = self.encoder.last_stamp().checked_add(ticks).ok_or("a stamp below 2^64")?;
+
+        let mut habit = self.model.last(kind);
+        let mut failed = false;
+        match control >> control::SITE_SHIFT {
+            control::SITE_LAST => {}
+            control::SITE_FOLLOWS => habit = self.model.follower(kind),
+            origin => {
+                habit.site = self.site(columns)?;
+                if origin == control::SITE_UNUSUAL {
+                    let flags = columns.byte(UNUSUAL)? as u8;
+                    if flags & !unusual::ALL != 0 {
+                        return Err("known flags");
+                    }
+                    failed = flags & unusual::FAILED != 0;
+                    if flags & unusual::KEPT_FRAMES != 0 {
+                        let kept = u32::try_from(columns.varint(UNUSUAL)?);
+                        habit.site.kept_frames =
+                            Some(kept.map_err(|_| "a number of frames below 2^32")?);
+                    }
+                }
+            }
+        }
+        let Site { node, align_log2, stack_pointer, kept_frames } = habit.site;
+        let mut event = Event {
+            kind: event_kind,
+            failed,
+            stamp,
+            begin_stamp: stamp,
+            node,
+            align_log2,
+            stack_pointer,
+            kept_frames,
+            ..Event::NONE
+        };
+        match event_kind {
+            EventKind::Alloc | EventKind::AllocZeroed => {
+                let same = control & control::SAME_SIZE != 0;
+                event.size = if same { habit.size } else { columns.size()? };
+                if !failed {
+                    let class = self.model.class(event.size);
+                    let depth = if at_depth {
+                        Some(columns.byte(DEPTH)? as u8)
+                    } else {
+                        (control & control::KNOWN_BLOCK != 0).then_some(0)
+                    };
+                    event.address = match depth {
+                        Some(depth) => self
+                            .model
+                            .at_depth(class, depth)
+                            .ok_or("a freed block of this chunk")?,
+                        None => address(columns, self.model.last_obtained(class))?,
+                    };
+                    self.model.obtain(event.address, class, depth);
+                    self.blocks.obtain(event.address, event.size);
+                }
+            }
+            EventKind::Free => (event.address, event.size) = self.gone(control, columns)?,
+            EventKind::Realloc => {
+                (event.old_address, event.old_size) = self.gone(control, columns)?;
+                event.size = columns.varint(REALLOC)?;
+                event.begin_stamp = stamp.saturating_sub(columns.varint(REALLOC)?);
+                if !failed {
+                    let way = columns.varint(REALLOC)?;
+                    event.address = varint::apply_difference(event.old_address, way);
+                    let class = self.model.class(event.size);
+                    self.model.obtain(event.address, class, None);
+                    self.blocks.obtain(event.address, event.size);
+                }
+            }
+        }
+        self.model.came_from(kind, habit.site, event.size);
+        let Self { encoder, .. } = self;
+        append(rows, |out| encoder.event(out, &event))
+    }
+
+    fn site(&self, columns: &mut Columns<'_>) -> Result<Site, Expected> {
+        let previous = self.model.previous;
+        let way = columns.split(NODE_0, NODE_1, NODE_HIGH)?;
+        let node = varint::apply_difference(u64::from(previous.node.0), way);
+        let node = u32::try_from(node).map_err(|_| "a node's number below 2^32")?;
+        let way = columns.varint(STACK)?;
+        let stack_pointer = varint::apply_difference(previous.stack_pointer, way);
+        let align_log2 = columns.byte(ALIGN)? as u8;
+        if align_log2 > 63 {
+            return Err("an alignment below 64 bits");
+        }
+        Ok(Site { node: NodeId(node), align_log2, stack_pointer, kept_frames: None })
+    }
+
+    /// The block that was freed.
+    #[inline]
+    fn gone(&mut self, control: u8, columns: &mut Columns<'_>) -> Result<(u64, u64), Expected> {
+        let (address, size, class);
+        if control & control::KNOWN_BLOCK != 0 {
+            let age = (columns.byte(AGE_0)? | columns.byte(AGE_1)? << 8) + 1;
+            let block = self.blocks.aged(age as u32).ok_or("a block of this chunk")?;
+            (address, size) = (block.address, block.size);
+            class = self.model.class(size);
+        } else {
+            size = columns.size()?;
+            class = self.model.class(size);
+            address = self::address(columns, self.model.last_freed(class))?;
+        }
+        self.model.free(address, class);
+        Ok((address, size))
+    }
+
+    fn node(
+        &mut self,
+        control: u8,
+        columns: &mut Columns<'_>,
+        rows: &mut Vec<u8>,
+    ) -> Result<(), Expected> {
+        let (defined, frame) = self.encoder.last_node();
+        let u32 = |value: u64| u32::try_from(value).map_err(|_| "a node's number below 2^32");
+        let id = if control & control::NEXT_NODE != 0 {
+            defined.0.wrapping_add(1)
+        } else {
+            let way = columns.varint(DEFINED)?;
+            u32(varint::apply_difference(u64::from(defined.0), way))?
+        };
+        let parent = if control & control::BELOW_LAST != 0 {
+            defined.0
+        } else {
+            let way = varint::apply_difference(0, columns.varint(PARENT)?);
+            u32(u64::from(id).wrapping_sub(way))?
+        };
+        let address = varint::apply_difference(frame, columns.varint(FRAME)?);
+        let node = NodeDefinition { id: NodeId(id), parent: NodeId(parent), address };
+        let Self { encoder, .. } = self;
+        append(rows, |out| encoder.node(out, &node))
+    }
+
+    fn other(&mut self, columns: &mut Columns<'_>, rows: &mut Vec<u8>) -> Result<(), Expected> {
+        let column = columns.rest[OTHER];
+        let mut state = DecodeState::at(self.encoder.last_stamp(), self.placed);
+        let mut length = 0;
+        let mut event = Event::NONE;
+        let found = state.next_row(column, &mut length, &mut event);
+        match found.map_err(|error| error.expected)? {
+            Row::Context => {
+                self.encoder = Encoder::at(state.stamp());
+                self.placed = true;
+            }
+            Row::Other => self.encoder.advance_to(state.stamp()),
+            Row::Event | Row::Node(_) | Row::End => return Err("an extended record"),
+        }
+        let (record, rest) = column.split_at_checked(length).unwrap_or_default();
+        columns.rest[OTHER] = rest;
+        rows.extend_from_slice(record);
+        Ok(())
+    }
+}
+
+#[inline]
+fn address(columns: &mut Columns<'_>, from: u64) -> Result<u64, Expected> {
+    let way = columns.split(ADDRESS_0, ADDRESS_1, ADDRESS_HIGH)?;
+    Ok(varint::apply_difference(from, way))
+}
+
+/// Appends a record, for which room is made.
+#[inline]
+fn append(
+    rows: &mut Vec<u8>,
+    encode: impl FnOnce(&mut [u8]) -> Option<usize>,
+) -> Result<(), Expected> {
+    let before = rows.len();
+    rows.resize(before + MAX_EVENT_BYTES, 0);
+    let written = rows.get_mut(before..).and_then(encode);
+    rows.truncate(before + written.unwrap_or(0));
+    written.map(drop).ok_or("a record that can be encoded")
+}

@@ -1,0 +1,267 @@
+//! Chunks into columns and back, on sequences such as programs make, and on anything at all.
+
+mod support;
+
+use alloc_trace_format::{
+    Anchor, BLOCK_HEADER_BYTES, Context, Encoder, Event, EventKind, FILE_HEADER_BYTES, HeapSpace,
+    NodeDefinition, NodeId, Packer, Record, Recording, RecordingWriter, Skipped, ThreadId,
+    Unpacker, Window,
+};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use support::{event, header};
+
+/// A program that obtains and frees: what is freed was obtained before, sites and sizes repeat.
+#[derive(Debug, Clone)]
+enum Step {
+    Obtain { site: u8, size: u16, reuse: bool },
+    Free { which: u16 },
+    Grow { which: u16, moves: bool },
+    Fail { size: u32 },
+    Mark,
+    Define { parent: u8 },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (0..6u8, prop_oneof![0..64u16, any::<u16>()], any::<bool>())
+            .prop_map(|(site, size, reuse)| Step::Obtain { site, size, reuse }),
+        5 => any::<u16>().prop_map(|which| Step::Free { which }),
+        2 => (any::<u16>(), any::<bool>()).prop_map(|(which, moves)| Step::Grow { which, moves }),
+        1 => any::<u32>().prop_map(|size| Step::Fail { size }),
+        1 => Just(Step::Mark),
+        1 => (0..6u8).prop_map(|parent| Step::Define { parent }),
+    ]
+}
+
+/// The payload of a chunk that records the steps.
+fn payload(steps: &[Step], ticks: &[u16]) -> Vec<u8> {
+    let mut encoder = Encoder::new();
+    let mut payload = vec![0; 64 + steps.len() * 128];
+    let anchor = Anchor { ticks: 1_000, monotonic_ns: 1_000 };
+    let context = Context { thread: ThreadId(3), stamp: 1_000, anchor };
+    let mut length = encoder.context(&mut payload, &context).expect("room");
+    let (mut live, mut freed): (Vec<(u64, u64)>, Vec<u64>) = Default::default();
+    let (mut fresh, mut stamp, mut node) = (0x7f00_0000_1000u64, 1_000u64, 2u32);
+    for (step, &ticks) in steps.iter().zip(ticks.iter().cycle()) {
+        stamp += u64::from(ticks);
+        let mut address = |size: u64, reuse: bool| match freed.pop().filter(|_| reuse) {
+            Some(address) => address,
+            None => {
+                fresh += size.next_multiple_of(16);
+                fresh
+            }
+        };
+        let out = &mut payload[length..];
+        let placed = |made: Event, site: u8| Event {
+            node: NodeId(2 + u32::from(site)),
+            stack_pointer: 0x7ffc_0000_0000 - u64::from(site) * 64,
+            kept_frames: (site > 3).then_some(u32::from(site)),
+            align_log2: site % 5,
+            ..made
+        };
+        let written = match *step {
+            Step::Obtain { site, size, reuse } => {
+                let size = u64::from(size);
+                let address = address(size, reuse);
+                live.push((address, size));
+                let kind = if site == 5 { EventKind::AllocZeroed } else { EventKind::Alloc };
+                encoder.event(out, &placed(event(kind, 3, stamp, address, size), site))
+            }
+            Step::Free { which } => {
+                // One that was obtained before this chunk, where none is live.
+                let (address, size) = match live.len() {
+                    0 => (0x5500_0000_0000 + u64::from(which), u64::from(which)),
+                    count => live.swap_remove(usize::from(which) % count),
+                };
+                freed.push(address);
+                encoder.event(out, &placed(event(EventKind::Free, 3, stamp, address, size), 1))
+            }
+            Step::Grow { which, moves } => {
+                let Some(index) = usize::from(which).checked_rem(live.len()) else { continue };
+                let (old_address, old_size) = live[index];
+                let size = old_size * 2;
+                let address = if moves { address(size, false) } else { old_address };
+                live[index] = (address, size);
+                let made = event(EventKind::Realloc, 3, stamp, address, size);
+                let begin_stamp = stamp - u64::from(ticks) / 2;
+                encoder.event(out, &Event { old_address, old_size, begin_stamp, ..made })
+            }
+            Step::Fail { size } => {
+                let made = event(EventKind::Alloc, 3, stamp, 0, u64::from(size) << 20);
+                encoder.event(out, &Event { failed: true, ..made })
+            }
+            Step::Mark => encoder.marker(out, stamp, b"here"),
+            Step::Define { parent } => {
+                node += 1;
+                let parent = NodeId(if parent == 0 { node - 1 } else { u32::from(parent) });
+                let address = 0x5555_0000_0000 + u64::from(node % 7) * 64;
+                encoder.node(out, &NodeDefinition { id: NodeId(node), parent, address })
+            }
+        };
+        length += written.expect("room");
+    }
+    payload.truncate(length);
+    payload
+}
+
+fn plain(_column: &[u8], _out: &mut [u8]) -> Option<usize> {
+    None
+}
+
+fn zstd(column: &[u8], out: &mut [u8]) -> Option<usize> {
+    zstd_safe::compress(out, column, 1).ok()
+}
+
+proptest! {
+    #[test]
+    fn what_is_packed_comes_back_byte_for_byte(
+        chunks in vec((vec(step(), 0..600), vec(0..700u16, 1..50)), 1..4),
+    ) {
+        // The same packer and unpacker for all: nothing of a chunk may count in the next.
+        let (mut packer, mut unpacker) = (Packer::new(), Unpacker::default());
+        let mut space = HeapSpace::default();
+        for (steps, ticks) in chunks {
+            let payload = payload(&steps, &ticks);
+            for compress in [plain, zstd] {
+                let mut out = vec![0; payload.len() * 4 + 1_000];
+                let length = packer.pack(space.lend(), &payload, &mut out, compress).expect("packs");
+                let mut rows = Vec::new();
+                let unpacked =
+                    unpacker.unpack(&out[..length], payload.len() as u32, &mut rows);
+                prop_assert_eq!(unpacked, Ok(()));
+                prop_assert!(rows == payload);
+            }
+        }
+    }
+
+    #[test]
+    fn no_bytes_make_unpacking_panic_or_grow_beyond_bounds(
+        steps in vec(step(), 1..200),
+        changes in vec((any::<prop::sample::Index>(), any::<u8>()), 0..8),
+        cut in any::<prop::sample::Index>(),
+        cuts in any::<bool>(),
+    ) {
+        let payload = payload(&steps, &[7]);
+        let mut out = vec![0; payload.len() * 4 + 1_000];
+        let length = Packer::new().pack(HeapSpace::default().lend(), &payload, &mut out, plain).expect("packs");
+        out.truncate(length);
+        for (index, byte) in changes {
+            out[index.index(length)] = byte;
+        }
+        if cuts {
+            out.truncate(cut.index(length));
+        }
+        let mut rows = Vec::new();
+        let _ = Unpacker::default().unpack(&out, payload.len() as u32, &mut rows);
+        // A column's byte makes a record of a few dozen at most.
+        prop_assert!(rows.len() <= payload.len() * 4 * 64);
+    }
+
+    #[test]
+    fn anything_at_all_is_refused_or_unpacked(
+        bytes in vec(any::<u8>(), 0..600),
+        raw_bytes in any::<u32>(),
+    ) {
+        let _ = Unpacker::default().unpack(&bytes, raw_bytes % 100_000, &mut Vec::new());
+    }
+}
+
+#[test]
+fn a_packed_chunk_is_much_shorter_where_a_program_repeats_itself() {
+    let steps: Vec<Step> = (0..4_000u16)
+        .map(|n| match n % 2 {
+            0 => Step::Obtain { site: (n % 6) as u8, size: n % 7 * 24, reuse: true },
+            _ => Step::Free { which: 0 },
+        })
+        .collect();
+    let payload = payload(&steps, &[40, 55, 41]);
+    let mut out = vec![0; payload.len()];
+    let length =
+        Packer::new().pack(HeapSpace::default().lend(), &payload, &mut out, zstd).expect("packs");
+    assert!(length * 10 < payload.len(), "{length} of {} bytes", payload.len());
+}
+
+#[test]
+fn a_payload_that_is_no_row_of_records_is_not_packed() {
+    let (mut packer, mut space) = (Packer::new(), HeapSpace::default());
+    let mut out = vec![0; 10_000];
+    assert_eq!(packer.pack(space.lend(), &[0xff; 100], &mut out, plain), None);
+    let payload = payload(&[Step::Mark, Step::Free { which: 1 }], &[5]);
+    assert_eq!(
+        packer.pack(space.lend(), &payload[..payload.len() - 1], &mut out, plain),
+        None,
+        "cut"
+    );
+    assert_eq!(packer.pack(space.lend(), &payload, &mut [0; 100], plain), None, "no room");
+    assert!(packer.pack(space.lend(), &payload, &mut out, plain).is_some());
+}
+
+/// A recording of two hundred thousand events, its chunks packed or not.
+fn recorded(path: &std::path::Path, packed: bool) -> Vec<Record> {
+    let mut writer = RecordingWriter::create(path, &header(), Window::default()).expect("creates");
+    if packed {
+        writer.pack_chunks(1);
+    }
+    for n in 0..50_000u64 {
+        let stream = (n % 3) as u32;
+        for kind in [EventKind::Alloc, EventKind::Free] {
+            let made = event(kind, stream + 1, 2_000 + n * 10, 0x1000 + n * 64, n % 300);
+            writer.write(stream, &Record::Event(made)).expect("writes");
+        }
+    }
+    writer.finish(None).expect("finishes");
+    records(path).0
+}
+
+fn records(path: &std::path::Path) -> (Vec<Record>, Vec<Skipped>) {
+    let recording = Recording::open(path).expect("opens");
+    let mut merged = recording.merged();
+    let mut records = Vec::new();
+    while let Some(record) = merged.next_record().expect("reads") {
+        records.push(record);
+    }
+    let skipped = recording.skipped().iter().chain(merged.skipped()).cloned().collect();
+    (records, skipped)
+}
+
+#[test]
+fn a_recording_with_packed_chunks_is_the_same_recording_in_fewer_bytes() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (plain, packed) = (directory.path().join("plain"), directory.path().join("packed"));
+    let records = recorded(&plain, false);
+    assert!(records == recorded(&packed, true));
+    let length = |path| std::fs::metadata(path).expect("exists").len();
+    let window = 64 * (64 << 10);
+    assert!((length(&packed) - window) * 3 < length(&plain) - window);
+}
+
+#[test]
+fn a_packed_chunk_that_lies_is_skipped_and_the_rest_is_read() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("packed");
+    let whole = recorded(&path, true).len();
+    let mut bytes = std::fs::read(&path).expect("reads");
+    // The first chunk of the log: its columns' number and lengths, under a checksum that is right.
+    let log = FILE_HEADER_BYTES + BLOCK_HEADER_BYTES + 64 * (64 << 10);
+    for (offset, value) in [(0, 0xff), (4, 0x7f), (7, 0xff), (12, 1)] {
+        let saved = bytes.clone();
+        bytes[log + BLOCK_HEADER_BYTES + offset] ^= value;
+        confirm(&mut bytes, log);
+        std::fs::write(&path, &bytes).expect("writes");
+        let (records, skipped) = records(&path);
+        assert!(records.len() < whole && records.len() > whole / 2);
+        assert_eq!(skipped.len(), 1, "{skipped:?}");
+        assert_eq!(skipped[0].offset, (log + BLOCK_HEADER_BYTES) as u64);
+        bytes = saved;
+    }
+}
+
+/// Makes the checksums of a block right.
+fn confirm(bytes: &mut [u8], block: usize) {
+    let stored = u64::from_le_bytes(bytes[block + 8..][..8].try_into().expect("8 bytes")) as usize;
+    let payload = crc32fast::hash(&bytes[block + BLOCK_HEADER_BYTES..][..stored]);
+    bytes[block + 56..][..4].copy_from_slice(&payload.to_le_bytes());
+    let head = crc32fast::hash(&bytes[block..][..60]);
+    bytes[block + 60..][..4].copy_from_slice(&head.to_le_bytes());
+}

@@ -1,0 +1,121 @@
+//! Where what needs more than a few hundred bytes of stack is done: a few rooms with a stack, a
+//! packer and a compressor each.
+//!
+//! A room is taken without waiting. Where all are in use the caller does without: a chunk goes to
+//! the log as it is. So the recorder's memory has a bound whatever the number of threads.
+
+use std::cell::UnsafeCell;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+
+use alloc_trace_format::{Packer, PackerSpace};
+
+use super::compressor::{Compressor, WORKSPACE_BYTES};
+use super::extents::LARGEST_CHUNK_BYTES;
+use super::{stack_switch, sys};
+
+/// How many threads can work at the same time: with what a room touches, three are 2.6 MiB.
+const ROOMS: usize = 3;
+/// Compression needs about 10 KiB; a signal handler that interrupts it needs what it needs.
+const STACK_BYTES: usize = 256 << 10;
+/// Where a stack runs over there is no memory.
+const GUARD_BYTES: usize = 64 << 10;
+
+/// All rooms of the process.
+#[derive(Debug)]
+pub(super) struct Workrooms {
+    rooms: [Place; ROOMS],
+}
+
+#[derive(Debug)]
+struct Place {
+    taken: AtomicBool,
+    room: AtomicPtr<Room>,
+}
+
+/// What a room has beside its stack. Zeroed memory is a room that was not used yet.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub(super) struct Room {
+    pub(super) packer: Packer,
+    pub(super) space: PackerSpace,
+    pub(super) compressor: Compressor,
+    pub(super) output: [u8; LARGEST_CHUNK_BYTES],
+    workspace: UnsafeCell<[u8; WORKSPACE_BYTES]>,
+}
+
+impl Workrooms {
+    pub(super) const fn new() -> Self {
+        Self { rooms: [const { Place::new() }; ROOMS] }
+    }
+
+    /// Does some work in a room, on its stack; `None` where all are taken, or memory is short.
+    ///
+    /// The work must not panic.
+    pub(super) fn enter<R>(&self, work: impl FnOnce(&mut Room) -> R) -> Option<R> {
+        // Acquire pairs with the release below: what was left in the room is seen.
+        let place = self.rooms.iter().find(|place| !place.taken.swap(true, Ordering::Acquire))?;
+        let result = place.room().map(|room| {
+            let end = room.cast::<u8>().as_ptr();
+            // SAFETY: the place was taken, so the room is this thread's.
+            let inside = || work(unsafe { &mut *room.as_ptr() });
+            // SAFETY: the room lies behind its stack and is aligned to 64 bytes; the stack is the
+            // room's, and nothing in the recorder panics.
+            unsafe { stack_switch::call_on(end, inside) }
+        });
+        place.taken.store(false, Ordering::Release);
+        result
+    }
+
+    /// The process was forked: whoever was in a room is not in this process.
+    pub(super) fn abandon(&self) {
+        for place in &self.rooms {
+            place.taken.store(false, Ordering::Release);
+        }
+    }
+}
+
+impl Place {
+    const fn new() -> Self {
+        Self { taken: AtomicBool::new(false), room: AtomicPtr::new(ptr::null_mut()) }
+    }
+
+    /// The room, made when it is needed first. The place is taken by the caller.
+    fn room(&self) -> Option<NonNull<Room>> {
+        if let Some(room) = NonNull::new(self.room.load(Ordering::Acquire)) {
+            return Some(room);
+        }
+        let bytes = GUARD_BYTES + STACK_BYTES + size_of::<Room>();
+        let memory = sys::map_anonymous(bytes.next_multiple_of(64 << 10))?;
+        sys::protect(memory, GUARD_BYTES);
+        // SAFETY: the room's part of the mapping.
+        let room = unsafe { memory.add(GUARD_BYTES + STACK_BYTES) }.cast::<Room>();
+        let place = room.as_ptr();
+        // SAFETY: the workspace lies in the room, which nobody else has seen.
+        let workspace = unsafe { (&raw mut (*place).workspace).cast::<u8>() };
+        // SAFETY: as above; a zeroed compressor has none, and this one is given its workspace for good.
+        unsafe { (&raw mut (*place).compressor).write(Compressor::new(workspace)) };
+        self.room.store(place, Ordering::Release);
+        Some(room)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_room_is_one_threads_and_is_given_back() {
+        let rooms = Workrooms::new();
+        let inside = |room: &mut Room| {
+            let taken: Vec<_> = (0..4).map(|_| rooms.enter(|other| ptr::from_mut(other))).collect();
+            // The others are free one after the other, this one is not.
+            assert!(taken.iter().all(|other| other.is_some_and(|other| !ptr::eq(other, room))));
+            let nested = rooms.enter(|_| rooms.enter(|_| rooms.enter(|_| ()).is_none()));
+            assert_eq!(nested, Some(Some(true)), "there are three");
+            ptr::from_mut(room)
+        };
+        let first = rooms.enter(inside).expect("a room");
+        assert_eq!(rooms.enter(inside), Some(first));
+    }
+}
