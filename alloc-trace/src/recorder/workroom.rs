@@ -93,8 +93,10 @@ impl Place {
         let place = room.as_ptr();
         // SAFETY: the workspace lies in the room, which nobody else has seen.
         let workspace = unsafe { (&raw mut (*place).workspace).cast::<u8>() };
-        // SAFETY: as above; a zeroed compressor has none, and this one is given its workspace for good.
-        unsafe { (&raw mut (*place).compressor).write(Compressor::new(workspace)) };
+        // SAFETY: as above.
+        let compressor = unsafe { &raw mut (*place).compressor };
+        // SAFETY: as above; a zeroed compressor is given its workspace, for good.
+        unsafe { compressor.write(Compressor::new(workspace)) };
         self.room.store(place, Ordering::Release);
         Some(room)
     }
