@@ -2,7 +2,9 @@
 //!
 //! Classes are 16 bytes apart up to 256 bytes, then eight to each doubling (12.5 % apart at most)
 //! up to [`SMALL_MAX`]. With `w = size - 1`, every class is `(w >> s) + 8 * (s - 4)` where `s` is
-//! the position of the highest bit of `w` less 3, but at least 4: no table is read.
+//! the position of the highest bit of `w` less 3, but at least 4. For sizes that are not known when
+//! compiling, a table by multiples of 16 is shorter than the formula; for those that are, both fold
+//! to a number.
 //!
 //! Alignment needs no search either. Every class size is a multiple of its own spacing, so a size
 //! rounded up to a multiple of the alignment lands in a class that is one too: where the spacing is
@@ -51,31 +53,39 @@ pub(crate) struct Shape {
 }
 
 impl Class {
-    /// The class that serves a layout, or `None` if it is too large for one, or empty.
+    /// The class that serves a layout, or `None` if it is too large for one. A size of 0 is served
+    /// like 1.
     #[inline(always)]
     pub(crate) const fn of(layout: Layout) -> Option<Self> {
-        let mask = layout.align() - 1;
-        let rounded = layout.size().wrapping_add(mask) & !mask;
-        // A size of 0 wraps to the top and so leaves by the same comparison.
-        let w = rounded.wrapping_sub(1);
-        if w >= SMALL_MAX {
-            return None;
+        // Every class is a multiple of the grain. The comparison is mostly made when compiling, since
+        // a type's alignment is known then even where the number of elements is not.
+        if layout.align() <= GRAIN {
+            return Self::of_size(layout.size());
         }
-        let highest = usize::BITS - 1 - (w | 0x80).leading_zeros();
-        let s = highest - 3;
-        Some(Self(((w >> s) + 8 * (s as usize - 4)) as u8))
+        let mask = layout.align() - 1;
+        // An empty block too has its alignment.
+        let size = layout.size() | (layout.size() == 0) as usize;
+        // No overflow: a layout's size rounded up to its alignment is at most `isize::MAX`.
+        Self::of_size((size + mask) & !mask)
     }
 
     /// The class that serves a size without an alignment, or `None` if it is too large for one. A
-    /// size of 0 is served like 1. For sizes that are not known when compiling, where a load is
-    /// shorter than the formula.
+    /// size of 0 is served like 1.
     #[inline(always)]
-    pub(crate) fn of_size(size: usize) -> Option<Self> {
+    pub(crate) const fn of_size(size: usize) -> Option<Self> {
         if size > SMALL_MAX {
             return None;
         }
-        // SAFETY: the size is at most `SMALL_MAX`, whose element is the last one.
-        Some(unsafe { *BY_SIZE.get_unchecked(size.wrapping_add(GRAIN - 1) / GRAIN) })
+        // The comparison above is all that is left of the bounds check.
+        Some(BY_SIZE[size.div_ceil(GRAIN)])
+    }
+
+    /// The class of a size from 1 to [`SMALL_MAX`], as the formula has it.
+    const fn by_formula(size: usize) -> Self {
+        let w = size - 1;
+        let highest = usize::BITS - 1 - (w | 0x80).leading_zeros();
+        let s = highest - 3;
+        Self(((w >> s) + 8 * (s as usize - 4)) as u8)
     }
 
     /// All classes, smallest first.
@@ -96,7 +106,7 @@ impl Class {
     /// This class's element of an array that has one for each.
     #[inline(always)]
     pub(crate) fn pick<T>(self, array: &[T; CLASSES]) -> &T {
-        // SAFETY: a `Class` is only made by `of`, whose largest result (for `SMALL_MAX`) is
+        // SAFETY: a `Class` is only made by `by_formula`, whose largest result (for `SMALL_MAX`) is
         // checked below to be the last one, by `all` and by `from_index`, which compare.
         unsafe { array.get_unchecked(self.index()) }
     }
@@ -113,11 +123,11 @@ impl Class {
     }
 }
 
-/// Slots that the caches of all classes need together, one more than the blocks for each: the
-/// null that marks its bottom.
+/// Slots that the caches of all classes need together, two more than the blocks for each: what marks
+/// the two ends.
 pub(crate) const SLOTS: usize = {
     let last = shapes()[CLASSES - 1];
-    (last.first_slot + last.cache_blocks + 1) as usize
+    (last.first_slot + last.cache_blocks + 2) as usize
 };
 
 static SHAPES: [Shape; CLASSES] = shapes();
@@ -130,9 +140,7 @@ static BY_SIZE: [Class; SMALL_MAX / GRAIN + 1] = {
     let mut classes = [Class(0); SMALL_MAX / GRAIN + 1];
     let mut grains = 1;
     while grains < classes.len() {
-        let Ok(layout) = Layout::from_size_align(grains * GRAIN, 1) else { panic!("overflow") };
-        let Some(class) = Class::of(layout) else { panic!("a small size has no class") };
-        classes[grains] = class;
+        classes[grains] = Class::by_formula(grains * GRAIN);
         grains += 1;
     }
     classes
@@ -173,7 +181,7 @@ const fn shapes() -> [Shape; CLASSES] {
             cache_blocks: cache_blocks as u32,
             first_slot,
         };
-        first_slot += cache_blocks as u32 + 1;
+        first_slot += cache_blocks as u32 + 2;
         index += 1;
     }
     shapes
@@ -213,11 +221,11 @@ mod tests {
 
     #[test]
     fn the_table_says_what_the_formula_says() {
-        for size in 1..=SMALL_MAX + 1 {
-            let layout = Layout::from_size_align(size, 1).unwrap();
-            assert_eq!(Class::of_size(size), Class::of(layout), "{size}");
+        for size in 1..=SMALL_MAX {
+            assert_eq!(Class::of_size(size), Some(Class::by_formula(size)), "{size}");
         }
         assert_eq!(Class::of_size(0), Some(Class(0)));
+        assert_eq!(Class::of_size(SMALL_MAX + 1), None);
         assert_eq!(Class::of_size(usize::MAX), None);
     }
 
@@ -255,8 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn empty_and_large_layouts_have_no_class() {
-        assert_eq!(Class::of(Layout::from_size_align(0, 1).unwrap()), None);
+    fn large_layouts_have_no_class() {
         assert_eq!(Class::of(Layout::from_size_align(SMALL_MAX + 1, 1).unwrap()), None);
         assert_eq!(Class::of(Layout::from_size_align(1, SMALL_MAX * 2).unwrap()), None);
     }

@@ -143,7 +143,27 @@ pub(crate) fn usable_size(block: NonNull<u8>) -> usize {
     bytes
 }
 
-/// Allocates, copies, frees: where a block cannot be resized.
+/// Moves a block to one of another class: what a growing vector does, so it is not rare, but more
+/// than a caller should have inlined.
+///
+/// # Safety
+///
+/// - `block` is a live block of `class` that holds `bytes` bytes of contents, and is given up unless
+///   null is returned.
+/// - A block of `new_class` holds so many too.
+#[inline(never)]
+unsafe fn change_class(block: *mut u8, class: Class, new_class: Class, bytes: usize) -> *mut u8 {
+    let new_block = thread::alloc::<Portable>(new_class);
+    if new_block.is_null() {
+        return new_block;
+    }
+    // SAFETY: both blocks have so many bytes, and a new block overlaps no live one.
+    unsafe { ptr::copy_nonoverlapping(block, new_block, bytes) };
+    thread::dealloc::<Portable>(class, block);
+    new_block
+}
+
+/// Allocates, copies, frees: where a large block cannot be resized.
 ///
 /// # Safety
 ///
@@ -214,7 +234,16 @@ unsafe impl GlobalAlloc for CoreAlloc {
             return ptr::null_mut();
         };
         match (Class::of(layout), Class::of(new_layout)) {
-            (Some(class), Some(new_class)) if class == new_class => return block,
+            (Some(class), Some(new_class)) => {
+                if class == new_class {
+                    return block;
+                }
+                // SAFETY: by the caller's promise the block is live with `layout`, whose class this
+                // is, and is given up unless null is returned; the smaller size fits both classes.
+                return unsafe {
+                    change_class(block, class, new_class, layout.size().min(new_size))
+                };
+            }
             (None, None) => {
                 if let Some(block) = NonNull::new(block) {
                     // SAFETY: by the caller's promise the block is live with this layout, which

@@ -32,11 +32,24 @@ impl Slot {
     pub(crate) fn set(&self, block: *mut u8) {
         self.0.set(hardened::encode(block));
     }
+
+    /// Whether this is the one behind a cache's last.
+    #[inline(always)]
+    fn is_end(&self) -> bool {
+        self.0.get() == FULL
+    }
+
+    fn set_end(&self) {
+        self.0.set(FULL);
+    }
 }
 
-/// Blocks that the first refill of a class brings; each later one brings twice as many, up to half
-/// of the cache.
-const FIRST_REFILL: u32 = 8;
+/// Blocks that a class's cache may hold at first. It may hold twice as many each time that it is
+/// found empty or full, up to what the class has slots for; half of that is what a refill brings.
+const FIRST_LIMIT: u32 = 16;
+
+/// What is in the slot behind a cache's last one. Neither a block nor an encoded one looks like this.
+const FULL: *mut u8 = ptr::without_provenance_mut(1);
 
 /// Idle heaps looked through at a time, before more memory is asked of the OS or when some is
 /// purged.
@@ -57,36 +70,18 @@ pub(crate) enum Role {
     Detached = 3,
 }
 
-/// One class's cached blocks: a stack of slots above a slot that holds null.
-#[derive(Debug)]
-#[repr(C)]
-struct Cache {
-    /// The slot of the block that is used next; when there is none, the null one.
-    top: OwnerPtr<Slot>,
-    /// The last slot.
-    limit: OwnerPtr<Slot>,
-}
-
-impl Cache {
-    /// Puts a block into the slot above `top`, which is below the limit.
-    #[inline(always)]
-    fn push_above(&self, top: *mut Slot, block: *mut u8) {
-        let next = top.wrapping_add(1);
-        // SAFETY: below `limit` there is a slot above `top`.
-        unsafe { &*next }.set(block);
-        self.top.set(next);
-    }
-}
-
 /// A thread's heap. Fresh memory, all zero, is a valid one without caches.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(crate) struct Heap {
     // Every allocation and free.
-    caches: [Cache; CLASSES],
+    /// The cached blocks of each class are a stack of slots, above one that holds null; behind the
+    /// last slot comes one that holds [`FULL`]. This is the slot of the block that is used next;
+    /// when there is none, the null one.
+    tops: [OwnerPtr<Slot>; CLASSES],
     // Refills and flushes.
-    /// Blocks that the next refill brings.
-    refills: [OwnerU32; CLASSES],
+    /// Blocks that each cache may hold. 0 for a class that was never used, whose top is [`NO_SLOTS`].
+    limits: [OwnerU32; CLASSES],
     /// First page with free blocks, as the number of its first slice; 0 for none.
     pages: [OwnerU32; CLASSES],
     /// The caches' slots.
@@ -109,8 +104,12 @@ struct HeapMemory {
 /// Bytes that a heap is mapped with.
 pub(crate) const MAPPED_BYTES: usize = size_of::<HeapMemory>().next_multiple_of(os::OS_PAGE);
 
-/// The only slot of the heaps that are stand-ins: they are empty and full at once.
-static NO_SLOT: Slot = Slot(OwnerPtr::new(ptr::null_mut()));
+/// A cache without slots: empty and full at once.
+static NO_SLOTS: [Slot; 2] = [Slot(OwnerPtr::new(ptr::null_mut())), Slot(OwnerPtr::new(FULL))];
+
+const fn no_slots() -> *mut Slot {
+    (&raw const NO_SLOTS).cast::<Slot>().cast_mut()
+}
 
 /// What a thread has before it has a heap.
 pub(crate) static UNSET: Heap = Heap::stand_in(Role::Unset);
@@ -123,13 +122,8 @@ impl Heap {
             assert!(!core::mem::needs_drop::<Self>());
         }
         Self {
-            caches: [const {
-                Cache {
-                    top: OwnerPtr::new((&raw const NO_SLOT).cast_mut()),
-                    limit: OwnerPtr::new((&raw const NO_SLOT).cast_mut()),
-                }
-            }; CLASSES],
-            refills: [const { OwnerU32::new(0) }; CLASSES],
+            tops: [const { OwnerPtr::new(no_slots()) }; CLASSES],
+            limits: [const { OwnerU32::new(0) }; CLASSES],
             pages: [const { OwnerU32::new(0) }; CLASSES],
             slots: OwnerPtr::new(ptr::null_mut()),
             role,
@@ -147,12 +141,8 @@ impl Heap {
         let memory: &'static HeapMemory = unsafe { memory.as_ref() };
         let heap = &memory.heap;
         heap.slots.set(memory.slots.as_ptr().cast_mut());
-        for class in Class::all() {
-            let bottom = heap.bottom(class);
-            let cache = class.pick(&heap.caches);
-            cache.top.set(bottom);
-            cache.limit.set(bottom.wrapping_add(class.shape().cache_blocks as usize));
-            class.pick(&heap.refills).set(FIRST_REFILL);
+        for top in &heap.tops {
+            top.set(no_slots());
         }
         stats::HEAPS.add(1);
         stats::METADATA_BYTES.add(MAPPED_BYTES);
@@ -167,13 +157,13 @@ impl Heap {
     /// Takes a cached block, or null when there is none.
     #[inline(always)]
     pub(crate) fn pop(&self, class: Class) -> *mut u8 {
-        let cache = class.pick(&self.caches);
-        let top = cache.top.get();
-        // SAFETY: `top` is one of this class's slots, or the stand-ins' one.
+        let place = class.pick(&self.tops);
+        let top = place.get();
+        // SAFETY: `top` is one of this class's slots, or the first of `NO_SLOTS`.
         let block = unsafe { &*top }.get();
         if !block.is_null() {
             // Above a block's slot there is always the null one below.
-            cache.top.set(top.wrapping_sub(1));
+            place.set(top.wrapping_sub(1));
         }
         block
     }
@@ -181,34 +171,57 @@ impl Heap {
     /// Caches a block; `false` when the cache is full.
     #[inline(always)]
     pub(crate) fn push(&self, class: Class, block: *mut u8) -> bool {
-        let cache = class.pick(&self.caches);
-        let top = cache.top.get();
-        if top == cache.limit.get() {
+        let place = class.pick(&self.tops);
+        let next = place.get().wrapping_add(1);
+        // SAFETY: `top` is at most a cache's last slot, or the first of `NO_SLOTS`: there is
+        // another one above it.
+        let slot = unsafe { &*next };
+        if slot.is_end() {
             return false;
         }
-        cache.push_above(top, block);
+        slot.set(block);
+        place.set(next);
         true
     }
 
     /// Caches a block; `false` when the cache is full, or the block was the last one cached.
     #[inline(always)]
     pub(crate) fn push_once(&self, class: Class, block: *mut u8) -> bool {
-        let cache = class.pick(&self.caches);
-        let top = cache.top.get();
-        // SAFETY: `top` is one of this class's slots, or the stand-ins' one.
-        let newest = unsafe { &*top }.get();
-        if top == cache.limit.get() || newest == block {
-            return false;
-        }
-        cache.push_above(top, block);
-        true
+        !self.is_newest(class, block) && self.push(class, block)
     }
 
     /// Whether a block is the one that was cached last.
+    #[inline(always)]
     pub(crate) fn is_newest(&self, class: Class, block: *mut u8) -> bool {
-        let top = class.pick(&self.caches).top.get();
-        // SAFETY: `top` is one of this class's slots, or the stand-ins' one.
+        let top = class.pick(&self.tops).get();
+        // SAFETY: `top` is one of this class's slots, or the first of `NO_SLOTS`.
         unsafe { &*top }.get() == block
+    }
+
+    /// Makes room in a cache that is full.
+    pub(crate) fn make_room(&'static self, class: Class) {
+        let limit = class.pick(&self.limits).get();
+        if limit < class.shape().cache_blocks {
+            self.set_limit(class, limit.saturating_mul(2).max(FIRST_LIMIT));
+        } else {
+            self.flush(class, limit as usize / 2);
+        }
+    }
+
+    /// Says how many blocks a class's cache may hold, not less than it does.
+    fn set_limit(&self, class: Class, limit: u32) {
+        let place = class.pick(&self.limits);
+        let (before, bottom) = (place.get(), self.bottom(class));
+        let limit = limit.min(class.shape().cache_blocks);
+        if before == 0 {
+            class.pick(&self.tops).set(bottom);
+        } else {
+            // SAFETY: a limit is at most the class's slots, behind which there is one more.
+            unsafe { &*bottom.wrapping_add(before as usize + 1) }.set(ptr::null_mut());
+        }
+        // SAFETY: as above.
+        unsafe { &*bottom.wrapping_add(limit as usize + 1) }.set_end();
+        place.set(limit);
     }
 
     /// Takes a block of any larger class, from what this heap has free; null if there is none.
@@ -243,7 +256,10 @@ impl Heap {
 
     /// Blocks in a class's cache.
     pub(crate) fn cached(&self, class: Class) -> usize {
-        let top = class.pick(&self.caches).top.get();
+        if class.pick(&self.limits).get() == 0 {
+            return 0;
+        }
+        let top = class.pick(&self.tops).get();
         top.addr().wrapping_sub(self.bottom(class).addr()) / size_of::<Slot>()
     }
 
@@ -257,19 +273,18 @@ impl Heap {
             Some(page) => page,
             None => return false,
         };
-        let refill = class.pick(&self.refills);
-        let wanted = refill.get().min(class.shape().cache_blocks / 2);
-        refill.set(wanted * 2);
+        let limit = class.pick(&self.limits).get();
+        self.set_limit(class, limit.saturating_mul(2).max(FIRST_LIMIT));
 
-        let cache = class.pick(&self.caches);
-        let mut rest = wanted;
+        let place = class.pick(&self.tops);
+        let mut rest = class.pick(&self.limits).get() / 2;
         loop {
             let count = rest.min(page.free());
-            let top = cache.top.get();
+            let top = place.get();
             // SAFETY: the cache was empty and gets at most half of its slots, which begin above
             // `top`.
             unsafe { page.take(count, top.wrapping_add(1)) };
-            cache.top.set(top.wrapping_add(count as usize));
+            place.set(top.wrapping_add(count as usize));
             if page.free() == 0 {
                 self.unlist(page);
             }
@@ -301,7 +316,7 @@ impl Heap {
             // SAFETY: `index` is no more than that.
             unsafe { &*bottom.wrapping_add(index) }.set(block);
         }
-        class.pick(&self.caches).top.set(bottom.wrapping_add(cached - count));
+        class.pick(&self.tops).set(bottom.wrapping_add(cached - count));
     }
 
     /// Frees as many of `count` blocks as lie in the first one's page: neighbours share the look-up
@@ -448,7 +463,9 @@ impl Heap {
             if self.cached(class) != 0 {
                 self.flush(class, 0);
             }
-            class.pick(&self.refills).set(FIRST_REFILL);
+            if class.pick(&self.limits).get() != 0 {
+                self.set_limit(class, FIRST_LIMIT);
+            }
         }
         self.drain_inbox();
     }
@@ -525,12 +542,20 @@ impl Heap {
 
     fn check_cache(&'static self, class: Class) -> Result<(), &'static str> {
         let cached = self.cached(class);
-        if cached > class.shape().cache_blocks as usize {
+        let limit = class.pick(&self.limits).get();
+        if cached > limit as usize || limit > class.shape().cache_blocks {
             return Err("a cache holds more than it may");
         }
         // SAFETY: the bottom slot of a live heap's class.
         if !unsafe { &*self.bottom(class) }.get().is_null() {
             return Err("a cache's bottom is not null");
+        }
+        for index in 1..=limit as usize + 1 {
+            // SAFETY: a limit is at most the class's slots, behind which there is one more.
+            let slot = unsafe { &*self.bottom(class).wrapping_add(index) };
+            if slot.is_end() != (limit != 0 && index == limit as usize + 1) {
+                return Err("a cache's end is not where its limit is");
+            }
         }
         for block in self.cached_blocks(class) {
             let page = Page::locate(block);

@@ -1,4 +1,9 @@
-//! Where a thread keeps which heap it uses: one pointer in thread-local memory.
+//! Where a thread keeps which heap it uses: two pointers in thread-local memory.
+//!
+//! One is what the next operation finds, and is taken out and put back by each; the other is the
+//! thread's own heap, and is only written when the thread gets or loses it. An operation that
+//! succeeded was on the own heap, so it puts back a copy of the other pointer: to put back what it
+//! took out would make each operation wait for the one before, through memory.
 //!
 //! There are two such places, because how fast thread-local memory is depends on what is linked.
 //! [`Portable`] is `thread_local!`: in a program's executable, which is where Rust's requests come
@@ -14,37 +19,54 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use crate::heap::{Heap, UNSET};
 
-/// One kind of place. Its pointer is never null, and begins as [`UNSET`]. Only its thread uses it
-/// and signal handlers on that thread, so `Relaxed` and compiler fences order it.
+/// One kind of place. Its pointers are never null, and begin as [`UNSET`]. Only its thread uses them
+/// and signal handlers on that thread, so `Relaxed` and compiler fences order them.
 pub(crate) trait Place: Copy {
     /// This thread's.
     fn here() -> Self;
 
-    /// What is kept there.
+    /// What the next operation finds.
     fn load(self) -> *mut Heap;
 
-    /// Keeps another heap there.
+    /// Lets the next operation find another heap.
     fn store(self, heap: *mut Heap);
+
+    /// Lets the next operation find the thread's own heap.
+    fn put_back(self);
+
+    /// Says which heap is the thread's own, if any is.
+    fn set_own(self, heap: *mut Heap);
 
     /// The number plus one of the key that tells when a thread which has a heap in such a place
     /// ends; 0 while there is none.
     fn key() -> &'static AtomicU32;
 }
 
+/// What a place holds.
+#[derive(Debug)]
+#[repr(C)]
+struct Pointers {
+    current: AtomicPtr<Heap>,
+    own: AtomicPtr<Heap>,
+}
+
 thread_local! {
-    static CURRENT: AtomicPtr<Heap> = const { AtomicPtr::new((&raw const UNSET).cast_mut()) };
+    static POINTERS: Pointers = const {
+        let unset = (&raw const UNSET).cast_mut();
+        Pointers { current: AtomicPtr::new(unset), own: AtomicPtr::new(unset) }
+    };
 }
 
 /// A `thread_local!`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Portable(*const AtomicPtr<Heap>);
+pub(crate) struct Portable(*const Pointers);
 
 impl Portable {
     #[inline(always)]
-    fn pointer(self) -> &'static AtomicPtr<Heap> {
+    fn pointers(self) -> &'static Pointers {
         // SAFETY: `here` took the address of a thread local without destructor, which lives as long
         // as its thread. The pointer makes this type neither `Send` nor `Sync`, and the reference
-        // does not leave this thread: the two callers below use it at once.
+        // does not leave this thread: the callers below use it at once.
         unsafe { &*self.0 }
     }
 }
@@ -52,17 +74,26 @@ impl Portable {
 impl Place for Portable {
     #[inline(always)]
     fn here() -> Self {
-        Self(CURRENT.with(ptr::from_ref))
+        Self(POINTERS.with(ptr::from_ref))
     }
 
     #[inline(always)]
     fn load(self) -> *mut Heap {
-        self.pointer().load(Ordering::Relaxed)
+        self.pointers().current.load(Ordering::Relaxed)
     }
 
     #[inline(always)]
     fn store(self, heap: *mut Heap) {
-        self.pointer().store(heap, Ordering::Relaxed);
+        self.pointers().current.store(heap, Ordering::Relaxed);
+    }
+
+    #[inline(always)]
+    fn put_back(self) {
+        self.store(self.pointers().own.load(Ordering::Relaxed));
+    }
+
+    fn set_own(self, heap: *mut Heap) {
+        self.pointers().own.store(heap, Ordering::Relaxed);
     }
 
     fn key() -> &'static AtomicU32 {
@@ -79,19 +110,19 @@ pub(crate) type ForC = initial_exec::InitialExec;
 #[cfg(not(all(target_arch = "x86_64", target_env = "gnu")))]
 pub(crate) type ForC = Portable;
 
-/// A pointer in the thread-local memory that is laid out when the program starts, at an offset from
+/// Two pointers in the thread-local memory that is laid out when the program starts, at an offset from
 /// the thread pointer which the dynamic loader writes into the global offset table. The linker turns
 /// the load from that table into a constant where it links an executable.
 ///
 /// A library with such memory can be loaded later too, as long as the C library has room left in
-/// what it set aside (glibc: 1664 bytes by default; this takes 8).
+/// what it set aside (glibc: 1664 bytes by default; this takes 16).
 #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
 mod initial_exec {
     use core::arch::{asm, global_asm};
 
     use super::{AtomicU32, Heap, Place, UNSET};
 
-    /// The pointer's symbol. The version is in its name because two versions of this crate can be
+    /// The pointers' symbol. The version is in its name because two versions of this crate can be
     /// linked together.
     macro_rules! symbol {
         () => {
@@ -115,14 +146,15 @@ mod initial_exec {
         concat!(".globl ", symbol!()),
         concat!(".hidden ", symbol!()),
         concat!(".type ", symbol!(), ", @object"),
-        concat!(".size ", symbol!(), ", 8"),
+        concat!(".size ", symbol!(), ", 16"),
         concat!(symbol!(), ":"),
+        ".quad {unset}",
         ".quad {unset}",
         ".popsection",
         unset = sym UNSET,
     );
 
-    /// The offset of the pointer from the thread pointer: the same for all threads.
+    /// The offset of the pointers from the thread pointer: the same for all threads.
     #[derive(Clone, Copy, Debug)]
     pub(crate) struct InitialExec(usize);
 
@@ -145,8 +177,8 @@ mod initial_exec {
         #[inline(always)]
         fn load(self) -> *mut Heap {
             let heap;
-            // SAFETY: at this offset from the thread pointer is this thread's pointer, in memory
-            // that is there before the thread's first instruction and as long as the thread.
+            // SAFETY: at this offset from the thread pointer are this thread's two pointers, in
+            // memory that is there before the thread's first instruction and as long as the thread.
             unsafe {
                 asm!(
                     "mov {heap}, qword ptr fs:[{offset}]",
@@ -164,6 +196,33 @@ mod initial_exec {
             unsafe {
                 asm!(
                     "mov qword ptr fs:[{offset}], {heap}",
+                    heap = in(reg) heap,
+                    offset = in(reg) self.0,
+                    options(nostack, preserves_flags),
+                );
+            }
+        }
+
+        #[inline(always)]
+        fn put_back(self) {
+            let own;
+            // SAFETY: as in `load`, the second pointer.
+            unsafe {
+                asm!(
+                    "mov {own}, qword ptr fs:[{offset} + 8]",
+                    own = out(reg) own,
+                    offset = in(reg) self.0,
+                    options(readonly, nostack, preserves_flags),
+                );
+            }
+            self.store(own);
+        }
+
+        fn set_own(self, heap: *mut Heap) {
+            // SAFETY: as in `store`, the second pointer.
+            unsafe {
+                asm!(
+                    "mov qword ptr fs:[{offset} + 8], {heap}",
                     heap = in(reg) heap,
                     offset = in(reg) self.0,
                     options(nostack, preserves_flags),

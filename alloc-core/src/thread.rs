@@ -6,9 +6,9 @@
 //! A signal handler may allocate while its thread is inside the heap. So each operation takes the
 //! heap out of its place, leaving the stand-in [`BUSY`], and puts it back at its end. A
 //! stand-in's caches are empty and full at once, so a handler that finds it leaves the fast path by
-//! the same branch as a thread without a heap: the guard costs two stores and no branch. A handler
-//! that runs before the heap is taken out or after it is put back finds it whole. On the slow path
-//! the handler acts like another thread: it borrows an idle heap for one allocation, and frees
+//! the same branch as a thread without a heap: the guard costs two stores, a load and no branch. A
+//! handler that runs before the heap is taken out or after it is put back finds it whole. On the slow
+//! path the handler acts like another thread: it borrows an idle heap for one allocation, and frees
 //! remotely.
 //!
 //! # Exit
@@ -32,7 +32,6 @@ static BUSY: Heap = Heap::stand_in(Role::Busy);
 static DETACHED: Heap = Heap::stand_in(Role::Detached);
 
 /// Runs one operation on whatever stands for the thread's heap, marking it busy meanwhile.
-#[inline(always)]
 fn with_heap<P: Place, R>(operation: impl FnOnce(&'static Heap) -> R) -> R {
     let place = P::here();
     let heap = place.load();
@@ -45,6 +44,28 @@ fn with_heap<P: Place, R>(operation: impl FnOnce(&'static Heap) -> R) -> R {
     let result = operation(unsafe { &*heap });
     compiler_fence(Ordering::SeqCst);
     place.store(heap);
+    result
+}
+
+/// Runs one operation on the caches of whatever stands for the thread's heap, like [`with_heap`].
+/// No stand-in's caches let an operation succeed, so the heap of one that does is the thread's own.
+#[inline(always)]
+fn with_caches<P: Place, R>(
+    operation: impl FnOnce(&'static Heap) -> R,
+    is_success: impl FnOnce(&R) -> bool,
+) -> R {
+    let place = P::here();
+    let heap = place.load();
+    place.store((&raw const BUSY).cast_mut());
+    compiler_fence(Ordering::SeqCst);
+    // SAFETY: as in `with_heap`.
+    let result = operation(unsafe { &*heap });
+    compiler_fence(Ordering::SeqCst);
+    if is_success(&result) {
+        place.put_back();
+    } else {
+        place.store(heap);
+    }
     result
 }
 
@@ -61,7 +82,7 @@ pub(crate) fn alloc<P: Place>(class: Class) -> *mut u8 {
 /// Allocates a block of a class if the thread's cache has one; null says nothing about memory.
 #[inline(always)]
 pub(crate) fn alloc_cached<P: Place>(class: Class) -> *mut u8 {
-    let block = with_heap::<P, _>(|heap| heap.pop(class));
+    let block = with_caches::<P, _>(|heap| heap.pop(class), |block| !block.is_null());
     hardened::hand_out(class, block);
     block
 }
@@ -70,7 +91,7 @@ pub(crate) fn alloc_cached<P: Place>(class: Class) -> *mut u8 {
 #[inline(always)]
 pub(crate) fn dealloc<P: Place>(class: Class, block: *mut u8) {
     hardened::take_back(class, block);
-    if !with_heap::<P, _>(|heap| heap.push(class, block)) {
+    if !with_caches::<P, _>(|heap| heap.push(class, block), |is_pushed| *is_pushed) {
         dealloc_slow::<P>(block, class);
     }
 }
@@ -79,7 +100,7 @@ pub(crate) fn dealloc<P: Place>(class: Class, block: *mut u8) {
 #[inline(always)]
 pub(crate) fn dealloc_once<P: Place>(class: Class, block: *mut u8) {
     hardened::take_back(class, block);
-    if !with_heap::<P, _>(|heap| heap.push_once(class, block)) {
+    if !with_caches::<P, _>(|heap| heap.push_once(class, block), |is_pushed| *is_pushed) {
         dealloc_slow::<P>(block, class);
     }
 }
@@ -123,7 +144,7 @@ fn dealloc_slow<P: Place>(block: *mut u8, class: Class) {
         }
         // A thread that just got its heap, or whose handler flushed it, has room.
         if !heap.push(class, block) {
-            heap.flush(class, class.shape().cache_blocks as usize / 2);
+            heap.make_room(class);
             heap.push(class, block);
         }
     });
@@ -154,6 +175,8 @@ fn attach<P: Place>() -> bool {
     set_current::<P>(&BUSY);
     let attached = exit_key::<P>().and_then(attach_with);
     let heap = attached.unwrap_or(&UNSET);
+    P::here().set_own(ptr::from_ref(heap).cast_mut());
+    compiler_fence(Ordering::SeqCst);
     set_current::<P>(heap);
     attached.is_some()
 }
