@@ -1,11 +1,10 @@
 //! The workloads' program, built once for each allocator.
 
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use super::Error;
 use crate::allocator::Allocator;
+use crate::packages;
 
 /// Where the build under an allocator lies.
 #[must_use]
@@ -20,20 +19,9 @@ pub fn program(allocator: Allocator) -> PathBuf {
 ///
 /// If one cannot be built, after having tried the others; its compiler said why.
 pub fn build(allocators: &[Allocator]) -> Result<(), Error> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut failed = Vec::new();
     for allocator in allocators {
-        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
-        cargo.current_dir(root).args(["build", "--release", "--locked", "--bin", "workload"]);
-        cargo.args(["--target-dir", "target"]);
-        if let Some(feature) = allocator.feature {
-            cargo.args(["--features", feature]);
-        }
-        if cargo.status()?.success() {
-            let program = program(*allocator);
-            fs::create_dir_all(program.parent().expect("a path below the package"))?;
-            fs::copy(root.join("target/release/workload"), program)?;
-        } else {
+        if packages::build("workload", allocator.feature, &program(*allocator)).is_err() {
             failed.push(allocator.name);
         }
     }

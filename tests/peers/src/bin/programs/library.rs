@@ -5,6 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use peers::packages;
+
 /// An allocator as a library for `LD_PRELOAD`.
 #[derive(Debug, Clone)]
 pub(crate) struct Library {
@@ -99,7 +101,7 @@ const VENDORED: [Vendored; 4] = [
 /// Finds or builds them all; ours comes first. One that cannot be had is left out, and said so.
 pub(crate) fn all(build: &Path) -> io::Result<Vec<Library>> {
     let mut libraries = vec![ours()?];
-    let sources = package_roots()?;
+    let sources = packages::roots()?;
     for vendored in &VENDORED {
         match vendored.build(build, &sources) {
             Ok(path) => libraries.push(Library { name: vendored.name, path: Some(path) }),
@@ -133,22 +135,6 @@ fn ours() -> io::Result<Library> {
     }
     let path = root.join("target/release/liballoc_core_capi.so").canonicalize()?;
     Ok(Library { name: OURS, path: Some(path) })
-}
-
-/// Where the sources of the packages lie that this package depends on.
-fn package_roots() -> io::Result<BTreeMap<String, PathBuf>> {
-    let output = Command::new("cargo")
-        .args(["metadata", "--format-version", "1", "--locked", "--all-features"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .output()?;
-    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout)?;
-    let packages = metadata["packages"].as_array().into_iter().flatten();
-    Ok(packages
-        .filter_map(|package| {
-            let root = Path::new(package["manifest_path"].as_str()?).parent()?;
-            Some((package["name"].as_str()?.to_owned(), root.to_owned()))
-        })
-        .collect())
 }
 
 impl Vendored {

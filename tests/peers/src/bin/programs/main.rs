@@ -14,7 +14,7 @@ mod results;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command as Process, ExitCode};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Parser, Subcommand};
@@ -143,7 +143,7 @@ fn run(choice: &Choice, rounds: usize, budget: u64, file: &Path) -> io::Result<(
             }
             random.shuffle(&mut waiting);
             for library in waiting {
-                warm_up_apart()?;
+                warm_up::apart()?;
                 let place = Place {
                     folder: &folder,
                     scale: Scale::Timed,
@@ -221,11 +221,4 @@ fn folder(name: &str) -> io::Result<PathBuf> {
     let folder = target().join("programs").join(name);
     fs::create_dir_all(&folder)?;
     Ok(folder)
-}
-
-/// The kernel counts the memory that a process had before it executes another program as that
-/// program's peak, so that whoever starts them must never have had much.
-fn warm_up_apart() -> io::Result<()> {
-    let status = Process::new(std::env::current_exe()?).arg("warm-up").status()?;
-    if status.success() { Ok(()) } else { Err(io::Error::other("no memory to warm up with")) }
 }
