@@ -29,7 +29,9 @@ mod leaks;
 mod ledger;
 mod limits;
 mod measure;
+mod moments;
 mod options;
+mod program_points;
 mod recording_state;
 mod replay;
 mod selection;
@@ -39,6 +41,7 @@ mod spans;
 mod summary;
 mod symbols;
 mod tallies;
+mod tree;
 mod weights;
 
 pub use alloc_trace_format::{EventKind, ReadError, Recording};
@@ -58,7 +61,9 @@ pub use intervals::{
 pub use leaks::{LeakSite, LeakSpan, LeakThread, Leaks};
 pub use limits::{CheckedLimit, Growth, Limited};
 pub use measure::Measure;
+pub use moments::{MarkerMoment, MomentThread, Moments, SpanMoment};
 pub use options::Options;
+pub use program_points::{ProgramPoint, ProgramPoints};
 pub use recording_state::RecordingState;
 pub use regex::Regex;
 pub use sites::CallSite;
@@ -68,4 +73,5 @@ pub use summary::{
     ThreadFigures,
 };
 pub use symbols::{Frame, SymbolProblem, Symbols, shorten};
+pub use tree::{Tree, TreeNode, TreeShape};
 pub use weights::CallTreeWeights;

@@ -28,6 +28,7 @@ use alloc_trace_format::{EndReason, Event, ExitStatus, Process, Recording, Skipp
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
+use crate::definitions::Definitions;
 use crate::error::AnalysisError;
 use crate::figures::Figures;
 use crate::ledger::{Account, Ledger, Owner, OwnerParts, Posting, Release};
@@ -379,6 +380,18 @@ fn by_span(spans: &Spans, figures: &[Figures]) -> Vec<SpanFigures> {
         bytes.then_with(|| key(one).cmp(&key(other)))
     });
     rows
+}
+
+impl Program {
+    /// The program that a recording says it is of.
+    ///
+    /// # Errors
+    ///
+    /// Where the operating system cannot read the file.
+    pub fn of(recording: &Recording) -> Result<Option<Self>, AnalysisError> {
+        let definitions = Definitions::gather(recording, false)?;
+        Ok(definitions.process.as_ref().map(Self::from))
+    }
 }
 
 impl From<&Process> for Program {

@@ -1,5 +1,8 @@
 //! What can be written on the command line.
 
+mod export;
+mod tree;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -10,6 +13,9 @@ use crate::filters::FilterArguments;
 use crate::limits::{
     Allowed, parse_growth, parse_number_limit, parse_percent_limit, parse_size_limit,
 };
+
+pub(crate) use self::export::{ExportArguments, ExportFormat};
+pub(crate) use self::tree::TreeArguments;
 
 /// Records every heap event of a program, and tells what happened on its heap.
 #[derive(Debug, Parser)]
@@ -27,9 +33,11 @@ pub(crate) enum Command {
     Record(RecordArguments),
     Report(ReportArguments),
     Events(EventsArguments),
+    Tree(TreeArguments),
     Leaks(LeaksArguments),
     Advise(AdviseArguments),
     Check(CheckArguments),
+    Export(ExportArguments),
     Completions(CompletionsArguments),
     Man(ManArguments),
 }

@@ -8,6 +8,8 @@ use std::process::ExitCode;
 
 use alloc_trace_analysis::{AnalysisError, ReadError};
 
+use crate::units::count;
+
 /// Why a command failed.
 #[derive(Debug)]
 pub(crate) enum CommandError {
@@ -23,6 +25,11 @@ pub(crate) enum CommandError {
     Run { program: String, source: io::Error },
     /// Anything else that the operating system refused.
     Io { attempt: &'static str, source: io::Error },
+    /// There are more blocks than the format's viewer bears.
+    TooManyBlocks {
+        /// The most that were allowed.
+        max: u64,
+    },
     /// The arguments contradict each other, or name what there is not.
     Usage(String),
 }
@@ -43,7 +50,10 @@ impl CommandError {
             Self::Run { source, .. } if source.kind() == io::ErrorKind::NotFound => 127,
             Self::Run { .. } => 126,
             Self::Usage(_) | Self::Analysis(AnalysisError::NoSuchMarker { .. }) => 2,
-            Self::Analysis(_) | Self::Write { .. } | Self::Io { .. } => 1,
+            Self::Analysis(_)
+            | Self::Write { .. }
+            | Self::Io { .. }
+            | Self::TooManyBlocks { .. } => 1,
         })
     }
 }
@@ -58,6 +68,13 @@ impl fmt::Display for CommandError {
             Self::Write { path, .. } => write!(f, "{}: cannot write", path.display()),
             Self::Run { program, .. } => write!(f, "{program}: cannot be run"),
             Self::Io { attempt, .. } => write!(f, "cannot {attempt}"),
+            Self::TooManyBlocks { max } => write!(
+                f,
+                "more than {} blocks, each of which the Firefox Profiler keeps in memory: pick fewer, \
+                 as with --from and --to, --site or --size 4096.., or give a higher --max-blocks, or \
+                 take --format perfetto, which is no larger for more",
+                count(*max)
+            ),
             Self::Usage(message) => f.write_str(message),
         }
     }
@@ -70,7 +87,7 @@ impl Error for CommandError {
             Self::Write { source, .. } | Self::Run { source, .. } | Self::Io { source, .. } => {
                 Some(source)
             }
-            Self::Usage(_) => None,
+            Self::Usage(_) | Self::TooManyBlocks { .. } => None,
         }
     }
 }

@@ -26,13 +26,9 @@ pub(crate) fn parse_number_limit(text: &str) -> Result<Allowed, String> {
 
 /// Percent of the requests; with a `+` percentage points, for percent of percent mislead.
 pub(crate) fn parse_percent_limit(text: &str) -> Result<Allowed, String> {
-    let percent = |text: &str| match parse_growth(text) {
-        Ok(percent) if percent <= 100.0 => Ok(percent),
-        _ => Err(format!("`{text}` is no number from 0 to 100")),
-    };
     match text.trim().strip_prefix('+') {
-        Some(more) => percent(more).map(|points| Allowed::More(Growth::By(points))),
-        None => percent(text).map(Allowed::AtMost),
+        Some(more) => parse_share(more).map(|points| Allowed::More(Growth::By(points))),
+        None => parse_share(text).map(Allowed::AtMost),
     }
 }
 
@@ -44,6 +40,14 @@ pub(crate) fn parse_growth(text: &str) -> Result<f64, String> {
     percent
         .filter(|percent| percent.is_finite() && *percent >= 0.0)
         .ok_or_else(|| format!("`{text}` is no percentage, as 5% is"))
+}
+
+/// A part of the whole, in percent.
+pub(crate) fn parse_share(text: &str) -> Result<f64, String> {
+    match parse_growth(text) {
+        Ok(percent) if percent <= 100.0 => Ok(percent),
+        _ => Err(format!("`{text}` is no number from 0 to 100")),
+    }
 }
 
 fn parse(text: &str, value: impl Fn(&str) -> Result<f64, String>) -> Result<Allowed, String> {

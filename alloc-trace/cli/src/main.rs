@@ -9,8 +9,10 @@
 mod args;
 mod commands;
 mod error;
+mod export;
 mod filters;
 mod limits;
+mod measures;
 mod output;
 mod style;
 mod table;
@@ -33,6 +35,8 @@ fn main() -> ExitCode {
         Command::Check(arguments) => commands::check::run(arguments),
         Command::Leaks(arguments) => commands::leaks::run(arguments),
         Command::Events(arguments) => commands::events::run(arguments),
+        Command::Tree(arguments) => commands::tree::run(arguments),
+        Command::Export(arguments) => commands::export::run(arguments),
         Command::Completions(arguments) => commands::completions::run(arguments),
         Command::Man(arguments) => commands::man::run(arguments),
     };

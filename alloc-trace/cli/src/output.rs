@@ -55,6 +55,11 @@ impl Output {
         write(&mut self.writer).map_err(|error| CommandError::write(&self.path, error))
     }
 
+    /// The writer itself, for formats whose crate wants to own it.
+    pub(crate) fn sink(&mut self) -> impl Write + Send + '_ {
+        &mut self.writer
+    }
+
     /// Sends on what is still buffered.
     pub(crate) fn finish(mut self) -> Result<(), CommandError> {
         self.writer.flush().map_err(|error| CommandError::write(&self.path, error))

@@ -12,7 +12,7 @@ use std::process::{Output, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use support::{command, text, write_faults, write_sample};
+use support::{assert_golden, command, text, write_faults, write_sample};
 
 fn run(arguments: &[&dyn AsRef<OsStr>]) -> Output {
     command().args(arguments.iter().map(|argument| argument.as_ref())).output().expect("run")
@@ -26,21 +26,19 @@ fn sample(closed: bool) -> (TempDir, PathBuf) {
 }
 
 /// Every command that reads a recording and may be the first to find out what is wrong with it.
-const READING: [&[&str]; 5] =
-    [&["report"], &["events"], &["leaks"], &["advise"], &["check", "--max-peak=0", "--json"]];
-
-/// Compares with a file in `tests/golden`; `BLESS=1` writes it instead.
-fn assert_golden(name: &str, printed: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
-    if std::env::var_os("BLESS").is_some() {
-        fs::write(&path, printed).expect("written");
-    }
-    let golden = fs::read_to_string(&path).expect("readable");
-    assert_eq!(printed, golden, "{name}");
-    for line in printed.lines() {
-        assert!(line.chars().count() <= 80, "wider than 80 columns: {line}");
-    }
-}
+const READING: [&[&str]; 11] = [
+    &["report"],
+    &["events"],
+    &["tree"],
+    &["leaks"],
+    &["advise"],
+    &["check", "--max-peak=0", "--json"],
+    &["export", "--format=csv"],
+    &["export", "--format=dhat"],
+    &["export", "--format=parquet"],
+    &["export", "--format=perfetto"],
+    &["export", "--format=firefox"],
+];
 
 #[test]
 fn the_report_is_as_it_always_was() {
@@ -280,7 +278,7 @@ fn an_incomplete_recording_fails_unless_that_is_allowed() {
 
 #[test]
 fn the_help_is_as_it_always_was() {
-    for name in ["record", "report", "events", "leaks", "advise", "check", "completions", "man"] {
+    for name in support::COMMANDS {
         let output = run(&[&name, &"--help"]);
         assert!(output.status.success());
         assert_golden(&format!("help-{name}.txt"), text(&output.stdout));

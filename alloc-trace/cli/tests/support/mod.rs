@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test uses a part")]
 
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 
@@ -15,6 +16,33 @@ pub(crate) fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_alloc-trace"));
     command.env_remove("NO_COLOR").env_remove("ALLOC_TRACE").env("TERM", "xterm");
     command
+}
+
+/// Every command.
+pub(crate) const COMMANDS: [&str; 10] = [
+    "record",
+    "report",
+    "events",
+    "tree",
+    "leaks",
+    "advise",
+    "check",
+    "export",
+    "completions",
+    "man",
+];
+
+/// Compares with a file in `tests/golden`; `BLESS=1` writes it instead.
+pub(crate) fn assert_golden(name: &str, printed: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    if std::env::var_os("BLESS").is_some() {
+        fs::write(&path, printed).expect("written");
+    }
+    let golden = fs::read_to_string(&path).expect("readable");
+    assert_eq!(printed, golden, "{name}");
+    for line in printed.lines() {
+        assert!(line.chars().count() <= 80, "wider than 80 columns: {line}");
+    }
 }
 
 pub(crate) fn text(bytes: &[u8]) -> &str {

@@ -1,0 +1,174 @@
+//! What DHAT calls program points: the backtraces of a recording, each with how much it held at most
+//! and how long its blocks lived.
+
+use std::sync::Arc;
+
+use alloc_trace_format::{Clock, Event, Recording, Stamp};
+
+use crate::backtraces::Backtraces;
+use crate::error::AnalysisError;
+use crate::figures::Figures;
+use crate::ledger::{Account, Ledger, Owner, OwnerParts, Posting, Release};
+use crate::options::Options;
+use crate::recording_state::RecordingState;
+use crate::replay::{Prepared, Replay};
+use crate::tallies::{Levels, Tallies};
+
+/// The backtraces that requested memory.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct ProgramPoints {
+    /// How far the recording can be believed.
+    pub state: RecordingState,
+    /// The figures of the whole program.
+    pub total: Figures,
+    /// The backtraces and their frames.
+    pub backtraces: Arc<Backtraces>,
+    /// Those that obtained a block, in the order of their nodes.
+    pub points: Vec<ProgramPoint>,
+}
+
+/// A backtrace that requested memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ProgramPoint {
+    /// Its node of [`ProgramPoints::backtraces`].
+    pub node: u32,
+    /// Its figures; `peak_bytes` is its own peak.
+    pub figures: Figures,
+    /// The blocks that it obtained: its requests that did not fail.
+    pub blocks: u64,
+    /// How many of its blocks were live at its own peak.
+    pub peak_blocks: u64,
+    /// How long all its blocks lived together, in nanoseconds; those that were never released, until
+    /// the end of the recording.
+    pub lifetimes_ns: u128,
+}
+
+impl ProgramPoints {
+    /// Reads a whole recording. [`Options::all_frames`] says which frames there are.
+    ///
+    /// # Errors
+    ///
+    /// Where the operating system cannot read the file.
+    pub fn of(recording: &Recording, options: Options) -> Result<Self, AnalysisError> {
+        let options = Options { backtraces: true, ..options };
+        let prepared = Prepared::new(recording, options)?;
+        let backtraces = prepared.backtraces();
+        let clock = *recording.clock();
+        let end = prepared.definitions.last_stamp;
+        let mut replay = Replay::new(prepared);
+        let account = Pointing {
+            clock,
+            backtraces: Arc::clone(&backtraces),
+            tallies: Tallies::default(),
+            levels: Levels::default(),
+            extras: vec![Extra::default(); backtraces.nodes.len()],
+        };
+        let mut ledger = Ledger::run(account, &mut replay)?;
+        let left: Vec<(u32, Stamp)> = ledger
+            .live()
+            .map(|(_, held)| (ledger.owners.get(held.owner).key, held.obtained))
+            .collect();
+        let account = &mut ledger.account;
+        for (node, obtained) in left {
+            account.lived(node, obtained, end);
+        }
+        account.tallies.finish();
+        let owners = &ledger.owners;
+        let figures = account.levels.figures(&account.tallies, |owner| Some(owners.get(owner).key));
+        let points = (0..)
+            .zip(figures)
+            .zip(&account.extras)
+            .filter(|(_, extra)| extra.blocks > 0)
+            .map(|((node, mut figures), extra)| {
+                figures.finish(|stamp| clock.ns(stamp));
+                let Extra { blocks, peak_blocks, lifetimes_ns, .. } = *extra;
+                ProgramPoint { node, figures, blocks, peak_blocks, lifetimes_ns }
+            })
+            .collect();
+        let mut total = account.tallies.total();
+        total.finish(|stamp| clock.ns(stamp));
+        let state = RecordingState::new(recording, &replay.prepared);
+        Ok(Self { state, total, backtraces, points })
+    }
+}
+
+struct Pointing {
+    clock: Clock,
+    backtraces: Arc<Backtraces>,
+    tallies: Tallies,
+    levels: Levels,
+    /// By node.
+    extras: Vec<Extra>,
+}
+
+/// What is kept of a backtrace beside its figures.
+#[derive(Debug, Clone, Copy, Default)]
+struct Extra {
+    blocks: u64,
+    live_blocks: u64,
+    live_bytes: u64,
+    peak_bytes: u64,
+    peak_blocks: u64,
+    lifetimes_ns: u128,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    size: u64,
+    obtained: Stamp,
+    owner: Owner,
+}
+
+impl Pointing {
+    fn lived(&mut self, node: u32, obtained: Stamp, released: Stamp) {
+        let lived = self.clock.ns(released).saturating_sub(self.clock.ns(obtained));
+        if let Some(extra) = self.extras.get_mut(node as usize) {
+            extra.lifetimes_ns += u128::from(lived);
+        }
+    }
+}
+
+impl Account for Pointing {
+    type Held = Held;
+
+    fn parts(&self, posting: &Posting) -> OwnerParts {
+        let key = self.backtraces.node(posting.place);
+        OwnerParts { key, thread: posting.thread, span: 0 }
+    }
+
+    fn made(&mut self, owner: Owner, _: OwnerParts, posting: &Posting) {
+        self.tallies.count(owner, &posting.event);
+    }
+
+    fn obtained(&mut self, owner: Owner, parts: OwnerParts, posting: &Posting) -> Held {
+        let Event { size, stamp, .. } = posting.event;
+        self.tallies.obtain(owner, size, stamp);
+        self.levels.rise(parts.key, size, stamp);
+        if let Some(extra) = self.extras.get_mut(parts.key as usize) {
+            extra.blocks += 1;
+            extra.live_blocks += 1;
+            extra.live_bytes = extra.live_bytes.saturating_add(size);
+            if extra.live_bytes > extra.peak_bytes {
+                (extra.peak_bytes, extra.peak_blocks) = (extra.live_bytes, extra.live_blocks);
+            }
+        }
+        Held { size, obtained: stamp, owner }
+    }
+
+    fn owner(held: &Held) -> Owner {
+        held.owner
+    }
+
+    fn released(&mut self, held: Held, release: &Release<'_>) {
+        let node = release.owner.key;
+        self.tallies.release(held.owner, held.size, release.temporary);
+        self.levels.fall(node, held.size);
+        if let Some(extra) = self.extras.get_mut(node as usize) {
+            extra.live_blocks = extra.live_blocks.saturating_sub(1);
+            extra.live_bytes = extra.live_bytes.saturating_sub(held.size);
+        }
+        self.lived(node, held.obtained, release.by.event.stamp);
+    }
+}

@@ -1,0 +1,217 @@
+//! `alloc-trace export`: a recording in the format of another program.
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use alloc_trace_analysis::{
+    BlockRow, Blocks, CallTreeWeights, Intervals, Moments, Options, Program, ProgramPoints,
+    Recording, RecordingState, Resolution,
+};
+
+use crate::args::ExportArguments;
+use crate::args::ExportFormat as Format;
+use crate::error::CommandError;
+use crate::export::{collapsed, dhat, firefox, perfetto, pprof, rows, speedscope};
+use crate::measures;
+use crate::output::Output;
+use crate::units::count;
+use crate::warnings;
+
+/// The bins of graphs: no screen has more columns.
+const BINS: u32 = 4_096;
+
+pub(crate) fn run(arguments: &ExportArguments) -> Result<ExitCode, CommandError> {
+    let to_terminal = arguments.reading.output.as_os_str() == "-" && io::stdout().is_terminal();
+    if to_terminal && arguments.format.is_binary() {
+        return Err(CommandError::Usage(
+            "export: this format is not for a terminal; give a file to write to with -o FILE, or \
+             pipe it on"
+                .into(),
+        ));
+    }
+    let recording = Recording::open(&arguments.file)?;
+    let export = Export { arguments, recording: &recording };
+    // Before a file is replaced by nothing.
+    export.refuse_too_many_blocks()?;
+    let mut output = Output::open(&arguments.reading.output)?;
+    let state = export.write(&mut output)?;
+    output.finish()?;
+    warnings::print(&arguments.file, &warnings::of_state(&state));
+    for problem in warnings::of_symbols(&state.symbol_problems) {
+        eprintln!("alloc-trace: {problem}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Format {
+    const fn is_binary(self) -> bool {
+        match self {
+            Self::Pprof | Self::Perfetto => true,
+            #[cfg(feature = "parquet")]
+            Self::Parquet => true,
+            _ => false,
+        }
+    }
+}
+
+struct Export<'a> {
+    arguments: &'a ExportArguments,
+    recording: &'a Recording,
+}
+
+impl Export<'_> {
+    fn write(&self, output: &mut Output) -> Result<RecordingState, CommandError> {
+        match self.arguments.format {
+            Format::Pprof | Format::Speedscope | Format::Collapsed => self.stacks(output),
+            Format::Dhat => self.dhat(output),
+            Format::Firefox => self.firefox(output),
+            Format::Perfetto => self.perfetto(output),
+            Format::Jsonl => self.rows(output, rows::write_json),
+            Format::Csv => {
+                output.write(|out| rows::write_csv_heading(out))?;
+                self.rows(output, rows::write_csv)
+            }
+            #[cfg(feature = "parquet")]
+            Format::Parquet => self.parquet(output),
+        }
+    }
+
+    fn options(&self) -> Options {
+        self.arguments.reading.options().all_frames(self.arguments.full)
+    }
+
+    fn stacks(&self, output: &mut Output) -> Result<RecordingState, CommandError> {
+        let weights = CallTreeWeights::of(self.recording, self.options())?;
+        let measure = measures::adding_up(self.arguments.measure.measure());
+        let program = Program::of(self.recording)?;
+        output.write(|out| match self.arguments.format {
+            Format::Pprof => {
+                let times = pprof::Times {
+                    started_at_unix_ns: self.recording.header().start_realtime_ns,
+                    duration_ns: weights.state.duration_ns,
+                };
+                let executable = program.as_ref().map(|program| program.executable.as_str());
+                pprof::write(out, &weights, times, executable, measure)
+            }
+            Format::Speedscope => speedscope::write(out, &weights, name(program.as_ref()), measure),
+            _ => collapsed::write(out, &weights, measure),
+        })?;
+        Ok(weights.state)
+    }
+
+    fn dhat(&self, output: &mut Output) -> Result<RecordingState, CommandError> {
+        let points = ProgramPoints::of(self.recording, self.options())?;
+        let program = Program::of(self.recording)?;
+        let command = match &program {
+            Some(program) if !program.arguments.is_empty() => program.arguments.join(" "),
+            program => name(program.as_ref()).to_owned(),
+        };
+        let pid = self.recording.header().pid;
+        output.write(|out| dhat::write(out, &points, &command, pid))?;
+        Ok(points.state)
+    }
+
+    fn refuse_too_many_blocks(&self) -> Result<(), CommandError> {
+        if self.arguments.format != Format::Firefox {
+            return Ok(());
+        }
+        let max = self.arguments.max_blocks;
+        let mut blocks = Blocks::of(self.recording, self.options().symbols(self.names_pick()))?;
+        for _ in 0..max {
+            if blocks.next_row()?.is_none() {
+                return Ok(());
+            }
+        }
+        match blocks.next_row()? {
+            None => Ok(()),
+            Some(_) => Err(CommandError::TooManyBlocks { max }),
+        }
+    }
+
+    /// Whether what is picked depends on names.
+    fn names_pick(&self) -> bool {
+        let reading = &self.arguments.reading;
+        reading.filters.asks_for_sites() && !reading.no_symbols
+    }
+
+    fn firefox(&self, output: &mut Output) -> Result<RecordingState, CommandError> {
+        let options = self.options();
+        let mut blocks = Blocks::of(self.recording, options.clone())?;
+        let mut changes = firefox::Changes::default();
+        while let Some(block) = blocks.next_row()? {
+            changes.add(&block);
+        }
+        let intervals = Intervals::of(self.recording, options, Resolution::default().bins(BINS))?;
+        let moments = self.moments()?;
+        let header = self.recording.header();
+        let about = firefox::About {
+            name: name(moments.program.as_ref()),
+            pid: header.pid,
+            started_at_unix_ns: header.start_realtime_ns,
+        };
+        let state = blocks.state();
+        output.write(|out| {
+            firefox::write(out, about, blocks.backtraces(), changes, &intervals, &moments)
+        })?;
+        Ok(state)
+    }
+
+    fn perfetto(&self, output: &mut Output) -> Result<RecordingState, CommandError> {
+        let options = self.options();
+        let intervals = Intervals::of(self.recording, options, Resolution::default().bins(BINS))?;
+        let moments = self.moments()?;
+        let program = moments.program.as_ref();
+        let about = perfetto::About {
+            name: name(program),
+            arguments: program.map_or(&[], |program| &program.arguments),
+            pid: self.recording.header().pid,
+        };
+        output.write(|out| perfetto::write(out, about, &intervals, &moments))?;
+        Ok(intervals.state)
+    }
+
+    fn moments(&self) -> Result<Moments, CommandError> {
+        let moments = Moments::of(self.recording)?;
+        if moments.omitted_spans > 0 {
+            eprintln!(
+                "alloc-trace: {}: of the times that threads were in spans, the {} longest are kept, \
+                 and {} are not",
+                self.arguments.file.display(),
+                count(moments.spans.len() as u64),
+                count(moments.omitted_spans),
+            );
+        }
+        Ok(moments)
+    }
+
+    fn rows(
+        &self,
+        output: &mut Output,
+        write: impl Fn(&mut dyn Write, &BlockRow<'_>) -> io::Result<()>,
+    ) -> Result<RecordingState, CommandError> {
+        let mut blocks = Blocks::of(self.recording, self.options())?;
+        while let Some(block) = blocks.next_row()? {
+            output.write(|out| write(out, &block))?;
+        }
+        Ok(blocks.state())
+    }
+
+    #[cfg(feature = "parquet")]
+    fn parquet(&self, output: &mut Output) -> Result<RecordingState, CommandError> {
+        use crate::export::parquet::Writer;
+        let failed = |error| CommandError::write(&self.arguments.reading.output, error);
+        let mut blocks = Blocks::of(self.recording, self.options())?;
+        let mut writer = Writer::new(output.sink()).map_err(failed)?;
+        while let Some(block) = blocks.next_row()? {
+            writer.add(&block).map_err(failed)?;
+        }
+        writer.finish().map_err(failed)?;
+        Ok(blocks.state())
+    }
+}
+
+/// The program's name, as far as it is known.
+fn name(program: Option<&Program>) -> &str {
+    let executable = program.map(|program| program.executable.as_str());
+    executable.and_then(|path| path.rsplit('/').next()).unwrap_or("unknown program")
+}

@@ -1,0 +1,151 @@
+//! `alloc-trace tree`: the call tree, from `main` inwards or from the call sites outwards.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use alloc_trace_analysis::{CallTreeWeights, Measure, Recording, Tree, TreeShape, shorten};
+
+use crate::args::TreeArguments;
+use crate::error::CommandError;
+use crate::measures::{self, value};
+use crate::output::Output;
+use crate::style::Style;
+use crate::table::from_the_front;
+use crate::units::share;
+use crate::warnings;
+
+pub(crate) fn run(arguments: &TreeArguments) -> Result<ExitCode, CommandError> {
+    let recording = Recording::open(&arguments.file)?;
+    let mut output = Output::open(&arguments.reading.output)?;
+    let weights =
+        CallTreeWeights::of(&recording, arguments.reading.options().all_frames(arguments.full))?;
+    warnings::print(&arguments.file, &warnings::of_state(&weights.state));
+    // A program leaves out for itself what it does not want.
+    let least = arguments.min_share.unwrap_or(if arguments.json { 0.0 } else { 1.0 });
+    let measure = measures::adding_up(arguments.measure.measure());
+    let shape = TreeShape::default()
+        .inverted(arguments.inverted)
+        .measure(measure)
+        .min_share(least / 100.0)
+        .max_depth(arguments.depth.unwrap_or(u32::MAX));
+    let tree = Tree::of(&weights, shape);
+    if arguments.json {
+        output.write(|out| {
+            serde_json::to_writer(&mut *out, &tree)?;
+            writeln!(out)
+        })?;
+    } else {
+        let (columns, style) = (output.columns, output.style);
+        output.write(|out| write_text(out, &tree, measure, columns, style))?;
+    }
+    output.finish()?;
+    for problem in warnings::of_symbols(&weights.state.symbol_problems) {
+        eprintln!("alloc-trace: {problem}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The figures to the left of the tree.
+const FIGURES: usize = 9 + 1 + 7 + 1 + 9 + 2;
+/// No frame is indented further: what is below stands there, with its depth.
+const DEEPEST: usize = 24;
+
+fn write_text(
+    out: &mut dyn Write,
+    tree: &Tree,
+    measure: Measure,
+    columns: usize,
+    style: Style,
+) -> io::Result<()> {
+    let whole = measure.of(&tree.total);
+    let direction = if tree.inverted { "Callers" } else { "Call tree" };
+    let heading =
+        format!("{direction} by {}: {}", measures::phrase(measure), value(measure, whole));
+    writeln!(out, "{}", style.heading(from_the_front(&heading, columns)))?;
+    if tree.nodes.is_empty() {
+        return writeln!(out, "Nothing to show.");
+    }
+    // Outwards, what a function asked for itself is at the beginning of each way.
+    let own_heading = if tree.inverted { "" } else { "own" };
+    let heading = format!("{:>9} {:>7} {own_heading:>9}  function", "total", "");
+    writeln!(out, "{}", style.faint(heading))?;
+    let lines = Lines::of(tree);
+    for (node, line) in tree.nodes.iter().zip(&lines.0) {
+        let inclusive = measure.of(&node.inclusive);
+        let own = match measure.of(&node.own) {
+            0 => String::new(),
+            _ if tree.inverted => String::new(),
+            own => value(measure, own),
+        };
+        let indent = line.indent(DEEPEST);
+        let room = columns.saturating_sub(FIGURES + indent.chars().count()).max(16);
+        writeln!(
+            out,
+            "{:>9} {:>7} {own:>9}  {}{}",
+            value(measure, inclusive),
+            share(inclusive, whole),
+            style.faint(&indent),
+            shorten(&node.function, room),
+        )?;
+    }
+    Ok(())
+}
+
+/// What stands to the left of a function.
+#[derive(Debug, Clone, Default)]
+struct Line {
+    /// For each branching above: whether more of its branches follow further down.
+    branches: Vec<bool>,
+    /// Whether it is itself one of several.
+    is_branch: bool,
+}
+
+impl Line {
+    fn indent(&self, most: usize) -> String {
+        let mut text = String::new();
+        for (at, &more) in self.branches.iter().enumerate() {
+            let last = at + 1 == self.branches.len();
+            text.push_str(match (last && self.is_branch, more) {
+                (true, true) => "├ ",
+                (true, false) => "└ ",
+                (false, true) => "│ ",
+                (false, false) => "  ",
+            });
+        }
+        let length = text.chars().count();
+        if length <= most {
+            return text;
+        }
+        let depth = format!("…{} ", self.branches.len());
+        let kept = most - depth.chars().count();
+        depth + &text.chars().skip(length - kept).collect::<String>()
+    }
+}
+
+/// The lines of a tree. A function that is alone below another one stands right below it: only where
+/// the ways part is there an indentation, or a deep tree would leave the page.
+struct Lines(Vec<Line>);
+
+impl Lines {
+    fn of(tree: &Tree) -> Self {
+        let mut children = vec![0_usize; tree.nodes.len() + 1];
+        let slot = |parent: Option<u32>| parent.map_or(0, |parent| parent as usize + 1);
+        for node in &tree.nodes {
+            children[slot(node.parent)] += 1;
+        }
+        let mut seen = vec![0_usize; tree.nodes.len() + 1];
+        let mut lines: Vec<Line> = Vec::with_capacity(tree.nodes.len());
+        for node in &tree.nodes {
+            let at = slot(node.parent);
+            seen[at] += 1;
+            let above = node.parent.map(|parent| lines[parent as usize].clone());
+            let mut branches = above.unwrap_or_default().branches;
+            let is_branch = children[at] > 1;
+            if is_branch {
+                branches.push(seen[at] < children[at]);
+            }
+            lines.push(Line { branches, is_branch });
+        }
+        Self(lines)
+    }
+}

@@ -1,0 +1,35 @@
+//! Collapsed stacks: a backtrace a line, its frames set off by semicolons, the outermost first, and
+//! its weight. Flame graph scripts read them.
+
+use std::io::{self, Write};
+
+use alloc_trace_analysis::{CallTreeWeights, Measure};
+
+pub(crate) fn write(
+    out: &mut dyn Write,
+    weights: &CallTreeWeights,
+    measure: Measure,
+) -> io::Result<()> {
+    let mut line = String::new();
+    for (node, figures) in (0..).zip(&weights.own) {
+        let weight = measure.of(figures);
+        if weight == 0 {
+            continue;
+        }
+        let frames: Vec<_> = weights.backtraces.frames_of(node).collect();
+        line.clear();
+        for frame in frames.into_iter().rev() {
+            if !line.is_empty() {
+                line.push(';');
+            }
+            // A name can have what sets frames off, as in `[u8; 4]`.
+            line.extend(frame.function.chars().map(|c| match c {
+                ';' => ':',
+                '\n' | '\r' => ' ',
+                c => c,
+            }));
+        }
+        writeln!(out, "{line} {weight}")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,195 @@
+//! `tree` and `export`: what they print and refuse. What other programs make of exports is in
+//! `consumers.rs`.
+
+mod support;
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use support::{assert_golden, command, text, write_faults, write_sample};
+
+fn run(arguments: &[&dyn AsRef<OsStr>]) -> Output {
+    command().args(arguments.iter().map(|argument| argument.as_ref())).output().expect("run")
+}
+
+fn printed(arguments: &[&dyn AsRef<OsStr>]) -> String {
+    let output = run(arguments);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stderr), "");
+    text(&output.stdout).to_owned()
+}
+
+fn json(arguments: &[&dyn AsRef<OsStr>]) -> Value {
+    serde_json::from_str(&printed(arguments)).expect("one JSON object")
+}
+
+/// A recording whose figures are known.
+fn sample() -> (TempDir, PathBuf) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("sample.trace");
+    write_sample(&path, 42, true);
+    (directory, path)
+}
+
+/// A recording with many blocks and call sites.
+fn faults() -> (TempDir, PathBuf) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("faults.trace");
+    write_faults(&path, true);
+    (directory, path)
+}
+
+#[test]
+fn the_tree_is_as_it_always_was() {
+    let (_directory, path) = faults();
+    assert_golden("tree.txt", &printed(&[&"tree", &path]));
+    let inverted = printed(&[&"tree", &path, &"--inverted", &"--measure=requests", &"--depth=1"]);
+    assert_golden("tree-inverted.txt", &inverted);
+    let (_directory, path) = sample();
+    assert_golden("tree-no-file.txt", &printed(&[&"tree", &"--full", &path]));
+}
+
+#[test]
+fn the_nodes_of_a_tree_add_up() {
+    let (_directory, path) = faults();
+    for inverted in [false, true] {
+        let mut arguments: Vec<&dyn AsRef<OsStr>> = vec![&"tree", &"--json", &path];
+        if inverted {
+            arguments.push(&"--inverted");
+        }
+        let tree = json(&arguments);
+        let nodes = tree["nodes"].as_array().expect("a list");
+        for key in ["allocated_bytes", "allocations", "live_bytes_at_end", "at_peak_bytes"] {
+            let value = |node: &Value, part: &str| node[part][key].as_u64().expect("a number");
+            let own: u64 = nodes.iter().map(|node| value(node, "own")).sum();
+            assert_eq!(own, tree["total"][key].as_u64().expect("a number"), "{key}");
+            for (index, node) in nodes.iter().enumerate() {
+                let below = nodes.iter().filter(|below| below["parent"] == index);
+                let below: u64 = below.map(|below| value(below, "inclusive")).sum();
+                assert_eq!(value(node, "inclusive"), value(node, "own") + below, "{key}");
+            }
+        }
+        assert_eq!(tree["inverted"], inverted);
+    }
+    let some = json(&[&"tree", &"--json", &"--min-share=30", &path]);
+    let all = json(&[&"tree", &"--json", &path]);
+    let length = |tree: &Value| tree["nodes"].as_array().expect("a list").len();
+    assert!(length(&some) < length(&all));
+}
+
+#[test]
+fn collapsed_stacks_and_rows_are_as_they_always_were() {
+    let (_directory, path) = sample();
+    let expected = "\
+[0x1000] 1048700
+[0x1000];[0x2000] 5000
+";
+    assert_eq!(printed(&[&"export", &"--format=collapsed", &path]), expected);
+    let live = printed(&[&"export", &"--format=collapsed", &"--measure=live-blocks", &path]);
+    assert_eq!(live, "[0x1000] 1\n[0x1000];[0x2000] 1\n");
+    let csv = printed(&[&"export", &"--format=csv", &path]);
+    let expected = "\
+address,size,align,kind,allocated_ns,freed_ns,lifetime_ns,release,temporary,function,file,line,span,\
+span_path,span_fields,thread,thread_name,free_thread,free_thread_name,free_function,free_file,free_line
+139637976727568,100,8,alloc,1000,2000,1000,realloc,false,[0x1000],,,,,,1,main,1,main,[0x2000],,
+139637976743936,1048576,8,alloc_zeroed,4000,5000,1000,free,true,[0x1000],,,request,server/request,,2,\
+worker,2,worker,[0x1000],,
+139637976731648,5000,8,realloc,2000,,,,false,[0x2000],,,server,server,,1,main,,,,,
+139637976776704,24,8,alloc,1999000,,,,false,[0x1000],,,,,,1,main,,,,,
+";
+    assert_eq!(csv, expected);
+    let lines =
+        printed(&[&"export", &"--format=jsonl", &"--span-fields", &"--span=request", &path]);
+    let row: Value = serde_json::from_str(&lines).expect("one line");
+    let expected = serde_json::json!({
+        "address": 0x7f00_0000_4000_u64, "size": 1 << 20, "align": 8, "kind": "alloc_zeroed",
+        "allocated_ns": 4_000, "freed_ns": 5_000, "lifetime_ns": 1_000, "release": "free",
+        "temporary": true, "function": "[0x1000]", "file": null, "line": null, "span": "request",
+        "span_path": "server/request", "span_fields": "id=2", "thread": 2, "thread_name": "worker",
+        "free_thread": 2, "free_thread_name": "worker", "free_function": "[0x1000]",
+        "free_file": null, "free_line": null,
+    });
+    assert_eq!(row, expected);
+}
+
+/// The tables of a Firefox profile refer to each other by number, and every block's coming and going
+/// is in it.
+#[test]
+fn a_firefox_profile_has_every_block_and_every_span() {
+    let (_directory, path) = sample();
+    let profile = json(&[&"export", &"--format=firefox", &path]);
+    let threads = profile["threads"].as_array().expect("a list");
+    let names: Vec<&str> = threads.iter().filter_map(|thread| thread["name"].as_str()).collect();
+    assert_eq!(names, ["app", "worker"], "the format gives a first thread its process's name");
+    let allocations = &threads[0]["nativeAllocations"];
+    let weights: Vec<i64> = numbers(&allocations["weight"]);
+    assert_eq!(weights, [100, -100, 5_000, 1 << 20, -(1 << 20), 24]);
+    let stacks = &threads[0]["stackTable"];
+    let frames = threads[0]["frameTable"]["length"].as_i64().expect("a number");
+    assert!(numbers(&stacks["frame"]).iter().all(|&frame| frame < frames));
+    let length = stacks["length"].as_i64().expect("a number");
+    assert!(numbers(&allocations["stack"]).iter().all(|&stack| stack < length));
+    assert_eq!(threads[0]["markers"]["length"], 1, "a thread in a span");
+    let counter = &profile["counters"][0];
+    assert_eq!((&counter["name"], &counter["category"]), (&"malloc".into(), &"Memory".into()));
+    let counts = counter["samples"]["count"].as_array().expect("a list");
+    let (mut live, mut peak) = (0.0, 0.0_f64);
+    for change in counts {
+        live += change.as_f64().expect("a number");
+        peak = peak.max(live);
+    }
+    assert_eq!((live, peak), (5_024.0, 1_053_576.0));
+}
+
+fn numbers(list: &Value) -> Vec<i64> {
+    list.as_array().expect("a list").iter().map(|number| number.as_i64().expect("one")).collect()
+}
+
+#[test]
+fn more_blocks_than_a_viewer_bears_are_refused_before_anything_is_written() {
+    let (directory, path) = faults();
+    let file = directory.path().join("profile.json");
+    fs::write(&file, "mine").expect("written");
+    let limit = "--max-blocks=2400";
+    let output = run(&[&"export", &"--format=firefox", &limit, &path, &"-o", &file]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("more than 2,400 blocks"), "{}", text(&output.stderr));
+    assert_eq!(fs::read(&file).expect("there"), b"mine");
+    let limit = "--max-blocks=2401";
+    let output = run(&[&"export", &"--format=firefox", &limit, &path, &"-o", &file]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let few = run(&[&"export", &"--format=firefox", &"--max-blocks=1", &path, &"--size=40000.."]);
+    assert_eq!(few.status.code(), Some(1), "200 of 64 KiB");
+    let few = run(&[&"export", &"--format=firefox", &"--max-blocks=1", &path, &"--size=40000"]);
+    assert!(few.status.success(), "{}", text(&few.stderr));
+}
+
+#[test]
+fn every_format_can_be_written_and_is_the_same_twice() {
+    let (directory, path) = sample();
+    let path: &Path = &path;
+    let formats = [
+        "pprof",
+        "dhat",
+        "firefox",
+        "speedscope",
+        "perfetto",
+        "collapsed",
+        "jsonl",
+        "csv",
+        "parquet",
+    ];
+    for format in formats {
+        let file = directory.path().join(format);
+        let written = run(&[&"export", &"-f", &format, &path, &"-o", &file]);
+        assert!(written.status.success(), "{format}: {}", text(&written.stderr));
+        let piped = run(&[&"export", &"-f", &format, &path]);
+        assert!(!piped.stdout.is_empty(), "{format}");
+        assert_eq!(fs::read(&file).expect("written"), piped.stdout, "{format}");
+    }
+}
