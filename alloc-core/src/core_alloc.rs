@@ -12,7 +12,7 @@ use crate::large::{self, Fill};
 use crate::page::Page;
 use crate::place::Portable;
 use crate::stats::Stats;
-use crate::{arena, check, decay, stats, thread, walk};
+use crate::{arena, check, decay, stats, thread, tool, walk};
 
 /// The heap. A handle without size: all of them are the same process-wide heap.
 ///
@@ -194,14 +194,17 @@ unsafe fn move_block(
 unsafe impl GlobalAlloc for CoreAlloc {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        match Class::of(layout) {
+        let block = match Class::of(layout) {
             Some(class) => thread::alloc::<Portable>(class),
             None => large::alloc(layout, Fill::Any),
-        }
+        };
+        tool::allocated(block, layout.size());
+        block
     }
 
     #[inline]
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        tool::freed(block);
         match Class::of(layout) {
             Some(class) => thread::dealloc::<Portable>(class, block),
             None => {
@@ -219,12 +222,17 @@ unsafe impl GlobalAlloc for CoreAlloc {
             Some(class) => {
                 let block = thread::alloc::<Portable>(class);
                 if !block.is_null() {
+                    tool::allocated(block, layout.size());
                     // SAFETY: a new block of at least `layout.size()` bytes.
                     unsafe { block.write_bytes(0, layout.size()) };
                 }
                 block
             }
-            None => large::alloc(layout, Fill::Zero),
+            None => {
+                let block = large::alloc(layout, Fill::Zero);
+                tool::cleared(block, layout.size());
+                block
+            }
         }
     }
 
@@ -236,13 +244,16 @@ unsafe impl GlobalAlloc for CoreAlloc {
         match (Class::of(layout), Class::of(new_layout)) {
             (Some(class), Some(new_class)) => {
                 if class == new_class {
+                    tool::resized(block, block, layout.size(), new_size);
                     return block;
                 }
-                // SAFETY: by the caller's promise the block is live with `layout`, whose class this
-                // is, and is given up unless null is returned; the smaller size fits both classes.
-                return unsafe {
-                    change_class(block, class, new_class, layout.size().min(new_size))
-                };
+                if !tool::IS_TOLD {
+                    let bytes = layout.size().min(new_size);
+                    // SAFETY: by the caller's promise the block is live with `layout`, whose class
+                    // this is, and is given up unless null is returned; the smaller size fits both
+                    // classes.
+                    return unsafe { change_class(block, class, new_class, bytes) };
+                }
             }
             (None, None) => {
                 if let Some(block) = NonNull::new(block) {
@@ -250,6 +261,7 @@ unsafe impl GlobalAlloc for CoreAlloc {
                     // `alloc` sends to `large` too.
                     let resized = unsafe { large::resize(block, layout.align(), new_size) };
                     if !resized.is_null() {
+                        tool::resized(block.as_ptr(), resized, layout.size(), new_size);
                         return resized;
                     }
                 }

@@ -15,7 +15,7 @@ use crate::class::{CLASSES, Class, SLOTS};
 use crate::owner::{OwnerPtr, OwnerU32};
 use crate::page::{Page, Place};
 use crate::remote::Inbox;
-use crate::{arena, decay, hardened, os, pool, stats};
+use crate::{arena, decay, hardened, os, pool, stats, tool};
 
 /// A place for a block in a cache.
 #[derive(Debug)]
@@ -25,12 +25,12 @@ pub(crate) struct Slot(OwnerPtr<u8>);
 impl Slot {
     #[inline(always)]
     pub(crate) fn get(&self) -> *mut u8 {
-        hardened::decode(self.0.get())
+        hardened::decode(tool::hide(self.0.get()))
     }
 
     #[inline(always)]
     pub(crate) fn set(&self, block: *mut u8) {
-        self.0.set(hardened::encode(block));
+        self.0.set(tool::hide(hardened::encode(block)));
     }
 
     /// Whether this is the one behind a cache's last.

@@ -11,7 +11,7 @@ use crate::arena::{self, Arena};
 use crate::fatal::fatal;
 use crate::page::{Head, Kind};
 use crate::segment::{Placement, SEGMENT, SLICE, SLICE_SHIFT, SLICES, USABLE_SLICES, mask};
-use crate::{decay, hardened, os, stats};
+use crate::{decay, hardened, os, stats, tool};
 
 /// Largest block that is a run of slices.
 const LARGE_MAX: usize = USABLE_SLICES as usize * SLICE;
@@ -110,6 +110,7 @@ fn alloc_large(count: u32, align: u32, fill: Fill) -> Option<NonNull<u8>> {
             let length = (dirty >> first).trailing_ones();
             dirty &= !mask(first, length);
             let start = segment.slice(first);
+            tool::opened(start, length as usize * SLICE);
             // SAFETY: these slices are part of the run that was claimed above.
             unsafe { start.write_bytes(0, length as usize * SLICE) };
         }
@@ -120,6 +121,7 @@ fn alloc_large(count: u32, align: u32, fill: Fill) -> Option<NonNull<u8>> {
 fn alloc_huge(size: usize, align: usize) -> Option<NonNull<u8>> {
     let bytes = huge_bytes(size)?;
     let block = map(bytes, align)?;
+    tool::closed(block.as_ptr(), bytes);
     // The record takes memory too, where it is the first of its arena.
     if register_huge(block, bytes) || (arena::unmap_free_segments() && register_huge(block, bytes))
     {

@@ -22,6 +22,7 @@
 //! | [`c`] | the same for C: no layout is given, and the C library's rules |
 //! | `thread` | which heap a thread uses; signals, thread exit |
 //! | `place` | where a thread keeps that: thread-local memory |
+//! | `unload` | keeping the library that the heap is in |
 //! | `pool` | heaps that wait for a thread |
 //! | `heap` | a thread's caches and pages, moving blocks between them |
 //! | `large` | blocks past the size classes |
@@ -34,6 +35,7 @@
 //! | `stats`, [`walk`], `check` | figures; what lies where; whether it all fits together |
 //! | `owner`, `sync` | cells of one owner; atomics |
 //! | `hardened` | what the feature of that name adds; nothing without it |
+//! | `tool` | telling valgrind of blocks, with the feature of that name |
 //! | `os`, `fatal` | system calls; the abort |
 //!
 //! # What never happens
@@ -75,6 +77,13 @@ mod segment;
 mod stats;
 mod sync;
 mod thread;
+#[cfg(not(feature = "valgrind"))]
+#[path = "silent.rs"]
+mod tool;
+#[cfg(feature = "valgrind")]
+#[path = "valgrind.rs"]
+mod tool;
+mod unload;
 pub mod walk;
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ pub(crate) const OS_PAGE: usize = 64 * 1024;
 
 /// Runs a call and puts `errno` back if it failed: an allocator's caller does not expect `free`
 /// to change it, and the kernel only writes it on failure.
-fn keeping_errno<T>(call: impl FnOnce() -> T, failed: impl FnOnce(&T) -> bool) -> T {
+pub(crate) fn keeping_errno<T>(call: impl FnOnce() -> T, failed: impl FnOnce(&T) -> bool) -> T {
     // SAFETY: has no preconditions; the result is this thread's `errno`, valid while it lives.
     let errno = unsafe { libc::__errno_location() };
     // SAFETY: `errno` is valid for reads, as above.

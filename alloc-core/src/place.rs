@@ -18,6 +18,7 @@ use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use crate::heap::{Heap, UNSET};
+use crate::unload;
 
 /// One kind of place. Its pointers are never null, and begin as [`UNSET`]. Only its thread uses them
 /// and signal handlers on that thread, so `Relaxed` and compiler fences order them.
@@ -40,6 +41,9 @@ pub(crate) trait Place: Copy {
     /// The number plus one of the key that tells when a thread which has a heap in such a place
     /// ends; 0 while there is none.
     fn key() -> &'static AtomicU32;
+
+    /// Makes sure that the code which the key leads to stays. Asked once.
+    fn keep_library();
 }
 
 /// What a place holds.
@@ -99,6 +103,10 @@ impl Place for Portable {
     fn key() -> &'static AtomicU32 {
         static KEY: AtomicU32 = AtomicU32::new(0);
         &KEY
+    }
+
+    fn keep_library() {
+        unload::keep_library();
     }
 }
 
@@ -234,5 +242,9 @@ mod initial_exec {
             static KEY: AtomicU32 = AtomicU32::new(0);
             &KEY
         }
+
+        /// Nothing: the loader itself may be asking for memory, and cannot be asked in turn. A
+        /// library that exports the C entry points is linked with `-z nodelete`.
+        fn keep_library() {}
     }
 }

@@ -9,7 +9,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use crate::fatal::fatal;
-use crate::{hardened, os, stats};
+use crate::{hardened, os, stats, tool};
 
 /// The unit in which memory is handed out to pages and large blocks.
 pub(crate) const SLICE: usize = 1 << SLICE_SHIFT;
@@ -107,6 +107,7 @@ impl Segment {
     /// Puts a fresh mapping into use.
     pub(crate) fn install(&self, base: NonNull<u8>) {
         self.base.store(base.as_ptr(), Ordering::Relaxed);
+        tool::closed(base.as_ptr(), SEGMENT);
         if USABLE_SLICES < SLICES {
             hardened::guard(self.slice(USABLE_SLICES));
         }

@@ -213,7 +213,10 @@ fn exit_key<P: Place>() -> Option<libc::pthread_key_t> {
         return None;
     }
     match P::key().compare_exchange(0, key.wrapping_add(1), Ordering::Relaxed, Ordering::Relaxed) {
-        Ok(_) => Some(key),
+        Ok(_) => {
+            P::keep_library();
+            Some(key)
+        }
         Err(first) => {
             // SAFETY: this key lost the race and nobody else has seen it.
             unsafe { libc::pthread_key_delete(key) };

@@ -225,6 +225,7 @@ fn destructors_can_allocate_after_the_heap_was_handed_back() {
             run_thread();
         }
         assert!(ROUNDS.load(Ordering::Relaxed) > 2400, "the destructor ran after the heap's own");
+        HEAP.check_all().expect("a whole heap");
         // The last round's block of each thread is the test's own leak: about 1 KiB each.
         assert_eq!(HEAP.stats().heaps, heaps, "heaps were lost");
         assert!(HEAP.stats().page_bytes < 16 << 20, "{:?}", HEAP.stats());
@@ -266,6 +267,93 @@ fn out_of_memory_is_null_and_the_heap_goes_on() {
             HEAP.purge();
             work(100);
         }
+    });
+}
+
+/// The library of `examples/plugin.rs`, built by cargo beside this program.
+fn plugin() -> std::ffi::CString {
+    let program = std::env::current_exe().expect("this program's path");
+    let profile = program.ancestors().nth(2).expect("target/PROFILE/deps/PROGRAM");
+    let mut cargo = std::process::Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--example", "plugin", "--manifest-path"]);
+    cargo.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
+    cargo.arg("--target-dir").arg(profile.parent().expect("target"));
+    if !cfg!(debug_assertions) {
+        cargo.arg("--release");
+    }
+    assert!(cargo.status().expect("cargo runs").success());
+    let path = profile.join("examples/libplugin.so").into_os_string().into_encoded_bytes();
+    std::ffi::CString::new(path).expect("a path")
+}
+
+#[test]
+fn threads_end_after_the_library_whose_heap_they_used_was_closed() {
+    succeed("threads_end_after_the_library_whose_heap_they_used_was_closed", || {
+        let path = plugin();
+        let mut heaps = 0;
+        for _ in 0..10 {
+            let path = path.clone();
+            let thread = thread::spawn(move || {
+                // SAFETY: the library's initialisers are Rust's.
+                let library = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW) };
+                assert!(!library.is_null());
+                // SAFETY: the handle is open, the name a string.
+                let found = unsafe { libc::dlsym(library, c"use_plugin_heap".as_ptr()) };
+                assert!(!found.is_null());
+                // SAFETY: what has this name in that library is a function of this type.
+                let use_heap: extern "C" fn(usize) -> usize = unsafe { std::mem::transmute(found) };
+                let heaps = use_heap(1000);
+                // SAFETY: the handle is open, and nothing of the library is used below, but by what
+                // is tested: this thread ends with a heap of the library's.
+                assert_eq!(unsafe { libc::dlclose(library) }, 0);
+                heaps
+            });
+            heaps = thread.join().expect("a thread");
+        }
+        // The library stayed, and each thread took over the heap of the one before.
+        assert_eq!(heaps, 1);
+        // SAFETY: as above; it is not loaded, if it is not there.
+        let kept = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW | libc::RTLD_NOLOAD) };
+        assert!(!kept.is_null());
+    });
+}
+
+/// What was allocated before `main`: two blocks, one freed at once.
+static BEFORE_MAIN: AtomicUsize = AtomicUsize::new(0);
+
+/// Runs before `main`, and before Rust's runtime is set up.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static ALLOCATE_BEFORE_MAIN: extern "C" fn() = allocate_before_main;
+
+extern "C" fn allocate_before_main() {
+    let Ok(layout) = Layout::from_size_align(500, 8) else { return };
+    // SAFETY: the layout is not empty.
+    let [kept, freed] = [(); 2].map(|()| unsafe { HEAP.alloc(layout) });
+    if kept.is_null() || freed.is_null() {
+        return;
+    }
+    // SAFETY: a live block of so many bytes.
+    unsafe { kept.write_bytes(0x5a, layout.size()) };
+    // SAFETY: allocated above with this layout.
+    unsafe { HEAP.dealloc(freed, layout) };
+    BEFORE_MAIN.store(kept.expose_provenance(), Ordering::Relaxed);
+}
+
+#[test]
+fn blocks_from_before_main_are_blocks_like_others() {
+    succeed("blocks_from_before_main_are_blocks_like_others", || {
+        let kept: *mut u8 =
+            std::ptr::with_exposed_provenance_mut(BEFORE_MAIN.load(Ordering::Relaxed));
+        assert!(!kept.is_null(), "it was refused");
+        // SAFETY: a live block of so many bytes, all written.
+        let bytes = unsafe { std::slice::from_raw_parts(kept, 500) };
+        assert!(bytes.iter().all(|byte| *byte == 0x5a));
+        work(100);
+        let layout = Layout::from_size_align(500, 8).expect("a layout");
+        // SAFETY: allocated before `main` with this layout.
+        unsafe { HEAP.dealloc(kept, layout) };
+        HEAP.check_all().expect("a whole heap");
     });
 }
 
@@ -344,6 +432,7 @@ fn many_short_threads_leak_nothing() {
         assert!(more < 4 << 20, "from {before:?} to {after:?}");
         drop(send);
         sink.join().expect("the sink");
+        HEAP.check_all().expect("a whole heap");
     });
 }
 
@@ -407,6 +496,7 @@ fn idle_heaps_memory_serves_other_threads() {
         let after = HEAP.stats();
         assert!(after.segments <= before.segments + 16, "from {before:?} to {after:?}");
         drop(again);
+        HEAP.check_all().expect("a whole heap");
     });
 }
 

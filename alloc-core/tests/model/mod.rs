@@ -1,7 +1,8 @@
 //! Drives an allocator with operations and compares it with a plain map of what is live: blocks
 //! overlap nothing, are aligned, keep their contents, and are zero where that was asked for.
 //!
-//! One driver serves the property tests, the stress tests and the fault-injection tests.
+//! One driver serves the property tests, the stress tests and the stress program, the fault-injection
+//! tests and the fuzz target.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::collections::BTreeMap;
@@ -82,6 +83,7 @@ pub(crate) struct Model<A> {
     live: Vec<Block>,
     /// End of each live block by its start.
     spans: BTreeMap<usize, usize>,
+    live_bytes: usize,
     /// Requests that were answered with null.
     pub(crate) refused: usize,
     seed: u8,
@@ -89,7 +91,8 @@ pub(crate) struct Model<A> {
 
 impl<A: GlobalAlloc> Model<A> {
     pub(crate) fn new(allocator: A) -> Self {
-        Self { allocator, live: Vec::new(), spans: BTreeMap::new(), refused: 0, seed: 0 }
+        let (live, spans) = (Vec::new(), BTreeMap::new());
+        Self { allocator, live, spans, live_bytes: 0, refused: 0, seed: 0 }
     }
 
     /// Does one step.
@@ -162,6 +165,7 @@ impl<A: GlobalAlloc> Model<A> {
     /// Takes over a live block, from another model perhaps.
     pub(crate) fn insert(&mut self, block: Block) {
         self.spans.insert(block.start.addr(), block.start.addr() + block.layout.size());
+        self.live_bytes += block.layout.size();
         self.live.push(block);
     }
 
@@ -178,6 +182,7 @@ impl<A: GlobalAlloc> Model<A> {
         }
         let block = self.live.swap_remove(which % self.live.len());
         self.spans.remove(&block.start.addr());
+        self.live_bytes -= block.layout.size();
         Some(block)
     }
 
@@ -185,6 +190,12 @@ impl<A: GlobalAlloc> Model<A> {
         block.expect_pattern(block.layout.size());
         // SAFETY: the block was live with this layout and is given up.
         unsafe { self.allocator.dealloc(block.start, block.layout) };
+    }
+
+    /// Requested bytes of live blocks.
+    #[allow(dead_code, reason = "not every program that drives the model bounds its memory")]
+    pub(crate) fn live_bytes(&self) -> usize {
+        self.live_bytes
     }
 
     /// Live blocks.
