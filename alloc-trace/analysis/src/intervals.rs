@@ -23,6 +23,7 @@
 mod axis;
 mod classes;
 mod flame_tree;
+mod fold;
 mod gather;
 
 use std::sync::Arc;

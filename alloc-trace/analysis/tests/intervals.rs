@@ -283,14 +283,17 @@ proptest! {
         steps in steps(),
         bins in 1..80_u32,
         cells in prop_oneof![Just(0_usize), Just(200), Just(usize::MAX)],
+        fold in 0..400_usize,
         picks in prop::collection::vec(any::<(prop::sample::Index, prop::sample::Index)>(), 2),
     ) {
         let mut script = Script::new();
         let curve = curve(&write(&mut script, &steps));
         let resolution = Resolution::default().bins(bins).cells(cells);
         let recording = script.recording();
-        let intervals =
+        let mut intervals =
             Intervals::of(&recording, Options::default(), resolution).expect("readable");
+        // A smaller call tree is still all of it.
+        intervals.fold_nodes(fold);
         let all = intervals.bins.len();
         prop_assert!(all as u32 <= bins);
         compare(&mut script, &curve, 0, all as u32, &intervals)?;
@@ -359,4 +362,38 @@ fn the_call_tree_is_of_functions() {
         ("[0x1000]", "[0x3000]", 8),
     ];
     assert_eq!(found, expected);
+}
+
+#[test]
+fn small_functions_are_folded_into_one_below_their_caller() {
+    let mut script = Script::new();
+    script.thread(1, "main", false);
+    script.node(2, 0, 0x1000);
+    for callee in 0..100 {
+        script.node(3 + callee, 2, 0x2000 + u64::from(callee));
+    }
+    script.event(at(2, alloc(1, 0x10, 10_000)));
+    for callee in 0..100 {
+        let size = if callee == 7 { 5_000 } else { 1 };
+        script.event(at(3 + callee, alloc(1, 0x1000 * u64::from(callee + 1), size)));
+    }
+    script.end();
+    let resolution = Resolution::default().bins(1);
+    let mut intervals =
+        Intervals::of(&script.recording(), Options::default(), resolution).expect("readable");
+    intervals.fold_nodes(10);
+    let nodes: Vec<(Option<u32>, &str, u64, u64)> = intervals
+        .nodes
+        .iter()
+        .map(|row| {
+            let cell = row.cells[0];
+            (row.key.parent, &*row.key.function, cell.allocated_bytes, cell.at_peak_bytes)
+        })
+        .collect();
+    let expected = [
+        (None, "[0x1000]", 10_000, 10_000),
+        (Some(0), "[smaller functions]", 99, 99),
+        (Some(0), "[0x2007]", 5_000, 5_000),
+    ];
+    assert_eq!(nodes, expected);
 }

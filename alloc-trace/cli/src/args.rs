@@ -2,6 +2,7 @@
 
 mod export;
 mod tree;
+mod html;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use alloc_trace_analysis::Options;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use self::html::HtmlArguments;
 use crate::filters::FilterArguments;
 use crate::limits::{
     Allowed, parse_growth, parse_number_limit, parse_percent_limit, parse_size_limit,
@@ -38,6 +40,7 @@ pub(crate) enum Command {
     Advise(AdviseArguments),
     Check(CheckArguments),
     Export(ExportArguments),
+    Html(HtmlArguments),
     Completions(CompletionsArguments),
     Man(ManArguments),
 }

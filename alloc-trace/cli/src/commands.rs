@@ -5,6 +5,7 @@ pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod events;
 pub(crate) mod export;
+pub(crate) mod html;
 pub(crate) mod leaks;
 pub(crate) mod man;
 pub(crate) mod record;

@@ -14,6 +14,7 @@ mod filters;
 mod limits;
 mod measures;
 mod output;
+mod progress;
 mod style;
 mod table;
 mod text;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         Command::Report(arguments) => commands::report::run(arguments),
         Command::Advise(arguments) => commands::advise::run(arguments),
         Command::Check(arguments) => commands::check::run(arguments),
+        Command::Html(arguments) => commands::html::run(arguments),
         Command::Leaks(arguments) => commands::leaks::run(arguments),
         Command::Events(arguments) => commands::events::run(arguments),
         Command::Tree(arguments) => commands::tree::run(arguments),

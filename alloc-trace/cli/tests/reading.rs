@@ -26,7 +26,7 @@ fn sample(closed: bool) -> (TempDir, PathBuf) {
 }
 
 /// Every command that reads a recording and may be the first to find out what is wrong with it.
-const READING: [&[&str]; 11] = [
+const READING: [&[&str]; 14] = [
     &["report"],
     &["events"],
     &["tree"],
@@ -38,6 +38,9 @@ const READING: [&[&str]; 11] = [
     &["export", "--format=parquet"],
     &["export", "--format=perfetto"],
     &["export", "--format=firefox"],
+    &["flame"],
+    &["timeline"],
+    &["html"],
 ];
 
 #[test]

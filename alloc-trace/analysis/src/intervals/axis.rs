@@ -43,7 +43,7 @@ pub struct Cell {
 const UNOPENED: u32 = u32::MAX;
 
 impl Cell {
-    const fn new(bin: u32) -> Self {
+    pub(super) const fn new(bin: u32) -> Self {
         Self {
             bin,
             epoch: UNOPENED,
@@ -60,12 +60,12 @@ impl Cell {
     }
 
     /// What is live after it, where so much was before.
-    const fn live_after(&self, before: u64) -> u64 {
+    pub(super) const fn live_after(&self, before: u64) -> u64 {
         before.saturating_add(self.allocated_bytes).saturating_sub(self.released_bytes)
     }
 
     /// Adds what is counted of another cell; peaks stay as they are.
-    const fn add(&mut self, other: &Self) {
+    pub(super) const fn add(&mut self, other: &Self) {
         self.allocated_bytes = self.allocated_bytes.saturating_add(other.allocated_bytes);
         self.requests += other.requests;
         self.temporary_allocations += other.temporary_allocations;

@@ -3,7 +3,9 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use alloc_trace_analysis::{Advice, Evidence, Finding, Recording, Rule, Thresholds, shorten};
+use alloc_trace_analysis::{
+    Advice, CallSite, Evidence, Finding, Recording, Rule, Thresholds, shorten,
+};
 
 use crate::args::AdviseArguments;
 use crate::error::CommandError;
@@ -109,7 +111,8 @@ fn write_text(
     Ok(())
 }
 
-const fn heading(rule: Rule) -> &'static str {
+/// What a rule's findings have in common.
+pub(crate) const fn heading(rule: Rule) -> &'static str {
     match rule {
         Rule::Stack => "Could live on the stack",
         Rule::Growth => "Grow by reallocation",
@@ -130,15 +133,20 @@ fn write_finding(
 ) -> io::Result<()> {
     let site = &finding.site;
     writeln!(out, "\n  {}", shorten(&site.function, columns.saturating_sub(2)))?;
-    if let Some(file) = &site.file {
-        let place = match site.line {
-            Some(line) => format!("{}:{line}", short_path(file)),
-            None => short_path(file),
-        };
+    if let Some(place) = place(site) {
         writeln!(out, "  {}", style.faint(from_the_back(&place, columns.saturating_sub(2))))?;
     }
     write_paragraph(out, &evidence(finding, columns.saturating_sub(4)), "    ", columns)?;
     write_paragraph(out, &format!("→ {}", finding.remedy), "    ", columns)
+}
+
+/// Where a call site is, as a person reads it.
+pub(crate) fn place(site: &CallSite) -> Option<String> {
+    let file = short_path(site.file.as_deref()?);
+    Some(match site.line {
+        Some(line) => format!("{file}:{line}"),
+        None => file,
+    })
 }
 
 /// Writes a text in lines that begin with `indent`; no word is longer than a line.
@@ -154,7 +162,8 @@ fn write_paragraph(
     Ok(())
 }
 
-fn evidence(finding: &Finding, columns: usize) -> String {
+/// What a finding rests on, in a sentence; no function's name in it is longer than `columns`.
+pub(crate) fn evidence(finding: &Finding, columns: usize) -> String {
     let blocks = counted(finding.blocks, "block");
     let saved = format!("{} and {}", counted(finding.events, "event"), bytes(finding.bytes));
     match &finding.evidence {

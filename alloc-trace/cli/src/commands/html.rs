@@ -1,0 +1,102 @@
+//! `alloc-trace html`: a recording as one page, to look around in with a browser.
+
+mod data;
+mod encode;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use alloc_trace_analysis::{Advice, Intervals, Recording, Resolution, Thresholds};
+use base64::prelude::{BASE64_STANDARD, Engine};
+
+use crate::args::HtmlArguments;
+use crate::error::CommandError;
+use crate::output::Output;
+use crate::progress::Progress;
+use crate::warnings;
+
+/// The page around its figures.
+const PAGE: &str = include_str!("html/page.html");
+const STYLE: &str = include_str!("html/page.css");
+
+/// The page's script: a function around these, in this order.
+const SCRIPTS: [&str; 9] = [
+    include_str!("html/units.js"),
+    include_str!("html/data.js"),
+    include_str!("html/figures.js"),
+    include_str!("html/timeline.js"),
+    include_str!("html/table.js"),
+    include_str!("html/flame.js"),
+    include_str!("html/histogram.js"),
+    include_str!("html/advice.js"),
+    include_str!("html/page.js"),
+];
+
+/// How many cells the page's call tree may have: what a browser unpacks in a blink.
+const NODE_CELLS: usize = 300_000;
+
+pub(crate) fn run(arguments: &HtmlArguments) -> Result<ExitCode, CommandError> {
+    let recording = Recording::open(&arguments.file)?;
+    let mut output = Output::open(&arguments.reading.output)?;
+    let reading = &arguments.reading;
+    let progress = Progress::reading(&arguments.file);
+    let resolution = Resolution::default().bins(arguments.bins);
+    let options = reading.options().all_frames(arguments.full);
+    let mut intervals = Intervals::of(&recording, options, resolution)?;
+    intervals.fold_nodes(NODE_CELLS);
+    progress.now("looking for advice");
+    let advice = Advice::of(&recording, reading.options(), Thresholds::default())?;
+    progress.now("writing the page");
+    let packed = data::pack(&arguments.file, &intervals, &advice);
+    output.write(|out| write_page(out, &title(&intervals), &packed))?;
+    output.finish()?;
+    drop(progress);
+    warnings::print(&arguments.file, &warnings::of_state(&intervals.state));
+    for problem in warnings::of_symbols(&intervals.state.symbol_problems) {
+        eprintln!("alloc-trace: {problem}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn title(intervals: &Intervals) -> String {
+    let program = intervals.program.as_ref();
+    let name = program.and_then(|program| program.executable.rsplit('/').next());
+    name.unwrap_or("recording").to_owned()
+}
+
+/// Writes the page: what stands between `{{` and `}}` in it is put in.
+fn write_page(out: &mut dyn Write, title: &str, packed: &[u8]) -> io::Result<()> {
+    let mut rest = PAGE;
+    while let Some((before, after)) = rest.split_once("{{") {
+        let Some((name, after)) = after.split_once("}}") else { break };
+        out.write_all(before.as_bytes())?;
+        match name {
+            "title" => out.write_all(escaped(title).as_bytes())?,
+            "style" => out.write_all(STYLE.as_bytes())?,
+            "script" => {
+                for script in SCRIPTS {
+                    out.write_all(script.as_bytes())?;
+                }
+            }
+            // Nothing in it means anything to a browser: it needs no escape.
+            "data" => out.write_all(BASE64_STANDARD.encode(packed).as_bytes())?,
+            _ => {}
+        }
+        rest = after;
+    }
+    out.write_all(rest.as_bytes())
+}
+
+/// A text as it stands in a page.
+fn escaped(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            c => out.push(c),
+        }
+        out
+    })
+}

@@ -1,0 +1,161 @@
+//! What a page shows, as its script takes it: a description in JSON, and the figures in columns.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use alloc_trace_analysis::{Advice, CallSite, Intervals, Program, Rule};
+use serde::Serialize;
+
+use super::encode::{self, Texts};
+use crate::commands::advise;
+use crate::text::short_path;
+use crate::warnings;
+
+/// The description. Functions, files and names are numbers of [`Description::texts`].
+#[derive(Debug, Serialize)]
+struct Description<'a> {
+    file: String,
+    program: Option<&'a Program>,
+    started_at_unix_ns: u64,
+    duration_ns: u64,
+    internal_events: u64,
+    unmatched_frees: u64,
+    inferred_frees: u64,
+    warnings: Vec<String>,
+    symbol_problems: Vec<String>,
+    bin_ns: u64,
+    markers: &'a [(Arc<str>, u64)],
+    backtraces: bool,
+    /// Function, file and line of each; where there is none, `null`.
+    sites: Vec<(usize, Option<usize>, Option<u32>)>,
+    functions: Vec<usize>,
+    files: Vec<Option<usize>>,
+    crates: Vec<Option<usize>>,
+    threads: Vec<(u32, Option<usize>)>,
+    spans: Vec<Option<(usize, usize, Option<usize>)>>,
+    sizes: Vec<u64>,
+    lifetimes: Vec<Option<u64>>,
+    /// The callers and functions of the call tree's nodes; -1 for no caller.
+    callers: Vec<i64>,
+    nodes: Vec<usize>,
+    advice: Vec<Group>,
+    texts: Vec<Arc<str>>,
+}
+
+/// The findings of one rule.
+#[derive(Debug, Serialize)]
+struct Group {
+    rule: Rule,
+    heading: &'static str,
+    findings: Vec<Found>,
+}
+
+#[derive(Debug, Serialize)]
+struct Found {
+    function: usize,
+    place: Option<String>,
+    evidence: String,
+    remedy: String,
+    blocks: u64,
+    bytes: u64,
+    events: u64,
+}
+
+/// No function's name is cut in a sentence of the page.
+const COLUMNS: usize = 1_000;
+
+/// Everything that a page shows, packed.
+pub(super) fn pack(file: &Path, intervals: &Intervals, advice: &Advice) -> Vec<u8> {
+    let description = describe(file, intervals, advice);
+    let description = serde_json::to_vec(&description).unwrap_or_default();
+    let mut numbers = Vec::new();
+    encode::bins(&mut numbers, &intervals.bins);
+    encode::cells(&mut numbers, &intervals.sites);
+    encode::cells(&mut numbers, &intervals.functions);
+    encode::cells(&mut numbers, &intervals.files);
+    encode::cells(&mut numbers, &intervals.crates);
+    encode::cells(&mut numbers, &intervals.threads);
+    encode::cells(&mut numbers, &intervals.spans);
+    encode::cells(&mut numbers, &intervals.sizes);
+    encode::cells(&mut numbers, &intervals.lifetimes);
+    encode::cells(&mut numbers, &intervals.nodes);
+    // Nothing can fail on the way to memory.
+    encode::deflate(&description, &numbers).unwrap_or_default()
+}
+
+fn describe<'a>(file: &Path, intervals: &'a Intervals, advice: &Advice) -> Description<'a> {
+    let mut texts = Texts::default();
+    let path = |texts: &mut Texts, path: &Arc<str>| texts.number(&Arc::from(short_path(path)));
+    let sites = intervals.sites.iter().map(|row| {
+        let CallSite { function, file, line } = &row.key;
+        (texts.number(function), file.as_ref().map(|file| path(&mut texts, file)), *line)
+    });
+    let sites = sites.collect();
+    let functions = intervals.functions.iter().map(|row| texts.number(&row.key)).collect();
+    let files = intervals.files.iter();
+    let files = files.map(|row| row.key.as_ref().map(|file| path(&mut texts, file))).collect();
+    let crates = intervals.crates.iter();
+    let crates = crates.map(|row| row.key.as_ref().map(|name| texts.number(name))).collect();
+    let threads = intervals.threads.iter();
+    let threads =
+        threads.map(|row| (row.key.thread, row.key.name.as_ref().map(|name| texts.number(name))));
+    let threads = threads.collect();
+    let spans = intervals.spans.iter().map(|row| {
+        let span = row.key.as_ref()?;
+        let fields = span.fields.as_ref().map(|fields| texts.number(fields));
+        Some((texts.number(&span.name), texts.number(&span.target), fields))
+    });
+    let spans = spans.collect();
+    let callers = intervals.nodes.iter();
+    let callers = callers.map(|row| row.key.parent.map_or(-1, i64::from)).collect();
+    let nodes = intervals.nodes.iter().map(|row| texts.number(&row.key.function)).collect();
+    let advice_groups = groups(advice, &mut texts);
+    Description {
+        file: file.display().to_string(),
+        program: intervals.program.as_ref(),
+        started_at_unix_ns: intervals.started_at_unix_ns,
+        duration_ns: intervals.state.duration_ns,
+        internal_events: intervals.internal_events,
+        unmatched_frees: intervals.unmatched_frees,
+        inferred_frees: intervals.inferred_frees,
+        warnings: warnings::of_state(&intervals.state),
+        symbol_problems: warnings::of_symbols(&intervals.state.symbol_problems),
+        bin_ns: intervals.bin_ns,
+        markers: &intervals.markers,
+        backtraces: advice.backtraces,
+        sites,
+        functions,
+        files,
+        crates,
+        threads,
+        spans,
+        sizes: intervals.sizes.iter().map(|row| row.key).collect(),
+        lifetimes: intervals.lifetimes.iter().map(|row| row.key).collect(),
+        callers,
+        nodes,
+        advice: advice_groups,
+        texts: texts.texts,
+    }
+}
+
+fn groups(advice: &Advice, texts: &mut Texts) -> Vec<Group> {
+    let groups = Rule::ALL.iter().map(|&rule| Group {
+        rule,
+        heading: advise::heading(rule),
+        findings: advice
+            .findings
+            .iter()
+            .filter(|finding| finding.rule == rule)
+            .map(|finding| Found {
+                function: texts.number(&finding.site.function),
+                place: advise::place(&finding.site),
+                evidence: advise::evidence(finding, COLUMNS),
+                remedy: finding.remedy.clone(),
+                blocks: finding.blocks,
+                bytes: finding.bytes,
+                events: finding.events,
+            })
+            .collect(),
+    });
+    groups.filter(|group| !group.findings.is_empty()).collect()
+}
