@@ -1,8 +1,10 @@
 //! What can be written on the command line.
 
 mod export;
-mod tree;
+mod flame;
 mod html;
+mod timeline;
+mod tree;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -10,13 +12,15 @@ use std::path::PathBuf;
 use alloc_trace_analysis::Options;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(crate) use self::html::HtmlArguments;
 use crate::filters::FilterArguments;
 use crate::limits::{
     Allowed, parse_growth, parse_number_limit, parse_percent_limit, parse_size_limit,
 };
 
 pub(crate) use self::export::{ExportArguments, ExportFormat};
+pub(crate) use self::flame::FlameArguments;
+pub(crate) use self::html::HtmlArguments;
+pub(crate) use self::timeline::{Plotted, TimelineArguments};
 pub(crate) use self::tree::TreeArguments;
 
 /// Records every heap event of a program, and tells what happened on its heap.
@@ -39,8 +43,10 @@ pub(crate) enum Command {
     Leaks(LeaksArguments),
     Advise(AdviseArguments),
     Check(CheckArguments),
-    Export(ExportArguments),
+    Flame(FlameArguments),
+    Timeline(TimelineArguments),
     Html(HtmlArguments),
+    Export(ExportArguments),
     Completions(CompletionsArguments),
     Man(ManArguments),
 }
@@ -114,6 +120,11 @@ pub(crate) struct ReadingArguments {
 }
 
 impl ReadingArguments {
+    /// Whether the filters pick a part of the recording only.
+    pub(crate) fn is_filtered(&self) -> bool {
+        !self.filters.filter().is_empty()
+    }
+
     /// How the recording is to be analysed.
     pub(crate) fn options(&self) -> Options {
         Options::default()

@@ -30,6 +30,8 @@ pub(crate) enum CommandError {
         /// The most that were allowed.
         max: u64,
     },
+    /// There is none of what is to be shown.
+    Nothing(&'static str),
     /// The arguments contradict each other, or name what there is not.
     Usage(String),
 }
@@ -53,6 +55,7 @@ impl CommandError {
             Self::Analysis(_)
             | Self::Write { .. }
             | Self::Io { .. }
+            | Self::Nothing(_)
             | Self::TooManyBlocks { .. } => 1,
         })
     }
@@ -68,6 +71,10 @@ impl fmt::Display for CommandError {
             Self::Write { path, .. } => write!(f, "{}: cannot write", path.display()),
             Self::Run { program, .. } => write!(f, "{program}: cannot be run"),
             Self::Io { attempt, .. } => write!(f, "cannot {attempt}"),
+            Self::Nothing(what) => write!(
+                f,
+                "there is nothing to show: no {what}; pick another --measure, or less narrow filters"
+            ),
             Self::TooManyBlocks { max } => write!(
                 f,
                 "more than {} blocks, each of which the Firefox Profiler keeps in memory: pick fewer, \
@@ -87,7 +94,7 @@ impl Error for CommandError {
             Self::Write { source, .. } | Self::Run { source, .. } | Self::Io { source, .. } => {
                 Some(source)
             }
-            Self::Usage(_) | Self::TooManyBlocks { .. } => None,
+            Self::Usage(_) | Self::Nothing(_) | Self::TooManyBlocks { .. } => None,
         }
     }
 }

@@ -34,6 +34,8 @@ fn main() -> ExitCode {
         Command::Report(arguments) => commands::report::run(arguments),
         Command::Advise(arguments) => commands::advise::run(arguments),
         Command::Check(arguments) => commands::check::run(arguments),
+        Command::Flame(arguments) => commands::flame::run(arguments),
+        Command::Timeline(arguments) => commands::timeline::run(arguments),
         Command::Html(arguments) => commands::html::run(arguments),
         Command::Leaks(arguments) => commands::leaks::run(arguments),
         Command::Events(arguments) => commands::events::run(arguments),

@@ -19,7 +19,7 @@ pub(crate) fn command() -> Command {
 }
 
 /// Every command.
-pub(crate) const COMMANDS: [&str; 10] = [
+pub(crate) const COMMANDS: [&str; 13] = [
     "record",
     "report",
     "events",
@@ -27,6 +27,9 @@ pub(crate) const COMMANDS: [&str; 10] = [
     "leaks",
     "advise",
     "check",
+    "flame",
+    "timeline",
+    "html",
     "export",
     "completions",
     "man",

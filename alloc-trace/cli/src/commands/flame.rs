@@ -1,0 +1,74 @@
+//! `alloc-trace flame`: the call tree as a flame graph.
+
+use std::process::ExitCode;
+
+use alloc_trace_analysis::{CallTreeWeights, Measure, Recording};
+use inferno::flamegraph::color::{BasicPalette, Palette};
+use inferno::flamegraph::{self, Direction, Options};
+
+use crate::args::FlameArguments;
+use crate::error::CommandError;
+use crate::export::collapsed;
+use crate::measures;
+use crate::output::Output;
+use crate::progress::Progress;
+use crate::units::duration;
+use crate::warnings;
+
+pub(crate) fn run(arguments: &FlameArguments) -> Result<ExitCode, CommandError> {
+    let recording = Recording::open(&arguments.file)?;
+    let reading = &arguments.reading;
+    let mut output = Output::open(&reading.output)?;
+    let progress = Progress::reading(&arguments.file);
+    let options = reading.options().all_frames(arguments.full);
+    let weights = CallTreeWeights::of(&recording, options)?;
+    let measure = measures::adding_up(arguments.measure.measure());
+    let mut lines = Vec::new();
+    // Nothing can fail on the way to memory.
+    collapsed::write(&mut lines, &weights, measure)
+        .map_err(|source| CommandError::write(&reading.output, source))?;
+    let lines = String::from_utf8_lossy(&lines);
+    drop(progress);
+    if lines.is_empty() {
+        return Err(CommandError::Nothing(measures::phrase(measure)));
+    }
+    let mut shape = options_of(arguments, &weights, measure);
+    output.write(|out| flamegraph::from_lines(&mut shape, lines.lines(), out))?;
+    output.finish()?;
+    warnings::print(&arguments.file, &warnings::of_state(&weights.state));
+    for problem in warnings::of_symbols(&weights.state.symbol_problems) {
+        eprintln!("alloc-trace: {problem}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn options_of(
+    arguments: &FlameArguments,
+    weights: &CallTreeWeights,
+    measure: Measure,
+) -> Options<'static> {
+    let mut options = Options::default();
+    let whole = measures::value(measure, measure.of(&weights.total));
+    let phrase = measures::phrase(measure);
+    options.title = format!("{whole} {phrase}");
+    options.subtitle = Some(subtitle(arguments, weights));
+    options.count_name = if measure.is_bytes() { "bytes" } else { phrase }.to_owned();
+    options.name_type = "Function:".to_owned();
+    options.image_width = Some(arguments.width as usize);
+    // One function has one colour, in every picture of every recording.
+    options.colors = Palette::Basic(BasicPalette::Mem);
+    options.hash = true;
+    options.deterministic = true;
+    options.font_type = "sans-serif".to_owned();
+    if arguments.inverted {
+        options.direction = Direction::Inverted;
+    }
+    options
+}
+
+fn subtitle(arguments: &FlameArguments, weights: &CallTreeWeights) -> String {
+    let name = arguments.file.file_name().unwrap_or(arguments.file.as_os_str());
+    let filtered =
+        if arguments.reading.is_filtered() { ", only of what the filters pick" } else { "" };
+    format!("{}, {}{filtered}", name.display(), duration(weights.state.duration_ns))
+}

@@ -1,0 +1,36 @@
+//! `alloc-trace timeline`: the recording over time, as a plot.
+
+mod plot;
+mod series;
+
+use std::process::ExitCode;
+
+use alloc_trace_analysis::{Intervals, Recording, Resolution};
+
+use self::series::Series;
+use crate::args::TimelineArguments;
+use crate::error::CommandError;
+use crate::output::Output;
+use crate::progress::Progress;
+use crate::warnings;
+
+pub(crate) fn run(arguments: &TimelineArguments) -> Result<ExitCode, CommandError> {
+    let recording = Recording::open(&arguments.file)?;
+    let reading = &arguments.reading;
+    let mut output = Output::open(&reading.output)?;
+    let progress = Progress::reading(&arguments.file);
+    // No plot has anything that is called by its call site, unless that picks it.
+    let names = reading.filters.asks_for_sites() && !reading.no_symbols;
+    let resolution = Resolution::default().bins(arguments.bins);
+    let intervals = Intervals::of(&recording, reading.options().symbols(names), resolution)?;
+    drop(progress);
+    let series = Series::of(&intervals, arguments.measure);
+    let file = arguments.file.file_name().unwrap_or(arguments.file.as_os_str());
+    let filtered = if reading.is_filtered() { ", only of what the filters pick" } else { "" };
+    let title = format!("{}: {}{filtered}", file.display(), series.title);
+    let drawn = plot::draw(&intervals, &series, &title, arguments.width);
+    output.write(|out| out.write_all(drawn?.as_bytes()))?;
+    output.finish()?;
+    warnings::print(&arguments.file, &warnings::of_state(&intervals.state));
+    Ok(ExitCode::SUCCESS)
+}
