@@ -46,6 +46,7 @@
 //! On x86-64 and aarch64 Linux. Elsewhere [`TraceAlloc`] passes every request through, and a
 //! recording cannot be started.
 
+mod hook;
 #[cfg(feature = "tracing-events")]
 mod live_events;
 mod measure;

@@ -49,8 +49,8 @@ use alloc_trace_format::{
     Encoder, EndReason, Event, EventKind, NodeDefinition, NodeId, Stamp, ThreadId,
 };
 
-use self::backtrace::{Backtrace, Captured, Registers, Shared};
-use self::call_tree::CallTree;
+use self::backtrace::{Backtrace, Captured, Shared};
+use self::call_tree::{CallTree, Path};
 use self::chunk_writer::ChunkWriter;
 use self::log::Log;
 use self::modules::{Identity, Module, Modules};
@@ -60,7 +60,7 @@ use self::unwind_rules::Rules;
 
 use crate::request::Request;
 
-pub(crate) use self::backtrace::MAX_DEPTH;
+pub(crate) use self::backtrace::{MAX_DEPTH, Registers};
 pub(crate) use self::options::Options;
 pub(crate) use self::session::{StartError, current_path, start, start_from_environment, stop};
 
@@ -161,15 +161,27 @@ thread_local! {
     };
 }
 
-/// Records a heap event of the calling thread.
-///
-/// Inlined into the allocator's hook, which is not: the backtrace begins with the hook's caller.
+/// Records a heap event of the calling thread, whose innermost frame has the registers given.
 #[inline(always)]
-pub(crate) fn record(request: &Request) {
-    let registers = here();
-    RECORDER.enter(Some(request), |recorder, state| {
-        recorder.write_event(state, request, Some(registers))
+pub(crate) fn record(request: &Request, registers: Registers) {
+    let Registers { program_counter, stack_pointer, frame_pointer } = registers;
+    RECORDER.enter(Some(request), |_, state| {
+        write_called(state, request, program_counter, stack_pointer, frame_pointer)
     });
+}
+
+/// Writes a heap event with its backtrace. The caller's registers are arguments one by one: so they
+/// are handed on in registers.
+#[inline(never)]
+fn write_called(
+    state: &mut State,
+    request: &Request,
+    program_counter: u64,
+    stack_pointer: u64,
+    frame_pointer: u64,
+) -> Result<(), Errno> {
+    let registers = Registers { program_counter, stack_pointer, frame_pointer };
+    RECORDER.write_event(state, request, Some(registers))
 }
 
 /// Runs a closure whose heap events are the recorder's and not the program's: they are not recorded.
@@ -371,8 +383,7 @@ impl Recorder {
             stack_pointer: captured.map_or(0, |captured| captured.stack_pointer),
             kept_frames: captured.and_then(|captured| captured.kept_frames),
         };
-        state.writer.write(&self.log, |encoder, out| encoder.event(out, &event))?;
-        state.writer.count_event();
+        state.writer.write_event(&self.log, &event)?;
         state.events += 1;
         Ok(())
     }
@@ -633,11 +644,16 @@ struct Sink<'a> {
 
 impl backtrace::Sink for Sink<'_> {
     #[inline]
-    fn node(&mut self, parent: NodeId, address: u64) -> NodeId {
-        match self.tree.find(parent, address) {
+    fn node(&mut self, path: Path, parent: NodeId, address: u64) -> NodeId {
+        match self.tree.find(path, parent, address) {
             Some(id) => id,
-            None => self.define(parent, address),
+            None => self.define(path, parent, address),
         }
+    }
+
+    #[inline]
+    fn prefetch(&self, path: Path) {
+        self.tree.prefetch(path);
     }
 
     #[cold]
@@ -654,7 +670,7 @@ impl backtrace::Sink for Sink<'_> {
 
 impl Sink<'_> {
     #[cold]
-    fn define(&mut self, parent: NodeId, address: u64) -> NodeId {
+    fn define(&mut self, path: Path, parent: NodeId, address: u64) -> NodeId {
         let id = self.tree.reserve();
         if id.is_root() {
             return id;
@@ -663,51 +679,9 @@ impl Sink<'_> {
         let written = self.writer.write(self.log, |encoder, out| encoder.node(out, &node));
         if written.is_ok() {
             // Only now may other threads name it.
-            self.tree.insert(parent, address, id);
+            self.tree.insert(path, parent, address, id);
         }
         self.result = self.result.and(written);
         id
     }
-}
-
-/// The registers at this place of the calling function.
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-fn here() -> Registers {
-    let (program_counter, stack_pointer, frame_pointer);
-    // SAFETY: three registers are read, and nothing else happens.
-    unsafe {
-        std::arch::asm!(
-            "lea {}, [rip]",
-            "mov {}, rsp",
-            "mov {}, rbp",
-            out(reg) program_counter,
-            out(reg) stack_pointer,
-            out(reg) frame_pointer,
-            options(nomem, nostack, preserves_flags),
-        );
-    }
-    Registers { program_counter, stack_pointer, frame_pointer, link: 0 }
-}
-
-/// The registers at this place of the calling function.
-#[cfg(target_arch = "aarch64")]
-#[inline(always)]
-fn here() -> Registers {
-    let (program_counter, stack_pointer, frame_pointer, link);
-    // SAFETY: four registers are read, and nothing else happens.
-    unsafe {
-        std::arch::asm!(
-            "adr {}, .",
-            "mov {}, sp",
-            "mov {}, x29",
-            "mov {}, x30",
-            out(reg) program_counter,
-            out(reg) stack_pointer,
-            out(reg) frame_pointer,
-            out(reg) link,
-            options(nomem, nostack, preserves_flags),
-        );
-    }
-    Registers { program_counter, stack_pointer, frame_pointer, link }
 }

@@ -4,8 +4,7 @@ use std::alloc::{GlobalAlloc, Layout};
 
 use alloc_trace_format::EventKind;
 
-use crate::request::Request;
-use crate::{measure, mode, recorder};
+use crate::{hook, mode, recorder};
 
 /// A global allocator that hands every request to `A` and tells whoever wants to know.
 ///
@@ -50,7 +49,7 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for TraceAlloc<A> {
         // SAFETY: the caller's promise.
         let block = unsafe { self.inner.alloc(layout) };
         if mode::load() != mode::OFF {
-            allocated(EventKind::Alloc, block, layout);
+            hook::allocated(EventKind::Alloc, block, layout);
         }
         block
     }
@@ -60,7 +59,7 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for TraceAlloc<A> {
         // SAFETY: the caller's promise.
         let block = unsafe { self.inner.alloc_zeroed(layout) };
         if mode::load() != mode::OFF {
-            allocated(EventKind::AllocZeroed, block, layout);
+            hook::allocated(EventKind::AllocZeroed, block, layout);
         }
         block
     }
@@ -68,7 +67,7 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for TraceAlloc<A> {
     #[inline]
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         if mode::load() != mode::OFF {
-            freeing(block, layout);
+            hook::freeing(block, layout);
         }
         // SAFETY: the caller's promise.
         unsafe { self.inner.dealloc(block, layout) }
@@ -83,67 +82,7 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for TraceAlloc<A> {
         let begin = recorder::stamp();
         // SAFETY: the caller's promise.
         let new_block = unsafe { self.inner.realloc(block, layout, new_size) };
-        reallocated(begin, block, layout, new_block, new_size);
+        hook::reallocated(begin, block, layout, new_block, new_size);
         new_block
-    }
-}
-
-/// The mode, once the environment was asked whether to record.
-#[inline]
-fn decided_mode() -> u32 {
-    let mode = mode::load();
-    if mode::must_decide(mode) {
-        recorder::start_from_environment();
-        return mode::load();
-    }
-    mode
-}
-
-#[inline(never)]
-fn allocated(kind: EventKind, block: *mut u8, layout: Layout) {
-    tell(&Request {
-        kind,
-        failed: block.is_null(),
-        address: block.addr(),
-        size: layout.size(),
-        align: layout.align(),
-        ..Request::EMPTY
-    });
-}
-
-#[inline(never)]
-fn freeing(block: *mut u8, layout: Layout) {
-    tell(&Request {
-        kind: EventKind::Free,
-        address: block.addr(),
-        size: layout.size(),
-        align: layout.align(),
-        ..Request::EMPTY
-    });
-}
-
-#[inline(never)]
-fn reallocated(begin: u64, block: *mut u8, layout: Layout, new_block: *mut u8, new_size: usize) {
-    tell(&Request {
-        kind: EventKind::Realloc,
-        failed: new_block.is_null(),
-        address: new_block.addr(),
-        size: new_size,
-        align: layout.align(),
-        old_address: block.addr(),
-        old_size: layout.size(),
-        begin,
-        ..Request::EMPTY
-    });
-}
-
-#[inline(always)]
-fn tell(request: &Request) {
-    let mode = decided_mode();
-    if mode::measures(mode) {
-        measure::count(request);
-    }
-    if mode::records(mode) {
-        recorder::record(request);
     }
 }

@@ -88,7 +88,7 @@ impl Encoder {
     /// Writes a heap event. Its stamp must not lie before the previous record's; its thread is that
     /// of the last context.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn event(&mut self, out: &mut [u8], event: &Event) -> Option<usize> {
         let out = out.first_chunk_mut::<MAX_EVENT_BYTES>()?;
         let realloc = event.kind == EventKind::Realloc;

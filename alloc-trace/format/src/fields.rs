@@ -13,11 +13,25 @@ const CODE_BITS: u32 = 3;
 /// Set in the lengths where one more number follows the fields.
 pub(crate) const MORE: u16 = 1 << 15;
 
-/// The code of the shortest length that holds `value`.
-#[inline]
-const fn code(value: u64) -> u32 {
-    let bytes = (64 - value.leading_zeros()).div_ceil(8);
-    if bytes >= 7 { 7 } else { bytes }
+/// The code of the shortest length that holds a value of so many bits, and that length in the upper
+/// byte. One look-up in place of a chain of comparisons.
+const CODES: [u16; 64] = {
+    let mut codes = [0; 64];
+    let mut bits = 0;
+    while bits < codes.len() {
+        let bytes = bits.div_ceil(8);
+        let code = if bytes >= 7 { 7 } else { bytes };
+        codes[bits] = code as u16 | (LENGTHS[code] as u16) << 8;
+        bits += 1;
+    }
+    codes
+};
+
+/// How many bits `value` has, 63 at most: the last byte has one code.
+#[inline(always)]
+const fn bits(value: u64) -> usize {
+    let shifted = value << 1 | value & 1 << 63 | 1;
+    shifted.ilog2() as usize
 }
 
 /// Writes fields into a buffer that has room for them.
@@ -33,12 +47,12 @@ pub(crate) struct FieldWriter<'a, const ROOM: usize> {
 }
 
 impl<'a, const ROOM: usize> FieldWriter<'a, ROOM> {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn new(out: &'a mut [u8; ROOM]) -> Self {
         Self { out, at: 0, lengths_at: 0, lengths: 0, shift: 0 }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn byte(&mut self, byte: u8) {
         if let Some(place) = self.out.get_mut(self.at) {
             *place = byte;
@@ -47,7 +61,7 @@ impl<'a, const ROOM: usize> FieldWriter<'a, ROOM> {
     }
 
     /// Leaves room for the lengths of the fields that follow; `flags` are set in them.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn begin(&mut self, flags: u16) {
         self.lengths_at = self.at;
         self.lengths = flags;
@@ -55,19 +69,19 @@ impl<'a, const ROOM: usize> FieldWriter<'a, ROOM> {
         self.at += 2;
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn field(&mut self, value: u64) {
-        let code = code(value);
-        self.lengths |= (code as u16) << self.shift;
+        let code = CODES[bits(value) & 63];
+        self.lengths |= (code & 7) << self.shift;
         self.shift += CODE_BITS;
         if let Some(place) = self.out.get_mut(self.at..self.at + 8) {
             place.copy_from_slice(&value.to_le_bytes());
         }
-        self.at += usize::from(LENGTHS[code as usize & 7]);
+        self.at += usize::from(code >> 8);
     }
 
     /// Puts the lengths of the fields written since `begin` before them.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn end(&mut self) {
         if let Some(place) = self.out.get_mut(self.lengths_at..self.lengths_at + 2) {
             place.copy_from_slice(&self.lengths.to_le_bytes());
@@ -75,7 +89,7 @@ impl<'a, const ROOM: usize> FieldWriter<'a, ROOM> {
     }
 
     /// How many bytes were written.
-    #[inline]
+    #[inline(always)]
     pub(crate) const fn written(&self) -> usize {
         self.at
     }

@@ -2,13 +2,20 @@
 //!
 //! A fixed table that forgets: a node that was driven out is defined again under another number,
 //! which costs bytes and not truth, since the reader merges nodes by parent and address. So the
-//! recorded process stays small, however many backtraces it has.
+//! recorded process stays small, however many backtraces it has. With a node all nodes below it are
+//! defined again; so those that were asked for since are driven out last.
+//!
+//! A node's entry lies where its *path* says, a hash of all addresses from the root on. So where the
+//! entries of a whole backtrace lie is known before any of them was read, and they are fetched
+//! together; by the parent's number each would wait for the one before.
 //!
 //! Lookups and insertions take no lock. An entry is two words written one after the other; the
 //! first is mixed with the second, so that a reader that sees halves of two entries finds neither
 //! (the lockless hash table of Hyatt and Mann, "A lock-less transposition table implementation for
 //! parallel search chess engines", 2002).
 
+#[cfg(target_arch = "x86_64")]
+use std::ptr;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -31,9 +38,15 @@ struct Line([Entry; WAYS]);
 struct Entry {
     /// The frame's address, mixed with `node`.
     address: AtomicU64,
-    /// The parent's number in the high half, the node's in the low half; 0 for none.
+    /// The parent's number in the high half, the node's in the low half, with [`ASKED_FOR`]; 0 for
+    /// none.
     node: AtomicU64,
 }
+
+/// Set in an entry that was found since it was inserted, or since all of its line were.
+const ASKED_FOR: u64 = 1 << 31;
+/// A node's own number in its entry.
+const NUMBER: u64 = ASKED_FOR - 1;
 
 /// The process's index of call-tree nodes.
 #[derive(Debug)]
@@ -54,41 +67,77 @@ impl CallTree {
         Some(Self { lines, next: AtomicU32::new(NodeId::FIRST.0) })
     }
 
-    /// The node of the frame at `address` below `parent`, if it is known.
-    #[inline]
-    pub(super) fn find(&self, parent: NodeId, address: u64) -> Option<NodeId> {
-        self.line(parent, address).0.iter().find_map(|entry| {
+    /// Has the entries at `path` brought near.
+    #[inline(always)]
+    pub(super) fn prefetch(&self, path: Path) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            let line = ptr::from_ref(self.line(path));
+            // SAFETY: part of SSE, which every x86-64 processor has; nothing is read.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) };
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = path;
+    }
+
+    /// The node at `path`, of the frame at `address` below `parent`, if it is known.
+    #[inline(always)]
+    pub(super) fn find(&self, path: Path, parent: NodeId, address: u64) -> Option<NodeId> {
+        self.line(path).0.iter().find_map(|entry| {
             // Acquire pairs with the release in `insert`: a node that is found here has been
             // defined in somebody's stream.
             let node = entry.node.load(Ordering::Acquire);
+            if (node >> 32) as u32 != parent.0 || node & NUMBER == 0 {
+                return None;
+            }
             let mixed = entry.address.load(Ordering::Relaxed);
-            let found = mixed ^ mix(node) == address && (node >> 32) as u32 == parent.0;
-            (found && node as u32 != 0).then_some(NodeId(node as u32))
+            if mixed ^ mix(node & !ASKED_FOR) != address {
+                return None;
+            }
+            if node & ASKED_FOR == 0 {
+                // Release hands on what was acquired. If another node was inserted meanwhile, this
+                // makes an entry of two halves, which is found by nobody.
+                entry.node.store(node | ASKED_FOR, Ordering::Release);
+            }
+            Some(NodeId((node & NUMBER) as u32))
         })
     }
 
     /// A number for a node that is not known; it is inserted once its definition is written.
     pub(super) fn reserve(&self) -> NodeId {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        // After four billion definitions the frames outside are all that can be named.
-        if id < NodeId::FIRST.0 {
-            self.next.store(u32::MAX, Ordering::Relaxed);
+        // After two billion definitions the frames outside are all that can be named.
+        if u64::from(id) > NUMBER {
+            self.next.store(NUMBER as u32 + 1, Ordering::Relaxed);
             return NodeId::CUT;
         }
         NodeId(id)
     }
 
-    /// Makes a node known whose definition has been written, driving out the oldest on its line.
-    pub(super) fn insert(&self, parent: NodeId, address: u64, id: NodeId) {
+    /// Makes a node known whose definition has been written, driving out one of its line.
+    #[cold]
+    pub(super) fn insert(&self, path: Path, parent: NodeId, address: u64, id: NodeId) {
         if id.is_root() {
             return;
         }
-        let age = |entry: &&Entry| entry.node.load(Ordering::Relaxed) as u32;
-        let Some(oldest) = self.line(parent, address).0.iter().min_by_key(age) else { return };
+        let entries = &self.line(path).0;
+        let number = |entry: &&Entry| entry.node.load(Ordering::Relaxed) & NUMBER;
+        let is_spare = |entry: &&Entry| entry.node.load(Ordering::Relaxed) & ASKED_FOR == 0;
+        let spare = entries.iter().filter(is_spare).min_by_key(number);
+        if spare.is_none() {
+            // All were asked for: from here on that counts anew.
+            for entry in entries {
+                let node = entry.node.load(Ordering::Relaxed);
+                // Release hands on what others acquire with the node.
+                entry.node.store(node & !ASKED_FOR, Ordering::Release);
+            }
+        }
+        let Some(entry) = spare.or_else(|| entries.iter().min_by_key(number)) else { return };
         let node = u64::from(parent.0) << 32 | u64::from(id.0);
-        oldest.address.store(address ^ mix(node), Ordering::Relaxed);
+        entry.address.store(address ^ mix(node), Ordering::Relaxed);
         // Release: pairs with the acquire in `find`.
-        oldest.node.store(node, Ordering::Release);
+        entry.node.store(node, Ordering::Release);
     }
 
     /// Forgets everything, for a new recording.
@@ -108,10 +157,10 @@ impl CallTree {
         self.next.store(NodeId::FIRST.0, Ordering::Relaxed);
     }
 
-    #[inline]
-    fn line(&self, parent: NodeId, address: u64) -> &Line {
-        let hash = mix(address ^ u64::from(parent.0).rotate_left(40));
-        let index = hash as usize & (LINES - 1);
+    #[inline(always)]
+    fn line(&self, path: Path) -> &Line {
+        // The upper bits depend on more than the lower ones.
+        let index = (path.0 >> (32 - LINES.ilog2())) as usize & (LINES - 1);
         // SAFETY: the index is masked to the number of lines.
         let line = unsafe { self.lines.add(index) };
         // SAFETY: mapped as long as the process lives, and zero is a valid line of atomics.
@@ -119,27 +168,49 @@ impl CallTree {
     }
 }
 
-/// Spreads every bit over all (the finaliser of SplitMix64).
-#[inline]
-const fn mix(value: u64) -> u64 {
-    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    value ^ (value >> 31)
+/// A hash of all addresses from a root to a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Path(u32);
+
+impl Path {
+    pub(super) const fn of_root(root: NodeId) -> Self {
+        Self(root.0)
+    }
+
+    /// The path of the frame at `address` below this one.
+    #[inline(always)]
+    pub(super) const fn below(self, address: u64) -> Self {
+        let outside = self.0 as u64;
+        let hash = (outside << 32 ^ outside ^ address).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        Self((hash >> 32) as u32)
+    }
+}
+
+/// Spreads a node over a word, so that the difference of two nodes is no difference of two addresses.
+#[inline(always)]
+const fn mix(node: u64) -> u64 {
+    node.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn path(address: u64) -> Path {
+        Path::of_root(NodeId::ROOT).below(address)
+    }
+
     #[test]
     fn a_node_is_found_below_its_own_parent_only() {
         let tree = CallTree::new().expect("memory");
-        assert_eq!(tree.find(NodeId::ROOT, 0x1234), None);
+        let place = path(0x1234);
+        assert_eq!(tree.find(place, NodeId::ROOT, 0x1234), None);
         let id = tree.reserve();
-        tree.insert(NodeId::ROOT, 0x1234, id);
-        assert_eq!(tree.find(NodeId::ROOT, 0x1234), Some(id));
-        assert_eq!(tree.find(NodeId::CUT, 0x1234), None);
-        assert_eq!(tree.find(NodeId::ROOT, 0x1235), None);
+        tree.insert(place, NodeId::ROOT, 0x1234, id);
+        assert_eq!(tree.find(place, NodeId::ROOT, 0x1234), Some(id));
+        assert_eq!(tree.find(place, NodeId::ROOT, 0x1234), Some(id), "asked for again");
+        assert_eq!(tree.find(place, NodeId::CUT, 0x1234), None);
+        assert_eq!(tree.find(place, NodeId::ROOT, 0x1235), None);
     }
 
     #[test]
@@ -148,12 +219,12 @@ mod tests {
         let frames = (LINES * WAYS * 2) as u64;
         for address in 1..=frames {
             let id = tree.reserve();
-            tree.insert(NodeId::ROOT, address, id);
-            assert_eq!(tree.find(NodeId::ROOT, address), Some(id));
+            tree.insert(path(address), NodeId::ROOT, address, id);
+            assert_eq!(tree.find(path(address), NodeId::ROOT, address), Some(id));
         }
         let mut known = 0;
         for address in 1..=frames {
-            if let Some(id) = tree.find(NodeId::ROOT, address) {
+            if let Some(id) = tree.find(path(address), NodeId::ROOT, address) {
                 assert_eq!(u64::from(id.0), address + 1);
                 known += 1;
             }
@@ -162,11 +233,37 @@ mod tests {
     }
 
     #[test]
+    fn a_node_that_is_asked_for_outlives_those_that_are_not() {
+        let tree = CallTree::new().expect("memory");
+        // All on one line.
+        let place = path(7);
+        let kept = tree.reserve();
+        tree.insert(place, NodeId::ROOT, 7, kept);
+        for address in 100..1_000 {
+            assert_eq!(tree.find(place, NodeId::ROOT, 7), Some(kept));
+            tree.insert(place, NodeId::ROOT, address, tree.reserve());
+        }
+        assert_eq!(tree.find(place, NodeId::ROOT, 100), None);
+        assert_eq!(tree.find(place, NodeId::ROOT, 999).map(|id| id.0), Some(kept.0 + 900));
+    }
+
+    #[test]
+    fn a_line_of_nodes_that_were_all_asked_for_takes_another_one() {
+        let tree = CallTree::new().expect("memory");
+        let place = path(7);
+        for address in 1..100 {
+            let id = tree.reserve();
+            tree.insert(place, NodeId::ROOT, address, id);
+            assert_eq!(tree.find(place, NodeId::ROOT, address), Some(id));
+        }
+    }
+
+    #[test]
     fn a_cleared_tree_knows_nothing() {
         let tree = CallTree::new().expect("memory");
-        tree.insert(NodeId::ROOT, 7, tree.reserve());
+        tree.insert(path(7), NodeId::ROOT, 7, tree.reserve());
         tree.clear();
-        assert_eq!(tree.find(NodeId::ROOT, 7), None);
+        assert_eq!(tree.find(path(7), NodeId::ROOT, 7), None);
         assert_eq!(tree.reserve(), NodeId::FIRST);
     }
 }

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use alloc_trace_format::{
     BlockHeader, BlockKind, CHUNK_HEADER_BYTES, CHUNK_MAGIC, ChunkHeader, ChunkState, Context,
-    Encoder, EndReason, MAX_EVENT_BYTES, Stamp, ThreadId,
+    Encoder, EndReason, Event, MAX_EVENT_BYTES, Stamp, ThreadId,
 };
 
 use super::clock;
@@ -132,10 +132,29 @@ impl ChunkWriter {
         if self.append(RESERVED_BYTES, &mut encode) { Ok(()) } else { Err(libc::E2BIG) }
     }
 
-    /// Counts a heap event in this chunk.
-    #[inline]
-    pub(super) const fn count_event(&mut self) {
+    /// Writes a heap event, as [`Self::write`] does any record, and counts it.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[inline(always)]
+    pub(super) fn write_event(&mut self, log: &Log, event: &Event) -> Result<(), Errno> {
+        if !self.append_inlined(RESERVED_BYTES, |encoder, out| encoder.event(out, event)) {
+            return self.write_event_in_next_chunk(log, *event);
+        }
         self.events += 1;
+        Ok(())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn write_event_in_next_chunk(&mut self, log: &Log, event: Event) -> Result<(), Errno> {
+        self.next_chunk(log)?;
+        if !self.append_inlined(RESERVED_BYTES, |encoder, out| encoder.event(out, &event)) {
+            return Err(libc::E2BIG);
+        }
+        self.events += 1;
+        Ok(())
     }
 
     /// Writes the closing record, for which there is always room.
@@ -192,12 +211,21 @@ impl ChunkWriter {
         self.append(RESERVED_BYTES, &mut |encoder, out| encoder.context(out, &context));
     }
 
-    /// Encodes a record behind those written, if there is room, and counts it.
+    /// Encodes a record behind those written, if there is room, and publishes it.
     #[inline]
     fn append(
         &mut self,
         reserved: usize,
         encode: &mut impl FnMut(&mut Encoder, &mut [u8]) -> Option<usize>,
+    ) -> bool {
+        self.append_inlined(reserved, encode)
+    }
+
+    #[inline(always)]
+    fn append_inlined(
+        &mut self,
+        reserved: usize,
+        encode: impl FnOnce(&mut Encoder, &mut [u8]) -> Option<usize>,
     ) -> bool {
         let Some(room) = self.capacity.checked_sub(self.position + reserved) else { return false };
         // SAFETY: the chunk is `capacity` bytes behind its header, of which `position` are written.

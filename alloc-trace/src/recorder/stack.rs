@@ -40,6 +40,20 @@ impl Stack {
         Some(unsafe { place.read_volatile() })
     }
 
+    /// Reads the word that lies `slot` words behind `address`, which is a multiple of eight; `None`
+    /// outside of the mapping.
+    #[inline(always)]
+    pub(super) fn read_slot(&self, address: u64, slot: i16) -> Option<u64> {
+        let address = address.wrapping_add_signed(i64::from(slot) * 8);
+        // A mapping ends at an OS page's end, so whole words are either in it or not.
+        if address.wrapping_sub(self.low) >= self.high - self.low {
+            return None;
+        }
+        let place = std::ptr::with_exposed_provenance::<u64>(address as usize);
+        // SAFETY: as in `read`.
+        Some(unsafe { place.read_volatile() })
+    }
+
     /// Asks the kernel for the mapping that `address` lies in.
     ///
     /// Where it will not tell, the rest of the OS page is all that is sure to be readable.

@@ -46,6 +46,22 @@ pub(super) struct Framed {
     pub(super) frame_pointer_offset: Option<i64>,
 }
 
+impl Framed {
+    /// The same, as a rule that is evaluated in full.
+    pub(super) fn general(&self) -> General {
+        let base = if self.from_frame_pointer { Base::Frame } else { Base::Stack };
+        let saved = |offset: Option<i64>| {
+            offset.map_or(Value::Same, |offset| Value::Memory(Base::CallerStack, offset))
+        };
+        General {
+            stack_pointer: Value::Register(base, self.stack_pointer_offset),
+            return_address: saved(self.return_address_offset),
+            frame_pointer: saved(self.frame_pointer_offset),
+            signal_frame: false,
+        }
+    }
+}
+
 /// A rule that is evaluated in full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct General {
@@ -91,6 +107,9 @@ mod registers {
     pub(super) const FRAME_POINTER: Register = AArch64::X29;
 }
 
+/// Whether a call pushes its return address: then it lies directly below the caller's stack pointer.
+pub(super) const CALLS_PUSH: bool = cfg!(target_arch = "x86_64");
+
 /// Entries of the shared table: 512 KiB in all, of which only what is used is resident.
 const ENTRIES: usize = 1 << 15;
 
@@ -120,23 +139,19 @@ impl Rules {
         Some(Self { entries })
     }
 
-    /// The rule for the code at `address`, if it is in the table, and whether that code can have been
-    /// unloaded since.
-    #[inline]
-    pub(super) fn find(&self, address: u64) -> Option<(Rule, bool)> {
+    /// The rule for the code at `address`, if it is in the table.
+    #[inline(always)]
+    pub(super) fn find(&self, address: u64) -> Option<Packed> {
         let entry = self.entry(address);
         let rule = entry.rule.load(Ordering::Relaxed);
         let mixed = entry.address.load(Ordering::Relaxed);
-        // An untouched entry is zero and unpacks to nothing.
-        if mixed ^ spread(rule) != address {
-            return None;
-        }
-        Some((unpack(rule)?, rule & LATE != 0))
+        // An untouched entry is zero, which is no rule: and no code lies at the address zero.
+        (mixed ^ spread(rule) == address && rule != 0).then_some(Packed(rule))
     }
 
     /// Puts a rule into the table, if it has a packed form. `late`: the code can be unloaded.
     pub(super) fn insert(&self, address: u64, rule: &Rule, late: bool) {
-        if let Some(rule) = pack(rule) {
+        if let Some(Packed(rule)) = Packed::new(rule) {
             let rule = if late { rule | LATE } else { rule };
             let entry = self.entry(address);
             entry.address.store(address ^ spread(rule), Ordering::Relaxed);
@@ -157,7 +172,7 @@ impl Rules {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn entry(&self, address: u64) -> &Entry {
         let hash = address.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let index = (hash >> 40) as usize & (ENTRIES - 1);
@@ -168,68 +183,118 @@ impl Rules {
     }
 }
 
-/// Packed: a form in bits 0-1 (never 0), then for [`Framed`] the register in bit 2, in bit 3 whether the code can be unloaded, the return
-/// address's offset in bits 4-15, the frame pointer's in bits 16-31 and the stack pointer's in bits
-/// 32-63, all in words, the extreme value standing for "in its register".
-const LATE: u64 = 1 << 3;
+/// A rule in one word: a form in bits 0-1 (never 0), then for [`Framed`] the register in bit 2; in
+/// bit 3 whether the code can be unloaded; the return address's offset in bits 4-15, the frame
+/// pointer's in bits 16-31 and the stack pointer's in bits 32-63, all in words, the extreme value
+/// standing for "in its register".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Packed(u64);
+
+const FORM: u64 = 3;
 const FRAMED: u64 = 1;
 const OUTERMOST: u64 = 2;
 const UNKNOWN: u64 = 3;
+const FROM_FRAME_POINTER: u64 = 1 << 2;
+const LATE: u64 = 1 << 3;
 const NO_RETURN_ADDRESS: i64 = -(1 << 11);
 const NO_FRAME_POINTER: i64 = -(1 << 15);
 
-fn pack(rule: &Rule) -> Option<u64> {
-    let Framed {
-        from_frame_pointer,
-        stack_pointer_offset,
-        return_address_offset,
-        frame_pointer_offset,
-    } = match rule {
-        Rule::Outermost => return Some(OUTERMOST),
-        Rule::Unknown => return Some(UNKNOWN),
-        Rule::General(_) => return None,
-        Rule::Framed(framed) => *framed,
-    };
-    let words = |offset: i64, bits: u32| {
-        let words = offset / 8;
-        let fits = offset % 8 == 0 && words < 1 << (bits - 1) && words > -(1 << (bits - 1));
-        fits.then_some(words)
-    };
-    let return_address =
-        return_address_offset.map_or(Some(NO_RETURN_ADDRESS), |offset| words(offset, 12))?;
-    let frame_pointer =
-        frame_pointer_offset.map_or(Some(NO_FRAME_POINTER), |offset| words(offset, 16))?;
-    let stack_pointer = words(stack_pointer_offset, 32)?;
-    Some(
-        FRAMED
-            | u64::from(from_frame_pointer) << 2
-            | (return_address.cast_unsigned() & 0xfff) << 4
-            | (frame_pointer.cast_unsigned() & 0xffff) << 16
-            | stack_pointer.cast_unsigned() << 32,
-    )
-}
-
-#[inline]
-fn unpack(packed: u64) -> Option<Rule> {
-    match packed & 3 {
-        FRAMED => {
-            let field = |shift: u32, bits: u32| {
-                (packed << (64 - shift - bits)).cast_signed() >> (64 - bits)
-            };
-            let return_address = field(4, 12);
-            let frame_pointer = field(16, 16);
-            Some(Rule::Framed(Framed {
-                from_frame_pointer: packed & 4 != 0,
-                stack_pointer_offset: field(32, 32) * 8,
-                return_address_offset: (return_address != NO_RETURN_ADDRESS)
-                    .then_some(return_address * 8),
-                frame_pointer_offset: (frame_pointer != NO_FRAME_POINTER)
-                    .then_some(frame_pointer * 8),
-            }))
+impl Packed {
+    /// `None` for a rule that does not fit. Where calls push their return address, that is so for
+    /// every rule that has it elsewhere.
+    pub(super) fn new(rule: &Rule) -> Option<Self> {
+        let Framed {
+            from_frame_pointer,
+            stack_pointer_offset,
+            return_address_offset,
+            frame_pointer_offset,
+        } = match rule {
+            Rule::Outermost => return Some(Self(OUTERMOST)),
+            Rule::Unknown => return Some(Self(UNKNOWN)),
+            Rule::General(_) => return None,
+            Rule::Framed(framed) => *framed,
+        };
+        if CALLS_PUSH && return_address_offset != Some(-8) {
+            return None;
         }
-        OUTERMOST => Some(Rule::Outermost),
-        UNKNOWN => Some(Rule::Unknown),
-        _ => None,
+        let words = |offset: i64, bits: u32| {
+            let words = offset / 8;
+            let fits = offset % 8 == 0 && words < 1 << (bits - 1) && words > -(1 << (bits - 1));
+            fits.then_some(words)
+        };
+        let return_address =
+            return_address_offset.map_or(Some(NO_RETURN_ADDRESS), |offset| words(offset, 12))?;
+        let frame_pointer =
+            frame_pointer_offset.map_or(Some(NO_FRAME_POINTER), |offset| words(offset, 16))?;
+        let stack_pointer = words(stack_pointer_offset, 32)?;
+        let register = if from_frame_pointer { FROM_FRAME_POINTER } else { 0 };
+        Some(Self(
+            FRAMED
+                | register
+                | (return_address.cast_unsigned() & 0xfff) << 4
+                | (frame_pointer.cast_unsigned() & 0xffff) << 16
+                | stack_pointer.cast_unsigned() << 32,
+        ))
+    }
+
+    /// Whether it is a [`Framed`] of code that stays.
+    #[inline(always)]
+    pub(super) const fn is_plainly_framed(self) -> bool {
+        self.0 & (FORM | LATE) == FRAMED
+    }
+
+    /// Whether the code can be unloaded.
+    pub(super) const fn is_late(self) -> bool {
+        self.0 & LATE != 0
+    }
+
+    /// Of a [`Framed`]: whether the offset counts from the frame pointer.
+    #[inline(always)]
+    pub(super) const fn is_from_frame_pointer(self) -> bool {
+        self.0 & FROM_FRAME_POINTER != 0
+    }
+
+    /// Of a [`Framed`]: from that register to the caller's stack pointer, in bytes.
+    #[inline(always)]
+    pub(super) const fn stack_pointer_offset(self) -> i64 {
+        self.field(32, 32) * 8
+    }
+
+    /// Of a [`Framed`]: from the caller's stack pointer to the return address, in words.
+    #[inline(always)]
+    pub(super) const fn return_address_slot(self) -> Option<i16> {
+        if CALLS_PUSH {
+            return Some(-1);
+        }
+        let slot = self.field(4, 12);
+        if slot == NO_RETURN_ADDRESS { None } else { Some(slot as i16) }
+    }
+
+    /// Of a [`Framed`]: from the caller's stack pointer to the frame pointer, in words.
+    #[inline(always)]
+    pub(super) const fn frame_pointer_slot(self) -> Option<i16> {
+        let slot = self.field(16, 16);
+        if slot == NO_FRAME_POINTER { None } else { Some(slot as i16) }
+    }
+
+    #[inline(always)]
+    const fn field(self, shift: u32, bits: u32) -> i64 {
+        (self.0 << (64 - shift - bits)).cast_signed() >> (64 - bits)
+    }
+
+    /// The rule that was packed.
+    pub(super) fn unpack(self) -> Rule {
+        let bytes = |slot: i16| i64::from(slot) * 8;
+        match self.0 & FORM {
+            FRAMED => Rule::Framed(Framed {
+                from_frame_pointer: self.is_from_frame_pointer(),
+                stack_pointer_offset: self.stack_pointer_offset(),
+                return_address_offset: self.return_address_slot().map(bytes),
+                frame_pointer_offset: self.frame_pointer_slot().map(bytes),
+            }),
+            OUTERMOST => Rule::Outermost,
+            _ => Rule::Unknown,
+        }
     }
 }
 
@@ -389,12 +454,19 @@ mod tests {
         for rule in [
             framed(false, [Some(8), Some(-8), None]),
             framed(true, [Some(16), Some(-8), Some(-16)]),
-            framed(true, [Some(1 << 30), Some(-16_376), Some(-262_136)]),
-            framed(false, [Some(-64), None, Some(0)]),
+            framed(true, [Some(1 << 30), Some(-8), Some(-262_136)]),
+            framed(false, [Some(-64), Some(-8), Some(0)]),
             Rule::Outermost,
             Rule::Unknown,
         ] {
-            assert_eq!(pack(&rule).and_then(unpack), Some(rule));
+            assert_eq!(Packed::new(&rule).map(Packed::unpack), Some(rule));
+        }
+        for rule in [
+            framed(true, [Some(16), Some(-16_376), Some(-16)]),
+            framed(false, [Some(-64), None, Some(0)]),
+        ] {
+            let expected = if CALLS_PUSH { None } else { Some(rule) };
+            assert_eq!(Packed::new(&rule).map(Packed::unpack), expected);
         }
     }
 
@@ -406,7 +478,7 @@ mod tests {
             framed(false, [Some(8), Some(-16_384), None]),
             framed(false, [Some(8), Some(-8), Some(-262_144)]),
         ] {
-            assert_eq!(pack(&rule), None, "{rule:?}");
+            assert_eq!(Packed::new(&rule), None, "{rule:?}");
         }
     }
 
@@ -416,10 +488,13 @@ mod tests {
         assert_eq!(rules.find(0), None);
         assert_eq!(rules.find(0x1234), None);
         let rule = framed(true, [Some(16), Some(-8), Some(-16)]);
+        let found = |address| rules.find(address).map(|rule| (rule.unpack(), rule.is_late()));
         rules.insert(0x1234, &rule, false);
-        assert_eq!(rules.find(0x1234), Some((rule, false)));
+        assert_eq!(found(0x1234), Some((rule, false)));
+        assert!(rules.find(0x1234).is_some_and(Packed::is_plainly_framed));
         rules.insert(0x5678, &rule, true);
-        assert_eq!(rules.find(0x5678), Some((rule, true)));
+        assert_eq!(found(0x5678), Some((rule, true)));
+        assert!(!rules.find(0x5678).is_some_and(Packed::is_plainly_framed));
         assert_eq!(rules.find(0x1235), None);
         rules.clear();
         assert_eq!(rules.find(0x1234), None);

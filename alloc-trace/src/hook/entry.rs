@@ -1,0 +1,84 @@
+//! How a hook is entered: by an instruction or two that add the registers of the caller to the
+//! arguments, and a jump. On x86-64 these are the stack pointer that the caller has when the hook
+//! returns and its frame pointer; on aarch64 the return address besides.
+
+use std::arch::naked_asm;
+
+use super::{tell, tell_allocated, tell_freeing};
+use crate::recorder::Registers;
+use crate::request::Request;
+
+#[unsafe(naked)]
+pub(super) extern "C" fn allocated(_block: *mut u8, _size: usize, _align: usize, _zeroed: usize) {
+    #[cfg(target_arch = "x86_64")]
+    naked_asm!("lea r8, [rsp + 8]", "mov r9, rbp", "jmp {}", sym allocated_by);
+    #[cfg(target_arch = "aarch64")]
+    naked_asm!("mov x4, sp", "mov x5, x29", "mov x6, x30", "b {}", sym allocated_by);
+}
+
+#[unsafe(naked)]
+pub(super) extern "C" fn freeing(_block: *mut u8, _size: usize, _align: usize) {
+    #[cfg(target_arch = "x86_64")]
+    naked_asm!("lea rcx, [rsp + 8]", "mov r8, rbp", "jmp {}", sym freed_by);
+    #[cfg(target_arch = "aarch64")]
+    naked_asm!("mov x3, sp", "mov x4, x29", "mov x5, x30", "b {}", sym freed_by);
+}
+
+#[unsafe(naked)]
+pub(super) extern "C" fn reallocated(_request: &Request) {
+    #[cfg(target_arch = "x86_64")]
+    naked_asm!("lea rsi, [rsp + 8]", "mov rdx, rbp", "jmp {}", sym reallocated_by);
+    #[cfg(target_arch = "aarch64")]
+    naked_asm!("mov x1, sp", "mov x2, x29", "mov x3, x30", "b {}", sym reallocated_by);
+}
+
+extern "C" fn allocated_by(
+    block: *mut u8,
+    size: usize,
+    align: usize,
+    zeroed: usize,
+    stack_pointer: u64,
+    frame_pointer: u64,
+    #[cfg(target_arch = "aarch64")] link: u64,
+) {
+    #[cfg(target_arch = "x86_64")]
+    let link = return_address(stack_pointer);
+    let caller = Registers { program_counter: link, stack_pointer, frame_pointer };
+    tell_allocated(block, size, align, zeroed, caller);
+}
+
+extern "C" fn freed_by(
+    block: *mut u8,
+    size: usize,
+    align: usize,
+    stack_pointer: u64,
+    frame_pointer: u64,
+    #[cfg(target_arch = "aarch64")] link: u64,
+) {
+    #[cfg(target_arch = "x86_64")]
+    let link = return_address(stack_pointer);
+    let caller = Registers { program_counter: link, stack_pointer, frame_pointer };
+    tell_freeing(block, size, align, caller);
+}
+
+extern "C" fn reallocated_by(
+    request: &Request,
+    stack_pointer: u64,
+    frame_pointer: u64,
+    #[cfg(target_arch = "aarch64")] link: u64,
+) {
+    #[cfg(target_arch = "x86_64")]
+    let link = return_address(stack_pointer);
+    let caller = Registers { program_counter: link, stack_pointer, frame_pointer };
+    tell(request, caller);
+}
+
+/// What the call to the hook pushed.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn return_address(stack_pointer: u64) -> u64 {
+    let place = std::ptr::with_exposed_provenance::<u64>(stack_pointer as usize - 8);
+    // SAFETY: the entry was called, so its return address lies below the stack pointer that its
+    // caller gets back; the word is the running thread's.
+    unsafe { place.read() }
+}

@@ -1,0 +1,219 @@
+//! The way outwards, one frame at a time.
+
+use super::super::modules::Modules;
+use super::super::stack::Stack;
+use super::super::unwind_rules::{self, Base, Framed, General, Packed, Rule, Value};
+use super::frames::NO_SLOT;
+use super::{Frame, Registers, Shared, Sink};
+
+/// Where unwinding has arrived. What is done seldom takes one and gives another one back: so that it
+/// stays in registers where it is not done.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Walk {
+    /// The mapping that is read: the thread's stack, or the one that a signal interrupted.
+    stack: Stack,
+    pub(super) frame: Frame,
+    /// Whether the frame's address is an instruction that is to run rather than a return address.
+    interrupted: bool,
+    /// Whether a rule was met that reads elsewhere than in slots.
+    pub(super) elsewhere: bool,
+    /// Whether the last step depended on the frame pointer's value.
+    pub(super) used_frame_pointer: bool,
+}
+
+/// One step outwards.
+pub(super) enum Step {
+    /// The caller's frame is the present one now.
+    Caller,
+    /// There is no caller.
+    Outermost,
+    /// The caller cannot be found.
+    Cut,
+}
+
+impl Walk {
+    #[inline(always)]
+    pub(super) const fn new(stack: Stack, registers: Registers) -> Self {
+        let Registers { program_counter, stack_pointer, frame_pointer } = registers;
+        let frame = Frame {
+            address: program_counter,
+            stack_pointer,
+            frame_pointer,
+            address_slot: -1,
+            frame_pointer_slot: NO_SLOT,
+        };
+        Self { stack, frame, interrupted: false, elsewhere: false, used_frame_pointer: false }
+    }
+
+    /// Goes on from a remembered frame, which made a call.
+    pub(super) const fn go_on(&mut self, from: Frame) {
+        self.frame = from;
+        self.interrupted = false;
+    }
+
+    /// Goes to the caller of the present frame.
+    #[inline(always)]
+    pub(super) fn step(&mut self, shared: &Shared<'_>, sink: &mut impl Sink) -> Step {
+        // A return address can lie behind the last instruction of its function.
+        let address = self.frame.address.wrapping_sub(u64::from(!self.interrupted));
+        match shared.rules.find(address) {
+            Some(rule) if rule.is_plainly_framed() => self.framed(rule).unwrap_or(Step::Cut),
+            known => {
+                let (arrived, step) = self.unusual(address, known, shared, sink);
+                *self = arrived;
+                step
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn framed(&mut self, rule: Packed) -> Option<Step> {
+        let Frame { stack_pointer: inner, frame_pointer, .. } = self.frame;
+        self.used_frame_pointer = rule.is_from_frame_pointer();
+        let base = if rule.is_from_frame_pointer() { frame_pointer } else { inner };
+        let stack_pointer = base.wrapping_add_signed(rule.stack_pointer_offset());
+        // The stack only ever shrinks outwards; a function that saved nothing may have no frame.
+        if stack_pointer < inner || !stack_pointer.is_multiple_of(8) {
+            return None;
+        }
+        let Some(address_slot) = rule.return_address_slot() else { return Some(Step::Outermost) };
+        let address = return_address(self.stack.read_slot(stack_pointer, address_slot)?);
+        if address == 0 {
+            return Some(Step::Outermost);
+        }
+        let (frame_pointer, frame_pointer_slot) = match rule.frame_pointer_slot() {
+            Some(slot) => (self.stack.read_slot(stack_pointer, slot)?, slot),
+            None => (frame_pointer, NO_SLOT),
+        };
+        self.frame =
+            Frame { address, stack_pointer, frame_pointer, address_slot, frame_pointer_slot };
+        self.interrupted = false;
+        Some(Step::Caller)
+    }
+
+    /// A step by a rule that is not in the table as most are.
+    #[cold]
+    #[inline(never)]
+    fn unusual(
+        mut self,
+        address: u64,
+        known: Option<Packed>,
+        shared: &Shared<'_>,
+        sink: &mut impl Sink,
+    ) -> (Self, Step) {
+        let rule = match known {
+            Some(rule) if !rule.is_late() || is_current(address, shared.modules) => rule.unpack(),
+            _ => learn(address, shared, sink),
+        };
+        self.used_frame_pointer = false;
+        let step = match rule {
+            Rule::Framed(framed) => self.framed_unpacked(framed),
+            Rule::Outermost => Some(Step::Outermost),
+            Rule::General(general) => self.general(&general),
+            Rule::Unknown => self.by_frame_pointer(shared),
+        };
+        (self, step.unwrap_or(Step::Cut))
+    }
+
+    fn framed_unpacked(&mut self, rule: Framed) -> Option<Step> {
+        match Packed::new(&Rule::Framed(rule)) {
+            Some(packed) => self.framed(packed),
+            None => self.general(&rule.general()),
+        }
+    }
+
+    /// A rule of another form, above all that of a signal frame, which can lead to another stack.
+    fn general(&mut self, rule: &General) -> Option<Step> {
+        let frame = self.frame;
+        self.used_frame_pointer = true;
+        let value = |stack: &Stack, caller: u64, value: Value, same: u64| {
+            let at = |base: Base, offset: i64| {
+                let base = match base {
+                    Base::Stack => frame.stack_pointer,
+                    Base::Frame => frame.frame_pointer,
+                    Base::CallerStack => caller,
+                };
+                base.wrapping_add_signed(offset)
+            };
+            match value {
+                Value::Same => Some(same),
+                Value::Register(base, offset) => Some(at(base, offset)),
+                Value::Memory(base, offset) => stack.read(at(base, offset)),
+            }
+        };
+        let here = self.stack;
+        let stack_pointer = value(&here, 0, rule.stack_pointer, frame.stack_pointer)?;
+        // A frame that made a call has saved its return address.
+        let address = return_address(value(&here, stack_pointer, rule.return_address, 0)?);
+        let frame_pointer = value(&here, stack_pointer, rule.frame_pointer, frame.frame_pointer)?;
+        if address == 0 {
+            return Some(Step::Outermost);
+        }
+        if !here.contains(stack_pointer, 8) {
+            if !rule.signal_frame {
+                return None;
+            }
+            self.stack = Stack::around(stack_pointer);
+        } else if stack_pointer < frame.stack_pointer {
+            return None;
+        }
+        self.frame = Frame {
+            address,
+            stack_pointer,
+            frame_pointer,
+            address_slot: -1,
+            frame_pointer_slot: NO_SLOT,
+        };
+        self.interrupted = rule.signal_frame;
+        self.elsewhere = true;
+        Some(Step::Caller)
+    }
+
+    /// Code without tables: if it keeps frame pointers, the caller's return address lies behind the
+    /// saved one and leads into a module.
+    fn by_frame_pointer(&mut self, shared: &Shared<'_>) -> Option<Step> {
+        let rule = Framed {
+            from_frame_pointer: true,
+            stack_pointer_offset: 16,
+            return_address_offset: Some(-8),
+            frame_pointer_offset: Some(-16),
+        };
+        match self.framed_unpacked(rule)? {
+            Step::Caller if shared.modules.find(self.frame.address).is_some() => Some(Step::Caller),
+            Step::Outermost => Some(Step::Outermost),
+            Step::Caller | Step::Cut => None,
+        }
+    }
+}
+
+/// Evaluates the rule for an address that is not in the shared table yet.
+#[cold]
+fn learn(address: u64, shared: &Shared<'_>, sink: &mut impl Sink) -> Rule {
+    let mut found = shared.modules.find(address);
+    if let Some(module) = found.filter(|module| module.late)
+        && !shared.modules.is_current(&module, address)
+    {
+        // It was unloaded: what is known of its code is known of other code's addresses.
+        shared.modules.forget(&module);
+        shared.rules.clear();
+        found = None;
+    }
+    let found = found.or_else(|| {
+        shared.modules.discover(address, &mut |module, identity| sink.module(module, identity))
+    });
+    let Some(module) = found else { return Rule::Unknown };
+    let rule = unwind_rules::evaluate(&module, address);
+    shared.rules.insert(address, &rule, module.late);
+    rule
+}
+
+/// Whether the module that a rule of late code was learnt from is still loaded there.
+fn is_current(address: u64, modules: &Modules) -> bool {
+    modules.find(address).is_some_and(|module| modules.is_current(&module, address))
+}
+
+/// The address within a saved one: aarch64 may have signed it in its unused upper bits.
+#[inline(always)]
+pub(super) const fn return_address(saved: u64) -> u64 {
+    if cfg!(target_arch = "aarch64") { saved & 0x0000_ffff_ffff_ffff } else { saved }
+}
