@@ -91,22 +91,45 @@ impl Encoder {
     #[inline(always)]
     pub fn event(&mut self, out: &mut [u8], event: &Event) -> Option<usize> {
         let out = out.first_chunk_mut::<MAX_EVENT_BYTES>()?;
+        let kind = event_tag(event.kind);
+        let values = [
+            event.stamp.wrapping_sub(self.stamp),
+            event.size,
+            varint::difference(self.address, event.address),
+            varint::difference(u64::from(self.node.0), u64::from(event.node.0)),
+            varint::difference(self.stack_pointer, event.stack_pointer),
+        ];
+        let is_plain = kind != tag::REALLOC
+            && !event.failed
+            && event.kept_frames.is_none()
+            && event.align_log2 < tag::ALIGN_FOLLOWS;
+        // Nearly every event is written by the few instructions here.
+        let written = if is_plain && fields::are_short(&values) {
+            self.address = event.address;
+            fields::write_plain(out, kind | event.align_log2 << tag::ALIGN_SHIFT, &values)
+        } else {
+            self.unusual_event(out, *event)
+        };
+        self.stamp = event.stamp;
+        self.node = event.node;
+        self.stack_pointer = event.stack_pointer;
+        Some(written)
+    }
+
+    /// Writes an event that has something that few have. All but the last address is still to be
+    /// remembered.
+    #[inline(never)]
+    fn unusual_event(&mut self, out: &mut [u8; MAX_EVENT_BYTES], event: Event) -> usize {
         let realloc = event.kind == EventKind::Realloc;
         let (size, address) =
             if realloc { (event.old_size, event.old_address) } else { (event.size, event.address) };
-        let kind = match event.kind {
-            EventKind::Alloc => tag::ALLOC,
-            EventKind::AllocZeroed => tag::ALLOC_ZEROED,
-            EventKind::Realloc => tag::REALLOC,
-            EventKind::Free => tag::FREE,
-        };
         let failed = if event.failed { tag::FAILED } else { 0 };
         let align = event.align_log2.min(tag::ALIGN_FOLLOWS);
         // A failed request other than a reallocation has no address: the state keeps its own.
         let address = if event.failed && !realloc { self.address } else { address };
 
         let mut out = FieldWriter::new(out);
-        out.byte(kind | failed | align << tag::ALIGN_SHIFT);
+        out.byte(event_tag(event.kind) | failed | align << tag::ALIGN_SHIFT);
         out.begin(if event.kept_frames.is_some() { fields::MORE } else { 0 });
         if align == tag::ALIGN_FOLLOWS {
             out.byte(event.align_log2);
@@ -118,13 +141,8 @@ impl Encoder {
         out.field(varint::difference(self.stack_pointer, event.stack_pointer));
         out.end();
         self.address = address;
-        if event.kept_frames.is_some() || realloc {
-            self.rest_of_event(&mut out, event);
-        }
-        self.stamp = event.stamp;
-        self.node = event.node;
-        self.stack_pointer = event.stack_pointer;
-        Some(out.written())
+        self.rest_of_event(&mut out, &event);
+        out.written()
     }
 
     /// What few events have: the number of kept frames, and a reallocation's other half.
@@ -318,6 +336,17 @@ impl Encoder {
         })?;
         self.stamp = stamp;
         Some(written)
+    }
+}
+
+/// The kind of an event in its first byte.
+#[inline(always)]
+const fn event_tag(kind: EventKind) -> u8 {
+    match kind {
+        EventKind::Alloc => tag::ALLOC,
+        EventKind::AllocZeroed => tag::ALLOC_ZEROED,
+        EventKind::Realloc => tag::REALLOC,
+        EventKind::Free => tag::FREE,
     }
 }
 

@@ -13,25 +13,66 @@ const CODE_BITS: u32 = 3;
 /// Set in the lengths where one more number follows the fields.
 pub(crate) const MORE: u16 = 1 << 15;
 
-/// The code of the shortest length that holds a value of so many bits, and that length in the upper
-/// byte. One look-up in place of a chain of comparisons.
-const CODES: [u16; 64] = {
+/// The code of the shortest length that holds a value of so many bits. A look-up takes the place of
+/// a chain of comparisons.
+const CODES: [u8; 64] = {
     let mut codes = [0; 64];
     let mut bits = 0;
     while bits < codes.len() {
         let bytes = bits.div_ceil(8);
-        let code = if bytes >= 7 { 7 } else { bytes };
-        codes[bits] = code as u16 | (LENGTHS[code] as u16) << 8;
+        codes[bits] = if bytes >= 7 { 7 } else { bytes as u8 };
         bits += 1;
     }
     codes
 };
 
-/// How many bits `value` has, 63 at most: the last byte has one code.
+/// The shortest length that holds a value of so many bits.
+const LENGTHS_BY_BITS: [u8; 64] = {
+    let mut lengths = [0; 64];
+    let mut bits = 0;
+    while bits < lengths.len() {
+        lengths[bits] = LENGTHS[CODES[bits] as usize];
+        bits += 1;
+    }
+    lengths
+};
+
+/// The code of the shortest length that holds `value`.
+#[inline]
+const fn code(value: u64) -> u8 {
+    // A value of 64 bits has the length of one of 63.
+    let bits = 64 - value.leading_zeros();
+    CODES[if bits > 63 { 63 } else { bits as usize }]
+}
+
+/// Whether [`write_plain`] may be given these values.
 #[inline(always)]
-const fn bits(value: u64) -> usize {
-    let shifted = value << 1 | value & 1 << 63 | 1;
-    shifted.ilog2() as usize
+pub(crate) fn are_short(values: &[u64; 5]) -> bool {
+    values.iter().fold(0, |all, value| all | value) >> 63 == 0
+}
+
+/// Writes a byte, the lengths of five values of 63 bits at most, and the values.
+#[inline(always)]
+pub(crate) fn write_plain<const ROOM: usize>(
+    out: &mut [u8; ROOM],
+    first: u8,
+    values: &[u64; 5],
+) -> usize {
+    // Whatever the lengths, the last value begins before this.
+    const MASK: usize = 63;
+    const { assert!(ROOM >= MASK + 8) };
+    let mut lengths = 0;
+    let mut at = 3;
+    for (index, &value) in values.iter().enumerate() {
+        let bits = (value << 1 | 1).ilog2() as usize & 63;
+        lengths |= u16::from(CODES[bits]) << (index as u32 * CODE_BITS);
+        let begin = at & MASK;
+        out[begin..begin + 8].copy_from_slice(&value.to_le_bytes());
+        at += usize::from(LENGTHS_BY_BITS[bits]);
+    }
+    let [low, high] = lengths.to_le_bytes();
+    out[..3].copy_from_slice(&[first, low, high]);
+    at
 }
 
 /// Writes fields into a buffer that has room for them.
@@ -69,15 +110,15 @@ impl<'a, const ROOM: usize> FieldWriter<'a, ROOM> {
         self.at += 2;
     }
 
-    #[inline(always)]
+    #[inline]
     pub(crate) fn field(&mut self, value: u64) {
-        let code = CODES[bits(value) & 63];
-        self.lengths |= (code & 7) << self.shift;
+        let code = code(value);
+        self.lengths |= u16::from(code) << self.shift;
         self.shift += CODE_BITS;
         if let Some(place) = self.out.get_mut(self.at..self.at + 8) {
             place.copy_from_slice(&value.to_le_bytes());
         }
-        self.at += usize::from(code >> 8);
+        self.at += usize::from(LENGTHS[usize::from(code) & 7]);
     }
 
     /// Puts the lengths of the fields written since `begin` before them.
@@ -164,6 +205,26 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn plain_fields_are_written_as_any_others() {
+        for bits in 0..64 {
+            let value = u64::MAX.checked_shr(64 - bits).unwrap_or(0);
+            for values in [[value; 5], [0, value, 1, value / 3, 0], [value >> 1, 7, value, 0, 1]] {
+                assert!(are_short(&values));
+                let (mut plain, mut any) = ([0; 80], [0; 80]);
+                let written = write_plain(&mut plain, 0x41, &values);
+                let mut writer = FieldWriter::new(&mut any);
+                writer.byte(0x41);
+                writer.begin(0);
+                values.iter().for_each(|&value| writer.field(value));
+                writer.end();
+                let length = writer.written();
+                assert_eq!(plain[..written], any[..length]);
+            }
+        }
+        assert!(!are_short(&[0, 0, 1 << 63, 0, 0]));
     }
 
     #[test]
