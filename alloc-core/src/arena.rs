@@ -37,6 +37,10 @@ const ARENAS: usize = 1 << (ADDRESS_BITS - SLICE_SHIFT - ARENA_SLICES_SHIFT);
 /// made this way, and untouched parts cost nothing.
 const RESERVATIONS: [usize; 3] = [16, 4, 1];
 
+/// Segments that a heap has before further ones are made of huge pages: these save most of the page
+/// faults, but a small heap would pay for parts of them that it does not use.
+const SEGMENTS_BEFORE_HUGE_PAGES: usize = 16;
+
 /// Record of one aligned GiB of addresses. All zero is an arena with nothing in it.
 #[derive(Debug)]
 pub(crate) struct Arena {
@@ -64,7 +68,7 @@ pub(crate) struct Arena {
 /// The arenas by address. Written once each (`Release`, pairs with the `Acquire` in [`get`]).
 static ROOT: [AtomicPtr<Arena>; ARENAS] = [const { AtomicPtr::new(ptr::null_mut()) }; ARENAS];
 
-/// All arenas, newest first: a list that only grows, so it can be walked at any time.
+/// All arenas, oldest first: a list that only grows at its end, so it can be walked at any time.
 static FIRST: AtomicPtr<Arena> = AtomicPtr::new(ptr::null_mut());
 
 impl Arena {
@@ -152,14 +156,16 @@ impl Arena {
         }
     }
 
-    /// Claims a run in the lowest segment that has room for it. Returns it with its first slice's
-    /// index in the arena.
+    /// Claims a run in the highest segment that has room for it: the kernel maps downwards, so that
+    /// segments in use lie above those not touched yet. Returns it with its first slice's index in
+    /// the arena.
     fn claim(&self, count: u32, align: u32, placement: Placement) -> Option<(usize, Run)> {
-        for (word_index, word) in self.open.iter().enumerate() {
+        for (word_index, word) in self.open.iter().enumerate().rev() {
             let mut open = word.load(Ordering::Relaxed);
             while open != 0 {
-                let index = word_index * 64 + open.trailing_zeros() as usize;
-                open &= open - 1;
+                let highest = open.ilog2();
+                let index = word_index * 64 + highest as usize;
+                open &= !(1 << highest);
                 let segment = &self.segments[index % ARENA_SEGMENTS];
                 let run = segment.claim(count, align, placement);
                 if segment.free() == 0 {
@@ -262,15 +268,22 @@ pub(crate) fn get_or_make(number: u32) -> Option<&'static Arena> {
     }
     stats::METADATA_BYTES.add(bytes);
 
-    let mut next = FIRST.load(Ordering::Relaxed);
-    loop {
-        arena.next.store(next, Ordering::Relaxed);
-        // Pairs with the `Acquire` in `all`.
-        match FIRST.compare_exchange_weak(next, made.as_ptr(), Ordering::Release, Ordering::Relaxed)
-        {
-            Ok(_) => return Some(arena),
-            Err(now) => next = now,
-        }
+    append(made.as_ptr(), arena);
+    Some(arena)
+}
+
+/// Puts a new arena at the end of the list.
+fn append(made: *mut Arena, arena: &'static Arena) {
+    debug_assert!(arena.next.load(Ordering::Relaxed).is_null());
+    let mut last = &FIRST;
+    // Pairs with the `Acquire` in `all`, and here follows what others appended.
+    while let Err(next) =
+        last.compare_exchange(ptr::null_mut(), made, Ordering::AcqRel, Ordering::Acquire)
+    {
+        // SAFETY: not null, or the exchange had been made; what is in the list was complete before
+        // it was put there, and stays mapped.
+        let Some(next) = (unsafe { next.as_ref() }) else { return };
+        last = &next.next;
     }
 }
 
@@ -318,6 +331,10 @@ pub(crate) fn reserve() -> bool {
 fn reserve_segments(count: usize) -> bool {
     let bytes = count * SEGMENT;
     let Some(start) = hardened::map_segments(bytes) else { return false };
+    if stats::SEGMENTS.get() >= SEGMENTS_BEFORE_HUGE_PAGES {
+        // SAFETY: the mapping was made above.
+        unsafe { os::prefer_huge_pages(start, bytes) };
+    }
     // The records first: a reservation may lie across two arenas, and either may be refused.
     let ends = [start.addr().get(), start.addr().get() + (bytes - 1)];
     let has_records =

@@ -41,7 +41,7 @@ const ALIGN: usize = 16;
 /// # Errors
 ///
 /// Null and `ENOMEM`.
-#[inline]
+#[inline(always)]
 #[must_use]
 pub fn malloc(size: usize) -> *mut c_void {
     if let Some(class) = Class::of_size(size) {
@@ -65,7 +65,7 @@ fn malloc_slow(size: usize) -> *mut c_void {
 /// # Errors
 ///
 /// Null and `ENOMEM`, also when the product overflows.
-#[inline]
+#[inline(always)]
 #[must_use]
 pub fn calloc(count: usize, size: usize) -> *mut c_void {
     let Some(bytes) = count.checked_mul(size) else { return refuse(libc::ENOMEM) };
@@ -90,7 +90,7 @@ pub fn calloc(count: usize, size: usize) -> *mut c_void {
 /// # Safety
 ///
 /// - `block` is null, or a live block of this heap that nobody uses any more.
-#[inline]
+#[inline(always)]
 pub unsafe fn free(block: *mut c_void) {
     let block: *mut u8 = block.cast();
     match arena::class_of(block) {

@@ -2,8 +2,9 @@
 //!
 //! Page faults cost more than anything else that a heap does, so memory is kept for the next
 //! request and only what stayed unused for a whole period is purged. There is no background
-//! thread: whoever gives memory back to a segment looks at the clock, and the first one past the
-//! period's end does the work.
+//! thread: whoever leaves the fast path looks at the clock, and the first one past the period's end
+//! does the work. Each heap's thread, the first time that it leaves the fast path in a new period,
+//! also hands back what its caches hold of classes that the last period did not need.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -16,16 +17,24 @@ const PERIOD_MS: u64 = 1000;
 /// When the current period ends. Orders nothing: the exchange elects the thread that purges.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
-/// Purges what was unused since the last period, if this one is over.
-pub(crate) fn tick() {
+/// A period of the clock's; different from those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Period(pub(crate) u64);
+
+/// The current period. If it is a new one, purges what was unused since the last one ended.
+pub(crate) fn tick() -> Period {
     let now = os::now_ms();
     let next = NEXT.load(Ordering::Relaxed);
     if now < next {
-        return;
+        return Period(next);
     }
     let later = now.wrapping_add(PERIOD_MS);
-    if NEXT.compare_exchange(next, later, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-        purge(false);
+    match NEXT.compare_exchange(next, later, Ordering::Relaxed, Ordering::Relaxed) {
+        Ok(_) => {
+            purge(false);
+            Period(later)
+        }
+        Err(others) => Period(others),
     }
 }
 

@@ -12,7 +12,8 @@ use core::ptr::{self, NonNull};
 use core::sync::atomic::AtomicU32;
 
 use crate::class::{CLASSES, Class, SLOTS};
-use crate::owner::{OwnerPtr, OwnerU32};
+use crate::decay::Period;
+use crate::owner::{OwnerPtr, OwnerU32, OwnerU64};
 use crate::page::{Page, Place};
 use crate::remote::Inbox;
 use crate::{arena, decay, hardened, os, pool, stats, tool};
@@ -84,6 +85,9 @@ pub(crate) struct Heap {
     limits: [OwnerU32; CLASSES],
     /// First page with free blocks, as the number of its first slice; 0 for none.
     pages: [OwnerU32; CLASSES],
+    /// The period in which the thread left the fast path last, and which classes it did so for.
+    period: OwnerU64,
+    in_use: [OwnerU64; CLASSES.div_ceil(64)],
     /// The caches' slots.
     slots: OwnerPtr<Slot>,
     role: Role,
@@ -125,6 +129,8 @@ impl Heap {
             tops: [const { OwnerPtr::new(no_slots()) }; CLASSES],
             limits: [const { OwnerU32::new(0) }; CLASSES],
             pages: [const { OwnerU32::new(0) }; CLASSES],
+            period: OwnerU64::new(0),
+            in_use: [const { OwnerU64::new(0) }; CLASSES.div_ceil(64)],
             slots: OwnerPtr::new(ptr::null_mut()),
             role,
             index: OwnerU32::new(0),
@@ -200,6 +206,7 @@ impl Heap {
 
     /// Makes room in a cache that is full.
     pub(crate) fn make_room(&'static self, class: Class) {
+        self.keep_time(class);
         let limit = class.pick(&self.limits).get();
         if limit < class.shape().cache_blocks {
             self.set_limit(class, limit.saturating_mul(2).max(FIRST_LIMIT));
@@ -266,6 +273,7 @@ impl Heap {
     /// Fills an empty cache from the heap's pages, or from a new one. `false` when memory is out.
     #[cold]
     pub(crate) fn refill(&'static self, class: Class) -> bool {
+        self.keep_time(class);
         if class.pick(&self.pages).get() == 0 {
             self.drain_inbox();
         }
@@ -372,7 +380,6 @@ impl Heap {
 
     /// A new page of this class, listed. Asks the OS only when idle heaps have nothing to spare.
     fn claim_page(&'static self, class: Class) -> Option<Page> {
-        decay::tick();
         let mut page = Page::claim(self, class);
         if page.is_none() {
             self.absorb_idle_heaps();
@@ -438,7 +445,6 @@ impl Heap {
         if !is_only && page.is_unused() {
             self.unlist(page);
             page.release();
-            decay::tick();
         }
     }
 
@@ -460,14 +466,19 @@ impl Heap {
     /// Hands all cached blocks back to their pages. Empty pages stay for the next thread.
     pub(crate) fn retire(&'static self) {
         for class in Class::all() {
-            if self.cached(class) != 0 {
-                self.flush(class, 0);
-            }
-            if class.pick(&self.limits).get() != 0 {
-                self.set_limit(class, FIRST_LIMIT);
-            }
+            self.empty_cache(class);
         }
         self.drain_inbox();
+    }
+
+    /// Hands a class's cached blocks back to their pages, and lets the cache begin small again.
+    fn empty_cache(&'static self, class: Class) {
+        if self.cached(class) != 0 {
+            self.flush(class, 0);
+        }
+        if class.pick(&self.limits).get() != 0 {
+            self.set_limit(class, FIRST_LIMIT);
+        }
     }
 
     /// Keeps nothing but the pages with live blocks.
@@ -476,16 +487,47 @@ impl Heap {
         self.release_unused_pages();
     }
 
+    /// Notes that the fast path was left for a class. In a new period, hands back what the heap
+    /// keeps of the classes that were not in use during the last one.
+    fn keep_time(&'static self, class: Class) {
+        let (before, now) = (Period(self.period.get()), decay::tick());
+        if now != before {
+            self.period.set(now.0);
+            self.begin_period();
+        }
+        let (word, bit) = in_use_bit(class);
+        let in_use = &self.in_use[word];
+        in_use.set(in_use.get() | bit);
+    }
+
+    fn begin_period(&'static self) {
+        for class in Class::all() {
+            let (word, bit) = in_use_bit(class);
+            if self.in_use[word].get() & bit == 0 {
+                self.empty_cache(class);
+                self.release_unused_pages_of(class);
+            }
+        }
+        for word in &self.in_use {
+            word.set(0);
+        }
+        self.drain_inbox();
+    }
+
     /// Gives up all pages without live or cached blocks.
     fn release_unused_pages(&self) {
         for class in Class::all() {
-            let mut next = class.pick(&self.pages).get();
-            while let Some(page) = Page::of_slice(next) {
-                next = page.local().next.get();
-                if page.is_unused() {
-                    self.unlist(page);
-                    page.release();
-                }
+            self.release_unused_pages_of(class);
+        }
+    }
+
+    fn release_unused_pages_of(&self, class: Class) {
+        let mut next = class.pick(&self.pages).get();
+        while let Some(page) = Page::of_slice(next) {
+            next = page.local().next.get();
+            if page.is_unused() {
+                self.unlist(page);
+                page.release();
             }
         }
     }
@@ -589,6 +631,11 @@ fn visit_idle_heaps(mut visit: impl FnMut(&'static Heap)) {
     }
 }
 
+/// Where a heap notes that a class is in use: a word, and its bit.
+fn in_use_bit(class: Class) -> (usize, u64) {
+    (class.index() / 64, 1 << (class.index() % 64))
+}
+
 /// The head of the list that a page belongs in.
 fn class_list(heap: &Heap, page: Page) -> &OwnerU32 {
     page.class().pick(&heap.pages)
@@ -677,6 +724,26 @@ mod tests {
         new.check().unwrap();
         old.check().unwrap();
         new.release_unused_pages();
+    }
+
+    #[test]
+    fn what_a_whole_period_did_not_need_is_handed_back() {
+        let class = class(3000);
+        let (heap, blocks, _) = heap_with_full_page(class);
+        for block in &blocks {
+            if !heap.push(class, *block) {
+                heap.make_room(class);
+                assert!(heap.push(class, *block));
+            }
+        }
+        assert_ne!(heap.cached(class), 0);
+        // It was in use in the period that ends here, and not in the next.
+        heap.begin_period();
+        assert_ne!(heap.cached(class), 0);
+        heap.check().unwrap();
+        heap.begin_period();
+        assert_eq!((heap.cached(class), heap.first_page(class).map(Page::number)), (0, None));
+        heap.check().unwrap();
     }
 
     #[test]

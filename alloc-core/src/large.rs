@@ -16,6 +16,9 @@ use crate::{decay, hardened, os, stats, tool};
 /// Largest block that is a run of slices.
 const LARGE_MAX: usize = USABLE_SLICES as usize * SLICE;
 
+/// Bytes from which a growing block is made of huge pages.
+const HUGE_PAGES_FROM: usize = 16 << 20;
+
 /// What a block must be filled with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fill {
@@ -290,13 +293,24 @@ unsafe fn resize_huge(
             stats::HUGE_BYTES.sub(old - new);
         }
         record.describe(Kind::Huge, new);
+        prefer_huge_pages(block, old, new);
         return Some(block);
     }
     if new < old {
         // It would not shrink: the block serves as it is.
         return Some(block);
     }
-    move_huge(block, record, old, new, align.max(SLICE))
+    let align = if new < HUGE_PAGES_FROM { align.max(SLICE) } else { align.max(os::HUGE_PAGE) };
+    move_huge(block, record, old, new, align)
+}
+
+/// A block that has grown so far is made of huge pages from then on. One that was asked for at once
+/// is not: it may be meant to be touched here and there, while what grows is filled from its front.
+fn prefer_huge_pages(block: NonNull<u8>, old: usize, new: usize) {
+    if new > old && new >= HUGE_PAGES_FROM {
+        // SAFETY: the block's whole mapping.
+        unsafe { os::prefer_huge_pages(block, new) };
+    }
 }
 
 /// Moves a huge block to where there is room for it.
@@ -319,6 +333,7 @@ fn move_huge(
     // SAFETY: the block's whole mapping, which only the caller of `resize` uses, and the one made
     // above, which nobody does.
     if unsafe { os::relocate(block, old, target, new) } {
+        prefer_huge_pages(target, old, new);
         return Some(target);
     }
     register_huge(block, old);

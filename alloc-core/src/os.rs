@@ -10,6 +10,9 @@ use core::ptr::{self, NonNull};
 /// 16 or 64 KiB). Whole numbers of it can be unmapped and purged under all of them.
 pub(crate) const OS_PAGE: usize = 64 * 1024;
 
+/// A huge page of the kernel's, where it has them: on x86_64, and on aarch64 with pages of 4 KiB.
+pub(crate) const HUGE_PAGE: usize = 2 << 20;
+
 /// Runs a call and puts `errno` back if it failed: an allocator's caller does not expect `free`
 /// to change it, and the kernel only writes it on failure.
 pub(crate) fn keeping_errno<T>(call: impl FnOnce() -> T, failed: impl FnOnce(&T) -> bool) -> T {
@@ -133,6 +136,19 @@ pub(crate) unsafe fn purge(start: NonNull<u8>, bytes: usize) -> bool {
         |status| *status != 0,
     );
     status == 0
+}
+
+/// Asks for a range to be made of huge pages where it is not touched yet. The kernel is free not to.
+///
+/// # Safety
+///
+/// - The range was mapped by this module.
+pub(crate) unsafe fn prefer_huge_pages(start: NonNull<u8>, bytes: usize) {
+    keeping_errno(
+        // SAFETY: changes no contents; the range is ours, by the caller's promise.
+        || unsafe { libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE) },
+        |status| *status != 0,
+    );
 }
 
 /// Makes a whole mapping longer or shorter without moving it. `false` leaves it unchanged.

@@ -35,6 +35,10 @@ impl<T> OwnerPtr<T> {
 pub(crate) struct OwnerU64(AtomicU64);
 
 impl OwnerU64 {
+    pub(crate) const fn new(value: u64) -> Self {
+        Self(AtomicU64::new(value))
+    }
+
     #[inline(always)]
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
