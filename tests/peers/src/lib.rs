@@ -5,6 +5,7 @@
 
 pub mod allocator;
 pub mod allocators;
+pub mod burst;
 pub mod child;
 pub mod comparison;
 pub mod machine;

@@ -12,7 +12,7 @@ use std::process::Command;
 /// If cargo does not tell.
 pub fn roots() -> io::Result<BTreeMap<String, PathBuf>> {
     let output = Command::new("cargo")
-        .args(["metadata", "--format-version", "1", "--locked", "--all-features"])
+        .args(["metadata", "--format-version", "1", "--all-features"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()?;
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout)?;
@@ -33,7 +33,7 @@ pub fn roots() -> io::Result<BTreeMap<String, PathBuf>> {
 pub fn build(binary: &str, feature: Option<&str>, kept: &Path) -> io::Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
-    cargo.current_dir(root).args(["build", "--release", "--locked", "--bin", binary]);
+    cargo.current_dir(root).args(["build", "--release", "--bin", binary]);
     cargo.args(["--target-dir", "target"]);
     if let Some(feature) = feature {
         cargo.args(["--features", feature]);

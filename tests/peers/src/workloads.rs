@@ -3,6 +3,7 @@
 mod blocks;
 mod collections;
 mod growth;
+mod kept_aside;
 mod live_set;
 mod parse;
 pub mod race;
@@ -105,8 +106,31 @@ pub const LIVE_SETS: &[Workload] = &[
     },
 ];
 
+/// Run once, when all is done: nothing may have been tuned by them.
+pub const KEPT_ASIDE: &[Workload] = &[
+    Workload {
+        name: "expressions",
+        operation: "derivation",
+        threads: ANY,
+        run: kept_aside::expressions,
+    },
+    Workload { name: "text", operation: "line", threads: ANY, run: kept_aside::text },
+    Workload {
+        name: "shared lists",
+        operation: "version",
+        threads: ANY,
+        run: kept_aside::shared_lists,
+    },
+    Workload {
+        name: "changing owners",
+        operation: "pair",
+        threads: ANY,
+        run: kept_aside::changing_owners,
+    },
+];
+
 /// The workload of a name.
 #[must_use]
 pub fn named(name: &str) -> Option<&'static Workload> {
-    ALL.iter().chain(LIVE_SETS).find(|workload| workload.name == name)
+    ALL.iter().chain(LIVE_SETS).chain(KEPT_ASIDE).find(|workload| workload.name == name)
 }

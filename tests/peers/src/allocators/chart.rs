@@ -7,10 +7,11 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::Error;
-use super::results::Results;
+use super::results::{Results, cell_name};
 use crate::allocator::{self, OURS};
 use crate::measured::Measured;
 use crate::statistics::{Spread, geometric_mean};
+use crate::workloads::{self, Workload};
 
 const ROW: i32 = 26;
 const LEFT: i32 = 190;
@@ -29,28 +30,24 @@ fn place(ratio: f64) -> i32 {
 
 /// Each workload's name with every peer's time in relation to ours, over all numbers of threads.
 fn rows(results: &Results) -> Vec<(String, Vec<(usize, f64)>)> {
-    let mut rows: BTreeMap<&str, BTreeMap<usize, Vec<f64>>> = BTreeMap::new();
-    for cell in results.cells.keys() {
-        let times = |allocator| -> Vec<f64> {
-            results.runs(cell, allocator).iter().map(Measured::ns_per_operation).collect()
-        };
-        let ours = times(OURS);
-        let workload = cell.split(" | ").next().unwrap_or(cell);
-        for (index, peer) in allocator::ALL.iter().enumerate() {
-            let theirs = times(peer.name);
-            if peer.name != OURS && !theirs.is_empty() && !ours.is_empty() {
-                let ratio = Spread::of_ratios(&theirs, &ours).median;
-                rows.entry(workload).or_default().entry(index).or_default().push(ratio);
-            }
-        }
-    }
-    let mut rows: Vec<_> = rows
-        .into_iter()
-        .map(|(name, peers)| {
-            let peers = peers.into_iter().map(|(peer, ratios)| (peer, geometric_mean(ratios)));
-            (name.to_owned(), peers.collect::<Vec<_>>())
-        })
-        .collect();
+    let times = |cell: &str, allocator| -> Vec<f64> {
+        results.runs(cell, allocator).iter().map(Measured::ns_per_operation).collect()
+    };
+    let of_workload = |workload: &Workload| {
+        let peers = allocator::ALL.iter().enumerate().filter(|(_, peer)| peer.name != OURS);
+        let peers = peers.filter_map(|(index, peer)| {
+            let cells = workload.threads.iter().map(|threads| cell_name(workload.name, *threads));
+            let ratios: Vec<_> = cells
+                .map(|cell| (times(&cell, peer.name), times(&cell, OURS)))
+                .filter(|(theirs, ours)| !theirs.is_empty() && !ours.is_empty())
+                .map(|(theirs, ours)| Spread::of_ratios(&theirs, &ours).median)
+                .collect();
+            (!ratios.is_empty()).then(|| (index, geometric_mean(ratios)))
+        });
+        (workload.name.to_owned(), peers.collect::<Vec<_>>())
+    };
+    let mut rows: Vec<_> = workloads::ALL.iter().map(of_workload).collect();
+    rows.retain(|(_, peers)| !peers.is_empty());
     let mut all: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
     for (peer, ratio) in rows.iter().flat_map(|(_, peers)| peers) {
         all.entry(*peer).or_default().push(*ratio);

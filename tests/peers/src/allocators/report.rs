@@ -2,41 +2,110 @@
 
 use std::fmt::Write;
 
-use super::results::Results;
+use super::results::{Results, cell_name};
 use crate::allocator::{self, LEAN, OURS};
+use crate::burst::Burst;
 use crate::comparison::{Comparison, Row, verdict};
 use crate::measured::Measured;
+use crate::statistics::Spread;
+use crate::workloads::{self, Workload};
 
 /// All tables, as Markdown.
 #[must_use]
 pub fn tables(results: &Results) -> String {
-    let time = compare(results, Measured::ns_per_operation);
-    let memory = compare(results, |run| run.peak_resident_bytes as f64);
-    let faults = compare(results, |run| run.minor_faults as f64);
     let mut text =
         format!("{}\n\nOurs in relation to each peer's; below 1 it is less.\n", results.machine);
-    for (title, compared, unit, scale) in [
-        ("Time of an operation", &time, "ns", 1.0),
-        ("Peak resident memory", &memory, "MiB", 1024.0 * 1024.0),
-        ("Page faults", &faults, "thousand", 1e3),
-    ] {
-        let _ = write!(text, "\n{title}\n\n{}", compared.table("workload, threads", unit, scale));
-    }
-    text.push('\n');
-    push_verdicts(&mut text, &time, &memory);
+    push_set(&mut text, results, "Workloads", workloads::ALL, push_verdicts);
+    let title = "Kept aside, run when all was done";
+    push_set(&mut text, results, title, workloads::KEPT_ASIDE, push_verdicts);
+    let title = "As the number of live blocks grows";
+    push_set(&mut text, results, title, workloads::LIVE_SETS, |text, _, _| {
+        push_growth(text, results);
+    });
     text
 }
 
-fn compare(results: &Results, measure: impl Fn(&Measured) -> f64) -> Comparison {
+/// The tables of a set of workloads, and what is concluded from its times and its memory.
+fn push_set(
+    text: &mut String,
+    results: &Results,
+    title: &str,
+    set: &[Workload],
+    conclude: impl Fn(&mut String, &Comparison, &Comparison),
+) {
+    let compare = |measure: fn(&Measured) -> f64| compare(results, set, measure);
+    let time = compare(Measured::ns_per_operation);
+    if time.rows.is_empty() {
+        return;
+    }
+    let memory = compare(|run| run.peak_resident_bytes as f64);
+    let faults = compare(|run| run.minor_faults as f64);
+    for (what, compared, unit, scale) in [
+        ("time of an operation", &time, "ns", 1.0),
+        ("peak resident memory", &memory, "MiB", 1024.0 * 1024.0),
+        ("page faults", &faults, "thousand", 1e3),
+    ] {
+        let table = compared.table("workload, threads", unit, scale);
+        let _ = write!(text, "\n{title}: {what}\n\n{table}");
+    }
+    text.push('\n');
+    conclude(text, &time, &memory);
+}
+
+/// One measure of a set of workloads.
+fn compare(results: &Results, set: &[Workload], measure: fn(&Measured) -> f64) -> Comparison {
     let peers = allocator::ALL.iter().map(|peer| peer.name);
-    let mut compared =
-        Comparison::new(OURS, peers, results.cells.keys().cloned(), |cell, allocator| {
-            results.runs(cell, allocator).iter().map(&measure).collect()
-        });
+    let cells = set.iter().flat_map(|workload| {
+        workload.threads.iter().map(|threads| cell_name(workload.name, *threads))
+    });
+    let mut compared = Comparison::new(OURS, peers, cells, |cell, allocator| {
+        results.runs(cell, allocator).iter().map(measure).collect()
+    });
     for row in &mut compared.rows {
         row.name = row.name.replace(" | ", ", ");
     }
     compared
+}
+
+/// How much more an operation costs with ten million live blocks than with a thousand.
+fn push_growth(text: &mut String, results: &Results) {
+    let (Some(first), Some(last)) = (workloads::LIVE_SETS.first(), workloads::LIVE_SETS.last())
+    else {
+        return;
+    };
+    let median = |workload: &Workload, allocator: &str| {
+        let runs = results.runs(&cell_name(workload.name, 1), allocator);
+        let times: Vec<_> = runs.iter().map(Measured::ns_per_operation).collect();
+        (!times.is_empty()).then(|| Spread::of(&times).median)
+    };
+    let _ =
+        writeln!(text, "From {} to {}, the time of an operation grows by:", first.name, last.name);
+    for allocator in &allocator::ALL {
+        if let (Some(few), Some(many)) =
+            (median(first, allocator.name), median(last, allocator.name))
+        {
+            let _ = writeln!(text, "- {}: {:.1} times", allocator.name, many / few);
+        }
+    }
+}
+
+/// What has gone back of a burst, as a table.
+#[must_use]
+pub fn bursts(bursts: &[(&'static str, Burst)]) -> String {
+    let mut text = String::from("| allocator | at the peak, MiB |");
+    let looks: Vec<_> = bursts.first().map(|(_, burst)| burst.gone_back()).unwrap_or_default();
+    for (look, _) in &looks {
+        let _ = write!(text, " after {look} ms |");
+    }
+    let _ = writeln!(text, "\n|---|---:|{}", "---:|".repeat(looks.len()));
+    for (name, burst) in bursts {
+        let _ = write!(text, "| {name} | {:.0} |", burst.at_peak as f64 / 1024.0 / 1024.0);
+        for (_, part) in burst.gone_back() {
+            let _ = write!(text, " {:.0} % |", part * 100.0);
+        }
+        text.push('\n');
+    }
+    text
 }
 
 /// What was aimed at, and what holds.

@@ -4,9 +4,12 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use serde::de::DeserializeOwned;
+
 use super::results::{Results, cell_name};
 use super::{Error, Plan, build};
 use crate::allocator::Allocator;
+use crate::burst::Burst;
 use crate::measured::Measured;
 use crate::random::Random;
 use crate::warm_up;
@@ -55,16 +58,38 @@ pub fn run(plan: &Plan, rounds: u32, budget: Option<u64>, file: &Path) -> Result
     Ok(())
 }
 
+/// Has every allocator take a burst.
+///
+/// # Errors
+///
+/// If one is not built, or fails.
+pub fn bursts(allocators: &[Allocator]) -> Result<Vec<(&'static str, Burst)>, Error> {
+    let mut bursts = Vec::new();
+    for allocator in allocators {
+        warm_up::touch_and_release();
+        let burst = answer(*allocator, &["burst"])?;
+        bursts.push((allocator.name, burst));
+    }
+    Ok(bursts)
+}
+
 fn run_one(allocator: Allocator, workload: &str, threads: usize) -> Result<Measured, Error> {
+    answer(allocator, &[workload, &threads.to_string()])
+}
+
+/// What the workloads' program answers to its arguments.
+fn answer<T: DeserializeOwned>(allocator: Allocator, arguments: &[&str]) -> Result<T, Error> {
     let program = build::program(allocator);
     let name = allocator.name;
     let output = Command::new(&program)
-        .args([workload, &threads.to_string()])
+        .args(arguments)
         .output()
         .map_err(|error| format!("{name} is not built (`allocators build`): {error}"))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("{workload} under {name}: {}: {said}", output.status).into());
+        return Err(
+            format!("{} under {name}: {}: {said}", arguments.join(" "), output.status).into()
+        );
     }
     Ok(serde_json::from_slice(&output.stdout)?)
 }

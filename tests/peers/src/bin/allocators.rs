@@ -1,4 +1,4 @@
-//! Compares allocators: `allocators build`, `allocators run`, `allocators report`.
+//! Compares allocators: `allocators build`, `allocators run`, `allocators burst`, `allocators report`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -34,6 +34,8 @@ enum Command {
         #[arg(short, long, default_value = "target/allocators.json")]
         output: PathBuf,
     },
+    /// Print how much of a burst's memory goes back to the system, under each allocator.
+    Burst(Choice),
     /// Print the tables of a file of results, and draw its chart.
     Report {
         /// The file of results.
@@ -60,6 +62,9 @@ struct Choice {
     /// How time grows with the number of live blocks, in place of the workloads.
     #[arg(long)]
     live_sets: bool,
+    /// The workloads that are run once, when all is done, in place of the others.
+    #[arg(long, conflicts_with = "live_sets")]
+    kept_aside: bool,
 }
 
 fn allocator_named(name: &str) -> Result<Allocator, String> {
@@ -69,7 +74,11 @@ fn allocator_named(name: &str) -> Result<Allocator, String> {
 
 impl Choice {
     fn plan(&self) -> Plan {
-        let set = if self.live_sets { workloads::LIVE_SETS } else { workloads::ALL };
+        let set = match (self.live_sets, self.kept_aside) {
+            (true, _) => workloads::LIVE_SETS,
+            (_, true) => workloads::KEPT_ASIDE,
+            _ => workloads::ALL,
+        };
         let chosen = |workload: &&'static Workload| {
             self.workload.as_ref().is_none_or(|text| workload.name.contains(text))
         };
@@ -95,6 +104,8 @@ fn main() -> ExitCode {
         Command::Run { choice, rounds, budget, output } => {
             run::run(&choice.plan(), rounds, budget, &output)
         }
+        Command::Burst(choice) => run::bursts(&choice.plan().allocators)
+            .map(|bursts| print!("{}", report::bursts(&bursts))),
         Command::Report { results, chart } => Results::load(&results).and_then(|results| {
             print!("{}", report::tables(&results));
             chart.map_or(Ok(()), |file| chart::draw(&results, &file))

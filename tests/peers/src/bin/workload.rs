@@ -1,9 +1,10 @@
 //! Runs one workload under the allocator that this was built with, and prints what it measured.
 //!
-//! `workload NAME THREADS`; the driver is `allocators`.
+//! `workload NAME THREADS`, or `workload burst`; the driver is `allocators`.
 
 use std::process::ExitCode;
 
+use peers::burst::Burst;
 use peers::measured::{Measured, Usage};
 use peers::workloads;
 
@@ -40,7 +41,11 @@ static ALLOCATOR: rusty_alloc_api::RustyAlloc = rusty_alloc_api::RustyAlloc;
 static ALLOCATOR: stoolap_jemalloc::Jemalloc = stoolap_jemalloc::Jemalloc::new();
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args().skip(1);
+    let mut arguments = std::env::args().skip(1).peekable();
+    if arguments.peek().is_some_and(|name| name == "burst") {
+        println!("{}", serde_json::to_string(&Burst::run()).expect("plain numbers"));
+        return ExitCode::SUCCESS;
+    }
     let workload = arguments.next().and_then(|name| workloads::named(&name));
     let threads = arguments.next().and_then(|threads| threads.parse().ok());
     let (Some(workload), Some(threads)) = (workload, threads) else {
