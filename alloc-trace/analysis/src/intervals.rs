@@ -30,11 +30,10 @@ use std::sync::Arc;
 
 use alloc_trace_format::Recording;
 
-use self::gather::Gather;
 use crate::error::AnalysisError;
 use crate::options::Options;
 use crate::recording_state::RecordingState;
-use crate::replay::{Prepared, Replay};
+use crate::replay::Prepared;
 use crate::sites::CallSite;
 use crate::summary::Program;
 
@@ -203,14 +202,7 @@ impl Intervals {
         options: Options,
         resolution: Resolution,
     ) -> Result<Self, AnalysisError> {
-        let options = Options { flame_tree: true, ..options };
-        let mut replay = Replay::new(Prepared::new(recording, options)?);
-        let mut gather = Gather::new(recording, &replay.prepared, resolution);
-        while replay.advance()? {
-            let event = replay.event();
-            let node = replay.prepared.flame_node(event.event.node);
-            gather.take(event, node, &replay.spans);
-        }
-        Ok(gather.close(recording, &replay))
+        let options = Options { backtraces: true, flame_tree: true, ..options };
+        gather::run(recording, Prepared::new(recording, options)?, resolution)
     }
 }

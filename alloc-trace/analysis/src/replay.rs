@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use alloc_trace_format::{
-    Event, EventKind, Merged, NodeId, ReadError, Record, Recording, Stamp, Step, ThreadId,
+    Event, EventKind, Merged, ReadError, Record, Recording, Stamp, Step, ThreadId,
 };
 use rustc_hash::FxHashSet;
 
@@ -46,13 +46,14 @@ impl<'a> Prepared<'a> {
         let call_tree = &definitions.call_tree;
         let sites = Sites::new(call_tree, &mut symbols);
         let frames = options.activations.then(|| Frames::new(call_tree, &mut symbols));
-        let flame_tree = options
-            .flame_tree
-            .then(|| FlameTree::new(call_tree, &sites, &mut symbols, options.all_frames));
         let all_frames = options.all_frames;
         let backtraces = options
             .backtraces
             .then(|| Arc::new(Backtraces::new(call_tree, &sites, &mut symbols, all_frames)));
+        let flame_tree = options.flame_tree.then(|| {
+            let backtraces = backtraces.as_deref();
+            backtraces.map_or_else(FlameTree::default, |all| FlameTree::new(call_tree, all))
+        });
         let selection = if options.filter.is_empty() {
             None
         } else {
@@ -81,10 +82,9 @@ impl<'a> Prepared<'a> {
         self.selection.is_some()
     }
 
-    /// An event's node in the call tree by functions.
-    #[inline]
-    pub(crate) fn flame_node(&self, node: NodeId) -> NodeIndex {
-        self.flame_tree.as_ref().map_or(0, |tree| tree.of(&self.definitions.call_tree, node))
+    /// A backtrace's node in the call tree by functions.
+    pub(crate) fn flame_node(&self, place: Place) -> NodeIndex {
+        self.flame_tree.as_ref().map_or(0, |tree| tree.of(place))
     }
 
     /// When recording began.

@@ -355,11 +355,12 @@ fn the_call_tree_is_of_functions() {
     found.sort_unstable();
     let expected = [
         ("", "[0x1000]", 8),
-        ("", "[0x2000]", 8),
+        ("", "[backtrace was cut]", 0),
         ("", "[no backtrace]", 8),
         ("", "[unknown]", 8),
         ("[0x1000]", "[0x2000]", 8),
         ("[0x1000]", "[0x3000]", 8),
+        ("[backtrace was cut]", "[0x2000]", 8),
     ];
     assert_eq!(found, expected);
 }

@@ -1,19 +1,15 @@
 //! The call tree by functions: what a flame graph shows.
 //!
-//! The recorded call tree has a node for each return address. Here a node is a function called by a
-//! node, whichever line of it called, and functions that the compiler inlined are nodes of their own. The
-//! allocator's, the runtime's and the libraries' frames are left out, unless all are wanted.
+//! [`Backtraces`] has a node for each line that calls. Here a node is a function called by a node,
+//! whichever line of it called.
 
 use std::sync::Arc;
 
-use alloc_trace_format::NodeId;
 use rustc_hash::FxHashMap;
 
 use super::FlameNode;
-use crate::call_site::{FrameKind, classify};
-use crate::call_tree::CallTree;
-use crate::sites::Sites;
-use crate::symbols::Symbols;
+use crate::backtraces::Backtraces;
+use crate::call_tree::{CallTree, Place};
 
 /// A node's number in [`FlameTree`].
 pub(crate) type NodeIndex = u32;
@@ -25,67 +21,36 @@ pub(crate) struct FlameTree {
     /// The node of each place of the call tree.
     by_place: Vec<NodeIndex>,
     /// The node of events whose backtrace was lost.
-    unknown: NodeIndex,
-}
-
-/// A node's parent and function, by which it is found.
-#[derive(Debug, Default)]
-struct Index {
-    nodes: Vec<FlameNode>,
-    numbers: FxHashMap<(Option<NodeIndex>, Arc<str>), NodeIndex>,
-}
-
-impl Index {
-    fn node(&mut self, parent: Option<NodeIndex>, function: &Arc<str>) -> NodeIndex {
-        let next = self.nodes.len() as NodeIndex;
-        let number = *self.numbers.entry((parent, Arc::clone(function))).or_insert(next);
-        if number == next {
-            self.nodes.push(FlameNode { parent, function: Arc::clone(function) });
-        }
-        number
-    }
+    lost: NodeIndex,
 }
 
 impl FlameTree {
-    /// With `full`, no frame is left out.
-    pub(crate) fn new(
-        call_tree: &CallTree,
-        sites: &Sites,
-        symbols: &mut Symbols,
-        full: bool,
-    ) -> Self {
-        let mut index = Index::default();
-        // The innermost node of each place; `None` where no frame of it is shown.
-        let mut innermost: Vec<Option<NodeIndex>> = Vec::with_capacity(call_tree.len());
-        let mut by_place = Vec::with_capacity(call_tree.len());
-        for place in call_tree.places() {
-            let frame = call_tree.frame(place);
-            let mut node = frame.and_then(|(_, parent)| *innermost.get(parent.index())?);
-            if let Some((address, _)) = frame {
-                let frames = symbols.frames(address);
-                for frame in frames.iter().rev() {
-                    if full || classify(frame) == FrameKind::Program {
-                        node = Some(index.node(node, &frame.function));
-                    }
+    pub(crate) fn new(call_tree: &CallTree, backtraces: &Backtraces) -> Self {
+        let mut nodes: Vec<FlameNode> = Vec::new();
+        let mut numbers: FxHashMap<(Option<NodeIndex>, Arc<str>), NodeIndex> = FxHashMap::default();
+        // The node of each of the backtraces' nodes; `None` for their root.
+        let mut by_node: Vec<Option<NodeIndex>> = Vec::with_capacity(backtraces.nodes.len());
+        for (number, node) in (0..).zip(&backtraces.nodes) {
+            let parent = node.parent.and_then(|parent| *by_node.get(parent as usize)?);
+            let found = backtraces.frame(number).map(|frame| {
+                let next = nodes.len() as NodeIndex;
+                let key = (parent, Arc::clone(&frame.function));
+                let found = *numbers.entry(key).or_insert(next);
+                if found == next {
+                    nodes.push(FlameNode { parent, function: Arc::clone(&frame.function) });
                 }
-            }
-            innermost.push(node);
-            // A backtrace without a frame to show is told by its call site.
-            let shown = node.or_else(|| {
-                let site = sites.get(sites.of_place(place))?;
-                Some(index.node(None, &site.function))
+                found
             });
-            by_place.push(shown.unwrap_or_default());
+            by_node.push(found);
         }
-        let unknown = index.node(None, &Arc::from("[unknown]"));
-        Self { nodes: index.nodes, by_place, unknown }
+        let find = |node: u32| by_node.get(node as usize).copied().flatten().unwrap_or_default();
+        let by_place = call_tree.places().map(|place| find(backtraces.node(place))).collect();
+        Self { by_place, lost: find(backtraces.node(Place::LOST)), nodes }
     }
 
-    /// The node of an event's backtrace.
-    #[inline]
-    pub(crate) fn of(&self, call_tree: &CallTree, node: NodeId) -> NodeIndex {
-        let place = call_tree.place(node);
-        place.and_then(|place| self.by_place.get(place.index())).copied().unwrap_or(self.unknown)
+    /// The node of a backtrace.
+    pub(crate) fn of(&self, place: Place) -> NodeIndex {
+        self.by_place.get(place.index()).copied().unwrap_or(self.lost)
     }
 
     pub(crate) fn nodes(&self) -> &[FlameNode] {

@@ -10,32 +10,24 @@ use super::classes::{lifetime_class, size_class};
 use super::flame_tree::NodeIndex;
 use super::{Bin, FlameNode, Intervals, Resolution, Row, SpanKey, ThreadKey};
 use crate::call_site::crate_name;
+use crate::call_tree::Place;
+use crate::error::AnalysisError;
+use crate::ledger::{Account, How, Ledger, Owner, OwnerParts, Posting, Release};
 use crate::recording_state::RecordingState;
-use crate::replay::{HeapEvent, Prepared, Replay};
+use crate::replay::{Prepared, Replay};
 use crate::sites::SiteIndex;
-use crate::spans::Spans;
 use crate::summary::Program;
 
 /// Bins are not merged to fewer than these, however many cells they have.
 const FEWEST_BINS: u32 = 32;
 
-/// Who obtained a block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Owner {
-    site: SiteIndex,
-    node: NodeIndex,
-    thread: u32,
-    /// The kind of the innermost span plus one; 0 outside of spans.
-    span: u32,
-}
-
-/// A live block: with its address and a byte of the map, 25 bytes.
+/// What is kept of a live block: with its address and a byte of the map, 25 bytes.
 #[derive(Debug, Clone, Copy)]
-struct Block {
+pub(super) struct Held {
     obtained: Stamp,
-    /// [`LARGE`] where it stands in the other map.
+    /// [`LARGE`] where it stands in the map of large ones.
     size: u32,
-    owner: u32,
+    owner: Owner,
 }
 
 const LARGE: u32 = u32::MAX;
@@ -98,15 +90,11 @@ pub(super) struct Gather {
     functions: Keys<Arc<str>>,
     files: Keys<Option<Arc<str>>>,
     crates: Keys<Option<Arc<str>>>,
-    owners: Vec<Owner>,
-    owner_numbers: FxHashMap<Owner, u32>,
-    blocks: FxHashMap<u64, Block>,
+    /// The site and the node of each place of the call tree, and of a backtrace that was lost.
+    of_place: Vec<(SiteIndex, NodeIndex)>,
+    lost: (SiteIndex, NodeIndex),
+    /// The sizes of large blocks, by their addresses.
     large: FxHashMap<u64, u64>,
-    /// The block that each thread obtained last; 0 where there is none.
-    last_obtained: Vec<u64>,
-    internal_events: u64,
-    unmatched_frees: u64,
-    inferred_frees: u64,
 }
 
 impl Gather {
@@ -119,6 +107,7 @@ impl Gather {
         let duration_ns = clock.ns(prepared.definitions.last_stamp);
         // One more nanosecond than the last event's, so that no bin begins behind the end.
         let bin_ns = (duration_ns + 1).div_ceil(u64::from(resolution.bins)).max(1);
+        let of_place = |place| (prepared.sites.at(Some(place)), prepared.flame_node(place));
         let sites = || (0..prepared.sites.len() as SiteIndex).map(|site| prepared.sites.get(site));
         Self {
             clock,
@@ -136,58 +125,24 @@ impl Gather {
             ),
             files: Keys::new(sites().map(|site| site?.file.clone())),
             crates: Keys::new(sites().map(|site| site.and_then(crate_name).map(Arc::from))),
-            owners: Vec::new(),
-            owner_numbers: FxHashMap::default(),
-            blocks: FxHashMap::default(),
+            of_place: prepared.definitions.call_tree.places().map(of_place).collect(),
+            lost: of_place(Place::LOST),
             large: FxHashMap::default(),
-            last_obtained: vec![0; prepared.definitions.threads.len()],
-            internal_events: 0,
-            unmatched_frees: 0,
-            inferred_frees: 0,
         }
     }
 
-    pub(super) fn take(&mut self, heap_event: HeapEvent<'_>, node: NodeIndex, spans: &Spans) {
-        let HeapEvent { event, thread, site, internal, filter, .. } = heap_event;
-        let ns = self.clock.ns(event.stamp);
+    /// Goes on to a moment: its nanoseconds, and its bin.
+    #[inline]
+    fn go_to(&mut self, stamp: Stamp) -> (u64, u32) {
+        let ns = self.clock.ns(stamp);
         while ns >= self.bin_end_ns {
             self.next_bin();
         }
-        let bin = self.bin_of(ns);
-        if internal {
-            self.internal_events += 1;
-            let released = released_address(event).filter(|_| !event.failed);
-            if let Some((block, size)) = released.and_then(|address| self.remove(address)) {
-                self.give_back(block, size, ns, bin, false);
-            }
-            return;
-        }
-        let span = spans.current(thread).map_or(0, |entered| entered.kind + 1);
-        let owner = Owner { site, node, thread: thread as u32, span };
-        if filter.picked && event.kind != EventKind::Free {
-            self.count(event, owner, bin);
-        }
-        if event.failed {
-            return;
-        }
-        if filter.releases
-            && let Some(address) = released_address(event)
-        {
-            self.release(address, event.kind == EventKind::Free, ns, bin);
-        }
-        if event.kind == EventKind::Free {
-            return;
-        }
-        if filter.picked {
-            self.obtain(event, owner, ns, bin);
-        }
-        if let Some(last) = self.last_obtained.get_mut(thread) {
-            *last = event.address;
-        }
+        (ns, self.bin_of(ns))
     }
 
     #[inline]
-    fn bin_of(&mut self, ns: u64) -> u32 {
+    fn bin_of(&self, ns: u64) -> u32 {
         if ns + self.bin_ns >= self.bin_end_ns { self.now.bin } else { (ns / self.bin_ns) as u32 }
     }
 
@@ -241,8 +196,9 @@ impl Gather {
 
     /// Does something with every axis, and the number of the part in it.
     #[inline]
-    fn each(&mut self, owner: Owner, size: u64, mut change: impl FnMut(&mut Axis, u32)) {
-        let Owner { site, node, thread, span } = owner;
+    fn each(&mut self, owner: OwnerParts, size: u64, mut change: impl FnMut(&mut Axis, u32)) {
+        let OwnerParts { key, thread, span } = owner;
+        let (site, node) = self.of_place.get(key as usize).copied().unwrap_or(self.lost);
         let axes = &mut self.axes;
         change(&mut axes.sites, site);
         change(&mut axes.functions, self.functions.of(site));
@@ -254,9 +210,62 @@ impl Gather {
         change(&mut axes.nodes, node);
     }
 
-    /// A request, whether it succeeds or not.
+    /// The bin in which a block was obtained.
     #[inline]
-    fn count(&mut self, event: &Event, owner: Owner, bin: u32) {
+    fn obtained_in(&self, held: Held) -> u32 {
+        self.bin_of(self.clock.ns(held.obtained))
+    }
+
+    /// What is still live was never released.
+    fn keep(&mut self, address: u64, held: Held, owner: OwnerParts) {
+        let size = match held.size {
+            LARGE => self.large.get(&address).copied().unwrap_or(u64::from(LARGE)),
+            size => u64::from(size),
+        };
+        let bin = self.obtained_in(held);
+        self.each(owner, size, |axis, part| {
+            axis.count(part, bin, |cell| {
+                cell.kept_bytes = cell.kept_bytes.saturating_add(size);
+                cell.kept_blocks += 1;
+            });
+        });
+        if let Some(figures) = self.bins.get_mut(bin as usize) {
+            figures.kept_bytes = figures.kept_bytes.saturating_add(size);
+            figures.kept_blocks += 1;
+        }
+        self.lifetimes.count(NEVER, bin, |cell| {
+            cell.requests += 1;
+            cell.allocated_bytes = cell.allocated_bytes.saturating_add(size);
+            cell.kept_bytes = cell.kept_bytes.saturating_add(size);
+            cell.kept_blocks += 1;
+        });
+    }
+
+    /// To the end, which may be later than the last event.
+    fn end(&mut self, end: Stamp) {
+        self.go_to(end);
+        self.close_bin();
+    }
+}
+
+impl Account for Gather {
+    type Held = Held;
+
+    #[inline]
+    fn parts(&self, posting: &Posting) -> OwnerParts {
+        let Posting { place, thread, span_kind, .. } = *posting;
+        OwnerParts { key: place.index() as u32, thread, span: span_kind }
+    }
+
+    /// A request, whether it succeeds or not. Frees go with what they release.
+    #[inline]
+    fn made(&mut self, _: Owner, parts: OwnerParts, posting: &Posting) {
+        let event = posting.event;
+        let (_, bin) = self.go_to(event.stamp);
+        if event.kind == EventKind::Free {
+            return;
+        }
+        let bytes = if event.failed { 0 } else { event.size };
         if let Some(figures) = self.bins.get_mut(bin as usize) {
             match event.kind {
                 EventKind::Alloc => figures.allocations += 1,
@@ -265,9 +274,9 @@ impl Gather {
                 EventKind::Free => {}
             }
             figures.failed_requests += u64::from(event.failed);
+            figures.allocated_bytes = figures.allocated_bytes.saturating_add(bytes);
         }
-        let bytes = if event.failed { 0 } else { event.size };
-        self.each(owner, event.size, |axis, part| {
+        self.each(parts, event.size, |axis, part| {
             axis.count(part, bin, |cell| {
                 cell.requests += 1;
                 cell.allocated_bytes = cell.allocated_bytes.saturating_add(bytes);
@@ -275,62 +284,40 @@ impl Gather {
         });
     }
 
-    fn obtain(&mut self, event: &Event, owner: Owner, ns: u64, bin: u32) {
-        let next = self.owners.len() as u32;
-        let number = *self.owner_numbers.entry(owner).or_insert(next);
-        if number == next {
-            self.owners.push(owner);
-        }
-        let (address, bytes) = (event.address, event.size);
-        // Where an address is handed out that still seems to be live, a free is missing.
-        if let Some((old, size)) = self.remove(address) {
-            self.inferred_frees += 1;
-            self.give_back(old, size, ns, bin, false);
-        }
+    #[inline]
+    fn obtained(&mut self, owner: Owner, parts: OwnerParts, posting: &Posting) -> Held {
+        let Event { address, size: bytes, stamp, .. } = posting.event;
+        let (ns, _) = self.go_to(stamp);
         let size = u32::try_from(bytes).unwrap_or(LARGE);
         if size == LARGE {
             self.large.insert(address, bytes);
         }
-        self.blocks.insert(address, Block { obtained: event.stamp, size, owner: number });
         let now = self.now;
-        self.each(owner, bytes, |axis, part| axis.obtain(part, now, bytes));
+        self.each(parts, bytes, |axis, part| axis.obtain(part, now, bytes));
         self.live_bytes = self.live_bytes.saturating_add(bytes);
         let live_bytes = self.live_bytes;
-        if let Some(figures) = self.bins.get_mut(bin as usize) {
-            figures.allocated_bytes = figures.allocated_bytes.saturating_add(bytes);
-        }
         if let Some(figures) = self.bins.last_mut()
             && live_bytes > figures.peak_bytes
         {
             (figures.peak_bytes, figures.peak_at_ns) = (live_bytes, ns);
             self.now.epoch += 1;
         }
+        Held { obtained: stamp, size, owner }
     }
 
     #[inline]
-    fn release(&mut self, address: u64, freed: bool, ns: u64, bin: u32) {
-        let Some((block, size)) = self.remove(address) else {
-            self.unmatched_frees += 1;
-            return;
-        };
-        let thread = self.owners.get(block.owner as usize).map_or(0, |owner| owner.thread);
-        let last = self.last_obtained.get_mut(thread as usize).filter(|last| **last == address);
-        let temporary = freed && last.is_some();
-        if let Some(last) = last {
-            *last = 0;
-        }
-        if freed {
-            let obtained_in = self.obtained_in(block);
-            if let Some(figures) = self.bins.get_mut(obtained_in as usize) {
-                figures.frees += 1;
-            }
-        }
-        self.give_back(block, size, ns, bin, temporary);
+    fn owner(held: &Held) -> Owner {
+        held.owner
     }
 
-    fn give_back(&mut self, block: Block, size: u64, ns: u64, bin: u32, temporary: bool) {
-        let Some(&owner) = self.owners.get(block.owner as usize) else { return };
-        let obtained_in = self.obtained_in(block);
+    fn released(&mut self, held: Held, release: &Release<'_>) {
+        let Release { address, how, by, temporary, owner } = *release;
+        let (ns, bin) = self.go_to(by.event.stamp);
+        let size = match held.size {
+            LARGE => self.large.remove(&address).unwrap_or(u64::from(LARGE)),
+            size => u64::from(size),
+        };
+        let obtained_in = self.obtained_in(held);
         let now = self.now;
         self.each(owner, size, |axis, part| {
             axis.count(part, bin, |cell| {
@@ -347,10 +334,11 @@ impl Gather {
             figures.released_bytes = figures.released_bytes.saturating_add(size);
             figures.released_blocks += 1;
         }
-        if temporary && let Some(figures) = self.bins.get_mut(obtained_in as usize) {
-            figures.temporary_allocations += 1;
+        if let Some(figures) = self.bins.get_mut(obtained_in as usize) {
+            figures.temporary_allocations += u64::from(temporary);
+            figures.frees += u64::from(how == How::Freed);
         }
-        let lifetime_ns = ns.saturating_sub(self.clock.ns(block.obtained));
+        let lifetime_ns = ns.saturating_sub(self.clock.ns(held.obtained));
         let class = class_number(lifetime_class(lifetime_ns));
         self.lifetimes.count(class, obtained_in, |cell| {
             cell.requests += 1;
@@ -362,119 +350,75 @@ impl Gather {
             cell.released_blocks += 1;
         });
     }
+}
 
-    /// The bin in which a block was obtained.
-    #[inline]
-    fn obtained_in(&mut self, block: Block) -> u32 {
-        let ns = self.clock.ns(block.obtained);
-        self.bin_of(ns)
+/// Reads a whole recording.
+pub(super) fn run(
+    recording: &Recording,
+    prepared: Prepared<'_>,
+    resolution: Resolution,
+) -> Result<Intervals, AnalysisError> {
+    let gather = Gather::new(recording, &prepared, resolution);
+    let mut replay = Replay::new(prepared);
+    let mut ledger = Ledger::run(gather, &mut replay)?;
+    ledger.account.end(replay.prepared.definitions.last_stamp);
+    let kept: Vec<(u64, Held)> = ledger.live().map(|(address, &held)| (address, held)).collect();
+    for (address, held) in kept {
+        let owner = ledger.owners.get(held.owner);
+        ledger.account.keep(address, held, owner);
     }
+    Ok(intervals(recording, &replay, ledger))
+}
 
-    #[inline]
-    fn remove(&mut self, address: u64) -> Option<(Block, u64)> {
-        let block = self.blocks.remove(&address)?;
-        let size = match block.size {
-            LARGE => self.large.remove(&address).unwrap_or(u64::from(LARGE)),
-            size => u64::from(size),
-        };
-        Some((block, size))
-    }
-
-    /// What is still live was never released.
-    fn keep(&mut self) {
-        let blocks = std::mem::take(&mut self.blocks);
-        for (address, block) in blocks {
-            let Some(&owner) = self.owners.get(block.owner as usize) else { continue };
-            let size = match block.size {
-                LARGE => self.large.get(&address).copied().unwrap_or(u64::from(LARGE)),
-                size => u64::from(size),
-            };
-            let bin = self.obtained_in(block);
-            self.each(owner, size, |axis, part| {
-                axis.count(part, bin, |cell| {
-                    cell.kept_bytes = cell.kept_bytes.saturating_add(size);
-                    cell.kept_blocks += 1;
-                });
-            });
-            if let Some(figures) = self.bins.get_mut(bin as usize) {
-                figures.kept_bytes = figures.kept_bytes.saturating_add(size);
-                figures.kept_blocks += 1;
-            }
-            self.lifetimes.count(NEVER, bin, |cell| {
-                cell.requests += 1;
-                cell.allocated_bytes = cell.allocated_bytes.saturating_add(size);
-                cell.kept_bytes = cell.kept_bytes.saturating_add(size);
-                cell.kept_blocks += 1;
-            });
-        }
-    }
-
-    pub(super) fn close(mut self, recording: &Recording, replay: &Replay<'_>) -> Intervals {
-        let prepared = &replay.prepared;
-        let definitions = &prepared.definitions;
-        // To the end, which may be later than the last event.
-        let end_ns = self.clock.ns(definitions.last_stamp);
-        while end_ns >= self.bin_end_ns {
-            self.next_bin();
-        }
-        self.close_bin();
-        self.keep();
-        let threads = |index: usize| {
-            let thread = definitions.threads.get(index)?;
-            Some(ThreadKey { thread: thread.id.0, name: thread.name.as_deref().map(Arc::from) })
-        };
-        let spans = |index: usize| match index.checked_sub(1) {
-            None => Some(None),
-            Some(index) => replay.spans.kinds().get(index).map(|kind| {
-                Some(SpanKey {
-                    name: Arc::clone(&kind.name),
-                    target: Arc::clone(&kind.target),
-                    fields: kind.fields.clone(),
-                })
-            }),
-        };
-        let Axes {
-            sites,
-            functions,
-            files,
-            crates,
-            threads: by_thread,
-            spans: by_span,
-            sizes,
-            nodes,
-        } = self.axes;
-        let tree: &[FlameNode] = prepared.flame_tree.as_ref().map_or(&[], |tree| tree.nodes());
-        let nodes = nodes.all(tree.len());
-        Intervals {
-            state: RecordingState::new(recording, prepared),
-            program: definitions.process.as_ref().map(Program::from),
-            started_at_unix_ns: recording.header().start_realtime_ns,
-            internal_events: self.internal_events,
-            unmatched_frees: self.unmatched_frees,
-            inferred_frees: self.inferred_frees,
-            markers: definitions
-                .markers()
-                .map(|(text, stamp)| (Arc::from(text), self.clock.ns(stamp)))
-                .collect(),
-            bin_ns: self.bin_ns,
-            bins: self.bins,
-            sites: sites.rows(|index| prepared.sites.get(index as SiteIndex).cloned()),
-            functions: functions.rows(|index| self.functions.keys.get(index).cloned()),
-            files: files.rows(|index| self.files.keys.get(index).cloned()),
-            crates: crates.rows(|index| self.crates.keys.get(index).cloned()),
-            threads: by_thread.rows(threads),
-            spans: by_span.rows(spans),
-            sizes: sizes.rows(|index| class_of(index as u32, size_class)),
-            lifetimes: self.lifetimes.rows(|index| match index as u32 {
-                NEVER => Some(None),
-                number => class_of(number, lifetime_class).map(Some),
-            }),
-            nodes: tree
-                .iter()
-                .zip(nodes)
-                .map(|(key, cells)| Row { key: key.clone(), cells })
-                .collect(),
-        }
+fn intervals(recording: &Recording, replay: &Replay<'_>, ledger: Ledger<Gather>) -> Intervals {
+    let (internal_events, unmatched_frees, inferred_frees) =
+        (ledger.internal_events, ledger.unmatched_frees, ledger.inferred_frees);
+    let gather = ledger.account;
+    let prepared = &replay.prepared;
+    let definitions = &prepared.definitions;
+    let threads = |index: usize| {
+        let thread = definitions.threads.get(index)?;
+        Some(ThreadKey { thread: thread.id.0, name: thread.name.as_deref().map(Arc::from) })
+    };
+    let spans = |index: usize| match index.checked_sub(1) {
+        None => Some(None),
+        Some(index) => replay.spans.kinds().get(index).map(|kind| {
+            Some(SpanKey {
+                name: Arc::clone(&kind.name),
+                target: Arc::clone(&kind.target),
+                fields: kind.fields.clone(),
+            })
+        }),
+    };
+    let Axes { sites, functions, files, crates, threads: by_thread, spans: by_span, sizes, nodes } =
+        gather.axes;
+    let tree: &[FlameNode] = prepared.flame_tree.as_ref().map_or(&[], |tree| tree.nodes());
+    let nodes = nodes.all(tree.len());
+    Intervals {
+        state: RecordingState::new(recording, prepared),
+        program: definitions.process.as_ref().map(Program::from),
+        started_at_unix_ns: recording.header().start_realtime_ns,
+        internal_events,
+        unmatched_frees,
+        inferred_frees,
+        markers: definitions
+            .markers()
+            .map(|(text, stamp)| (Arc::from(text), gather.clock.ns(stamp)))
+            .collect(),
+        bin_ns: gather.bin_ns,
+        bins: gather.bins,
+        sites: sites.rows(|index| prepared.sites.get(index as SiteIndex).cloned()),
+        functions: functions.rows(|index| gather.functions.keys.get(index).cloned()),
+        files: files.rows(|index| gather.files.keys.get(index).cloned()),
+        crates: crates.rows(|index| gather.crates.keys.get(index).cloned()),
+        threads: by_thread.rows(threads),
+        spans: by_span.rows(spans),
+        sizes: sizes.rows(|index| class_of(index as u32, size_class)),
+        lifetimes: gather.lifetimes.rows(|index| match index as u32 {
+            NEVER => Some(None),
+            number => class_of(number, lifetime_class).map(Some),
+        }),
+        nodes: tree.iter().zip(nodes).map(|(key, cells)| Row { key: key.clone(), cells }).collect(),
     }
 }
 
@@ -497,15 +441,6 @@ impl Bin {
             peak_bytes: if later { second.peak_bytes } else { first.peak_bytes },
             peak_at_ns: if later { second.peak_at_ns } else { first.peak_at_ns },
         }
-    }
-}
-
-/// What an event releases.
-const fn released_address(event: &Event) -> Option<u64> {
-    match event.kind {
-        EventKind::Free => Some(event.address),
-        EventKind::Realloc => Some(event.old_address),
-        EventKind::Alloc | EventKind::AllocZeroed => None,
     }
 }
 
