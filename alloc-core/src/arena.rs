@@ -18,7 +18,7 @@ use crate::class::Class;
 use crate::hardened::{self, Marks};
 use crate::page::{Head, Kind, Local, Remote, class_from_byte};
 use crate::segment::{Placement, Run, SEGMENT, SLICE_SHIFT, SLICES, Segment};
-use crate::{os, stats};
+use crate::{open, os, stats};
 
 /// Slices of an arena.
 pub(crate) const ARENA_SLICES: usize = 1 << ARENA_SLICES_SHIFT;
@@ -137,23 +137,17 @@ impl Arena {
 
     /// Whether the segment of a slice is looked at when slices are wanted.
     pub(crate) fn is_open(&self, slice: usize) -> bool {
-        let segment = slice % ARENA_SLICES / SLICES as usize;
-        self.open[segment / 64].load(Ordering::Relaxed) & (1 << (segment % 64)) != 0
+        open::is_open(&self.open, slice % ARENA_SLICES / SLICES as usize)
     }
 
     fn set_open(&self, segment: usize) {
-        let word = &self.open[segment % ARENA_SEGMENTS / 64];
-        word.fetch_or(1 << (segment % 64), Ordering::AcqRel);
+        open::open(&self.open, segment % ARENA_SEGMENTS);
     }
 
-    /// Clears a segment's bit when its last slice was claimed. A release in between sets the slice
-    /// free first and the bit second, so looking at the slices again after clearing misses none.
+    /// Clears a segment's bit when its last slice was claimed.
     fn set_closed(&self, segment: usize) {
-        let word = &self.open[segment % ARENA_SEGMENTS / 64];
-        word.fetch_and(!(1 << (segment % 64)), Ordering::AcqRel);
-        if self.segments[segment % ARENA_SEGMENTS].free() != 0 {
-            self.set_open(segment);
-        }
+        let segment = segment % ARENA_SEGMENTS;
+        open::close(&self.open, segment, || self.segments[segment].free() != 0);
     }
 
     /// Claims a run in the highest segment that has room for it: the kernel maps downwards, so that
@@ -189,8 +183,7 @@ impl Arena {
     pub(crate) fn purge(&self, all: bool) -> usize {
         let mut purged = 0;
         for (index, segment) in self.segments.iter().enumerate() {
-            let bytes = segment.purge(all);
-            if bytes != 0 {
+            if let Some(bytes) = segment.purge(all) {
                 purged += bytes;
                 // It seemed full meanwhile, and a claim may have closed it.
                 self.set_open(index);

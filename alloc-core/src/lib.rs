@@ -23,7 +23,7 @@
 //! | `thread` | which heap a thread uses; signals, thread exit |
 //! | `place` | where a thread keeps that: thread-local memory |
 //! | `unload` | keeping the library that the heap is in |
-//! | `pool` | heaps that wait for a thread |
+//! | `pool`, `idle` | heaps that wait for a thread, as a stack |
 //! | `heap` | a thread's caches and pages, moving blocks between them |
 //! | `large` | blocks past the size classes |
 //! | `page` | the blocks of a page |
@@ -31,6 +31,7 @@
 //! | `class` | size classes |
 //! | `decay` | when unused memory goes back to the OS |
 //! | `arena` | metadata by address; address space |
+//! | `open` | which segments have free slices |
 //! | `segment` | which slices of a segment are free |
 //! | `stats`, [`walk`], `check` | figures; what lies where; whether it all fits together |
 //! | `owner`, `sync` | cells of one owner; atomics |
@@ -66,7 +67,9 @@ mod hardened;
 #[path = "plain.rs"]
 mod hardened;
 mod heap;
+mod idle;
 mod large;
+mod open;
 mod os;
 mod owner;
 mod page;

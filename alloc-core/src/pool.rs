@@ -2,14 +2,13 @@
 //!
 //! A heap is made when a thread needs one and none is idle, and never goes away: an exiting thread
 //! puts its heap here with whatever pages still have live blocks, and the next thread goes on with
-//! it. The idle heaps are a stack through their records; each change of its head counts up a tag
-//! beside it, so that a thread which was slow to take one cannot mistake a head that came back for
-//! one that stayed (Treiber's stack with a version, IBM System/370, 1983).
+//! it. The idle heaps are a stack through their records: see [`idle`](crate::idle).
 
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use crate::heap::Heap;
+use crate::idle::Idle;
 
 /// Most heaps at once: threads past this many share what is idle.
 const HEAPS: usize = 1 << 16;
@@ -20,10 +19,8 @@ static TABLE: [AtomicPtr<Heap>; HEAPS] = [const { AtomicPtr::new(ptr::null_mut()
 /// Indices given out.
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
-/// Top of the stack: its index in the low half (0 for none), the tag in the high half.
-static IDLE: AtomicU64 = AtomicU64::new(0);
-
-const TAG: u64 = 1 << 32;
+/// The heaps that wait, by index.
+static IDLE: Idle = Idle::new(AtomicU64::new(0));
 
 fn heap(index: u32) -> Option<&'static Heap> {
     let heap = TABLE.get(index as usize)?.load(Ordering::Acquire);
@@ -44,35 +41,17 @@ pub(crate) fn take_or_make() -> Option<&'static Heap> {
 
 /// An idle heap.
 pub(crate) fn take() -> Option<&'static Heap> {
-    // `Acquire` pairs with `put`: all that the heap's last thread did to it.
-    let mut top = IDLE.load(Ordering::Acquire);
-    loop {
-        let first = heap(top as u32)?;
-        let next = first.next_idle.load(Ordering::Relaxed);
-        let rest = (top & !(TAG - 1)).wrapping_add(TAG) | u64::from(next);
-        match IDLE.compare_exchange_weak(top, rest, Ordering::Acquire, Ordering::Acquire) {
-            Ok(_) => return Some(first),
-            Err(now) => top = now,
-        }
-    }
+    IDLE.pop(heap, |heap| &heap.next_idle)
 }
 
 /// Puts a heap back that the caller owns.
 pub(crate) fn put(heap: &'static Heap) {
-    let mut top = IDLE.load(Ordering::Relaxed);
-    loop {
-        heap.next_idle.store(top as u32, Ordering::Relaxed);
-        let new = (top & !(TAG - 1)).wrapping_add(TAG) | u64::from(heap.index.get());
-        match IDLE.compare_exchange_weak(top, new, Ordering::Release, Ordering::Relaxed) {
-            Ok(_) => return,
-            Err(now) => top = now,
-        }
-    }
+    IDLE.push(heap.index.get(), &heap.next_idle);
 }
 
 /// Whether the idle heaps are a list that ends.
 pub(crate) fn check() -> Result<(), &'static str> {
-    let mut next = IDLE.load(Ordering::Acquire) as u32;
+    let mut next = IDLE.top();
     for _ in 0..=COUNT.load(Ordering::Relaxed) {
         if next == 0 {
             return Ok(());

@@ -30,6 +30,13 @@ pub(crate) struct Remote<const WORDS: usize> {
 }
 
 impl<const WORDS: usize> Remote<WORDS> {
+    /// Nothing is freed.
+    #[cfg(test)]
+    pub(crate) fn new() -> Self {
+        let bits = core::array::from_fn(|_| AtomicU64::new(0));
+        Self { count: AtomicI32::new(0), next: AtomicU32::new(0), bits }
+    }
+
     /// Sets bits of one word, without counting them. `false` if one was set already.
     #[inline]
     #[must_use]
@@ -147,10 +154,8 @@ mod tests {
 
     impl Page {
         fn new() -> Arc<Self> {
-            let bits = [AtomicU64::new(0), AtomicU64::new(0)];
-            let remote = Remote { count: AtomicI32::new(0), next: AtomicU32::new(0), bits };
             Arc::new(Self {
-                remote,
+                remote: Remote::new(),
                 inbox: Inbox::new(AtomicU32::new(0)),
                 is_posted: AtomicBool::new(false),
                 is_given_up: AtomicBool::new(false),

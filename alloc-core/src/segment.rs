@@ -6,9 +6,9 @@
 //! `free` owns the slice, and only the owner may touch its memory or its bit in `dirty`.
 
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use crate::fatal::fatal;
+use crate::sync::{AtomicPtr, AtomicU64, Ordering};
 use crate::{hardened, os, stats, tool};
 
 /// The unit in which memory is handed out to pages and large blocks.
@@ -104,6 +104,17 @@ fn find(free: u64, count: u32, align: u32, placement: Placement) -> Option<u32> 
 }
 
 impl Segment {
+    /// A record of none, for models: elsewhere it is zero memory.
+    #[cfg(test)]
+    pub(crate) fn new() -> Self {
+        Self {
+            base: AtomicPtr::new(core::ptr::null_mut()),
+            free: AtomicU64::new(0),
+            dirty: AtomicU64::new(0),
+            recent: AtomicU64::new(0),
+        }
+    }
+
     /// Puts a fresh mapping into use.
     pub(crate) fn install(&self, base: NonNull<u8>) {
         self.base.store(base.as_ptr(), Ordering::Relaxed);
@@ -191,13 +202,16 @@ impl Segment {
     }
 
     /// Gives the memory of free dirty slices back to the OS: all of them, or those that have been
-    /// free since before the last call. Returns the bytes.
-    pub(crate) fn purge(&self, all: bool) -> usize {
+    /// free since before the last call.
+    ///
+    /// `None` if there were none. Otherwise the bytes that went, of slices that were out of others'
+    /// reach meanwhile: the segment may have seemed full.
+    pub(crate) fn purge(&self, all: bool) -> Option<usize> {
         let recent = self.recent.swap(0, Ordering::Relaxed);
         let keep = if all { 0 } else { recent };
         let wanted = self.dirty.load(Ordering::Relaxed) & !keep & self.free.load(Ordering::Relaxed);
         if wanted == 0 {
-            return 0;
+            return None;
         }
         // Own what is still free of it while its memory changes. Pairs with `release`.
         let claimed = self.free.fetch_and(!wanted, Ordering::Acquire) & wanted;
@@ -220,7 +234,7 @@ impl Segment {
         }
         // Pairs with the `Acquire` in `take`: the next owner sees the cleared dirty bits.
         self.free.fetch_or(claimed, Ordering::Release);
-        purged
+        Some(purged)
     }
 
     /// Gives up the segment's address space if no slice is in use; says whether it did. Another
@@ -284,12 +298,11 @@ mod tests {
 
     #[test]
     fn claims_do_not_overlap_and_come_back() {
-        let segment = Segment {
-            base: AtomicPtr::default(),
-            free: AtomicU64::new(u64::MAX),
-            dirty: AtomicU64::new(0),
-            recent: AtomicU64::new(0),
-        };
+        crate::sync::model(claim_and_release);
+    }
+
+    fn claim_and_release() {
+        let segment = Segment { free: AtomicU64::new(u64::MAX), ..Segment::new() };
         let a = segment.claim(3, 1, Placement::Lowest).unwrap();
         let b = segment.claim(16, 16, Placement::Lowest).unwrap();
         assert_eq!((a.first, a.dirty), (0, 0));

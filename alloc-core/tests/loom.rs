@@ -1,13 +1,37 @@
-//! The lock-free parts, from the same source files, with loom's atomics: their tests run in every
-//! interleaving that the memory model allows.
+//! The lock-free parts, from the same source files, with loom's atomics: their tests, and the models
+//! of `tests/loom`, run in every interleaving that the memory model allows.
 
 /// What `src/sync.rs` is in the crate.
 mod sync {
     pub(crate) use loom::model;
     pub(crate) use loom::sync::Arc;
-    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
+    pub(crate) use loom::sync::atomic::{
+        AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering,
+    };
     pub(crate) use loom::thread;
 }
 
+/// What the parts ask for beside atomics.
+#[path = "loom/world.rs"]
+mod world;
+
+use world::{fatal, hardened, os, stats};
+
+#[path = "../src/idle.rs"]
+#[expect(dead_code, reason = "the heap's check uses the rest")]
+mod idle;
+#[path = "../src/open.rs"]
+mod open;
 #[path = "../src/remote.rs"]
 mod remote;
+#[path = "../src/segment.rs"]
+#[expect(dead_code, reason = "walks use the rest")]
+mod segment;
+#[path = "../src/silent.rs"]
+#[expect(dead_code, reason = "the rest is for other parts")]
+mod tool;
+
+#[path = "loom/adoption.rs"]
+mod adoption;
+#[path = "loom/claims.rs"]
+mod claims;
