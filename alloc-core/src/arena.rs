@@ -37,6 +37,10 @@ const ARENAS: usize = 1 << (ADDRESS_BITS - SLICE_SHIFT - ARENA_SLICES_SHIFT);
 /// made this way, and untouched parts cost nothing.
 const RESERVATIONS: [usize; 3] = [16, 4, 1];
 
+/// Segments among which the one with most room is looked for. More would spread what grows over
+/// memory that nobody has touched yet.
+const ROOMY_SEGMENTS: usize = 4;
+
 /// Segments that a heap has before further ones are made of huge pages: these save most of the page
 /// faults, but a small heap would pay for parts of them that it does not use.
 const SEGMENTS_BEFORE_HUGE_PAGES: usize = 16;
@@ -150,27 +154,50 @@ impl Arena {
         open::close(&self.open, segment, || self.segments[segment].free() != 0);
     }
 
-    /// Claims a run in the highest segment that has room for it: the kernel maps downwards, so that
-    /// segments in use lie above those not touched yet. Returns it with its first slice's index in
-    /// the arena.
-    fn claim(&self, count: u32, align: u32, placement: Placement) -> Option<(usize, Run)> {
-        for (word_index, word) in self.open.iter().enumerate().rev() {
+    /// The segments that are looked at when slices are wanted, highest first: the kernel maps
+    /// downwards, so that segments in use lie above those not touched yet.
+    fn open_segments(&self) -> impl Iterator<Item = usize> {
+        self.open.iter().enumerate().rev().flat_map(|(word_index, word)| {
             let mut open = word.load(Ordering::Relaxed);
-            while open != 0 {
-                let highest = open.ilog2();
-                let index = word_index * 64 + highest as usize;
+            core::iter::from_fn(move || {
+                let highest = open.checked_ilog2()?;
                 open &= !(1 << highest);
-                let segment = &self.segments[index % ARENA_SEGMENTS];
-                let run = segment.claim(count, align, placement);
-                if segment.free() == 0 {
-                    self.set_closed(index);
-                }
-                if let Some(run) = run {
-                    return Some((index * SLICES as usize + run.first as usize, run));
-                }
+                Some(word_index * 64 + highest as usize)
+            })
+        })
+    }
+
+    /// Claims a run, in the first open segment that has room for it or in a roomy one. Returns it
+    /// with its first slice's index in the arena.
+    fn claim(&self, count: u32, align: u32, placement: Placement) -> Option<(usize, Run)> {
+        let roomiest = match placement {
+            Placement::Lowest => None,
+            Placement::Roomy => {
+                let segments = self.open_segments().take(ROOMY_SEGMENTS);
+                // Of those with as much room the highest: it was used lately.
+                segments.max_by_key(|index| (self.segments[*index % ARENA_SEGMENTS].room(), *index))
             }
+        };
+        let segments = roomiest.into_iter().chain(self.open_segments());
+        let mut claims = segments.map(|index| self.claim_in(index, count, align, placement));
+        claims.find_map(|claimed| claimed)
+    }
+
+    /// Claims a run in a segment.
+    fn claim_in(
+        &self,
+        index: usize,
+        count: u32,
+        align: u32,
+        placement: Placement,
+    ) -> Option<(usize, Run)> {
+        let segment = &self.segments[index % ARENA_SEGMENTS];
+        let run = segment.claim(count, align, placement);
+        if segment.free() == 0 {
+            self.set_closed(index);
         }
-        None
+        let run = run?;
+        Some((index * SLICES as usize + run.first as usize, run))
     }
 
     /// Claims the slices behind a run, for a block that grows in place.

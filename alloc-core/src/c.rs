@@ -318,6 +318,11 @@ fn alloc_large(size: usize, fill: Fill) -> *mut u8 {
         .map_or(ptr::null_mut(), |layout| large::alloc(layout, fill))
 }
 
+/// A large block in place of one that has to grow.
+fn alloc_growing(size: usize) -> *mut u8 {
+    Layout::from_size_align(size, ALIGN).map_or(ptr::null_mut(), large::alloc_growing)
+}
+
 /// A block aligned to a power of two, or null.
 fn alloc_aligned(align: usize, size: usize) -> *mut u8 {
     let Ok(layout) = Layout::from_size_align(size.max(1), align) else { return ptr::null_mut() };
@@ -370,7 +375,11 @@ unsafe fn resize(block: NonNull<u8>, size: usize) -> *mut u8 {
             core_alloc::usable_size(block)
         }
     };
-    let moved = alloc(size);
+    let moved = if size > have && Class::of_size(size).is_none() {
+        alloc_growing(size)
+    } else {
+        alloc(size)
+    };
     if moved.is_null() {
         return if size <= have { block.as_ptr() } else { moved };
     }

@@ -176,8 +176,13 @@ unsafe fn move_block(
     layout: Layout,
     new_layout: Layout,
 ) -> *mut u8 {
-    // SAFETY: `CoreAlloc` accepts every layout.
-    let new_block = unsafe { heap.alloc(new_layout) };
+    let grows = new_layout.size() > layout.size() && Class::of(new_layout).is_none();
+    let new_block = if grows {
+        large::alloc_growing(new_layout)
+    } else {
+        // SAFETY: `CoreAlloc` accepts every layout.
+        unsafe { heap.alloc(new_layout) }
+    };
     if new_block.is_null() {
         return new_block;
     }

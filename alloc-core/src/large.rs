@@ -75,9 +75,19 @@ fn slices(bytes: usize) -> usize {
 /// Allocates a block of any size and alignment. Null when that cannot be.
 #[cold]
 pub(crate) fn alloc(layout: Layout, fill: Fill) -> *mut u8 {
+    alloc_at(Placement::Lowest, layout, fill)
+}
+
+/// Allocates a block that takes another one's place because that had to grow, and so may grow again.
+#[cold]
+pub(crate) fn alloc_growing(layout: Layout) -> *mut u8 {
+    alloc_at(Placement::Roomy, layout, Fill::Any)
+}
+
+fn alloc_at(placement: Placement, layout: Layout, fill: Fill) -> *mut u8 {
     let align = layout.align().max(SLICE);
     let block = if layout.size() <= LARGE_MAX && align <= SEGMENT {
-        alloc_large(slices(layout.size()) as u32, (align / SLICE) as u32, fill)
+        alloc_large(slices(layout.size()) as u32, (align / SLICE) as u32, fill, placement)
     } else {
         alloc_huge(layout.size(), align)
     };
@@ -93,8 +103,8 @@ fn note_request(block: NonNull<u8>, bytes: usize) {
     }
 }
 
-fn alloc_large(count: u32, align: u32, fill: Fill) -> Option<NonNull<u8>> {
-    let claim = || arena::claim(count, align, Placement::Roomy);
+fn alloc_large(count: u32, align: u32, fill: Fill, placement: Placement) -> Option<NonNull<u8>> {
+    let claim = || arena::claim(count, align, placement);
     let mut claimed = claim();
     // Others may take what one of us reserved, hence the loop.
     while claimed.is_none() && arena::reserve() {

@@ -46,9 +46,9 @@ pub(crate) struct Segment {
 /// Where in a segment to place a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Placement {
-    /// As low as it fits: keeps pages together and the other end free.
+    /// As low as it fits: what is in use lies together.
     Lowest,
-    /// Where most room follows, for blocks that may grow in place.
+    /// Where most room follows, for blocks that grow in place.
     Roomy,
 }
 
@@ -79,7 +79,21 @@ const fn multiples(align: u32) -> u64 {
 const _: () = assert!(multiples(1) == u64::MAX && multiples(16) == 0x0001_0001_0001_0001);
 const _: () = assert!(multiples(64) == 1);
 
-/// The lowest or roomiest start of `count` set bits at a multiple of `align`.
+/// Set bits in the longest run of them.
+fn longest_run(bits: u64) -> u32 {
+    let mut length = 0;
+    let mut rest = bits;
+    while rest != 0 {
+        rest &= rest << 1;
+        length += 1;
+    }
+    length
+}
+
+/// The lowest start of `count` set bits at a multiple of `align`, or one in the longest run.
+///
+/// What lies in front of the longest run may grow too, hence the middle of it: of the room between
+/// two blocks each gets half.
 fn find(free: u64, count: u32, align: u32, placement: Placement) -> Option<u32> {
     // Bit i of `starts`: `length` bits are set from i on. Each step adds up to as many as it has.
     let mut starts = free;
@@ -98,6 +112,10 @@ fn find(free: u64, count: u32, align: u32, placement: Placement) -> Option<u32> 
             }
             starts = longer;
             length += 1;
+        }
+        let start = starts.trailing_zeros();
+        if start != 0 && start < u64::BITS {
+            return Some(start + ((length - count) / 2) / align * align);
         }
     }
     (starts != 0).then(|| starts.trailing_zeros())
@@ -146,6 +164,11 @@ impl Segment {
     /// The slices that may hold memory of the OS.
     pub(crate) fn dirty(&self) -> u64 {
         self.dirty.load(Ordering::Relaxed)
+    }
+
+    /// Free slices in the longest run.
+    pub(crate) fn room(&self) -> u32 {
+        longest_run(self.free())
     }
 
     /// Claims a run. `count` is 1 to 64, `align` a power of two of slices.
@@ -288,11 +311,29 @@ mod tests {
                 for align in [1, 2, 4, 8, 16, 32, 64] {
                     let all = find_slowly(free, count, align);
                     assert_eq!(find(free, count, align, Placement::Lowest), all.first().copied());
-                    let roomiest = find(free, count, align, Placement::Roomy);
-                    let room = |first: &u32| (free >> *first).trailing_ones();
-                    assert_eq!(roomiest.as_ref().map(room), all.iter().map(room).max());
+                    let roomy = find(free, count, align, Placement::Roomy);
+                    let room = |first: u32| (free >> first).trailing_ones();
+                    let roomiest =
+                        all.iter().copied().max_by_key(|first| (room(*first), 64 - first));
+                    assert_eq!(roomy.is_some(), roomiest.is_some());
+                    let (Some(roomy), Some(roomiest)) = (roomy, roomiest) else { continue };
+                    assert!(all.contains(&roomy));
+                    // At the bottom of the segment, or in the middle of the longest run.
+                    let rest = room(roomiest) - count;
+                    let front = if roomiest == 0 { 0 } else { rest / 2 / align * align };
+                    assert_eq!(roomy, roomiest + front);
+                    assert_eq!(room(roomy), room(roomiest) - front);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn the_longest_run_is_counted() {
+        for (bits, length) in
+            [(0, 0), (1, 1), (0b1011_0111, 3), (u64::MAX, 64), (u64::MAX << 1, 63)]
+        {
+            assert_eq!(longest_run(bits), length, "{bits:b}");
         }
     }
 
