@@ -471,6 +471,22 @@ fn histograms_and_advice_are_those_of_the_command_line() {
 }
 
 #[test]
+fn a_page_of_a_part_says_so_and_has_the_figures_of_that_part() {
+    let Some(browser) = browser::find() else { return };
+    let made = make(&str::to_owned, &["--thread", "worker"]);
+    let page = &mut open(&browser, &made.page);
+    assert!(page.text("#facts").starts_with("only of what the filters pick"));
+    let part = report(&made.recording, &["--thread", "worker"]);
+    assert_eq!(tile(page, "bytes"), part["allocated_bytes"]);
+    assert_eq!(tile(page, "released"), part["freed_bytes"]);
+    assert_eq!(tile(page, "peak"), part["peak_bytes"]);
+    page.click("#to-peak");
+    // A command without the filters would say something else.
+    assert_eq!(page.get("document.querySelector('#same code')"), Value::Null);
+    assert_no_complaints(page);
+}
+
+#[test]
 fn names_are_texts_whatever_they_look_like() {
     let Some(browser) = browser::find() else { return };
     let hostile = |name: &str| {

@@ -47,7 +47,7 @@ pub(crate) fn run(arguments: &HtmlArguments) -> Result<ExitCode, CommandError> {
     progress.now("looking for advice");
     let advice = Advice::of(&recording, reading.options(), Thresholds::default())?;
     progress.now("writing the page");
-    let packed = data::pack(&arguments.file, &intervals, &advice);
+    let packed = data::pack(&arguments.file, reading.is_filtered(), &intervals, &advice);
     output.write(|out| write_page(out, &title(&intervals), &packed))?;
     output.finish()?;
     drop(progress);

@@ -18,6 +18,8 @@ struct Description<'a> {
     program: Option<&'a Program>,
     started_at_unix_ns: u64,
     duration_ns: u64,
+    /// Whether it is of a part of the recording only.
+    filtered: bool,
     internal_events: u64,
     unmatched_frees: u64,
     inferred_frees: u64,
@@ -65,8 +67,8 @@ struct Found {
 const COLUMNS: usize = 1_000;
 
 /// Everything that a page shows, packed.
-pub(super) fn pack(file: &Path, intervals: &Intervals, advice: &Advice) -> Vec<u8> {
-    let description = describe(file, intervals, advice);
+pub(super) fn pack(file: &Path, filtered: bool, intervals: &Intervals, advice: &Advice) -> Vec<u8> {
+    let description = describe(file, filtered, intervals, advice);
     let description = serde_json::to_vec(&description).unwrap_or_default();
     let mut numbers = Vec::new();
     encode::bins(&mut numbers, &intervals.bins);
@@ -83,7 +85,12 @@ pub(super) fn pack(file: &Path, intervals: &Intervals, advice: &Advice) -> Vec<u
     encode::deflate(&description, &numbers).unwrap_or_default()
 }
 
-fn describe<'a>(file: &Path, intervals: &'a Intervals, advice: &Advice) -> Description<'a> {
+fn describe<'a>(
+    file: &Path,
+    filtered: bool,
+    intervals: &'a Intervals,
+    advice: &Advice,
+) -> Description<'a> {
     let mut texts = Texts::default();
     let path = |texts: &mut Texts, path: &Arc<str>| texts.number(&Arc::from(short_path(path)));
     let sites = intervals.sites.iter().map(|row| {
@@ -115,6 +122,7 @@ fn describe<'a>(file: &Path, intervals: &'a Intervals, advice: &Advice) -> Descr
         program: intervals.program.as_ref(),
         started_at_unix_ns: intervals.started_at_unix_ns,
         duration_ns: intervals.state.duration_ns,
+        filtered,
         internal_events: intervals.internal_events,
         unmatched_frees: intervals.unmatched_frees,
         inferred_frees: intervals.inferred_frees,

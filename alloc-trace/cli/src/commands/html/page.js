@@ -33,6 +33,7 @@ class Page {
     const of = (value, singular) => (value > 0 ? counted(value, singular) : null);
     const unmatched = of(about.unmatched_frees, 'free');
     const facts = [
+      about.filtered ? 'only of what the filters pick' : null,
       program ? `process ${program.pid}` : null,
       started,
       duration(about.duration_ns),
@@ -135,9 +136,11 @@ class Page {
       tile('Temporary', 'temporary', total.temporary, `${share(total.temporary, total.requests)} of the requests`),
       tile('Never freed', 'kept', total.kept, counted(total.keptBlocks, 'block')),
     );
-    const command = `alloc-trace report ${about.file} --from ${figures.fromNs}ns --to ${figures.toNs}ns`;
+    const file = /^[\w./+-]+$/.test(about.file) ? about.file : `'${about.file.replaceAll("'", "'\\''")}'`;
+    const command = `alloc-trace report ${file} --from ${figures.fromNs}ns --to ${figures.toNs}ns`;
+    // Filters that the page was made with would have to be repeated there.
     byId('same').replaceChildren(
-      ...(figures.isWhole ? [] : ['What was allocated here, and what became of it: ', element('code', {}, command)]),
+      ...(figures.isWhole || about.filtered ? [] : ['What was allocated here, and what became of it: ', element('code', {}, command)]),
     );
   }
 }

@@ -48,7 +48,12 @@ function withoutGenerics(name) {
 }
 
 // What fits on a flame graph: the function and the module or type that it is in.
-const tail = (name) => withoutGenerics(name).split('::').slice(-2).join('::');
+function tail(name) {
+  const plain = withoutGenerics(name);
+  const of = /^<(.*) as (.*)>::(.*)$/.exec(plain);
+  if (of) return `<${of[1].split('::').at(-1)} as ${of[2]}>::${of[3]}`;
+  return plain.split('::').slice(-2).join('::');
+}
 
 // An element, its attributes, and what is in it: texts are texts, never markup.
 function element(tag, attributes = {}, ...children) {
