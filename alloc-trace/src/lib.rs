@@ -67,7 +67,7 @@ mod trace_alloc;
 
 pub use measure::{HeapUse, measure};
 pub use recording::{
-    Compression, Recording, RecordingBuilder, Stacks, StartError, is_recording, mark,
+    Compression, Recording, RecordingBuilder, Stacks, StartError, is_recording, mark, pause, resume,
 };
 #[cfg(feature = "span-layer")]
 pub use span_layer::SpanLayer;

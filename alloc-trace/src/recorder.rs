@@ -19,6 +19,7 @@
 //! from then on no hook touches the window.
 
 mod backtrace;
+mod bus_error;
 mod call_tree;
 mod chunk_writer;
 mod clock;
@@ -28,11 +29,13 @@ mod extents;
 mod log;
 mod modules;
 mod options;
+mod pausing;
 mod session;
 mod slots;
 mod stack;
 mod stack_switch;
 mod sys;
+mod thread_names;
 mod unwind_rules;
 mod workroom;
 
@@ -62,6 +65,7 @@ use crate::request::Request;
 
 pub(crate) use self::backtrace::{MAX_DEPTH, Registers};
 pub(crate) use self::options::Options;
+pub(crate) use self::pausing::{pause, resume};
 pub(crate) use self::session::{StartError, current_path, start, start_from_environment, stop};
 
 /// Whether a recording can be started on this target.
@@ -140,6 +144,9 @@ struct Thread {
     /// Its number in the recording `session`.
     number: Cell<u32>,
     session: Cell<u64>,
+    /// The recording that leaves it out by its name, and how often it would have joined.
+    left_out: Cell<u64>,
+    refusals: Cell<u32>,
     /// Set while it takes a slot.
     attaching: Cell<bool>,
     /// Whether it is the recorder's own.
@@ -154,6 +161,8 @@ thread_local! {
             slot: Cell::new(ptr::null()),
             number: Cell::new(0),
             session: Cell::new(0),
+            left_out: Cell::new(0),
+            refusals: Cell::new(0),
             attaching: Cell::new(false),
             internal: Cell::new(false),
             paused: Cell::new(false),
@@ -474,7 +483,7 @@ impl Recorder {
         if epoch == epoch::WIPED {
             epoch = self.adopt_child(slot);
         }
-        if epoch < epoch::FIRST {
+        if epoch < epoch::FIRST || !self.takes(thread, epoch) {
             return false;
         }
         // SAFETY: the slot is this thread's and busy, so nobody else uses its state.
@@ -486,6 +495,28 @@ impl Recorder {
                 false
             }
         }
+    }
+
+    /// Whether the recording takes this thread, by its name.
+    fn takes(&'static self, thread: &Thread, epoch: u64) -> bool {
+        let names = self.setup.thread_names();
+        if names.takes_all() || thread.session.get() == epoch {
+            return true;
+        }
+        if thread.left_out.get() == epoch {
+            // It may be given its name only now; asked less and less often.
+            let refusals = thread.refusals.get().saturating_add(1);
+            thread.refusals.set(refusals);
+            if refusals > 64 && !refusals.is_power_of_two() {
+                return false;
+            }
+        }
+        let mut buffer = [0; 16];
+        let taken = names.takes(sys::thread_name(&mut buffer));
+        if !taken && thread.left_out.replace(epoch) != epoch {
+            thread.refusals.set(0);
+        }
+        taken
     }
 
     fn join_with(

@@ -57,6 +57,11 @@ pub struct RecordingBuilder {
     stacks: Stacks,
     compression: Compression,
     window_bytes: Option<usize>,
+    limit_bytes: Option<u64>,
+    paused: bool,
+    signal: Option<i32>,
+    only_threads: Option<String>,
+    not_threads: Option<String>,
     #[cfg(feature = "tracing-events")]
     tracing_events: bool,
     #[cfg(feature = "tracing-events")]
@@ -149,6 +154,40 @@ impl RecordingBuilder {
         self
     }
 
+    /// How long the file may become: without a limit by default. When it would become longer the
+    /// recording ends, with that reason, and the program runs on.
+    pub const fn limit_bytes(mut self, bytes: u64) -> Self {
+        self.limit_bytes = Some(bytes);
+        self
+    }
+
+    /// Whether the recording begins paused, until [`resume`]: `false` by default.
+    pub const fn paused(mut self, yes: bool) -> Self {
+        self.paused = yes;
+        self
+    }
+
+    /// A signal that pauses the recording and goes on with it, in turn, such as `SIGUSR1`: none by
+    /// default. A signal that the program handles already is left alone.
+    pub const fn signal(mut self, signal: i32) -> Self {
+        self.signal = Some(signal);
+        self
+    }
+
+    /// Only threads whose names match are recorded: all by default. `*` stands for any text, and a
+    /// name is what the kernel has of it, 15 bytes.
+    pub fn only_threads(mut self, pattern: impl Into<String>) -> Self {
+        self.only_threads = Some(pattern.into());
+        self
+    }
+
+    /// Threads whose names match are not recorded; patterns are as in
+    /// [`RecordingBuilder::only_threads`].
+    pub fn not_threads(mut self, pattern: impl Into<String>) -> Self {
+        self.not_threads = Some(pattern.into());
+        self
+    }
+
     /// Whether each record also becomes a `tracing` event: `false` by default.
     ///
     /// The events have the target `alloc_trace::heap`, the level TRACE, and the fields `kind`,
@@ -201,6 +240,15 @@ impl RecordingBuilder {
         if let Some(bytes) = self.window_bytes {
             options.set_window(bytes);
         }
+        options.set_limit(self.limit_bytes);
+        options.set_pausing(self.paused, self.signal);
+        for (names, only) in [(&self.only_threads, true), (&self.not_threads, false)] {
+            if let Some(names) = names
+                && !options.set_threads(names.as_bytes(), only)
+            {
+                return Err(StartError::ThreadNames { pattern: names.clone() });
+            }
+        }
         if is_recording() {
             return Err(StartError::AlreadyRecording);
         }
@@ -228,7 +276,20 @@ impl RecordingBuilder {
     }
 }
 
-/// Whether a recording runs in this process.
+/// Pauses the recording that runs; answers whether one did.
+///
+/// While it is paused a request costs what it costs without a recording. What is allocated meanwhile
+/// is not known, so its frees are *unmatched*; markers tell where the gaps are.
+pub fn pause() -> bool {
+    recorder::pause()
+}
+
+/// Goes on with a recording that is paused; answers whether there is one.
+pub fn resume() -> bool {
+    recorder::resume()
+}
+
+/// Whether a recording runs in this process, and is not paused.
 #[must_use]
 pub fn is_recording() -> bool {
     crate::mode::is_recording()
@@ -294,6 +355,11 @@ pub enum StartError {
         /// The path.
         path: PathBuf,
     },
+    /// A pattern of thread names is longer than 32 bytes.
+    ThreadNames {
+        /// The pattern.
+        pattern: String,
+    },
     /// The file cannot be made or written.
     File {
         /// The file.
@@ -335,6 +401,9 @@ impl fmt::Display for StartError {
                 write!(f, "{}: exists and is not a recording; it is left alone", path.display())
             }
             Self::File { path, .. } => write!(f, "cannot record to {}", path.display()),
+            Self::ThreadNames { pattern } => {
+                write!(f, "{pattern}: too long for a pattern of thread names")
+            }
             Self::OutOfMemory => f.write_str("no memory for the recorder"),
             Self::Thread { .. } => f.write_str("cannot start the thread that emits tracing events"),
         }

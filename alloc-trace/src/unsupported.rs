@@ -35,6 +35,14 @@ impl Options {
     pub(crate) const fn set_compression(&mut self, _level: i32) {}
 
     pub(crate) const fn set_window(&mut self, _bytes: usize) {}
+
+    pub(crate) const fn set_limit(&mut self, _bytes: Option<u64>) {}
+
+    pub(crate) const fn set_pausing(&mut self, _paused: bool, _signal: Option<i32>) {}
+
+    pub(crate) const fn set_threads(&mut self, _pattern: &[u8], _only: bool) -> bool {
+        true
+    }
 }
 
 pub(crate) const MAX_DEPTH: usize = 128;
@@ -54,6 +62,14 @@ pub(crate) const fn start(_options: &Options) -> Result<(), StartError> {
 }
 
 pub(crate) const fn stop(_reason: EndReason) -> bool {
+    false
+}
+
+pub(crate) const fn pause() -> bool {
+    false
+}
+
+pub(crate) const fn resume() -> bool {
     false
 }
 

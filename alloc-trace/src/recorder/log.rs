@@ -4,7 +4,7 @@
 //! the end, and writes there.
 
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 use alloc_trace_format::{
     BLOCK_ALIGN_BYTES, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, Codec, FILE_HEADER_BYTES,
@@ -26,6 +26,12 @@ pub(super) struct Log {
     end: AtomicU64,
     /// The length of the window's first extent.
     window_bytes: AtomicUsize,
+    /// How long the file may become.
+    limit_bytes: AtomicU64,
+    /// How long it is at least: it has the window.
+    least_bytes: AtomicU64,
+    /// Whether somebody truncated it, so that parts of the window are ordinary memory.
+    torn: AtomicBool,
     /// The level at which chunks are compressed; 0 for as they are.
     level: AtomicI32,
     rooms: Workrooms,
@@ -43,6 +49,9 @@ impl Log {
             inode: AtomicU64::new(0),
             end: AtomicU64::new(0),
             window_bytes: AtomicUsize::new(DEFAULT_WINDOW_BYTES),
+            limit_bytes: AtomicU64::new(u64::MAX),
+            least_bytes: AtomicU64::new(0),
+            torn: AtomicBool::new(false),
             level: AtomicI32::new(0),
             rooms: Workrooms::new(),
             windows: [const { AtomicPtr::new(ptr::null_mut()) }; MAX_EXTENTS],
@@ -50,14 +59,24 @@ impl Log {
         }
     }
 
-    /// Begins with a new file, with a window of that length and chunks compressed at that level.
-    pub(super) fn open(&self, fd: i32, window_bytes: usize, level: i32) -> Result<(), Errno> {
+    /// Begins with a new file that may become so long, with a window of that length and chunks
+    /// compressed at that level.
+    pub(super) fn open(
+        &self,
+        fd: i32,
+        window_bytes: usize,
+        level: i32,
+        limit_bytes: u64,
+    ) -> Result<(), Errno> {
         let identity = sys::identity(fd)?;
         self.device.store(identity.device, Ordering::Relaxed);
         self.inode.store(identity.inode, Ordering::Relaxed);
         self.fd.store(fd, Ordering::Relaxed);
         self.window_bytes.store(window_bytes, Ordering::Relaxed);
         self.level.store(level, Ordering::Relaxed);
+        self.limit_bytes.store(limit_bytes, Ordering::Relaxed);
+        self.least_bytes.store(0, Ordering::Relaxed);
+        self.torn.store(false, Ordering::Relaxed);
         self.end.store(FILE_HEADER_BYTES as u64, Ordering::Relaxed);
         Ok(())
     }
@@ -68,7 +87,38 @@ impl Log {
         let identity = sys::identity(fd).map_err(|_| libc::EBADF)?;
         let same = identity.device == self.device.load(Ordering::Relaxed)
             && identity.inode == self.inode.load(Ordering::Relaxed);
-        if same { Ok(fd) } else { Err(libc::EBADF) }
+        if !same {
+            return Err(libc::EBADF);
+        }
+        if identity.bytes < self.least_bytes.load(Ordering::Relaxed) {
+            self.torn.store(true, Ordering::Relaxed);
+        }
+        if self.is_torn() { Err(libc::ESTALE) } else { Ok(fd) }
+    }
+
+    /// Whether somebody truncated the file.
+    pub(super) fn is_torn(&self) -> bool {
+        self.torn.load(Ordering::Relaxed)
+    }
+
+    /// Puts ordinary memory where a store to the window found no file; whether the address lies in the
+    /// window. Called by a signal handler.
+    pub(super) fn patch(&self, address: usize) -> bool {
+        let inside = self.windows.iter().enumerate().any(|(extent, place)| {
+            let begin = place.load(Ordering::Acquire).addr();
+            begin != 0 && address.wrapping_sub(begin) < self.shape(extent).bytes()
+        });
+        // SAFETY: the address lies in an extent, which was mapped here and is while it is listed.
+        let patched = inside && unsafe { sys::replace_page(address) };
+        if patched {
+            self.torn.store(true, Ordering::Relaxed);
+        }
+        patched
+    }
+
+    /// How long the file may become.
+    pub(super) fn limit_bytes(&self) -> u64 {
+        self.limit_bytes.load(Ordering::Relaxed)
     }
 
     /// Writes at a fixed place.
@@ -189,7 +239,19 @@ impl Log {
         if begin + reserved > behind {
             self.write_padding(behind, begin + reserved)?;
         }
-        let mapped = sys::map_shared(fd, header_at + head, shape.bytes())?;
+        let mapped = match sys::map_shared(fd, header_at + head, shape.bytes()) {
+            // Not every file system can: chunks are then written when they are full, or when the
+            // recording ends.
+            Err(libc::ENODEV | libc::EINVAL | libc::EOPNOTSUPP | libc::EACCES) => {
+                if extent == 0 {
+                    sys::complain(&[
+                        b"the file cannot be mapped: what a killed process recorded last is lost",
+                    ]);
+                }
+                sys::map_anonymous(shape.bytes()).ok_or(libc::ENOMEM)?
+            }
+            mapped => mapped?,
+        };
         let published = place.compare_exchange(
             ptr::null_mut(),
             mapped.as_ptr(),
@@ -201,6 +263,7 @@ impl Log {
                 if let Some(offset) = self.offsets.get(extent) {
                     offset.store(header_at + head, Ordering::Relaxed);
                 }
+                self.least_bytes.fetch_max(behind, Ordering::Relaxed);
                 Ok(mapped)
             }
             Err(first) => {
@@ -220,6 +283,9 @@ impl Log {
 
     /// Refuses to write where the kernel would kill the process for it.
     fn check_limit(&self, end: u64) -> Result<(), Errno> {
+        if end > self.limit_bytes.load(Ordering::Relaxed) {
+            return Err(libc::EDOM);
+        }
         if end > sys::file_size_limit() { Err(libc::EFBIG) } else { Ok(()) }
     }
 
@@ -260,6 +326,8 @@ impl Log {
 
     /// Closes the file.
     pub(super) fn close(&self) {
+        self.torn.store(false, Ordering::Relaxed);
+        self.least_bytes.store(0, Ordering::Relaxed);
         let fd = self.fd();
         self.fd.store(-1, Ordering::Relaxed);
         // What has taken the descriptor's number since is not ours to close.

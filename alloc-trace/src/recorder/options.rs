@@ -2,13 +2,14 @@
 //! in code.
 //!
 //! `ALLOC_TRACE=PATH[,key[=value]…]`. In the path a comma is written `\,` and a backslash `\\`;
-//! `{pid}` stands for the process's id.
+//! `{pid}` stands for the process's id and `{name}` for its program's name.
 
 use std::ffi::CStr;
 
 use super::backtrace::MAX_DEPTH;
 use super::compressor::{DEFAULT_LEVEL, LEVELS};
 use super::extents::{DEFAULT_WINDOW_BYTES, WINDOW_BYTES};
+use super::thread_names::{Pattern, ThreadNames};
 
 /// The name of the environment variable.
 pub(crate) const VARIABLE: &CStr = c"ALLOC_TRACE";
@@ -87,6 +88,14 @@ pub(crate) struct Options {
     pub(crate) window_bytes: usize,
     /// The level at which chunks are compressed; 0 for as they are.
     pub(crate) level: i32,
+    /// How long the file may become.
+    pub(crate) limit_bytes: u64,
+    /// Which threads are recorded.
+    pub(crate) threads: ThreadNames,
+    /// Whether it begins paused.
+    pub(crate) paused: bool,
+    /// A signal that pauses it and goes on with it.
+    pub(crate) signal: Option<i32>,
 }
 
 /// There is no path, or it is too long.
@@ -100,6 +109,10 @@ impl Options {
         check: false,
         window_bytes: DEFAULT_WINDOW_BYTES,
         level: DEFAULT_LEVEL,
+        limit_bytes: u64::MAX,
+        threads: ThreadNames::ALL,
+        paused: false,
+        signal: None,
     };
 
     /// Sets the level at which chunks are compressed; 0 for as they are.
@@ -112,11 +125,35 @@ impl Options {
         self.window_bytes = bytes.clamp(*WINDOW_BYTES.start(), *WINDOW_BYTES.end());
     }
 
+    /// Sets how long the file may become.
+    pub(crate) const fn set_limit(&mut self, bytes: Option<u64>) {
+        if let Some(bytes) = bytes {
+            self.limit_bytes = bytes;
+        }
+    }
+
+    /// Sets whether it begins paused, and by which signal that changes.
+    pub(crate) const fn set_pausing(&mut self, paused: bool, signal: Option<i32>) {
+        (self.paused, self.signal) = (paused, signal);
+    }
+
+    /// Sets the only threads that are recorded, or those that are not; `false` where the pattern is
+    /// too long.
+    pub(crate) fn set_threads(&mut self, pattern: &[u8], only: bool) -> bool {
+        let pattern = Pattern::new(pattern);
+        let place = if only { &mut self.threads.only } else { &mut self.threads.not };
+        if pattern.is_some() {
+            *place = pattern;
+        }
+        pattern.is_some()
+    }
+
     /// Reads the value of the environment variable. What is not understood is given to `unknown`
     /// and passed over.
     pub(crate) fn parse<'a>(
         text: &'a [u8],
         pid: u32,
+        name: &[u8],
         mut unknown: impl FnMut(&'a [u8]),
     ) -> Result<Self, NoPath> {
         let mut options = Self::DEFAULT;
@@ -135,6 +172,10 @@ impl Options {
                 b'{' if rest.starts_with(b"pid}") => {
                     rest = rest.get(4..).unwrap_or_default();
                     options.path.push_number(pid)
+                }
+                b'{' if rest.starts_with(b"name}") => {
+                    rest = rest.get(5..).unwrap_or_default();
+                    options.path.push(name)
                 }
                 _ => options.path.push(&[byte]),
             };
@@ -158,6 +199,7 @@ impl Options {
         let (key, value) = (parts.next().unwrap_or_default(), parts.next());
         match (key, value) {
             (b"check", None) => self.check = true,
+            (b"paused", None) => self.paused = true,
             (b"stacks", Some(b"off")) => self.depth = 0,
             (b"stacks", Some(depth)) => match number(depth) {
                 Some(depth @ 1..=MAX_DEPTH) => self.depth = depth,
@@ -172,6 +214,16 @@ impl Options {
                 Some(level) if LEVELS.contains(&level) => self.level = level,
                 _ => return false,
             },
+            (b"limit", Some(bytes)) => match size(bytes) {
+                Some(bytes) if bytes > 0 => self.limit_bytes = bytes as u64,
+                _ => return false,
+            },
+            (b"threads", Some(pattern)) => return self.set_threads(pattern, true),
+            (b"not-threads", Some(pattern)) => return self.set_threads(pattern, false),
+            (b"signal", Some(number)) => match signal(number) {
+                Some(signal) => self.signal = Some(signal),
+                None => return false,
+            },
             _ => return false,
         }
         true
@@ -180,6 +232,15 @@ impl Options {
 
 fn number(digits: &[u8]) -> Option<usize> {
     std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// A signal that can be spared: by number, or the two that exist for programs' own purposes.
+fn signal(text: &[u8]) -> Option<i32> {
+    match text {
+        b"USR1" => Some(libc::SIGUSR1),
+        b"USR2" => Some(libc::SIGUSR2),
+        digits => i32::try_from(number(digits)?).ok().filter(|number| (1..65).contains(number)),
+    }
 }
 
 /// A number of bytes, which may end in `K`, `M` or `G` for powers of 1,024.
@@ -199,7 +260,7 @@ mod tests {
 
     fn parse(text: &str) -> (Options, Vec<&str>) {
         let mut unknown = Vec::new();
-        let parsed = Options::parse(text.as_bytes(), 42, |option| {
+        let parsed = Options::parse(text.as_bytes(), 42, b"app", |option| {
             unknown.push(std::str::from_utf8(option).expect("text"));
         });
         (parsed.expect("parses"), unknown)
@@ -231,6 +292,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_recorded_is_told() {
+        let (options, unknown) =
+            parse("{name}-{pid},limit=3G,paused,signal=USR1,threads=w*,not-threads=*-0");
+        assert_eq!(options.path.as_bytes(), b"app-42");
+        assert_eq!((options.limit_bytes, options.paused), (3 << 30, true));
+        assert_eq!(options.signal, Some(libc::SIGUSR1));
+        assert!(options.threads.takes(b"w-1") && !options.threads.takes(b"w-0"));
+        assert!(unknown.is_empty());
+        let (_, unknown) = parse("t,limit=0,signal=KILLED,signal=65,paused=no,limit=");
+        assert_eq!(unknown.len(), 5);
+    }
+
+    #[test]
     fn window_and_compression_are_taken() {
         let (options, unknown) = parse("t");
         assert_eq!((options.window_bytes, options.level), (4 << 20, 1));
@@ -243,7 +317,7 @@ mod tests {
 
     #[test]
     fn a_path_must_be_there_and_fit() {
-        let fails = |text: &[u8]| matches!(Options::parse(text, 1, |_| ()), Err(NoPath));
+        let fails = |text: &[u8]| matches!(Options::parse(text, 1, b"app", |_| ()), Err(NoPath));
         assert!(fails(b""));
         assert!(fails(b",stacks=off"));
         assert!(fails(&vec![b'a'; MAX_PATH_BYTES]));

@@ -13,8 +13,9 @@ use super::modules::{Identity, Module};
 use super::options::{NoPath, Options, Path, VARIABLE};
 use super::slots::{Slot, State};
 use super::sys::{self, Errno, PreserveErrno};
+use super::thread_names::ThreadNames;
 use super::unwind_rules::Rules;
-use super::{RECORDER, Recorder, THREAD, Tables, clock, epoch};
+use super::{RECORDER, Recorder, THREAD, Tables, bus_error, clock, epoch, pausing};
 use crate::mode;
 
 /// No recording.
@@ -22,7 +23,7 @@ pub(super) const IDLE: u32 = 0;
 /// One is being set up, or put away.
 const CHANGING: u32 = 1;
 /// One runs.
-const ACTIVE: u32 = 2;
+pub(super) const ACTIVE: u32 = 2;
 /// One could not be written any more, and has not been put away.
 const FAILED: u32 = 3;
 
@@ -44,6 +45,7 @@ pub(super) struct Setup {
     /// Whether [`sys::barrier`] works.
     barrier: AtomicBool,
     path: UnsafeCell<Path>,
+    names: UnsafeCell<ThreadNames>,
     scratch: UnsafeCell<[u8; 4096]>,
 }
 
@@ -57,8 +59,16 @@ impl Setup {
             done: AtomicBool::new(false),
             barrier: AtomicBool::new(false),
             path: UnsafeCell::new(Path::EMPTY),
+            names: UnsafeCell::new(ThreadNames::ALL),
             scratch: UnsafeCell::new([0; 4096]),
         }
+    }
+
+    /// Which threads the present recording takes.
+    #[inline]
+    pub(super) fn thread_names(&self) -> &ThreadNames {
+        // SAFETY: written before the recording's epoch is, and not while a hook is under way.
+        unsafe { &*self.names.get() }
     }
 }
 
@@ -93,7 +103,9 @@ pub(crate) fn start_from_environment() {
     let unknown = |option: &[u8]| {
         sys::complain(&[b"ALLOC_TRACE: not an option, passed over: ", option]);
     };
-    match Options::parse(text, sys::pid(), unknown) {
+    let mut link = [0; 512];
+    let name = program_name(&mut link);
+    match Options::parse(text, sys::pid(), name, unknown) {
         Ok(options) => {
             if let Err(error) = start_as(&options, Origin::Environment) {
                 complain_of_start(&error, &options.path);
@@ -103,6 +115,12 @@ pub(crate) fn start_from_environment() {
             sys::complain(&[b"ALLOC_TRACE: no usable path; nothing is recorded"]);
         }
     }
+}
+
+/// The program's name: that of its file.
+fn program_name(link: &mut [u8; 512]) -> &[u8] {
+    let path = sys::read_link(c"/proc/self/exe", link).unwrap_or_default();
+    path.rsplit(|&byte| byte == b'/').next().unwrap_or_default()
 }
 
 fn complain_of_start(error: &StartError, path: &Path) {
@@ -142,7 +160,12 @@ fn start_as(options: &Options, origin: Origin) -> Result<(), StartError> {
     let state = if result.is_ok() { ACTIVE } else { IDLE };
     recorder.state.store(state, Ordering::Release);
     if result.is_ok() {
-        mode::begin_recording();
+        if let Some(signal) = options.signal {
+            pausing::handle(signal);
+        }
+        if !options.paused {
+            mode::begin_recording();
+        }
     }
     result
 }
@@ -233,8 +256,13 @@ impl Recorder {
         })?;
         // SAFETY: only the thread that sets the recording up touches it.
         unsafe { *self.setup.path.get() = destination.path };
-        let Options { window_bytes, level, .. } = *options;
-        self.log.open(destination.fd, window_bytes, level).map_err(StartError::File)?;
+        let Options { window_bytes, level, limit_bytes, .. } = *options;
+        self.log
+            .open(destination.fd, window_bytes, level, limit_bytes)
+            .map_err(StartError::File)?;
+        // SAFETY: as above; a hook reads it only when it has seen the epoch that is published below.
+        unsafe { *self.setup.names.get() = options.threads };
+        bus_error::handle();
         self.depth.store(options.depth, Ordering::Relaxed);
         self.check.store(options.check, Ordering::Relaxed);
         self.next_thread.store(1, Ordering::Relaxed);
@@ -355,7 +383,11 @@ impl Recorder {
             self.write_last_records(own, recorded, reason);
         }
         if quiet {
-            let mut drained = reason.is_some();
+            let torn = self.log.is_torn();
+            if torn && reason.is_some() {
+                sys::complain(&[b"the recording ends here: ", sys::describe(libc::ESTALE)]);
+            }
+            let mut drained = reason.is_some() && !torn;
             for slot in self.slots.iter() {
                 // SAFETY: no hook uses a slot any more, and none will before the next recording.
                 let state = unsafe { &mut *slot.state.get() };
@@ -503,6 +535,10 @@ impl Recorder {
             check: self.check.load(Ordering::Relaxed),
             window_bytes: self.log.window_bytes(),
             level: self.log.level(),
+            limit_bytes: self.log.limit_bytes(),
+            threads: *self.setup.thread_names(),
+            paused: false,
+            signal: None,
         };
         let named = options.path.push(b".") && options.path.push_number(sys::pid());
         let result = if was_active && named && mode::is_recording() {

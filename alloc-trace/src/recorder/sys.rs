@@ -65,6 +65,20 @@ pub(crate) fn map_shared(fd: c_int, offset: u64, bytes: usize) -> Result<NonNull
     NonNull::new(address.cast()).ok_or(libc::ENOMEM)
 }
 
+/// Puts a fresh private page in the place of the one at `address`; whether that was possible.
+///
+/// # Safety
+///
+/// - The page is part of a mapping that this module made.
+pub(crate) unsafe fn replace_page(address: usize) -> bool {
+    let bytes = os_page_bytes();
+    let page = ptr::without_provenance_mut::<c_void>(address & !(bytes - 1));
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
+    // SAFETY: the caller's promise.
+    unsafe { libc::mmap(page, bytes, protection, flags, -1, 0) != libc::MAP_FAILED }
+}
+
 /// Gives a mapping back.
 ///
 /// # Safety
@@ -110,6 +124,7 @@ pub(crate) struct FileIdentity {
     pub(crate) device: u64,
     pub(crate) inode: u64,
     pub(crate) is_regular: bool,
+    pub(crate) bytes: u64,
 }
 
 /// Which file is open there.
@@ -123,6 +138,7 @@ pub(crate) fn identity(fd: c_int) -> Result<FileIdentity, Errno> {
         device: status.st_dev,
         inode: status.st_ino,
         is_regular: status.st_mode & libc::S_IFMT == libc::S_IFREG,
+        bytes: status.st_size.cast_unsigned(),
     })
 }
 
@@ -358,6 +374,8 @@ pub(crate) fn describe(error: Errno) -> &'static [u8] {
         libc::ENOMEM => b"out of memory",
         libc::EWOULDBLOCK => b"in use by another process",
         libc::EBADF => b"the program closed its file",
+        libc::ESTALE => b"its file was truncated",
+        libc::EDOM => b"it is as large as was asked for",
         _ => b"the operating system refused",
     }
 }

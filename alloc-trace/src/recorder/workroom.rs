@@ -110,7 +110,7 @@ mod tests {
     fn a_room_is_one_threads_and_is_given_back() {
         let rooms = Workrooms::new();
         let inside = |room: &mut Room| {
-            let taken: Vec<_> = (0..4).map(|_| rooms.enter(|other| ptr::from_mut(other))).collect();
+            let taken: Vec<_> = (0..4).map(|_| rooms.enter(ptr::from_mut)).collect();
             // The others are free one after the other, this one is not.
             assert!(taken.iter().all(|other| other.is_some_and(|other| !ptr::eq(other, room))));
             let nested = rooms.enter(|_| rooms.enter(|_| rooms.enter(|_| ()).is_none()));

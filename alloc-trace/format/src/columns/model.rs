@@ -9,7 +9,7 @@ const FOLLOWERS: usize = 1 << 10;
 /// Size classes: 16 bytes apart up to a kibibyte, above it four to each doubling.
 const CLASSES: usize = 256;
 /// How many freed blocks of a class are remembered.
-const FREED: usize = 16;
+const FREED: usize = 8;
 
 /// Where an event came from, and what it asked for there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,8 +116,9 @@ impl<'a> Blocks<'a> {
 pub(super) struct Model {
     /// What is added to a size before it is cut into classes: it depends on the allocator.
     rounding: u8,
-    /// The previous event's site.
-    pub(super) previous: Site,
+    /// The previous event's node and stack pointer.
+    pub(super) previous_node: NodeId,
+    pub(super) previous_stack: u64,
     /// For each kind of event its last site.
     last: [Habit; 8],
     /// What followed a site, by the site's node and the kind of what followed.
@@ -130,7 +131,8 @@ impl Model {
         let list = FreeList { addresses: [0; FREED], count: 0, last_obtained: 0, last_freed: 0 };
         Self {
             rounding: 0,
-            previous: Site::NONE,
+            previous_node: NodeId::ROOT,
+            previous_stack: 0,
             last: [Habit::NONE; 8],
             followers: [Habit::NONE; FOLLOWERS],
             classes: [list; CLASSES],
@@ -145,7 +147,7 @@ impl Model {
     /// Forgets everything.
     pub(super) fn reset(&mut self, rounding: u8) {
         self.rounding = rounding;
-        self.previous = Site::NONE;
+        (self.previous_node, self.previous_stack) = (NodeId::ROOT, 0);
         self.last = [Habit::NONE; 8];
         self.followers.fill(Habit::NONE);
         for class in &mut self.classes {
@@ -165,19 +167,27 @@ impl Model {
         self.followers[self.succession(kind)]
     }
 
-    /// An event of a kind came from `site`, and asked for `size`.
+    /// An event of a kind came from the site of the last one, and asked for `size`.
+    #[inline]
+    pub(super) fn came_from_last(&mut self, kind: u8, size: u64) {
+        let last = &mut self.last[usize::from(kind & 7)];
+        last.size = size;
+        (self.previous_node, self.previous_stack) = (last.site.node, last.site.stack_pointer);
+    }
+
+    /// An event of a kind came from another site than the last one, and asked for `size`.
     #[inline]
     pub(super) fn came_from(&mut self, kind: u8, site: Site, size: u64) {
         let habit = Habit { site, size };
         let place = self.succession(kind);
         self.followers[place] = habit;
         self.last[usize::from(kind & 7)] = habit;
-        self.previous = site;
+        (self.previous_node, self.previous_stack) = (site.node, site.stack_pointer);
     }
 
     #[inline]
     fn succession(&self, kind: u8) -> usize {
-        let key = self.previous.node.0.wrapping_mul(8).wrapping_add(u32::from(kind));
+        let key = self.previous_node.0.wrapping_mul(8).wrapping_add(u32::from(kind));
         (key.wrapping_mul(0x9e37_79b1) >> 22) as usize % FOLLOWERS
     }
 

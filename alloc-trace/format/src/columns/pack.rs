@@ -27,6 +27,8 @@ pub struct Packer {
     /// How often each rounding of sizes foretold an address, in 1,024 allocations, when it was last
     /// tried: the better one is taken, and the other is tried again now and then.
     hits: [u16; ROUNDINGS.len()],
+    /// For how many chunks a column is not given to the compressor, since it did not become shorter.
+    rests: [u8; COLUMNS],
 }
 
 /// What packing a chunk works in; what it held before does not matter.
@@ -77,6 +79,10 @@ pub(super) fn on_heap<T: Clone, const N: usize>(element: T) -> Box<[T; N]> {
     let made = vec![element; N].into_boxed_slice().try_into();
     made.unwrap_or_else(|_| unreachable!("as many elements as the array has"))
 }
+
+/// A column of this length that does not become shorter rests for so many chunks.
+const LONG_BYTES: usize = 4 << 10;
+const RESTS: u8 = 8;
 
 /// What allocators add to a size before they cut it into classes: glibc's needs eight bytes more.
 const ROUNDINGS: [u8; 2] = [15, 7];
@@ -141,7 +147,12 @@ impl Packer {
     /// A packer that has packed nothing.
     #[must_use]
     pub const fn new() -> Self {
-        Self { model: Model::new(), places: [0; BLOCKS], hits: [0; ROUNDINGS.len()] }
+        Self {
+            model: Model::new(),
+            places: [0; BLOCKS],
+            hits: [0; ROUNDINGS.len()],
+            rests: [0; COLUMNS],
+        }
     }
 
     /// Packs the records of a chunk's payload into `out`; answers how many bytes that took.
@@ -181,9 +192,15 @@ impl Packer {
         for index in 0..COLUMNS {
             let column = columns.written(index)?;
             let room = out.get_mut(at..)?;
-            let stored = match compress(column, room).filter(|&length| length < column.len()) {
+            let rest = &mut self.rests[index];
+            *rest = rest.saturating_sub(1);
+            let compressed = if *rest == 0 { compress(column, room) } else { None };
+            let stored = match compressed.filter(|&length| length < column.len()) {
                 Some(length) => length,
                 None => {
+                    if *rest == 0 && column.len() >= LONG_BYTES {
+                        *rest = RESTS;
+                    }
                     room.get_mut(..column.len())?.copy_from_slice(column);
                     column.len()
                 }
@@ -312,17 +329,21 @@ impl Packing<'_> {
             }
         }
         self.columns.byte(CONTROL, control);
-        self.model.came_from(kind, site, event.size);
+        if origin == control::SITE_LAST {
+            self.model.came_from_last(kind, event.size);
+        } else {
+            self.model.came_from(kind, site, event.size);
+        }
     }
 
     /// States a call site.
     fn site(&mut self, event: &Event, site: &Site, origin: u8) {
-        let previous = self.model.previous;
-        let way = varint::difference(u64::from(previous.node.0), u64::from(site.node.0));
+        let previous = u64::from(self.model.previous_node.0);
+        let way = varint::difference(previous, u64::from(site.node.0));
         self.columns.byte(NODE_0, way as u8);
         self.columns.byte(NODE_1, (way >> 8) as u8);
         self.columns.varint(NODE_HIGH, way >> 16);
-        let way = varint::difference(previous.stack_pointer, site.stack_pointer);
+        let way = varint::difference(self.model.previous_stack, site.stack_pointer);
         self.columns.varint(STACK, way);
         self.columns.byte(ALIGN, site.align_log2);
         if origin == control::SITE_UNUSUAL {

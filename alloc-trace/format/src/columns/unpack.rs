@@ -308,18 +308,21 @@ impl Rebuild<'_> {
                 }
             }
         }
-        self.model.came_from(kind, habit.site, event.size);
+        if control >> control::SITE_SHIFT == control::SITE_LAST {
+            self.model.came_from_last(kind, event.size);
+        } else {
+            self.model.came_from(kind, habit.site, event.size);
+        }
         let Self { encoder, .. } = self;
         append(rows, |out| encoder.event(out, &event))
     }
 
     fn site(&self, columns: &mut Columns<'_>) -> Result<Site, Expected> {
-        let previous = self.model.previous;
         let way = columns.split(NODE_0, NODE_1, NODE_HIGH)?;
-        let node = varint::apply_difference(u64::from(previous.node.0), way);
+        let node = varint::apply_difference(u64::from(self.model.previous_node.0), way);
         let node = u32::try_from(node).map_err(|_| "a node's number below 2^32")?;
         let way = columns.varint(STACK)?;
-        let stack_pointer = varint::apply_difference(previous.stack_pointer, way);
+        let stack_pointer = varint::apply_difference(self.model.previous_stack, way);
         let align_log2 = columns.byte(ALIGN)? as u8;
         if align_log2 > 63 {
             return Err("an alignment below 64 bits");
