@@ -138,6 +138,9 @@ mod epoch {
 /// What the epoch pointer leads to before any recording.
 static NO_EPOCH: AtomicU64 = AtomicU64::new(epoch::STOPPED);
 
+/// Stands for the recording that leaves a thread out, where none may.
+const TAKEN: u64 = u64::MAX;
+
 /// What the recorder keeps in each thread.
 struct Thread {
     slot: Cell<*const Slot>,
@@ -497,13 +500,16 @@ impl Recorder {
         }
     }
 
-    /// Whether the recording takes this thread, by its name.
+    /// Whether the recording takes this thread, which is about to join it.
     fn takes(&'static self, thread: &Thread, epoch: u64) -> bool {
-        let names = self.setup.thread_names();
-        if names.takes_all() || thread.session.get() == epoch {
+        let left_out = thread.left_out.get();
+        if self.setup.thread_names().takes_all() || left_out == TAKEN {
             return true;
         }
-        if thread.left_out.get() == epoch {
+        if left_out != epoch && thread.session.get() == epoch {
+            return true;
+        }
+        if left_out == epoch {
             // It may be given its name only now; asked less and less often.
             let refusals = thread.refusals.get().saturating_add(1);
             thread.refusals.set(refusals);
@@ -511,12 +517,21 @@ impl Recorder {
                 return false;
             }
         }
+        self.takes_by_name(thread, epoch)
+    }
+
+    /// Whether the recording takes a thread of this one's present name.
+    fn takes_by_name(&'static self, thread: &Thread, epoch: u64) -> bool {
+        let names = self.setup.thread_names();
         let mut buffer = [0; 16];
-        let taken = names.takes(sys::thread_name(&mut buffer));
-        if !taken && thread.left_out.replace(epoch) != epoch {
+        if names.takes_all() || names.takes(sys::thread_name(&mut buffer)) {
+            thread.left_out.set(0);
+            return true;
+        }
+        if thread.left_out.replace(epoch) != epoch {
             thread.refusals.set(0);
         }
-        taken
+        false
     }
 
     fn join_with(

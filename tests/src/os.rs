@@ -77,6 +77,38 @@ pub fn limit_file_bytes(bytes: u64) {
     assert_eq!(result, 0);
 }
 
+/// Makes every shared mapping fail, as on a file system that has none.
+///
+/// # Panics
+///
+/// Where the kernel has no filters of system calls.
+pub fn forbid_shared_maps() {
+    const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+    const IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    const IF_SET: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
+    const ANSWER: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    /// Where the number of the call and its fourth argument stand.
+    const NUMBER: u32 = 0;
+    const FLAGS: u32 = 16 + 3 * 8;
+    let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+    let mut steps = [
+        step(LOAD, 0, 0, NUMBER),
+        step(IF_EQUAL, 0, 3, libc::SYS_mmap as u32),
+        step(LOAD, 0, 0, FLAGS),
+        step(IF_SET, 0, 1, libc::MAP_SHARED as u32),
+        step(ANSWER, 0, 0, libc::SECCOMP_RET_ERRNO | libc::ENODEV as u32),
+        step(ANSWER, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_mut_ptr() };
+    // SAFETY: the call touches no memory of the program.
+    let first = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+    // SAFETY: the call reads the program and its steps, which are live.
+    let second = unsafe {
+        libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program, 0, 0)
+    };
+    assert_eq!((first, second), (0, 0));
+}
+
 /// Runs `handler` on `signal`, on the thread's own stack.
 ///
 /// # Panics

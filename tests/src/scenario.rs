@@ -4,10 +4,12 @@
 //! A scenario is recorded as the environment says, or from its known part on where the second
 //! argument names a file.
 
+mod hostile;
 mod known;
 mod libraries;
 mod life;
 mod live_events;
+mod options;
 mod threads;
 
 use std::env;
@@ -65,6 +67,12 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("closed_descriptors", libraries::closed_descriptors),
     ("refused", life::refused),
     ("full_disk", life::full_disk),
+    ("until_it_ends", hostile::until_it_ends),
+    ("truncated", hostile::truncated),
+    ("bus_error", hostile::bus_error),
+    ("unmappable", hostile::unmappable),
+    ("in_turn", options::in_turn),
+    ("workers", options::workers),
     ("hostile_subscriber", live_events::hostile_subscriber),
     ("parking_lot", live_events::parking_lot_everywhere),
     ("appender", live_events::appender),

@@ -321,6 +321,10 @@ impl Recorder {
                 self.write_process(state)?;
                 self.write_modules(state, origin)
             });
+            if !self.takes_by_name(thread, epoch) {
+                // What it writes here is the recording's; its events are left out.
+                slot.epoch.store(epoch::STOPPED, Ordering::Relaxed);
+            }
             slot.busy.store(was_busy, Ordering::Release);
             result
         })
@@ -416,7 +420,12 @@ impl Recorder {
 
     /// The calling thread's slot, joined to the recording.
     fn own_slot(&'static self) -> Option<&'static Slot> {
-        self.enter(None, |_, _| Ok(()));
+        // The closing record is written by whoever stops the recording, of whatever name.
+        THREAD.with(|thread| {
+            let left_out = thread.left_out.replace(super::TAKEN);
+            self.enter(None, |_, _| Ok(()));
+            thread.left_out.set(left_out);
+        });
         // SAFETY: a thread's pointer is null or leads to a slot, and slots are never given back.
         THREAD.with(|thread| unsafe { thread.slot.get().as_ref() })
     }

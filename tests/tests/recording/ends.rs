@@ -134,7 +134,7 @@ fn every_event_that_a_killed_program_had_acknowledged_is_in_its_recording() {
 #[test]
 fn a_full_disk_ends_the_recording_with_its_reason_and_the_program_runs_on() {
     let directory = TempDir::new().expect("a directory");
-    for (index, bytes) in [4_210_000, 4_260_000].into_iter().enumerate() {
+    for (index, bytes) in [4_204_000, 4_212_000].into_iter().enumerate() {
         for by_builder in [false, true] {
             let path = directory.path().join(format!("{index}-{by_builder}"));
             let limit = format!("bytes={bytes}");

@@ -174,6 +174,15 @@ impl History {
         self.events.iter().filter(move |event| event.size == size && event.align() == align)
     }
 
+    /// The events of the blocks of a trail that is shorter than a thousand.
+    pub(crate) fn of_trail(&self, base: u64) -> impl Iterator<Item = &Event> {
+        let align = TRAIL_ALIGN as u64;
+        let sizes = base..base + 1_000;
+        self.events
+            .iter()
+            .filter(move |event| sizes.contains(&event.size) && event.align() == align)
+    }
+
     /// How many times each block of a trail was made; the same number for all of them, each made and
     /// freed before the next on its thread.
     #[track_caller]

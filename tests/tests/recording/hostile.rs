@@ -1,0 +1,77 @@
+//! What others do to a recording's file while it is written harms neither program nor what was
+//! recorded before, where that can be.
+
+use std::os::unix::process::ExitStatusExt;
+
+use alloc_trace_format::EndReason;
+use tempfile::TempDir;
+use tests::block::TRAIL_ALIGN;
+
+use crate::exact::record;
+use crate::history::History;
+use crate::program::{OVER_SYSTEM, SCENARIOS, recorded, run, scenario};
+
+#[test]
+fn a_recording_grows_to_the_length_that_was_asked_for_and_the_program_runs_on() {
+    let directory = TempDir::new().expect("a directory");
+    for bytes in [4_204_000, 4_212_000] {
+        let path = directory.path().join("recording");
+        let options = format!(",limit={bytes}");
+        let finished = run(&mut recorded(OVER_SYSTEM, &["until_it_ends"], &path, &options));
+        let finished = finished.success();
+        let complaint = "alloc-trace: the recording ends here: it is as large as was asked for\n";
+        assert_eq!(finished.stderr, complaint);
+        assert!(path.metadata().expect("a file").len() <= bytes);
+        let history = History::read(&path);
+        history.assert_sound();
+        assert_eq!(history.end.map(|(reason, _)| reason), Some(EndReason::WriteFailed));
+        let made = finished.numbers()[0];
+        let found = history.of_size(65_000).count() as u64;
+        assert!(found.abs_diff(2 * made) <= 2, "{found} of twice {made}");
+    }
+}
+
+#[test]
+fn a_file_that_is_truncated_or_removed_meanwhile_ends_no_program() {
+    let directory = TempDir::new().expect("a directory");
+    for program in SCENARIOS {
+        // In the header, in the window's first chunk, and behind the chunk in use.
+        for bytes in [0, 4_096, 16_384, 2_000_000] {
+            let path = directory.path().join(format!("cut-{bytes}"));
+            let arguments =
+                ["truncated", &format!("file={}", path.display()), &format!("bytes={bytes}")];
+            let finished = run(&mut recorded(program, &arguments, &path, "")).success();
+            assert_eq!(finished.stdout, "not recorded\n");
+            let complaint = "alloc-trace: the recording ends here: its file was truncated\n";
+            assert_eq!(finished.stderr, complaint, "{bytes}");
+        }
+        let path = directory.path().join("removed");
+        let arguments = ["truncated", &format!("file={}", path.display())];
+        let finished = run(&mut recorded(program, &arguments, &path, "")).quiet();
+        assert_eq!(finished.stdout, "recorded\n");
+        assert!(!path.exists());
+    }
+}
+
+#[test]
+fn a_bus_error_of_the_program_is_the_programs() {
+    let directory = TempDir::new().expect("a directory");
+    let path = directory.path().join("recording");
+    let finished = run(&mut recorded(OVER_SYSTEM, &["bus_error"], &path, ""));
+    assert_eq!(finished.status.signal(), Some(libc::SIGBUS), "{}", finished.stderr);
+    assert_eq!(History::read(&path).of_size(65_000).count(), 2);
+}
+
+#[test]
+fn where_no_file_can_be_mapped_it_is_written_and_that_is_said() {
+    let directory = TempDir::new().expect("a directory");
+    let path = directory.path().join("recording");
+    let finished = run(&mut scenario(OVER_SYSTEM, &["unmappable", &record(&path)])).success();
+    assert_eq!(finished.complaints().len(), 1, "{}", finished.stderr);
+    assert!(finished.stderr.contains("cannot be mapped"), "{}", finished.stderr);
+    let history = History::read(&path);
+    history.assert_sound();
+    let made = history.events.iter().filter(|event| event.align() == TRAIL_ALIGN as u64);
+    assert_eq!(made.count(), 120_000);
+    assert_eq!(history.end.map(|(reason, _)| reason), Some(EndReason::Stopped));
+}
