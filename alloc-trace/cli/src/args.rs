@@ -1,5 +1,7 @@
 //! What can be written on the command line.
 
+mod by;
+mod diff;
 mod export;
 mod flame;
 mod html;
@@ -17,6 +19,8 @@ use crate::limits::{
     Allowed, parse_growth, parse_number_limit, parse_percent_limit, parse_size_limit,
 };
 
+pub(crate) use self::by::{ByName, SortKey};
+pub(crate) use self::diff::DiffArguments;
 pub(crate) use self::export::{ExportArguments, ExportFormat};
 pub(crate) use self::flame::FlameArguments;
 pub(crate) use self::html::HtmlArguments;
@@ -42,6 +46,7 @@ pub(crate) enum Command {
     Tree(TreeArguments),
     Leaks(LeaksArguments),
     Advise(AdviseArguments),
+    Diff(DiffArguments),
     Check(CheckArguments),
     Flame(FlameArguments),
     Timeline(TimelineArguments),
@@ -88,9 +93,13 @@ pub(crate) struct ReportArguments {
     #[arg(long)]
     pub(crate) json: bool,
 
-    /// What puts a call site first
-    #[arg(long, value_enum, default_value_t = SortKey::Bytes)]
-    pub(crate) sort: SortKey,
+    /// Only one table, of all that differs in this
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub(crate) by: Option<ByName>,
+
+    /// What puts a row first [default: bytes; sizes and lifetimes in their own order]
+    #[arg(long, visible_alias = "measure", value_enum, value_name = "MEASURE")]
+    pub(crate) sort: Option<SortKey>,
 
     /// How many call sites, spans and threads to show [default: 10]
     #[arg(long, value_name = "N")]
@@ -134,21 +143,6 @@ impl ReadingArguments {
     }
 }
 
-/// By what call sites, spans and threads are ordered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum SortKey {
-    /// Allocated bytes
-    Bytes,
-    /// Requests for memory
-    Requests,
-    /// Their own peak
-    Peak,
-    /// Bytes never freed
-    Live,
-    /// Temporary allocations
-    Temporary,
-}
-
 /// Print every heap event, a line each
 ///
 /// A line has the event's number, time, thread, kind, address, size, alignment, call site and span.
@@ -186,6 +180,10 @@ pub(crate) struct LeaksArguments {
     /// Write one JSON object, with all call sites unless --top is given
     #[arg(long)]
     pub(crate) json: bool,
+
+    /// By what else than call sites
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub(crate) by: Option<ByName>,
 
     /// How many call sites to show [default: 10]
     #[arg(long, value_name = "N")]

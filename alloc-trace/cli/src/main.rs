@@ -39,6 +39,7 @@ fn main() -> ExitCode {
         Command::Html(arguments) => commands::html::run(arguments),
         Command::Leaks(arguments) => commands::leaks::run(arguments),
         Command::Events(arguments) => commands::events::run(arguments),
+        Command::Diff(arguments) => commands::diff::run(arguments),
         Command::Tree(arguments) => commands::tree::run(arguments),
         Command::Export(arguments) => commands::export::run(arguments),
         Command::Completions(arguments) => commands::completions::run(arguments),

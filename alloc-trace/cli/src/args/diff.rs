@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{ByName, ReadingArguments};
-use crate::measures::MeasureName;
+use super::{ByName, ReadingArguments, SortKey};
+use crate::limits::parse_growth;
 
 /// Compare two recordings: what changed, by function and by span
 ///
-/// What belongs together is found by name: functions that moved to other lines or files, and other
-/// builds of the same program, compare as they are. Exit status 1 where --fail is given and something
-/// grew; otherwise 0, whatever changed.
+/// What belongs together is found by name, so functions that moved to other lines or files and other
+/// builds of a program can be compared; functions without a name only in one build. The filters pick
+/// from both recordings. Exit status 1 where --fail is exceeded, otherwise 0, whatever changed.
 #[derive(Debug, Args)]
 pub(crate) struct DiffArguments {
     /// The recording to compare with
@@ -26,17 +26,17 @@ pub(crate) struct DiffArguments {
     #[arg(long)]
     pub(crate) json: bool,
 
-    /// What is compared [default: functions, and spans where there are any]
+    /// What is compared, call sites by their functions [default: functions, and spans]
     #[arg(long, value_enum, value_name = "WHAT")]
     pub(crate) by: Option<ByName>,
 
     /// What orders the rows, by how much it changed
-    #[arg(long, value_enum, value_name = "MEASURE", default_value_t = MeasureName::Bytes)]
-    #[arg(visible_alias = "measure")]
-    pub(crate) sort: MeasureName,
+    #[arg(long, visible_alias = "measure", value_enum, value_name = "MEASURE")]
+    #[arg(default_value_t = SortKey::Bytes)]
+    pub(crate) sort: SortKey,
 
-    /// Exit with status 1 where the measure of the whole program grew by more than this, as in 5%
-    #[arg(long, value_name = "PERCENT", value_parser = crate::limits::parse_growth)]
+    /// Exit with status 1 where the whole program's --sort grew by more than this, as in 5%
+    #[arg(long, value_name = "PERCENT", value_parser = parse_growth)]
     pub(crate) fail: Option<f64>,
 
     /// How many rows to show [default: 10]

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use alloc_trace_analysis::{LeakSite, Leaks, Recording, shorten};
 
 use crate::args::LeaksArguments;
+use crate::commands::grouped;
 use crate::error::CommandError;
 use crate::output::Output;
 use crate::style::Style;
@@ -20,6 +21,18 @@ const ROWS: usize = 10;
 const NAMES: usize = 3;
 
 pub(crate) fn run(arguments: &LeaksArguments) -> Result<ExitCode, CommandError> {
+    if let Some(by) = arguments.by {
+        grouped::run(grouped::Request {
+            file: &arguments.file,
+            by,
+            sort: None,
+            top: arguments.top,
+            json: arguments.json,
+            leaks: true,
+            reading: &arguments.reading,
+        })?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let recording = Recording::open(&arguments.file)?;
     let mut output = Output::open(&arguments.reading.output)?;
     let options = arguments.reading.options();

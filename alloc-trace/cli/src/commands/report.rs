@@ -4,10 +4,14 @@ use std::cmp::Reverse;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use alloc_trace_analysis::{Figures, ProcessEnd, Recording, SiteFigures, Summary, shorten};
+use alloc_trace_analysis::{
+    Figures, Measure, ProcessEnd, Recording, SiteFigures, Summary, shorten,
+};
 
-use crate::args::{ReportArguments, SortKey};
+use crate::args::{ByName, ReportArguments, SortKey};
+use crate::commands::grouped;
 use crate::error::CommandError;
+use crate::measures::{self, MeasureName};
 use crate::output::Output;
 use crate::style::Style;
 use crate::table::{Table, from_the_front};
@@ -19,12 +23,27 @@ use crate::warnings;
 const ROWS: usize = 10;
 
 pub(crate) fn run(arguments: &ReportArguments) -> Result<ExitCode, CommandError> {
+    // Lifetimes are known of groups only.
+    let by_lifetime = arguments.sort == Some(SortKey::Lifetime);
+    if let Some(by) = arguments.by.or(by_lifetime.then_some(ByName::Site)) {
+        grouped::run(grouped::Request {
+            file: &arguments.file,
+            by,
+            sort: arguments.sort,
+            top: arguments.top,
+            json: arguments.json,
+            leaks: false,
+            reading: &arguments.reading,
+        })?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let measure = arguments.sort.and_then(SortKey::measure).unwrap_or(MeasureName::Bytes).measure();
     let recording = Recording::open(&arguments.file)?;
     // Before the work, so that nobody waits for an output that cannot be written.
     let mut output = Output::open(&arguments.reading.output)?;
     let options = arguments.reading.options();
     let mut summary = Summary::of(&recording, options)?;
-    sort(&mut summary, arguments.sort);
+    sort(&mut summary, measure);
     let problems = warnings::of_symbols(&summary.symbol_problems);
     if arguments.json {
         if let Some(top) = arguments.top {
@@ -38,7 +57,7 @@ pub(crate) fn run(arguments: &ReportArguments) -> Result<ExitCode, CommandError>
         let layout = Layout { columns, style, rows: arguments.top.unwrap_or(ROWS), filtered };
         let skipped: Vec<String> = warnings::skipped(&summary.skipped);
         warnings::print(&arguments.file, &skipped);
-        output.write(|out| write_text(out, &summary, arguments.sort, layout))?;
+        output.write(|out| write_text(out, &summary, measure, layout))?;
     }
     output.finish()?;
     for problem in problems {
@@ -68,12 +87,12 @@ pub(crate) struct Layout {
 pub(crate) fn write_text(
     out: &mut dyn Write,
     summary: &Summary,
-    sort: SortKey,
+    measure: Measure,
     layout: Layout,
 ) -> io::Result<()> {
     write_head(out, summary, layout)?;
     write_totals(out, summary, layout)?;
-    write_sites(out, summary, sort, layout)?;
+    write_sites(out, summary, measure, layout)?;
     write_spans(out, summary, layout)?;
     write_threads(out, summary, layout)
 }
@@ -155,19 +174,13 @@ fn write_totals(out: &mut dyn Write, summary: &Summary, layout: Layout) -> io::R
 fn write_sites(
     out: &mut dyn Write,
     summary: &Summary,
-    sort: SortKey,
+    measure: Measure,
     layout: Layout,
 ) -> io::Result<()> {
     if summary.sites.is_empty() {
         return Ok(());
     }
-    let by = match sort {
-        SortKey::Bytes => "allocated bytes",
-        SortKey::Requests => "requests",
-        SortKey::Peak => "their peak",
-        SortKey::Live => "bytes live at end",
-        SortKey::Temporary => "temporary allocations",
-    };
+    let by = measures::phrase(measure);
     let shown = shown(summary.sites.len(), layout.rows);
     writeln!(out, "\n{}", layout.style.heading(format!("Call sites by {by}{shown}")))?;
     let mut table = Table::new(&["allocated", "requests", "temp.", "peak", "at end", "call site"]);
@@ -231,14 +244,7 @@ fn shown(all: usize, rows: usize) -> String {
 }
 
 /// Orders every list of the summary that has no order of its own; what is equal stays as it was.
-fn sort(summary: &mut Summary, key: SortKey) {
-    let value = |figures: &Figures| match key {
-        SortKey::Bytes => figures.allocated_bytes,
-        SortKey::Requests => figures.requests(),
-        SortKey::Peak => figures.peak_bytes,
-        SortKey::Live => figures.live_bytes_at_end,
-        SortKey::Temporary => figures.temporary_allocations,
-    };
-    summary.sites.sort_by_key(|row| Reverse(value(&row.figures)));
-    summary.by_span.sort_by_key(|row| Reverse(value(&row.figures)));
+fn sort(summary: &mut Summary, measure: Measure) {
+    summary.sites.sort_by_key(|row| Reverse(measure.of(&row.figures)));
+    summary.by_span.sort_by_key(|row| Reverse(measure.of(&row.figures)));
 }

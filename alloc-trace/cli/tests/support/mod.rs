@@ -19,13 +19,14 @@ pub(crate) fn command() -> Command {
 }
 
 /// Every command.
-pub(crate) const COMMANDS: [&str; 13] = [
+pub(crate) const COMMANDS: [&str; 14] = [
     "record",
     "report",
     "events",
     "tree",
     "leaks",
     "advise",
+    "diff",
     "check",
     "flame",
     "timeline",
