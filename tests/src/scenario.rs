@@ -4,6 +4,7 @@
 //! A scenario is recorded as the environment says, or from its known part on where the second
 //! argument names a file.
 
+mod coroutines;
 mod hostile;
 mod known;
 mod libraries;
@@ -56,6 +57,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("late_destructors", threads::late_destructors),
     ("exit_in_c", threads::exit_in_c),
     ("alarms", threads::alarms),
+    ("coroutine", coroutines::resumed_by_another_thread),
     ("progress", life::progress),
     ("end", life::end),
     ("fork", life::fork),

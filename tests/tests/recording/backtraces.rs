@@ -8,7 +8,7 @@ use alloc_trace_format::EventKind;
 use tempfile::TempDir;
 
 use crate::history::History;
-use crate::program::{optimised_call_trees, recorded, run};
+use crate::program::{SCENARIOS, checked, optimised_call_trees, recorded, run};
 
 /// The size of the requests to compare, of the first thread.
 const SAMPLE_BYTES: u64 = 91_000;
@@ -74,4 +74,36 @@ fn backtraces_of_generated_call_trees_are_those_of_the_c_library() {
 fn backtraces_of_an_optimised_program_without_frame_pointers_are_those_of_the_c_library() {
     assert_frames(optimised_call_trees(), "");
     assert_frames(optimised_call_trees(), ",check");
+}
+
+#[test]
+fn a_coroutine_that_another_thread_resumes_has_the_frames_of_its_own_stack() {
+    let directory = TempDir::new().expect("a directory");
+    for program in SCENARIOS {
+        let path = directory.path().join("recording");
+        run(&mut checked(program, &["coroutine"], &path)).quiet();
+        let history = History::read(&path);
+        history.assert_whole();
+        for (base, times) in [(64_700, 1), (64_710, 1), (64_720, 1), (64_730, 2), (64_740, 2)] {
+            assert_eq!(history.trails(base, 10), times, "the trail of {base}");
+        }
+        let first = |size: u64| history.of_size(size).next().expect("an event");
+        assert_ne!(first(64_700).thread, first(64_710).thread);
+        // The outermost frame first.
+        let frames = |size: u64| {
+            let (mut addresses, _) = history.backtrace(first(size).node);
+            addresses.reverse();
+            addresses
+        };
+        let shared = |one: &[u64], other: &[u64]| {
+            one.iter().zip(other).take_while(|(one, other)| one == other).count()
+        };
+        let (before, after) = (frames(64_700), frames(64_710));
+        let nested = shared(&before, &after);
+        assert!(nested > 20, "{before:x?} {after:x?}");
+        assert_eq!(before.len(), after.len());
+        let outside = frames(64_720);
+        assert!(shared(&after, &outside) < 5, "{after:x?} {outside:x?}");
+        assert_eq!(shared(&after, &frames(64_740)), 0, "a coroutine has no caller");
+    }
 }
