@@ -256,9 +256,16 @@ struct Held {
 impl Account for Following {
     type Held = Held;
 
+    const NONE: Held =
+        Held { size: 0, obtained: 0, owner: 0, kind: EventKind::Alloc, align_log2: 0 };
+
     fn parts(&self, posting: &Posting) -> OwnerParts {
         let key = posting.place.index() as u32;
         OwnerParts { key, thread: posting.thread, span: posting.span_path }
+    }
+
+    fn touch(&mut self, _: Owner) -> u64 {
+        0
     }
 
     fn made(&mut self, _: Owner, _: OwnerParts, _: &Posting) {}

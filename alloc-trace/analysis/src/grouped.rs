@@ -315,6 +315,8 @@ impl Grouping {
 impl Account for Grouping {
     type Held = Held;
 
+    const NONE: Held = Held { size: 0, obtained: 0, owner: 0 };
+
     #[inline]
     fn parts(&self, posting: &Posting) -> OwnerParts {
         let key = match self.by {
@@ -328,6 +330,11 @@ impl Account for Grouping {
             By::Lifetime => 0,
         };
         OwnerParts { key, thread: posting.thread, span: 0 }
+    }
+
+    #[inline]
+    fn touch(&mut self, owner: Owner) -> u64 {
+        self.tallies.touch(owner)
     }
 
     #[inline]

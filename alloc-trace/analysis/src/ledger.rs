@@ -9,6 +9,7 @@ use alloc_trace_format::{Event, EventKind, ReadError};
 use rustc_hash::FxHashMap;
 
 use crate::call_tree::Place;
+use crate::live::LiveBlocks;
 use crate::replay::{HeapEvent, Replay};
 use crate::selection::Picked;
 use crate::sites::SiteIndex;
@@ -46,6 +47,9 @@ pub(crate) struct Posting {
     pub(crate) span_kind: u32,
     /// The number of that span's path plus one; 0 outside of spans.
     pub(crate) span_path: u32,
+    /// Who it belongs to, where it counts.
+    owner: Owner,
+    parts: OwnerParts,
     internal: bool,
     filter: Picked,
 }
@@ -59,7 +63,18 @@ impl Posting {
             None => (0, 0),
         };
         let thread = thread as u32;
-        Self { event: *event, place, site, thread, span_kind, span_path, internal, filter }
+        Self {
+            event: *event,
+            place,
+            site,
+            thread,
+            span_kind,
+            span_path,
+            owner: 0,
+            parts: OwnerParts::default(),
+            internal,
+            filter,
+        }
     }
 }
 
@@ -92,8 +107,15 @@ pub(crate) trait Account {
     /// What is kept of a live block. This is what grows with the recorded program.
     type Held: Copy + std::fmt::Debug;
 
+    /// What stands for no block.
+    const NONE: Self::Held;
+
     /// Who an event belongs to.
     fn parts(&self, posting: &Posting) -> OwnerParts;
+
+    /// An event of an owner is about to come. What it answers means nothing: it is read so that it is
+    /// near when the event comes.
+    fn touch(&mut self, owner: Owner) -> u64;
 
     /// An event that counts, failed requests and frees included.
     fn made(&mut self, owner: Owner, parts: OwnerParts, posting: &Posting);
@@ -117,34 +139,33 @@ pub(crate) struct Owners {
     recent: Vec<(OwnerParts, Owner)>,
 }
 
-const RECENT: usize = 1024;
+/// So many are looked for without a hash table: their entries fill a second-level cache to a part.
+const RECENT: usize = 1 << 13;
 
 impl Owners {
     fn new() -> Self {
         let none = OwnerParts { key: u32::MAX, thread: u32::MAX, span: u32::MAX };
-        let recent = vec![(none, 0); RECENT];
+        // No owner has this number.
+        let recent = vec![(none, Owner::MAX); RECENT];
         Self { parts: Vec::new(), numbers: FxHashMap::default(), recent }
     }
 
     #[inline]
     fn number(&mut self, parts: OwnerParts) -> Owner {
-        let mixed = parts.key ^ parts.thread.rotate_left(6) ^ parts.span.rotate_left(3);
-        let slot = (mixed ^ mixed >> 10) as usize % RECENT;
-        match self.recent.get(slot) {
-            Some(&(known, owner)) if known == parts && owner < self.parts.len() as Owner => owner,
-            _ => self.find(parts, slot),
-        }
+        let mixed = parts.key ^ parts.thread.rotate_left(9) ^ parts.span.rotate_left(5);
+        let slot = (mixed ^ mixed >> 13) as usize % RECENT;
+        let (known, owner) = self.recent[slot];
+        if known == parts && owner != Owner::MAX { owner } else { self.find(parts, slot) }
     }
 
+    #[cold]
     fn find(&mut self, parts: OwnerParts, slot: usize) -> Owner {
         let next = self.parts.len() as Owner;
         let owner = *self.numbers.entry(parts).or_insert(next);
         if owner == next {
             self.parts.push(parts);
         }
-        if let Some(recent) = self.recent.get_mut(slot) {
-            *recent = (parts, owner);
-        }
+        self.recent[slot] = (parts, owner);
         owner
     }
 
@@ -164,7 +185,7 @@ impl Owners {
 pub(crate) struct Ledger<A: Account> {
     pub(crate) account: A,
     pub(crate) owners: Owners,
-    live: FxHashMap<u64, A::Held>,
+    live: LiveBlocks<A::Held>,
     /// The block that each thread obtained last; 0 where there is none.
     last_obtained: Vec<u64>,
     batch: Vec<Posting>,
@@ -179,7 +200,7 @@ impl<A: Account> Ledger<A> {
         Self {
             account,
             owners: Owners::new(),
-            live: FxHashMap::default(),
+            live: LiveBlocks::new(A::NONE),
             last_obtained: vec![0; replay.prepared.definitions.threads.len()],
             batch: Vec::with_capacity(BATCH),
             unmatched_frees: 0,
@@ -204,7 +225,7 @@ impl<A: Account> Ledger<A> {
             let posting = Posting::new(replay.event(), &replay.spans);
             batch.push(posting);
         }
-        self.prepare(&batch);
+        self.prepare(&mut batch);
         for posting in &batch {
             self.take(posting);
         }
@@ -215,19 +236,27 @@ impl<A: Account> Ledger<A> {
 
     /// The blocks that are live.
     pub(crate) fn live(&self) -> impl Iterator<Item = (u64, &A::Held)> {
-        self.live.iter().map(|(&address, held)| (address, held))
+        self.live.iter()
     }
 
-    /// Has the processor fetch what the events will need.
+    /// Finds out whose the events are, and has the processor fetch what they will need.
+    ///
+    /// Each loop is so short that many accesses are under way at a time.
     #[inline]
-    fn prepare(&self, batch: &[Posting]) {
-        for Posting { event, .. } in batch {
-            let released = match event.kind {
-                EventKind::Realloc => event.old_address,
-                _ => event.address,
-            };
-            std::hint::black_box(self.live.contains_key(&released));
+    fn prepare(&mut self, batch: &mut [Posting]) {
+        let mut fetched = 0;
+        for Posting { event, .. } in batch.iter() {
+            let released = event.kind == EventKind::Realloc;
+            fetched ^= self.live.peek(if released { event.old_address } else { event.address });
         }
+        for posting in batch.iter_mut() {
+            if posting.filter.picked && !posting.internal {
+                posting.parts = self.account.parts(posting);
+                posting.owner = self.owners.number(posting.parts);
+                fetched ^= self.account.touch(posting.owner);
+            }
+        }
+        std::hint::black_box(fetched);
     }
 
     #[inline]
@@ -237,14 +266,10 @@ impl<A: Account> Ledger<A> {
             self.take_internal(posting);
             return;
         }
-        let owner = if filter.picked {
-            let parts = self.account.parts(posting);
-            let owner = self.owners.number(parts);
+        let owner = filter.picked.then_some((posting.owner, posting.parts));
+        if let Some((owner, parts)) = owner {
             self.account.made(owner, parts, posting);
-            Some((owner, parts))
-        } else {
-            None
-        };
+        }
         if event.failed {
             return;
         }
@@ -260,21 +285,22 @@ impl<A: Account> Ledger<A> {
         if event.kind == EventKind::Free {
             return;
         }
-        let replaced = match owner {
+        match owner {
             Some((owner, parts)) => {
-                // The old block's end comes first where its address is handed out again.
-                let replaced = self.live.remove(&event.address);
-                if let Some(held) = replaced {
-                    self.replace(held, posting);
-                }
+                let place = match self.live.place(event.address) {
+                    Some(place) => Some(place),
+                    None => {
+                        // The old block's end comes first where its address is handed out again.
+                        self.replace(posting);
+                        self.live.place(event.address)
+                    }
+                };
                 let held = self.account.obtained(owner, parts, posting);
-                self.live.insert(event.address, held);
-                None
+                if let Some(place) = place {
+                    self.live.put(place, event.address, held);
+                }
             }
-            None => self.live.remove(&event.address),
-        };
-        if let Some(held) = replaced {
-            self.replace(held, posting);
+            None => self.replace(posting),
         }
         // Also where the request is not picked: what its thread had obtained before it is no
         // temporary allocation any more.
@@ -295,7 +321,7 @@ impl<A: Account> Ledger<A> {
             EventKind::Alloc | EventKind::AllocZeroed => return,
         };
         if !event.failed
-            && let Some(held) = self.live.remove(&address)
+            && let Some(held) = self.live.remove(address)
         {
             let owner = self.owners.get(A::owner(&held));
             let how = How::ByRecorder;
@@ -306,7 +332,7 @@ impl<A: Account> Ledger<A> {
 
     #[inline]
     fn release(&mut self, address: u64, size: u64, how: How, by: &Posting) {
-        let Some(held) = self.live.remove(&address) else {
+        let Some(held) = self.live.remove(address) else {
             self.unmatched_frees += 1;
             self.unmatched_freed_bytes = self.unmatched_freed_bytes.saturating_add(size);
             return;
@@ -321,11 +347,13 @@ impl<A: Account> Ledger<A> {
         self.account.released(held, &Release { address, how, by, temporary, owner });
     }
 
+    /// Ends the block that still seems to be live at the address of a new one, if any.
     #[cold]
-    fn replace(&mut self, held: A::Held, by: &Posting) {
+    fn replace(&mut self, by: &Posting) {
+        let address = by.event.address;
+        let Some(held) = self.live.remove(address) else { return };
         self.inferred_frees += 1;
         let owner = self.owners.get(A::owner(&held));
-        let address = by.event.address;
         let release = Release { address, how: How::Replaced, by, temporary: false, owner };
         self.account.released(held, &release);
     }

@@ -29,6 +29,7 @@ mod intervals;
 mod leaks;
 mod ledger;
 mod limits;
+mod live;
 mod measure;
 mod moments;
 mod options;

@@ -235,9 +235,16 @@ const LARGE: u32 = u32::MAX;
 impl Account for Totals {
     type Held = Held;
 
+    const NONE: Held = Held { size: 0, owner: 0 };
+
     #[inline]
     fn parts(&self, posting: &Posting) -> OwnerParts {
         OwnerParts { key: posting.site, thread: posting.thread, span: posting.span_kind }
+    }
+
+    #[inline]
+    fn touch(&mut self, owner: Owner) -> u64 {
+        self.tallies.touch(owner)
     }
 
     #[inline]

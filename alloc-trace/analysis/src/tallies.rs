@@ -8,33 +8,41 @@ use alloc_trace_format::{Event, EventKind, Stamp};
 use crate::figures::Figures;
 use crate::ledger::Owner;
 
-/// What is counted of one owner.
+/// What is counted of one owner at nearly every event: one line of a cache.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Tally {
+#[repr(align(64))]
+struct Hot {
     /// Events of each kind, failed ones included.
     made: [u64; 4],
-    failed: u64,
-    temporary: u64,
     allocated_bytes: u64,
     freed_bytes: u64,
-    live: Held,
-    /// What was live at the program's peak, as far as that was reached by the last change.
-    at_peak: Held,
+    live_blocks: u64,
     /// The number of the last change.
     changed: u64,
 }
 
-/// Live blocks and their bytes.
+/// What is counted of one owner now and then.
 #[derive(Debug, Clone, Copy, Default)]
-struct Held {
-    blocks: u64,
-    bytes: u64,
+struct Cold {
+    failed: u64,
+    temporary: u64,
+    /// What was live at the program's peak, as far as that was reached by the last change.
+    at_peak_bytes: u64,
+    at_peak_blocks: u64,
+}
+
+/// What is counted of one owner.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tally<'a> {
+    hot: &'a Hot,
+    cold: &'a Cold,
 }
 
 /// The tallies of all owners, and the level of the whole program.
 #[derive(Debug, Default)]
 pub(crate) struct Tallies {
-    of: Vec<Tally>,
+    hot: Vec<Hot>,
+    cold: Vec<Cold>,
     /// How many blocks were obtained or released so far.
     changes: u64,
     program: Level,
@@ -43,27 +51,30 @@ pub(crate) struct Tallies {
 }
 
 impl Tallies {
+    /// There is an owner with this number; something of its tally.
     #[inline]
-    fn at(&mut self, owner: Owner) -> &mut Tally {
+    pub(crate) fn touch(&mut self, owner: Owner) -> u64 {
         let index = owner as usize;
-        if index >= self.of.len() {
-            self.of.resize(index + 1, Tally::default());
+        if index >= self.hot.len() {
+            self.hot.resize(index + 1, Hot::default());
+            self.cold.resize(index + 1, Cold::default());
         }
-        &mut self.of[index]
+        self.hot[index].changed
     }
 
-    /// The owner made an event.
+    /// An owner made an event. Here and below, owners are those that were touched.
     #[inline]
     pub(crate) fn count(&mut self, owner: Owner, event: &Event) {
-        let tally = self.at(owner);
         let kind = match event.kind {
             EventKind::Alloc => 0,
             EventKind::AllocZeroed => 1,
             EventKind::Realloc => 2,
             EventKind::Free => 3,
         };
-        tally.made[kind] += 1;
-        tally.failed += u64::from(event.failed);
+        self.hot[owner as usize].made[kind] += 1;
+        if event.failed {
+            self.cold[owner as usize].failed += 1;
+        }
     }
 
     /// The owner obtained a block.
@@ -71,32 +82,39 @@ impl Tallies {
     /// Sums saturate: no heap has as many bytes, only a damaged recording.
     #[inline]
     pub(crate) fn obtain(&mut self, owner: Owner, size: u64, stamp: Stamp) {
-        let peak_change = self.peak_change;
-        self.changes += 1;
-        let change = self.changes;
-        let tally = self.at(owner);
-        tally.pass(peak_change, change);
-        tally.allocated_bytes = tally.allocated_bytes.saturating_add(size);
-        tally.live.bytes = tally.live.bytes.saturating_add(size);
-        tally.live.blocks += 1;
+        let hot = self.change(owner);
+        hot.allocated_bytes = hot.allocated_bytes.saturating_add(size);
+        hot.live_blocks += 1;
         if self.program.rise(size, stamp) {
-            self.peak_change = change;
+            self.peak_change = self.changes;
         }
     }
 
     /// A block of the owner was released.
     #[inline]
     pub(crate) fn release(&mut self, owner: Owner, size: u64, temporary: bool) {
-        let peak_change = self.peak_change;
-        self.changes += 1;
-        let change = self.changes;
-        let tally = self.at(owner);
-        tally.pass(peak_change, change);
-        tally.freed_bytes = tally.freed_bytes.saturating_add(size);
-        tally.live.bytes = tally.live.bytes.saturating_sub(size);
-        tally.live.blocks = tally.live.blocks.saturating_sub(1);
-        tally.temporary += u64::from(temporary);
+        let hot = self.change(owner);
+        hot.freed_bytes = hot.freed_bytes.saturating_add(size);
+        hot.live_blocks = hot.live_blocks.saturating_sub(1);
+        if temporary {
+            self.cold[owner as usize].temporary += 1;
+        }
         self.program.fall(size);
+    }
+
+    /// What is live of an owner is about to change. If the program was at its peak since that changed
+    /// last, what is live now was live then.
+    #[inline]
+    fn change(&mut self, owner: Owner) -> &mut Hot {
+        self.changes += 1;
+        let hot = &mut self.hot[owner as usize];
+        if hot.changed <= self.peak_change {
+            let cold = &mut self.cold[owner as usize];
+            cold.at_peak_bytes = hot.live_bytes();
+            cold.at_peak_blocks = hot.live_blocks;
+        }
+        hot.changed = self.changes;
+        hot
     }
 
     /// The change that brought the program to its peak so far.
@@ -111,21 +129,20 @@ impl Tallies {
 
     /// All has been counted.
     pub(crate) fn finish(&mut self) {
-        let (peak_change, changes) = (self.peak_change, self.changes);
-        for tally in &mut self.of {
-            tally.pass(peak_change, changes);
+        for owner in 0..self.hot.len() as Owner {
+            self.change(owner);
         }
     }
 
     /// The tallies of all owners that have any, by their numbers.
-    pub(crate) fn all(&self) -> &[Tally] {
-        &self.of
+    pub(crate) fn all(&self) -> impl Iterator<Item = Tally<'_>> {
+        self.hot.iter().zip(&self.cold).map(|(hot, cold)| Tally { hot, cold })
     }
 
     /// The figures of the whole program. Until [`Figures::finish`] the peak's time is a stamp.
     pub(crate) fn total(&self) -> Figures {
         let mut total = Figures::default();
-        for tally in &self.of {
+        for tally in self.all() {
             tally.add_to(&mut total);
         }
         self.program.add_to(&mut total);
@@ -133,34 +150,32 @@ impl Tallies {
     }
 }
 
-impl Tally {
-    /// A change is about to come. If the program was at its peak since the last one, what is live was
-    /// live then.
+impl Hot {
     #[inline]
-    fn pass(&mut self, peak_change: u64, change: u64) {
-        if self.changed <= peak_change {
-            self.at_peak = self.live;
-        }
-        self.changed = change;
+    const fn live_bytes(&self) -> u64 {
+        self.allocated_bytes.saturating_sub(self.freed_bytes)
     }
+}
 
+impl Tally<'_> {
     /// Adds all but the peak, which does not add up.
     pub(crate) fn add_to(&self, figures: &mut Figures) {
-        let [allocations, zeroed, reallocations, frees] = self.made;
+        let Self { hot, cold } = self;
+        let [allocations, zeroed, reallocations, frees] = hot.made;
         figures.events += allocations + zeroed + reallocations + frees;
         figures.allocations += allocations;
         figures.zeroed_allocations += zeroed;
         figures.reallocations += reallocations;
         figures.frees += frees;
-        figures.failed_requests += self.failed;
-        figures.temporary_allocations += self.temporary;
-        figures.live_blocks_at_end += self.live.blocks;
-        figures.at_peak_blocks += self.at_peak.blocks;
+        figures.failed_requests += cold.failed;
+        figures.temporary_allocations += cold.temporary;
+        figures.live_blocks_at_end += hot.live_blocks;
+        figures.at_peak_blocks += cold.at_peak_blocks;
         for (sum, bytes) in [
-            (&mut figures.allocated_bytes, self.allocated_bytes),
-            (&mut figures.freed_bytes, self.freed_bytes),
-            (&mut figures.live_bytes_at_end, self.live.bytes),
-            (&mut figures.at_peak_bytes, self.at_peak.bytes),
+            (&mut figures.allocated_bytes, hot.allocated_bytes),
+            (&mut figures.freed_bytes, hot.freed_bytes),
+            (&mut figures.live_bytes_at_end, hot.live_bytes()),
+            (&mut figures.at_peak_bytes, cold.at_peak_bytes),
         ] {
             *sum = sum.saturating_add(bytes);
         }

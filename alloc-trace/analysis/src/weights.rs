@@ -99,10 +99,17 @@ struct Held {
 impl Account for Weighing {
     type Held = Held;
 
+    const NONE: Held = Held { size: 0, owner: 0 };
+
     #[inline]
     fn parts(&self, posting: &Posting) -> OwnerParts {
         let key = self.backtraces.node(posting.place);
         OwnerParts { key, thread: posting.thread, span: 0 }
+    }
+
+    #[inline]
+    fn touch(&mut self, owner: Owner) -> u64 {
+        self.tallies.touch(owner)
     }
 
     #[inline]

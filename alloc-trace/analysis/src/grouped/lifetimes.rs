@@ -115,8 +115,15 @@ impl Sum {
 impl Account for ByLifetime {
     type Held = Held;
 
+    const NONE: Held = Held { size: 0, obtained: 0, change: 0, owner: 0, kind: EventKind::Alloc };
+
     fn parts(&self, posting: &Posting) -> OwnerParts {
         OwnerParts { key: 0, thread: posting.thread, span: 0 }
+    }
+
+    #[inline]
+    fn touch(&mut self, owner: Owner) -> u64 {
+        self.tallies.touch(owner)
     }
 
     fn made(&mut self, owner: Owner, _: OwnerParts, posting: &Posting) {
