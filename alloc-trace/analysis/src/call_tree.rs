@@ -31,15 +31,51 @@ impl Place {
     }
 }
 
-/// The definitions of nodes, as they are found.
+/// The definitions of nodes, as they are found: of a number that is defined twice the first counts.
 #[derive(Debug, Default)]
 pub(crate) struct Definitions {
-    nodes: FxHashMap<u32, (u32, u64)>,
+    /// The parent and the return address by number; the parent [`UNKNOWN`] where there is none yet.
+    dense: Vec<(u32, u64)>,
+    sparse: FxHashMap<u32, (u32, u64)>,
+    added: usize,
 }
 
 impl Definitions {
     pub(crate) fn add(&mut self, node: &NodeDefinition) {
-        self.nodes.entry(node.id.0).or_insert((node.parent.0, node.address));
+        let (id, definition) = (node.id.0, (node.parent.0, node.address));
+        self.added += 1;
+        let index = id as usize;
+        // One absurd number must not take gigabytes.
+        if index >= self.dense.len() && index < self.added * 8 + 1024 {
+            self.dense.resize(index + 1, (UNKNOWN, 0));
+        }
+        match self.dense.get_mut(index) {
+            Some(entry) if entry.0 != UNKNOWN => {}
+            // A parent that has the mark's own number stands with what does not fit the table.
+            Some(entry) if definition.0 != UNKNOWN => *entry = definition,
+            _ => {
+                self.sparse.entry(id).or_insert(definition);
+            }
+        }
+    }
+
+    /// A number that was beyond the table when it was defined may be within it now: the first
+    /// definition is the one that counts.
+    fn get(&self, id: u32) -> Option<(u32, u64)> {
+        if !self.sparse.is_empty()
+            && let Some(&definition) = self.sparse.get(&id)
+        {
+            return Some(definition);
+        }
+        self.dense.get(id as usize).copied().filter(|&(parent, _)| parent != UNKNOWN)
+    }
+
+    /// All numbers that are defined, in order, some twice.
+    fn numbers(&self) -> impl Iterator<Item = u32> {
+        let dense = (0..).zip(&self.dense).filter(|(_, (parent, _))| *parent != UNKNOWN);
+        let mut sparse: Vec<u32> = self.sparse.keys().copied().collect();
+        sparse.sort_unstable();
+        dense.map(|(id, _)| id).chain(sparse)
     }
 }
 
@@ -71,14 +107,14 @@ impl CallTree {
         };
         let mut index = FxHashMap::default();
         let mut way = Vec::new();
-        for &id in definitions.nodes.keys() {
+        for id in definitions.numbers() {
             // Outwards until a node whose place is known, then back in.
             let mut at = id;
             let outermost = loop {
                 if let Some(place) = tree.numbers.get(at) {
                     break place;
                 }
-                let Some(&(parent, address)) = definitions.nodes.get(&at) else { break Place::CUT };
+                let Some((parent, address)) = definitions.get(at) else { break Place::CUT };
                 // Until its place is found the node counts as cut: a circle ends here.
                 tree.numbers.set(at, Place::CUT);
                 way.push((at, address));
@@ -145,10 +181,7 @@ const UNKNOWN: u32 = u32::MAX;
 
 impl Numbers {
     fn new(definitions: &Definitions) -> Self {
-        let bound = definitions.nodes.len().saturating_mul(4) + 1024;
-        let highest = definitions.nodes.keys().filter(|&&id| (id as usize) < bound).max();
-        let length = highest.map_or(2, |&id| id as usize + 1);
-        let mut dense = vec![UNKNOWN; length.max(2)];
+        let mut dense = vec![UNKNOWN; definitions.dense.len().max(2)];
         dense[..2].copy_from_slice(&[Place::ROOT.0, Place::CUT.0]);
         Self { dense, sparse: FxHashMap::default() }
     }

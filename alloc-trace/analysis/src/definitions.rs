@@ -105,9 +105,7 @@ impl Definitions {
                 _ => {}
             }
         }
-        let mut skipped = [recording.skipped(), records.skipped()].concat();
-        skipped.sort_by_key(|part| part.offset);
-        skipped.dedup();
+        let skipped = [recording.skipped(), records.skipped()].concat();
         markers.sort_by_key(|&(_, stamp)| stamp);
         let mut known = FxHashSet::default();
         markers.retain(|(text, _)| known.insert(text.clone()));
@@ -117,7 +115,7 @@ impl Definitions {
         threads.sort_by_key(|thread| thread.id);
         let thread_numbers =
             threads.iter().enumerate().map(|(index, thread)| (thread.id, index)).collect();
-        Ok(Self {
+        let mut definitions = Self {
             call_tree: if numbers { CallTree::of_numbers(&nodes) } else { CallTree::new(&nodes) },
             modules,
             threads,
@@ -128,8 +126,20 @@ impl Definitions {
             lost_records,
             recorded_events: records.events(),
             last_stamp: records.last_stamp(),
-            skipped,
-        })
+            skipped: Vec::new(),
+        };
+        definitions.skip(&skipped);
+        Ok(definitions)
+    }
+
+    /// Notes more parts that could not be read, unless they are noted already.
+    pub(crate) fn skip(&mut self, skipped: &[Skipped]) {
+        self.skipped.extend_from_slice(skipped);
+        self.skipped.sort_by(|one, other| {
+            let key = |part: &Skipped| (part.offset, part.bytes, part.truncated);
+            key(one).cmp(&key(other)).then_with(|| one.expected.cmp(&other.expected))
+        });
+        self.skipped.dedup();
     }
 
     /// A thread's index in [`Definitions::threads`].

@@ -124,10 +124,10 @@ impl<H: Copy> LiveBlocks<H> {
         let entries = std::mem::replace(&mut self.entries, larger);
         self.blocks = 0;
         for (address, held) in entries {
-            if address != 0 {
-                if let Some(place) = self.place(address) {
-                    self.put(place, address, held);
-                }
+            if address != 0
+                && let Some(place) = self.place(address)
+            {
+                self.put(place, address, held);
             }
         }
     }

@@ -161,7 +161,10 @@ impl<'a> Replay<'a> {
                     return Ok(true);
                 }
                 Step::Other(record) => self.follow_spans(record),
-                Step::End => return Ok(false),
+                Step::End => {
+                    self.prepared.definitions.skip(self.records.skipped());
+                    return Ok(false);
+                }
             }
         }
     }

@@ -12,6 +12,7 @@
 
 mod model;
 pub(crate) mod pack;
+pub(crate) mod skim;
 pub(crate) mod unpack;
 
 /// How many columns there are.

@@ -125,6 +125,12 @@ const fn event_kind(first: u8) -> Option<EventKind> {
     }
 }
 
+impl Default for DecodeState {
+    fn default() -> Self {
+        Self::START
+    }
+}
+
 impl DecodeState {
     /// The state before a chunk's first record.
     pub(crate) const START: Self = Self {
@@ -147,6 +153,16 @@ impl DecodeState {
     #[must_use]
     pub const fn stamp(&self) -> Stamp {
         self.stamp
+    }
+
+    /// Time has gone on to `stamp`.
+    pub(crate) const fn advance_to(&mut self, stamp: Stamp) {
+        self.stamp = stamp;
+    }
+
+    /// A node was defined.
+    pub(crate) const fn define(&mut self, node: &NodeDefinition) {
+        (self.defined, self.frame_address) = (node.id, node.address);
     }
 
     /// The last defined node.

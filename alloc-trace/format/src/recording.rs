@@ -232,7 +232,7 @@ impl Recording {
 
     /// All records but the heap events, stream by stream.
     #[must_use]
-    pub const fn definitions(&self) -> Definitions<'_> {
+    pub fn definitions(&self) -> Definitions<'_> {
         Definitions::new(self)
     }
 
@@ -249,43 +249,66 @@ impl Recording {
         chunk: &Chunk,
         buffer: &mut Vec<u8>,
     ) -> Result<Option<Skipped>, ReadError> {
+        match self.load_packed(chunk, buffer)? {
+            Loaded::Rows(damage) => Ok(damage),
+            Loaded::Packed { raw_bytes, .. } => {
+                let packed = std::mem::take(buffer);
+                let unpacked = self.unpack(&packed, raw_bytes, buffer);
+                Ok(unpacked.err().map(|error| Skipped {
+                    offset: chunk.offset,
+                    bytes: packed.len() as u64,
+                    expected: error.expected.into(),
+                    truncated: false,
+                }))
+            }
+        }
+    }
+
+    /// Reads a chunk's payload into `buffer` as [`Recording::load`], but leaves it packed if it is.
+    pub(crate) fn load_packed(
+        &self,
+        chunk: &Chunk,
+        buffer: &mut Vec<u8>,
+    ) -> Result<Loaded, ReadError> {
         buffer.clear();
         let header = match &chunk.payload {
             Payload::Windowed { bytes } => {
                 buffer.extend_from_slice(bytes);
-                return Ok(None);
+                return Ok(Loaded::Rows(None));
             }
             Payload::Logged { header } => header,
         };
         let skipped = |expected: String, truncated| {
-            Some(Skipped { offset: chunk.offset, bytes: header.stored_bytes, expected, truncated })
+            let (offset, bytes) = (chunk.offset, header.stored_bytes);
+            Ok(Loaded::Rows(Some(Skipped { offset, bytes, expected, truncated })))
         };
         if let Codec::Other(code) = header.codec {
-            return Ok(skipped(format!("a known codec, not {code}"), false));
+            return skipped(format!("a known codec, not {code}"), false);
         }
         if !has_sound_length(header) {
-            return Ok(skipped("a chunk of its stated length".into(), false));
+            return skipped("a chunk of its stated length".into(), false);
         }
         let attempt = || format!("read {} bytes at offset {}", header.stored_bytes, chunk.offset);
-        let mut file = &self.file;
-        file.seek(SeekFrom::Start(chunk.offset))
-            .map_err(|error| ReadError::io(&self.path, attempt(), error))?;
-        file.take(header.stored_bytes)
-            .read_to_end(buffer)
+        read_at(&self.file, chunk.offset, header.stored_bytes, buffer)
             .map_err(|error| ReadError::io(&self.path, attempt(), error))?;
         if (buffer.len() as u64) < header.stored_bytes {
-            return Ok(skipped("the rest of a chunk".into(), true));
+            let packed = header.codec == Codec::Columns;
+            if packed {
+                // Nothing of it can be unpacked.
+                buffer.clear();
+            }
+            return skipped("the rest of a chunk".into(), true);
         }
         if crc32fast::hash(buffer) != header.checksum {
             buffer.clear();
-            return Ok(skipped("a chunk that its checksum confirms".into(), false));
+            return skipped("a chunk that its checksum confirms".into(), false);
         }
-        if header.codec == Codec::Columns {
-            let packed = std::mem::take(buffer);
-            let unpacked = self.unpack(&packed, header.raw_bytes, buffer);
-            return Ok(unpacked.err().and_then(|error| skipped(error.expected.into(), false)));
-        }
-        Ok(None)
+        Ok(match header.codec {
+            Codec::Columns => {
+                Loaded::Packed { raw_bytes: header.raw_bytes, last_stamp: header.last_stamp }
+            }
+            _ => Loaded::Rows(None),
+        })
     }
 
     fn unpack(&self, packed: &[u8], raw_bytes: u32, rows: &mut Vec<u8>) -> Result<(), UnpackError> {
@@ -295,6 +318,42 @@ impl Recording {
         unpackers().push(unpacker);
         result
     }
+}
+
+/// What stands in the buffer that a chunk's payload was read into.
+#[derive(Debug)]
+pub(crate) enum Loaded {
+    /// Its records, as far as they can be read.
+    Rows(Option<Skipped>),
+    /// The columns that they are packed in.
+    Packed { raw_bytes: u32, last_stamp: Stamp },
+}
+
+/// Reads up to `length` bytes at `offset`, without moving the file's own place: two threads can read
+/// at a time.
+#[cfg(unix)]
+fn read_at(file: &File, offset: u64, length: u64, buffer: &mut Vec<u8>) -> io::Result<()> {
+    use std::os::unix::fs::FileExt;
+    buffer.resize(usize::try_from(length).unwrap_or(usize::MAX), 0);
+    let mut read = 0;
+    while read < buffer.len() {
+        match file.read_at(&mut buffer[read..], offset + read as u64) {
+            Ok(0) => break,
+            Ok(bytes) => read += bytes,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    buffer.truncate(read);
+    Ok(())
+}
+
+/// Reads up to `length` bytes at `offset`.
+#[cfg(not(unix))]
+fn read_at(mut file: &File, offset: u64, length: u64, buffer: &mut Vec<u8>) -> io::Result<()> {
+    file.seek(SeekFrom::Start(offset))?;
+    file.take(length).read_to_end(buffer)?;
+    Ok(())
 }
 
 /// Whether a chunk's lengths are such as a chunk can have: what a reader sets aside for it is then

@@ -7,14 +7,13 @@ use std::fmt;
 use super::model::{BLOCKS, Block, Blocks, Model, Site};
 use super::pack::{HEAD_BYTES, LENGTHS_BYTES, on_heap};
 use super::{
-    ADDRESS_0, ADDRESS_1, ADDRESS_HIGH, AGE_0, AGE_1, ALIGN, COLUMNS, CONTROL, DEFINED, DEPTH,
-    FRAME, NODE_0, NODE_1, NODE_HIGH, OTHER, PARENT, REALLOC, SIZE, SIZE_HIGH, STACK, TICKS,
-    TICKS_HIGH, UNUSUAL, control, unusual,
+    ADDRESS_0, ADDRESS_1, ADDRESS_HIGH, AGE_0, AGE_1, ALIGN, COLUMNS, CONTROL, DEPTH, NODE_0,
+    NODE_1, NODE_HIGH, OTHER, REALLOC, SIZE, SIZE_HIGH, STACK, UNUSUAL, control, unusual,
 };
 use crate::decoder::{DecodeState, Row};
 use crate::encoder::{Encoder, MAX_EVENT_BYTES};
 use crate::header::array;
-use crate::record::{Event, EventKind, NodeDefinition, NodeId, tag};
+use crate::record::{Event, EventKind, NodeId, tag};
 use crate::recording::MAX_CHUNK_BYTES;
 use crate::varint;
 
@@ -22,7 +21,7 @@ use crate::varint;
 const LONGEST_COLUMNS: u64 = 4;
 
 /// What should have stood in the columns.
-type Expected = &'static str;
+pub(crate) type Expected = &'static str;
 
 /// Why a packed chunk could not be unpacked, or not to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,9 +45,21 @@ impl Error for UnpackError {}
 pub struct Unpacker {
     model: Option<Box<Model>>,
     blocks: Option<Box<[Block; BLOCKS]>>,
+    inflater: Inflater,
+}
+
+/// Decompresses columns. Its memory is kept from one chunk to the next.
+#[derive(Default)]
+pub(super) struct Inflater {
     /// The columns, one behind the other.
     bytes: Vec<u8>,
     decompressor: Option<zstd_safe::DCtx<'static>>,
+}
+
+impl fmt::Debug for Inflater {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inflater").field("bytes", &self.bytes.len()).finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for Unpacker {
@@ -73,12 +84,12 @@ impl Unpacker {
     }
 
     fn rows(&mut self, packed: &[u8], raw_bytes: u32, rows: &mut Vec<u8>) -> Result<(), Expected> {
-        let (rounding, lengths) = self.decompress(packed, raw_bytes)?;
+        let (rounding, lengths) = self.inflater.inflate(packed, raw_bytes, |_| true)?;
         let model = self.model.get_or_insert_with(Model::boxed);
         model.reset(rounding);
         let blocks = self.blocks.get_or_insert_with(|| on_heap(Block::NONE));
         let blocks = Blocks::new(blocks);
-        let mut columns = Columns::new(&self.bytes, &lengths);
+        let mut columns = Columns::new(self.inflater.bytes(), &lengths);
         rows.reserve(raw_bytes as usize + MAX_EVENT_BYTES);
         let mut rebuild = Rebuild { model, blocks, encoder: Encoder::new(), placed: false };
         while let Some(control) = columns.next_byte(CONTROL) {
@@ -93,12 +104,21 @@ impl Unpacker {
         }
         Ok(())
     }
+}
 
-    /// Decompresses the columns; answers the rounding and each one's length.
-    fn decompress(
+impl Inflater {
+    /// The columns that were decompressed last, one behind the other.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Decompresses those columns that are `needed`; answers the rounding and the length of each, 0 for
+    /// the others.
+    pub(super) fn inflate(
         &mut self,
         packed: &[u8],
         raw_bytes: u32,
+        needed: impl Fn(usize) -> bool,
     ) -> Result<(u8, [usize; COLUMNS]), Expected> {
         let cut = "the lengths of a chunk's columns";
         let [columns, rounding, ..] = array::<HEAD_BYTES>(packed, 0).ok_or(cut)?;
@@ -124,11 +144,18 @@ impl Unpacker {
         {
             return Err("columns of the stated lengths");
         }
+        let total = (0..COLUMNS).filter(|&index| needed(index)).map(|index| lengths[index]).sum();
         self.bytes.clear();
-        self.bytes.resize(total as usize, 0);
+        self.bytes.resize(total, 0);
         let mut rest = self.bytes.as_mut_slice();
         let mut at = head_bytes;
-        for (&raw, &kept) in lengths.iter().zip(&stored) {
+        for (index, &kept) in stored.iter().enumerate() {
+            if !needed(index) {
+                lengths[index] = 0;
+                at += kept;
+                continue;
+            }
+            let raw = lengths[index];
             let (column, behind) = rest.split_at_mut_checked(raw).ok_or(cut)?;
             let source = packed.get(at..at + kept).ok_or(cut)?;
             if kept == raw {
@@ -148,7 +175,7 @@ impl Unpacker {
 }
 
 /// The columns as they are read.
-struct Columns<'a> {
+pub(super) struct Columns<'a> {
     rest: [&'a [u8]; COLUMNS],
 }
 
@@ -163,20 +190,40 @@ impl<'a> Columns<'a> {
         Self { rest }
     }
 
+    /// Columns that have been read to some place, each from there to its end.
+    pub(super) fn at(bytes: &'a [u8], places: &[(usize, usize); COLUMNS]) -> Self {
+        Self { rest: places.map(|(begin, end)| bytes.get(begin..end).unwrap_or_default()) }
+    }
+
+    /// What is left of a column.
+    pub(super) fn rest(&self, column: usize) -> &'a [u8] {
+        self.rest[column]
+    }
+
+    /// How much is left of each column.
+    pub(super) fn lengths(&self) -> [usize; COLUMNS] {
+        self.rest.map(<[u8]>::len)
+    }
+
+    /// Goes on by so many bytes in a column.
+    pub(super) fn pass(&mut self, column: usize, bytes: usize) {
+        self.rest[column] = self.rest[column].get(bytes..).unwrap_or_default();
+    }
+
     #[inline]
-    fn next_byte(&mut self, column: usize) -> Option<u8> {
+    pub(super) fn next_byte(&mut self, column: usize) -> Option<u8> {
         let (&byte, after) = self.rest[column].split_first()?;
         self.rest[column] = after;
         Some(byte)
     }
 
     #[inline]
-    fn byte(&mut self, column: usize) -> Result<u64, Expected> {
+    pub(super) fn byte(&mut self, column: usize) -> Result<u64, Expected> {
         self.next_byte(column).map(u64::from).ok_or("a longer column of bytes")
     }
 
     #[inline]
-    fn varint(&mut self, column: usize) -> Result<u64, Expected> {
+    pub(super) fn varint(&mut self, column: usize) -> Result<u64, Expected> {
         let rest = self.rest[column];
         let (value, length) = match *rest {
             [byte, ..] if byte < 0x80 => (u64::from(byte), 1),
@@ -229,14 +276,7 @@ impl Rebuild<'_> {
         if !self.placed {
             return Err("a context, which begins every chunk");
         }
-        let mut ticks = columns.byte(TICKS)?;
-        if control & control::LONG_TICKS != 0 {
-            let mut high = columns.byte(TICKS_HIGH)?;
-            if high == 0xff {
-                high = columns.varint(TICKS_HIGH)?.wrapping_add(0xff);
-            }
-            ticks |= high << 8;
-        }
+        let ticks = columns.ticks(control)?;
         let stamp = self.encoder.last_stamp().checked_add(ticks).ok_or("a stamp below 2^64")?;
 
         let mut habit = self.model.last(kind);
@@ -355,21 +395,7 @@ impl Rebuild<'_> {
         rows: &mut Vec<u8>,
     ) -> Result<(), Expected> {
         let (defined, frame) = self.encoder.last_node();
-        let u32 = |value: u64| u32::try_from(value).map_err(|_| "a node's number below 2^32");
-        let id = if control & control::NEXT_NODE != 0 {
-            defined.0.wrapping_add(1)
-        } else {
-            let way = columns.varint(DEFINED)?;
-            u32(varint::apply_difference(u64::from(defined.0), way))?
-        };
-        let parent = if control & control::BELOW_LAST != 0 {
-            defined.0
-        } else {
-            let way = varint::apply_difference(0, columns.varint(PARENT)?);
-            u32(u64::from(id).wrapping_sub(way))?
-        };
-        let address = varint::apply_difference(frame, columns.varint(FRAME)?);
-        let node = NodeDefinition { id: NodeId(id), parent: NodeId(parent), address };
+        let node = columns.node(control, defined, frame)?;
         let Self { encoder, .. } = self;
         append(rows, |out| encoder.node(out, &node))
     }

@@ -1,0 +1,158 @@
+//! What a packed chunk defines, without its events: only the columns that tell of it are decompressed,
+//! and of an event only its ticks are read.
+
+use std::collections::VecDeque;
+
+use super::unpack::{Columns, Expected, Inflater};
+use super::{COLUMNS, CONTROL, DEFINED, FRAME, OTHER, PARENT, TICKS, TICKS_HIGH, control};
+use crate::decoder::{DecodeState, Decoded};
+use crate::record::{Event, NodeDefinition, NodeId, Record, Stamp, tag};
+use crate::varint;
+
+/// How many records are read at a time.
+const BATCH: usize = 256;
+
+/// The columns that are needed.
+const NEEDED: [usize; 7] = [CONTROL, TICKS, TICKS_HIGH, DEFINED, PARENT, FRAME, OTHER];
+
+/// Goes through the records of packed chunks that are no events.
+#[derive(Debug, Default)]
+pub(crate) struct Skim {
+    inflater: Inflater,
+    /// Where each column begins and ends, and how far it has been read.
+    columns: [(usize, usize); COLUMNS],
+    state: DecodeState,
+    events: u64,
+}
+
+impl Skim {
+    /// Begins with a chunk.
+    pub(crate) fn begin(&mut self, packed: &[u8], raw_bytes: u32) -> Result<(), Expected> {
+        self.state = DecodeState::START;
+        self.events = 0;
+        self.columns = [(0, 0); COLUMNS];
+        let needed = |column| NEEDED.contains(&column);
+        let (_, lengths) = self.inflater.inflate(packed, raw_bytes, needed)?;
+        let mut begin = 0;
+        for (index, length) in lengths.into_iter().enumerate() {
+            self.columns[index] = (begin, begin + length);
+            begin += length;
+        }
+        Ok(())
+    }
+
+    /// Appends the next records that are no events, each with the time at which it stands in its
+    /// stream: at most [`BATCH`] of them, none at the end of the chunk.
+    ///
+    /// # Errors
+    ///
+    /// Where the columns contradict themselves; the records before are in `records`.
+    pub(crate) fn fill(&mut self, records: &mut VecDeque<(Record, Stamp)>) -> Result<(), Expected> {
+        let mut columns = Columns::at(self.inflater.bytes(), &self.columns);
+        let mut result = Ok(());
+        for _ in 0..BATCH {
+            match skim(&mut columns, &mut self.state, &mut self.events) {
+                Ok(Some(record)) => records.push_back((record, self.state.stamp())),
+                Ok(None) => break,
+                Err(expected) => {
+                    result = Err(expected);
+                    break;
+                }
+            }
+        }
+        // What was read of each column is behind it now; of a broken chunk nothing more is read.
+        for ((begin, end), rest) in self.columns.iter_mut().zip(columns.lengths()) {
+            *begin = if result.is_ok() { *end - rest } else { *end };
+        }
+        result
+    }
+
+    /// How many events were passed in this chunk.
+    pub(crate) const fn events(&self) -> u64 {
+        self.events
+    }
+}
+
+fn skim(
+    columns: &mut Columns<'_>,
+    state: &mut DecodeState,
+    events: &mut u64,
+) -> Result<Option<Record>, Expected> {
+    while let Some(control) = columns.next_byte(CONTROL) {
+        match control & control::KIND_MASK {
+            0 => return other(columns, state).map(Some),
+            tag::NODE => return node(control, columns, state).map(Some),
+            _ => {
+                let ticks = columns.ticks(control)?;
+                let stamp = state.stamp().checked_add(ticks).ok_or("a stamp below 2^64")?;
+                state.advance_to(stamp);
+                *events += 1;
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn other(columns: &mut Columns<'_>, state: &mut DecodeState) -> Result<Record, Expected> {
+    let column = columns.rest(OTHER);
+    let mut length = 0;
+    let mut event = Event::NONE;
+    let found = state.next(column, &mut length, &mut event).map_err(|error| error.expected)?;
+    let Decoded::Other(record) = found else { return Err("an extended record") };
+    if matches!(record, Record::Node(_)) {
+        return Err("an extended record");
+    }
+    columns.pass(OTHER, length);
+    Ok(record)
+}
+
+fn node(
+    control: u8,
+    columns: &mut Columns<'_>,
+    state: &mut DecodeState,
+) -> Result<Record, Expected> {
+    let node = columns.node(control, state.defined(), state.frame_address())?;
+    state.define(&node);
+    Ok(Record::Node(node))
+}
+
+impl Columns<'_> {
+    /// The definition of a node, where the one defined before and its return address are known.
+    #[inline]
+    pub(super) fn node(
+        &mut self,
+        control: u8,
+        defined: NodeId,
+        frame: u64,
+    ) -> Result<NodeDefinition, Expected> {
+        let u32 = |value: u64| u32::try_from(value).map_err(|_| "a node's number below 2^32");
+        let id = if control & control::NEXT_NODE != 0 {
+            defined.0.wrapping_add(1)
+        } else {
+            let way = self.varint(DEFINED)?;
+            u32(varint::apply_difference(u64::from(defined.0), way))?
+        };
+        let parent = if control & control::BELOW_LAST != 0 {
+            defined.0
+        } else {
+            let way = varint::apply_difference(0, self.varint(PARENT)?);
+            u32(u64::from(id).wrapping_sub(way))?
+        };
+        let address = varint::apply_difference(frame, self.varint(FRAME)?);
+        Ok(NodeDefinition { id: NodeId(id), parent: NodeId(parent), address })
+    }
+
+    /// The ticks since the previous record.
+    #[inline]
+    pub(super) fn ticks(&mut self, control: u8) -> Result<u64, Expected> {
+        let ticks = self.byte(TICKS)?;
+        if control & control::LONG_TICKS == 0 {
+            return Ok(ticks);
+        }
+        let mut high = self.byte(TICKS_HIGH)?;
+        if high == 0xff {
+            high = self.varint(TICKS_HIGH)?.wrapping_add(0xff);
+        }
+        Ok(ticks | high << 8)
+    }
+}
