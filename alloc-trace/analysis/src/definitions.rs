@@ -135,11 +135,9 @@ impl Definitions {
     /// Notes more parts that could not be read, unless they are noted already.
     pub(crate) fn skip(&mut self, skipped: &[Skipped]) {
         self.skipped.extend_from_slice(skipped);
-        self.skipped.sort_by(|one, other| {
-            let key = |part: &Skipped| (part.offset, part.bytes, part.truncated);
-            key(one).cmp(&key(other)).then_with(|| one.expected.cmp(&other.expected))
-        });
-        self.skipped.dedup();
+        // Of one part the passes may say different things: what was said first stays.
+        self.skipped.sort_by_key(|part| (part.offset, part.bytes));
+        self.skipped.dedup_by_key(|part| (part.offset, part.bytes));
     }
 
     /// A thread's index in [`Definitions::threads`].

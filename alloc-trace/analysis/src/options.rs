@@ -15,6 +15,7 @@ use crate::filter::Filter;
 #[derive(Debug, Clone)]
 pub struct Options {
     pub(crate) symbols: bool,
+    pub(crate) keep_symbols: bool,
     pub(crate) span_fields: bool,
     pub(crate) filter: Arc<Filter>,
     /// Whether activations of functions are followed from event to event.
@@ -30,6 +31,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             symbols: true,
+            keep_symbols: false,
             span_fields: false,
             filter: Arc::default(),
             activations: false,
@@ -48,6 +50,16 @@ impl Options {
     #[must_use]
     pub const fn symbols(mut self, symbols: bool) -> Self {
         self.symbols = symbols;
+        self
+    }
+
+    /// Whether the names that are found are kept in a file beside the recording, its name with
+    /// `.symbols` behind it, and taken from there the next time; by default they are not.
+    ///
+    /// They stay then when the program is built anew, and go with the recording to another machine.
+    #[must_use]
+    pub const fn keep_symbols(mut self, keep: bool) -> Self {
+        self.keep_symbols = keep;
         self
     }
 

@@ -133,9 +133,15 @@ impl Pointing {
 impl Account for Pointing {
     type Held = Held;
 
+    const NONE: Held = Held { size: 0, obtained: 0, owner: 0 };
+
     fn parts(&self, posting: &Posting) -> OwnerParts {
         let key = self.backtraces.node(posting.place);
         OwnerParts { key, thread: posting.thread, span: 0 }
+    }
+
+    fn touch(&mut self, owner: Owner) -> u64 {
+        self.tallies.touch(owner)
     }
 
     fn made(&mut self, owner: Owner, _: OwnerParts, posting: &Posting) {

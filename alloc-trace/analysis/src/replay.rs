@@ -42,7 +42,11 @@ impl<'a> Prepared<'a> {
         let definitions = Definitions::gather(recording, options.activations)?;
         let recorded_at_ns = recording.header().start_realtime_ns;
         let symbols = Symbols::new(&definitions.modules, recorded_at_ns);
-        let mut symbols = if options.symbols { symbols } else { symbols.without_names() };
+        let mut symbols = match (options.symbols, options.keep_symbols) {
+            (false, _) => symbols.without_names(),
+            (true, false) => symbols,
+            (true, true) => symbols.with_cache(recording),
+        };
         let call_tree = &definitions.call_tree;
         let sites = Sites::new(call_tree, &mut symbols);
         let frames = options.activations.then(|| Frames::new(call_tree, &mut symbols));
@@ -54,6 +58,7 @@ impl<'a> Prepared<'a> {
             let backtraces = backtraces.as_deref();
             backtraces.map_or_else(FlameTree::default, |all| FlameTree::new(call_tree, all))
         });
+        symbols.save();
         let selection = if options.filter.is_empty() {
             None
         } else {

@@ -4,6 +4,8 @@
 //! modules' files on this machine: from their debug information, else from their symbol tables.
 //! A file whose build id is not the recorded one is not asked: wrong names are worse than none.
 
+mod cache;
+mod debug_file;
 mod module;
 mod name;
 
@@ -15,6 +17,7 @@ use alloc_trace_format::{Module, ReadError, Record, Recording};
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
+use self::cache::{Cache, CachedFrame};
 use self::module::ModuleSymbols;
 pub use self::name::shorten;
 use crate::call_site;
@@ -57,6 +60,13 @@ pub enum SymbolProblem {
         /// The module.
         module: PathBuf,
     },
+    /// The module has neither: it was stripped, and nothing of it was found elsewhere.
+    Stripped {
+        /// The module.
+        module: PathBuf,
+        /// Its build id, in hexadecimal digits; empty where it has none.
+        build_id: String,
+    },
 }
 
 impl fmt::Display for SymbolProblem {
@@ -76,6 +86,23 @@ impl fmt::Display for SymbolProblem {
                  profile to get them",
                 module.display()
             ),
+            Self::Stripped { module, build_id } => {
+                let name = module.file_name().unwrap_or_default().display();
+                write!(
+                    f,
+                    "{}: no names, because it was stripped and its debug information is not here; put \
+                     it beside the file as {name}.debug",
+                    module.display()
+                )?;
+                match build_id.split_at_checked(2) {
+                    Some((first, rest)) => write!(
+                        f,
+                        ", or as /usr/lib/debug/.build-id/{first}/{rest}.debug, where your system's \
+                         package of debug symbols puts it"
+                    ),
+                    None => Ok(()),
+                }
+            }
         }
     }
 }
@@ -89,6 +116,7 @@ pub struct Symbols {
     texts: FxHashMap<Box<str>, Arc<str>>,
     recorded_at_ns: u64,
     resolve: bool,
+    cache: Option<Cache>,
 }
 
 #[derive(Debug)]
@@ -129,6 +157,7 @@ impl Symbols {
             texts: FxHashMap::default(),
             recorded_at_ns,
             resolve: true,
+            cache: None,
         }
     }
 
@@ -146,6 +175,20 @@ impl Symbols {
             }
         }
         Ok(Self::new(&modules, recording.header().start_realtime_ns))
+    }
+
+    /// Takes the names that are kept beside a recording, and keeps those that are found.
+    pub(crate) fn with_cache(mut self, recording: &Recording) -> Self {
+        self.cache = Some(Cache::of(recording));
+        self
+    }
+
+    /// Keeps the names that were found, where they are to be kept and can be.
+    pub(crate) fn save(&mut self) {
+        if let Some(cache) = &mut self.cache {
+            // Nobody waits for it: the names are here.
+            drop(cache.save());
+        }
     }
 
     /// Opens no files: every frame is its module and an offset.
@@ -206,6 +249,11 @@ impl Symbols {
         };
         let (resolve, recorded_at_ns) = (self.resolve, self.recorded_at_ns);
         let Some(module) = self.modules.get_mut(index) else { return Vec::new() };
+        let cached = self.cache.as_ref().filter(|_| resolve);
+        if let Some(frames) = cached.and_then(|cache| cache.get(return_address, &module.path)) {
+            let (path, frames) = (Arc::clone(&module.path), frames.to_vec());
+            return self.known_before(&path, &frames);
+        }
         let in_file = address.wrapping_sub(module.bias);
         if resolve && !module.asked {
             module.asked = true;
@@ -238,7 +286,29 @@ impl Symbols {
                 named: false,
             });
         }
+        if let Some(cache) = &mut self.cache
+            && frames.iter().all(|frame| frame.named)
+        {
+            let frames = frames.iter().map(|frame| CachedFrame {
+                function: frame.function.to_string(),
+                file: frame.file.as_deref().map(str::to_owned),
+                line: frame.line,
+                module: frame.module.as_deref().unwrap_or_default().to_owned(),
+            });
+            cache.add(return_address, frames.collect());
+        }
         frames
+    }
+
+    fn known_before(&mut self, module: &Arc<str>, frames: &[CachedFrame]) -> Vec<Frame> {
+        let frame = |frame: &CachedFrame| Frame {
+            function: self.text(&frame.function),
+            file: frame.file.as_deref().map(|file| self.text(file)),
+            line: frame.line,
+            module: Some(Arc::clone(module)),
+            named: true,
+        };
+        frames.iter().map(frame).collect()
     }
 
     /// Each text once, however many frames it is in.

@@ -43,6 +43,10 @@ fn program() {
         "forgotten" => forgotten,
         "table_kept_too_long" => table_kept_too_long,
         "list_of_small_boxes" => list_of_small_boxes,
+        "boxed_for_a_worker_and_back" => boxed_for_a_worker_and_back,
+        "kept_from_the_beginning" => kept_from_the_beginning,
+        "table_dropped_in_time" => table_dropped_in_time,
+        "list_of_small_values" => list_of_small_values,
         other => panic!("no program: {other}"),
     };
     run();
@@ -217,6 +221,54 @@ fn list_of_small_boxes() {
     black_box(list.len());
 }
 
+/// Every value is freed by the thread that made it, whoever read it.
+#[inline(never)]
+fn boxed_for_a_worker_and_back() {
+    let (sender, receiver) = mpsc::sync_channel::<Box<[u64; 4]>>(1);
+    let (back, returned) = mpsc::sync_channel::<Box<[u64; 4]>>(1);
+    let worker = thread::spawn(move || {
+        for value in receiver {
+            black_box(sum(&*value));
+            back.send(value).expect("the maker listens");
+        }
+    });
+    for number in 0..ROUNDS {
+        sender.send(make(number)).expect("the worker listens");
+        drop(returned.recv().expect("it comes back"));
+    }
+    drop(sender);
+    worker.join().expect("the worker ends");
+}
+
+/// A table of the first values is kept to the end, and all that follow are dropped.
+#[inline(never)]
+fn kept_from_the_beginning() {
+    let mut kept = Vec::with_capacity(ROUNDS as usize);
+    for number in 0..10 * ROUNDS {
+        let value = make(number);
+        if number < ROUNDS {
+            kept.push(value);
+        } else {
+            black_box(sum(&*value));
+        }
+    }
+    std::mem::forget(black_box(kept));
+}
+
+/// As long as the one that is kept, and dropped when it is of no use any more.
+#[inline(never)]
+fn table_dropped_in_time() {
+    let table: Vec<u64> = Vec::with_capacity(10_000);
+    drop(black_box(table));
+    thread::sleep(Duration::from_millis(300));
+}
+
+#[inline(never)]
+fn list_of_small_values() {
+    let list: HashMap<u64, u64> = (0..10 * ROUNDS).map(|number| (number, number)).collect();
+    black_box(list.len());
+}
+
 /// What is found in a program, at its own call sites.
 fn findings(task: &str) -> Vec<Finding> {
     let directory = tempfile::tempdir().expect("a directory");
@@ -321,4 +373,18 @@ fn what_is_dropped_late_is_found() {
 #[test]
 fn many_small_boxes_are_found() {
     assert!(rules("list_of_small_boxes").contains(&Rule::SmallBoxes));
+}
+
+#[test]
+fn what_looks_like_a_fault_and_is_none_is_not_told() {
+    for (task, rule) in [
+        ("boxed_for_a_worker_and_back", Rule::RemoteFrees),
+        ("kept_from_the_beginning", Rule::Leaks),
+        ("table_dropped_in_time", Rule::LateDrops),
+        ("list_of_small_values", Rule::SmallBoxes),
+    ] {
+        let findings = findings(task);
+        let of_rule: Vec<_> = findings.iter().filter(|finding| finding.rule == rule).collect();
+        assert!(of_rule.is_empty(), "{task}: {of_rule:?}");
+    }
 }

@@ -1,5 +1,6 @@
 //! Names, files and lines of real machine code: this test's own.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,7 +16,7 @@ fn looked_up(number: u64) -> u64 {
     std::hint::black_box(number) + 1
 }
 
-const LINE: u32 = 14;
+const LINE: u32 = 15;
 
 /// This program as a module that was loaded where it is.
 fn own_module(path: &Path) -> Module {
@@ -74,6 +75,11 @@ fn changed_copy(arguments: &[&str]) -> (TempDir, PathBuf) {
     (directory, path)
 }
 
+fn objcopy(arguments: &[&OsStr]) {
+    let status = Command::new("objcopy").args(arguments).status();
+    assert!(status.expect("binutils are there, as the linker is").success(), "{arguments:?}");
+}
+
 #[test]
 fn debug_information_gives_function_file_and_line() {
     let (frame, problems) = look_up(own_module(&own_program()), u64::MAX);
@@ -97,9 +103,45 @@ fn a_stripped_file_gives_its_name_and_the_offset() {
     let (_directory, path) = changed_copy(&["--strip-all"]);
     let module = own_module(&path);
     let offset = address() - module.bias;
-    let (frame, _) = look_up(module, u64::MAX);
+    let (frame, problems) = look_up(module, u64::MAX);
     assert_eq!(&*frame.function, format!("[copy+{offset:#x}]"));
     assert!(!frame.named);
+    let [problem @ SymbolProblem::Stripped { .. }] = &*problems else { panic!("{problems:?}") };
+    let text = problem.to_string();
+    assert!(text.contains("copy.debug") && text.contains("/usr/lib/debug/.build-id/"), "{text}");
+}
+
+#[test]
+fn debug_information_beside_a_stripped_file_is_found_by_link_and_by_name() {
+    for place in ["linked", ".debug/linked", "copy.debug", ".debug/copy.debug"] {
+        let (directory, path) = changed_copy(&["--strip-all"]);
+        let debug = directory.path().join(place);
+        fs::create_dir_all(debug.parent().expect("a directory")).expect("made");
+        objcopy(&["--only-keep-debug".as_ref(), own_program().as_ref(), debug.as_ref()]);
+        if place.ends_with("linked") {
+            let link = format!("--add-gnu-debuglink={}", debug.display());
+            objcopy(&[link.as_ref(), path.as_ref()]);
+        }
+        let (frame, problems) = look_up(own_module(&path), u64::MAX);
+        assert_eq!((&*frame.function, frame.line), ("symbols::looked_up", Some(LINE)), "{place}");
+        assert_eq!(problems, []);
+    }
+}
+
+#[test]
+fn debug_information_of_another_build_is_not_taken() {
+    let (directory, path) = changed_copy(&["--strip-all"]);
+    let debug = directory.path().join("copy.debug");
+    let other = "--remove-section=.note.gnu.build-id";
+    objcopy(&[
+        "--only-keep-debug".as_ref(),
+        other.as_ref(),
+        own_program().as_ref(),
+        debug.as_ref(),
+    ]);
+    let (frame, problems) = look_up(own_module(&path), u64::MAX);
+    assert!(!frame.named);
+    assert!(matches!(&*problems, [SymbolProblem::Stripped { .. }]), "{problems:?}");
 }
 
 #[test]

@@ -138,6 +138,7 @@ impl ReadingArguments {
     pub(crate) fn options(&self) -> Options {
         Options::default()
             .symbols(!self.no_symbols)
+            .keep_symbols(true)
             .span_fields(self.span_fields)
             .filter(self.filters.filter())
     }

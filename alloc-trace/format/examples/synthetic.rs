@@ -1,5 +1,6 @@
 //! Writes a recording of a made-up program, to measure readers with:
-//! `synthetic FILE EVENTS [THREADS]`.
+//! `synthetic FILE EVENTS [THREADS [LEVEL]]`. With a level, chunks are packed and compressed as a
+//! recorder does it.
 //!
 //! Each thread allocates blocks of 8 to 512 bytes with random lifetimes, about 64 Ki of them live at
 //! a time, reallocates every sixteenth, from 4,096 call sites.
@@ -17,7 +18,7 @@ const LIVE_BLOCKS: usize = 64 << 10;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [file, events, rest @ ..] = arguments.as_slice() else {
-        return Err("usage: synthetic FILE EVENTS [THREADS]".into());
+        return Err("usage: synthetic FILE EVENTS [THREADS [LEVEL]]".into());
     };
     let events: u64 = events.parse()?;
     let threads: u32 = rest.first().map_or(Ok(1), |threads| threads.parse())?;
@@ -35,6 +36,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let window = Window { slots: threads, ..Window::default() };
     let mut writer = RecordingWriter::create(Path::new(file), &header, window)?;
+    if let Some(level) = rest.get(1) {
+        writer.pack_chunks(level.parse()?);
+    }
     let mut program = Program { random: 1, stamp: start.ticks, next_address: 0x5555_0000_0000 };
     for thread in 0..threads {
         let record = Record::ThreadStart(ThreadStart {

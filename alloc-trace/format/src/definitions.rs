@@ -5,8 +5,9 @@ use std::collections::VecDeque;
 use crate::columns::skim::Skim;
 use crate::decoder::{DecodeState, Decoder};
 use crate::error::ReadError;
+use crate::payload::{Loaded, PayloadReader};
 use crate::record::{Record, Stamp};
-use crate::recording::{Chunk, Loaded, Recording, Skipped};
+use crate::recording::{Chunk, Recording, Skipped};
 
 /// An iterator over all records but the heap events, stream by stream: not in the order in which
 /// they happened.
@@ -17,6 +18,7 @@ use crate::recording::{Chunk, Loaded, Recording, Skipped};
 #[derive(Debug)]
 pub struct Definitions<'a> {
     recording: &'a Recording,
+    reader: PayloadReader,
     next_chunk: usize,
     payload: Vec<u8>,
     /// Where the payload lies in the file.
@@ -37,6 +39,7 @@ impl<'a> Definitions<'a> {
     pub(crate) fn new(recording: &'a Recording) -> Self {
         Self {
             recording,
+            reader: recording.reader(),
             next_chunk: 0,
             payload: Vec::new(),
             payload_offset: 0,
@@ -84,7 +87,7 @@ impl<'a> Definitions<'a> {
 
     /// Begins with a chunk.
     fn begin(&mut self, chunk: &Chunk) -> Result<(), ReadError> {
-        let loaded = self.recording.load_packed(chunk, &mut self.payload)?;
+        let loaded = self.reader.load_packed(chunk, &mut self.payload)?;
         self.payload_offset = chunk.offset;
         self.offset = 0;
         self.state = DecodeState::START;

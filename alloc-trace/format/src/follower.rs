@@ -16,8 +16,9 @@ use crate::columns::unpack::Unpacker;
 use crate::decoder::{DecodeState, Decoder};
 use crate::error::ReadError;
 use crate::header::{FILE_HEADER_BYTES, FileHeader};
+use crate::payload::has_sound_length;
 use crate::record::{Record, Stamp};
-use crate::recording::{has_sound_length, is_sound_extent, read_header};
+use crate::recording::{is_sound_extent, read_header};
 
 /// A reader of a recording that is still growing.
 ///
@@ -283,11 +284,11 @@ impl Follower {
     /// Reads up to `length` bytes at `offset` into the buffer.
     fn read(&mut self, offset: u64, length: usize) -> io::Result<()> {
         self.buffer.clear();
-        // No file is as long: a block's absurd length led here.
-        if i64::try_from(offset).is_err() {
-            return Ok(());
-        }
-        self.file.seek(SeekFrom::Start(offset))?;
+        match self.file.seek(SeekFrom::Start(offset)) {
+            // No file, or none of this file system, is as long: a block's absurd length led here.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Ok(()),
+            sought => sought?,
+        };
         (&mut self.file).take(length as u64).read_to_end(&mut self.buffer)?;
         Ok(())
     }

@@ -15,6 +15,7 @@
 
 #![forbid(unsafe_code)]
 
+mod ahead;
 mod block;
 mod chunk;
 mod clock;
@@ -27,6 +28,7 @@ mod fields;
 mod follower;
 mod header;
 mod merged;
+mod payload;
 mod record;
 mod recording;
 mod varint;

@@ -20,10 +20,12 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
 
+use crate::ahead::Ahead;
 use crate::decoder::{DecodeState, Decoded};
 use crate::error::ReadError;
+use crate::payload::PayloadReader;
 use crate::record::{Event, EventKind, Record, Stamp};
-use crate::recording::{Chunk, Recording, Skipped};
+use crate::recording::{Chunk, Payload, Recording, Skipped};
 
 /// Where a record stands in the merged order: by stamp, and at one stamp by rank.
 ///
@@ -46,7 +48,7 @@ mod rank {
 /// collect them in a pass of their own.
 #[derive(Debug)]
 pub struct Merged<'a> {
-    recording: &'a Recording,
+    source: Source<'a>,
     cursors: Vec<Cursor>,
     heap: BinaryHeap<Reverse<(Key, usize)>>,
     /// The cursor whose record was given last: it has not been moved on yet.
@@ -56,7 +58,39 @@ pub struct Merged<'a> {
     /// The reallocation that was given last.
     released: Event,
     given: Given,
+}
+
+/// Where chunks come from.
+#[derive(Debug)]
+struct Source<'a> {
+    recording: &'a Recording,
+    reader: PayloadReader,
+    ahead: Option<Ahead>,
     skipped: Vec<Skipped>,
+}
+
+impl Source<'_> {
+    /// Puts a chunk's records into `payload`.
+    fn load(
+        &mut self,
+        index: usize,
+        chunk: &Chunk,
+        payload: &mut Vec<u8>,
+    ) -> Result<(), ReadError> {
+        let logged = matches!(chunk.payload, Payload::Logged { .. });
+        let ahead = self.ahead.as_mut().filter(|_| logged);
+        let arrived = ahead.and_then(|ahead| ahead.take(index, std::mem::take(payload)));
+        let damage = match arrived {
+            Some(arrived) => {
+                *payload = arrived.payload;
+                arrived.damage?
+            }
+            None => self.reader.load(chunk, payload)?,
+        };
+        // A cut is known since the recording was opened.
+        self.skipped.extend(damage.filter(|damage| !damage.truncated));
+        Ok(())
+    }
 }
 
 /// The place in a run of chunks that follow each other.
@@ -121,14 +155,18 @@ impl<'a> Merged<'a> {
             begin += run.len();
         }
         Self {
-            recording,
+            source: Source {
+                recording,
+                reader: recording.reader(),
+                ahead: Ahead::begin(recording),
+                skipped: Vec::new(),
+            },
             cursors,
             heap,
             current: None,
             pending: Vec::new(),
             released: Event::NONE,
             given: Given::Released,
-            skipped: Vec::new(),
         }
     }
 
@@ -217,7 +255,7 @@ impl<'a> Merged<'a> {
     /// What could not be read so far, beyond what [`Recording::skipped`] lists.
     #[must_use]
     pub fn skipped(&self) -> &[Skipped] {
-        &self.skipped
+        &self.source.skipped
     }
 
     /// The cursor whose next record is the earliest, and that record's place.
@@ -254,7 +292,7 @@ impl<'a> Merged<'a> {
     #[inline]
     fn key(&mut self, index: usize) -> Result<Option<Key>, ReadError> {
         let Some(cursor) = self.cursors.get_mut(index) else { return Ok(None) };
-        cursor.fill(self.recording, &mut self.skipped)?;
+        cursor.fill(&mut self.source)?;
         let (stamp, last_stamp, rank) = match cursor.waiting {
             Waiting::Nothing => return Ok(None),
             Waiting::Event => {
@@ -346,7 +384,7 @@ impl Cursor {
     /// Decodes the next record unless one waits already, going on to the next chunk at the end of
     /// one.
     #[inline]
-    fn fill(&mut self, recording: &Recording, skipped: &mut Vec<Skipped>) -> Result<(), ReadError> {
+    fn fill(&mut self, source: &mut Source<'_>) -> Result<(), ReadError> {
         while !self.has_next() {
             match self.state.next(&self.payload, &mut self.offset, &mut self.event) {
                 Ok(Decoded::Event) => self.waiting = Waiting::Event,
@@ -355,12 +393,12 @@ impl Cursor {
                     self.other = Some(record);
                 }
                 Ok(Decoded::End) => {
-                    if !self.next_chunk(recording, skipped)? {
+                    if !self.next_chunk(source)? {
                         return Ok(());
                     }
                 }
                 Err(error) => {
-                    skipped.push(Skipped {
+                    source.skipped.push(Skipped {
                         offset: self.payload_offset + error.offset,
                         bytes: self.payload.len() as u64 - error.offset,
                         expected: error.expected.into(),
@@ -375,21 +413,17 @@ impl Cursor {
     }
 
     /// Loads the stream's next chunk; `false` where there is none.
-    fn next_chunk(
-        &mut self,
-        recording: &Recording,
-        skipped: &mut Vec<Skipped>,
-    ) -> Result<bool, ReadError> {
-        let chunk = self.chunks.next().and_then(|index| recording.chunks().get(index));
-        let Some(chunk) = chunk else {
+    fn next_chunk(&mut self, source: &mut Source<'_>) -> Result<bool, ReadError> {
+        let recording = source.recording;
+        let next = self.chunks.next();
+        let next = next.and_then(|index| Some((index, recording.chunks().get(index)?)));
+        let Some((index, chunk)) = next else {
             // Freed now: a recording can have many streams that ended long ago.
             self.payload = Vec::new();
             self.offset = 0;
             return Ok(false);
         };
-        let damage = recording.load(chunk, &mut self.payload)?;
-        // A cut is known since the recording was opened.
-        skipped.extend(damage.filter(|damage| !damage.truncated));
+        source.load(index, chunk, &mut self.payload)?;
         self.payload_offset = chunk.offset;
         self.offset = 0;
         self.state = DecodeState::START;

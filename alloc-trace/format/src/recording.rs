@@ -6,18 +6,18 @@
 use std::cmp::Reverse;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::path::Path;
+use std::sync::Arc;
 
-use crate::block::{BLOCK_ALIGN_BYTES, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, Codec};
+use crate::block::{BLOCK_ALIGN_BYTES, BLOCK_HEADER_BYTES, BlockHeader, BlockKind};
 use crate::chunk::{CHUNK_HEADER_BYTES, ChunkHeader};
 use crate::clock::{Anchor, Clock};
-use crate::columns::unpack::{UnpackError, Unpacker};
 use crate::decoder::Decoder;
 use crate::definitions::Definitions;
 use crate::error::ReadError;
 use crate::header::{FILE_HEADER_BYTES, FileHeader, HeaderError};
 use crate::merged::Merged;
+use crate::payload::PayloadReader;
 use crate::record::{ExitStatus, Record, Stamp};
 
 /// No chunk's payload is longer once decoded: a length beyond it is a lie.
@@ -55,15 +55,13 @@ pub struct Skipped {
 /// ```
 #[derive(Debug)]
 pub struct Recording {
-    path: PathBuf,
+    path: Arc<Path>,
     header: FileHeader,
     clock: Clock,
     chunks: Vec<Chunk>,
     skipped: Vec<Skipped>,
     exit_status: Option<ExitStatus>,
-    file: File,
-    /// What packed chunks were unpacked with, to be used again.
-    unpackers: Mutex<Vec<Unpacker>>,
+    file: Arc<File>,
 }
 
 /// Where one chunk's payload is.
@@ -155,14 +153,13 @@ impl Recording {
             .unwrap_or(header.ready);
         let clock = Clock::new(header.start, furthest);
         Ok(Self {
-            path: path.to_owned(),
+            path: Arc::from(path),
             header,
             clock,
             chunks,
             skipped,
             exit_status,
-            file,
-            unpackers: Mutex::default(),
+            file: Arc::new(file),
         })
     }
 
@@ -240,132 +237,18 @@ impl Recording {
         &self.chunks
     }
 
-    /// Reads a chunk's payload into `buffer`, replacing what it held.
-    ///
-    /// A payload that is cut or that its checksum contradicts is given as far as it goes, with the
-    /// reason.
-    pub(crate) fn load(
-        &self,
-        chunk: &Chunk,
-        buffer: &mut Vec<u8>,
-    ) -> Result<Option<Skipped>, ReadError> {
-        match self.load_packed(chunk, buffer)? {
-            Loaded::Rows(damage) => Ok(damage),
-            Loaded::Packed { raw_bytes, .. } => {
-                let packed = std::mem::take(buffer);
-                let unpacked = self.unpack(&packed, raw_bytes, buffer);
-                Ok(unpacked.err().map(|error| Skipped {
-                    offset: chunk.offset,
-                    bytes: packed.len() as u64,
-                    expected: error.expected.into(),
-                    truncated: false,
-                }))
-            }
-        }
-    }
-
-    /// Reads a chunk's payload into `buffer` as [`Recording::load`], but leaves it packed if it is.
-    pub(crate) fn load_packed(
-        &self,
-        chunk: &Chunk,
-        buffer: &mut Vec<u8>,
-    ) -> Result<Loaded, ReadError> {
-        buffer.clear();
-        let header = match &chunk.payload {
-            Payload::Windowed { bytes } => {
-                buffer.extend_from_slice(bytes);
-                return Ok(Loaded::Rows(None));
-            }
-            Payload::Logged { header } => header,
-        };
-        let skipped = |expected: String, truncated| {
-            let (offset, bytes) = (chunk.offset, header.stored_bytes);
-            Ok(Loaded::Rows(Some(Skipped { offset, bytes, expected, truncated })))
-        };
-        if let Codec::Other(code) = header.codec {
-            return skipped(format!("a known codec, not {code}"), false);
-        }
-        if !has_sound_length(header) {
-            return skipped("a chunk of its stated length".into(), false);
-        }
-        let attempt = || format!("read {} bytes at offset {}", header.stored_bytes, chunk.offset);
-        read_at(&self.file, chunk.offset, header.stored_bytes, buffer)
-            .map_err(|error| ReadError::io(&self.path, attempt(), error))?;
-        if (buffer.len() as u64) < header.stored_bytes {
-            let packed = header.codec == Codec::Columns;
-            if packed {
-                // Nothing of it can be unpacked.
-                buffer.clear();
-            }
-            return skipped("the rest of a chunk".into(), true);
-        }
-        if crc32fast::hash(buffer) != header.checksum {
-            buffer.clear();
-            return skipped("a chunk that its checksum confirms".into(), false);
-        }
-        Ok(match header.codec {
-            Codec::Columns => {
-                Loaded::Packed { raw_bytes: header.raw_bytes, last_stamp: header.last_stamp }
-            }
-            _ => Loaded::Rows(None),
+    /// The chunks of the log: the index of each, where its payload is, and its header.
+    pub(crate) fn logged(&self) -> impl Iterator<Item = (usize, u64, BlockHeader)> {
+        self.chunks.iter().enumerate().filter_map(|(index, chunk)| match chunk.payload {
+            Payload::Logged { header } => Some((index, chunk.offset, header)),
+            Payload::Windowed { .. } => None,
         })
     }
 
-    fn unpack(&self, packed: &[u8], raw_bytes: u32, rows: &mut Vec<u8>) -> Result<(), UnpackError> {
-        let unpackers = || self.unpackers.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut unpacker = unpackers().pop().unwrap_or_default();
-        let result = unpacker.unpack(packed, raw_bytes, rows);
-        unpackers().push(unpacker);
-        result
+    /// What reads the chunks' payloads.
+    pub(crate) fn reader(&self) -> PayloadReader {
+        PayloadReader::new(Arc::clone(&self.file), Arc::clone(&self.path))
     }
-}
-
-/// What stands in the buffer that a chunk's payload was read into.
-#[derive(Debug)]
-pub(crate) enum Loaded {
-    /// Its records, as far as they can be read.
-    Rows(Option<Skipped>),
-    /// The columns that they are packed in.
-    Packed { raw_bytes: u32, last_stamp: Stamp },
-}
-
-/// Reads up to `length` bytes at `offset`, without moving the file's own place: two threads can read
-/// at a time.
-#[cfg(unix)]
-fn read_at(file: &File, offset: u64, length: u64, buffer: &mut Vec<u8>) -> io::Result<()> {
-    use std::os::unix::fs::FileExt;
-    buffer.resize(usize::try_from(length).unwrap_or(usize::MAX), 0);
-    let mut read = 0;
-    while read < buffer.len() {
-        match file.read_at(&mut buffer[read..], offset + read as u64) {
-            Ok(0) => break,
-            Ok(bytes) => read += bytes,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    buffer.truncate(read);
-    Ok(())
-}
-
-/// Reads up to `length` bytes at `offset`.
-#[cfg(not(unix))]
-fn read_at(mut file: &File, offset: u64, length: u64, buffer: &mut Vec<u8>) -> io::Result<()> {
-    file.seek(SeekFrom::Start(offset))?;
-    file.take(length).read_to_end(buffer)?;
-    Ok(())
-}
-
-/// Whether a chunk's lengths are such as a chunk can have: what a reader sets aside for it is then
-/// bounded.
-pub(crate) fn has_sound_length(header: &BlockHeader) -> bool {
-    let raw_bytes = u64::from(header.raw_bytes);
-    let fits = match header.codec {
-        Codec::Plain => raw_bytes == header.stored_bytes,
-        // What would not become shorter is stored as it is.
-        _ => header.stored_bytes <= raw_bytes,
-    };
-    fits && header.raw_bytes <= MAX_CHUNK_BYTES
 }
 
 /// Appends how the recorded process ended, as its parent learnt it.

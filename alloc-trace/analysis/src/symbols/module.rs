@@ -9,8 +9,8 @@ use addr2line::Loader;
 use object::read::ReadCache;
 use object::{Object, ObjectSection};
 
-use super::SymbolProblem;
 use super::name::demangle;
+use super::{SymbolProblem, debug_file};
 
 /// A frame as the debug information states it.
 #[derive(Debug)]
@@ -62,9 +62,15 @@ impl ModuleSymbols {
             Ok(own) => own,
             Err(error) => return without(Some(unreadable(error.to_string()))),
         };
-        let separate = if found.has_lines { None } else { separate_debug_info(&found.build_id) };
-        let problem = (!found.has_lines && separate.is_none() && !is_system_library(path))
-            .then_some(SymbolProblem::NoDebugInfo { module });
+        let separate = if found.has_lines { None } else { debug_file::find(&module, &found) };
+        let problem = if found.has_lines || separate.is_some() || is_system_library(path) {
+            None
+        } else if found.has_symbols {
+            Some(SymbolProblem::NoDebugInfo { module })
+        } else {
+            let build_id = debug_file::hexadecimal(&found.build_id);
+            Some(SymbolProblem::Stripped { module, build_id })
+        };
         Self { own: Some(own), separate, problem }
     }
 
@@ -128,14 +134,17 @@ fn from_debug_info(loader: &Loader, address: u64) -> Vec<RawFrame> {
 }
 
 /// What a module's file says of itself.
-struct Found {
-    build_id: Vec<u8>,
+pub(super) struct Found {
+    pub(super) build_id: Vec<u8>,
     modified_at_ns: Option<u64>,
     has_lines: bool,
+    has_symbols: bool,
+    /// The name and the checksum of a file that has its debug information.
+    pub(super) debug_link: Option<(PathBuf, u32)>,
 }
 
 impl Found {
-    fn examine(path: &Path) -> Result<Self, String> {
+    pub(super) fn examine(path: &Path) -> Result<Self, String> {
         let file = File::open(path).map_err(|error| error.to_string())?;
         let metadata = file.metadata().map_err(|error| error.to_string())?;
         if !metadata.is_file() {
@@ -151,16 +160,12 @@ impl Found {
             build_id,
             modified_at_ns: modified.and_then(|time| u64::try_from(time.as_nanos()).ok()),
             has_lines,
+            has_symbols: object.symbols().next().is_some(),
+            debug_link: object.gnu_debuglink().ok().flatten().and_then(|(name, checksum)| {
+                Some((PathBuf::from(std::str::from_utf8(name).ok()?), checksum))
+            }),
         })
     }
-}
-
-/// The debug information that the system keeps for a build id, where GDB looks for it too.
-fn separate_debug_info(build_id: &[u8]) -> Option<Loader> {
-    let (first, rest) = build_id.split_first()?;
-    let rest: String = rest.iter().map(|byte| format!("{byte:02x}")).collect();
-    let path = PathBuf::from(format!("/usr/lib/debug/.build-id/{first:02x}/{rest}.debug"));
-    (Found::examine(&path).ok()?.build_id == build_id).then(|| Loader::new(&path).ok())?
 }
 
 /// Nobody builds these again for the sake of line numbers.

@@ -1,0 +1,74 @@
+//! Debug information in a file of its own, where GDB looks for it too: by build id under
+//! `/usr/lib/debug`, and by the name that the module links to, or its own with `.debug`, in the module's
+//! directory, in `.debug` within that, and in the same directory under `/usr/lib/debug`.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use addr2line::Loader;
+
+use super::module::Found;
+
+const SYSTEM: &str = "/usr/lib/debug";
+
+/// The debug information of a module, if there is a file that is sure to belong to it.
+pub(super) fn find(module: &Path, found: &Found) -> Option<Loader> {
+    let path = candidates(module, found).into_iter().find(|path| belongs(path, found))?;
+    Loader::new(path).ok()
+}
+
+/// A build id as it is written.
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn candidates(module: &Path, found: &Found) -> Vec<PathBuf> {
+    let mut paths = Vec::new();
+    if let Some((first, rest)) = found.build_id.split_first() {
+        let name = format!(".build-id/{first:02x}/{}.debug", hexadecimal(rest));
+        paths.push(Path::new(SYSTEM).join(name));
+    }
+    let Some(directory) = module.parent() else { return paths };
+    let own = module.file_name().map(|name| {
+        let mut name = name.to_owned();
+        name.push(".debug");
+        PathBuf::from(name)
+    });
+    let link = found.debug_link.as_ref().map(|(name, _)| name.clone());
+    for name in link.into_iter().chain(own) {
+        // A link is the name of a file, whatever else it says.
+        let Some(name) = name.file_name() else { continue };
+        paths.push(directory.join(name));
+        paths.push(directory.join(".debug").join(name));
+        if let Ok(within) = directory.strip_prefix("/") {
+            paths.push(Path::new(SYSTEM).join(within).join(name));
+        }
+    }
+    paths.retain(|path| path != module);
+    paths
+}
+
+/// Whether a file has the module's build id, or the checksum that the module links to.
+fn belongs(path: &Path, found: &Found) -> bool {
+    if found.build_id.is_empty() {
+        let linked = found.debug_link.as_ref().map(|&(_, checksum)| checksum);
+        return linked.is_some() && checksum(path).ok() == linked;
+    }
+    Found::examine(path).is_ok_and(|other| other.build_id == found.build_id)
+}
+
+fn checksum(path: &Path) -> io::Result<u32> {
+    let mut file = File::open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut hasher = crc32fast::Hasher::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hasher.finalize()),
+            read => hasher.update(buffer.get(..read).unwrap_or_default()),
+        }
+    }
+}
