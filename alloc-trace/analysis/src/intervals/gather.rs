@@ -251,10 +251,16 @@ impl Gather {
 impl Account for Gather {
     type Held = Held;
 
+    const NONE: Held = Held { obtained: 0, size: 0, owner: 0 };
+
     #[inline]
     fn parts(&self, posting: &Posting) -> OwnerParts {
         let Posting { place, thread, span_kind, .. } = *posting;
         OwnerParts { key: place.index() as u32, thread, span: span_kind }
+    }
+
+    fn touch(&mut self, _: Owner) -> u64 {
+        0
     }
 
     /// A request, whether it succeeds or not. Frees go with what they release.
