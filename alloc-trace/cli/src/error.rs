@@ -25,6 +25,11 @@ pub(crate) enum CommandError {
     Run { program: String, source: io::Error },
     /// Anything else that the operating system refused.
     Io { attempt: &'static str, source: io::Error },
+    /// The output would replace a recording.
+    WouldReplaceRecording {
+        /// The recording.
+        path: PathBuf,
+    },
     /// There are more blocks than the format's viewer bears.
     TooManyBlocks {
         /// The most that were allowed.
@@ -51,7 +56,9 @@ impl CommandError {
         ExitCode::from(match self {
             Self::Run { source, .. } if source.kind() == io::ErrorKind::NotFound => 127,
             Self::Run { .. } => 126,
-            Self::Usage(_) | Self::Analysis(AnalysisError::NoSuchMarker { .. }) => 2,
+            Self::Usage(_)
+            | Self::WouldReplaceRecording { .. }
+            | Self::Analysis(AnalysisError::NoSuchMarker { .. }) => 2,
             Self::Analysis(_)
             | Self::Write { .. }
             | Self::Io { .. }
@@ -75,6 +82,11 @@ impl fmt::Display for CommandError {
                 f,
                 "there is nothing to show: no {what}; pick another --measure, or less narrow filters"
             ),
+            Self::WouldReplaceRecording { path } => write!(
+                f,
+                "{}: is a recording, which is not replaced: write to another file, or remove it first",
+                path.display()
+            ),
             Self::TooManyBlocks { max } => write!(
                 f,
                 "more than {} blocks, each of which the Firefox Profiler keeps in memory: pick fewer, \
@@ -94,7 +106,10 @@ impl Error for CommandError {
             Self::Write { source, .. } | Self::Run { source, .. } | Self::Io { source, .. } => {
                 Some(source)
             }
-            Self::Usage(_) | Self::Nothing(_) | Self::TooManyBlocks { .. } => None,
+            Self::Usage(_)
+            | Self::Nothing(_)
+            | Self::WouldReplaceRecording { .. }
+            | Self::TooManyBlocks { .. } => None,
         }
     }
 }

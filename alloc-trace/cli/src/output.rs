@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
+use alloc_trace_analysis::Recording;
+
 use crate::error::CommandError;
 use crate::style::Style;
 
@@ -28,12 +30,18 @@ const COLUMNS: usize = 80;
 
 impl Output {
     /// Opens a file to write to, replacing what was there; `-` is standard output.
+    ///
+    /// A recording is not replaced: it would mostly be the one that is being read.
     pub(crate) fn open(path: &Path) -> Result<Self, CommandError> {
         let (target, terminal) = if path.as_os_str() == "-" {
             let stdout = io::stdout();
             let terminal = stdout.is_terminal();
             (Target::Stdout(stdout), terminal)
         } else {
+            if path.is_file() && Recording::open(path).is_ok() {
+                let path = path.to_owned();
+                return Err(CommandError::WouldReplaceRecording { path });
+            }
             let file = File::create(path).map_err(|error| CommandError::write(path, error))?;
             (Target::File(file), false)
         };

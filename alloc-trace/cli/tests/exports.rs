@@ -193,3 +193,19 @@ fn every_format_can_be_written_and_is_the_same_twice() {
         assert_eq!(fs::read(&file).expect("written"), piped.stdout, "{format}");
     }
 }
+
+#[test]
+fn a_recording_is_never_replaced_by_what_is_made_of_it() {
+    let (_directory, path) = sample();
+    let before = fs::read(&path).expect("there");
+    let commands: [&[&str]; 5] =
+        [&["report"], &["events"], &["tree"], &["export", "-f", "csv"], &["leaks", "--by", "span"]];
+    for arguments in commands {
+        let output =
+            command().args(arguments).arg(&path).arg("-o").arg(&path).output().expect("run");
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        let told = text(&output.stderr);
+        assert!(told.contains("is a recording, which is not replaced"), "{told}");
+        assert_eq!(fs::read(&path).expect("there"), before, "{arguments:?}");
+    }
+}
