@@ -24,12 +24,26 @@ pub(crate) const SMALL_MAX: usize = 32 * 1024;
 /// Fewest blocks in a page: what a page of large blocks wastes when one of them is live.
 const BLOCKS_MIN: usize = 8;
 
-/// Most bytes of one class that a thread keeps in its cache.
+/// Bytes of one class that a thread's cache may hold, and those that it may hold once its thread has
+/// shown that it takes and gives back more than that again and again.
 const CACHE_BYTES: usize = 32 * 1024;
+const CACHE_BYTES_MAX: usize = 256 * 1024;
 
 /// Most blocks of one class in a thread's cache, and fewest.
 const CACHE_BLOCKS_MAX: usize = 1024;
 const CACHE_BLOCKS_MIN: usize = 4;
+
+/// As many blocks of a size as have so many bytes, within the bounds above.
+const fn cache_blocks(bytes: usize, size: usize) -> u32 {
+    let blocks = bytes / size;
+    if blocks > CACHE_BLOCKS_MAX {
+        CACHE_BLOCKS_MAX as u32
+    } else if blocks < CACHE_BLOCKS_MIN {
+        CACHE_BLOCKS_MIN as u32
+    } else {
+        blocks as u32
+    }
+}
 
 /// A size class; always below [`CLASSES`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,8 +60,10 @@ pub(crate) struct Shape {
     pub(crate) blocks: u32,
     /// Slices in a page.
     pub(crate) slices: u32,
-    /// Blocks that a thread's cache holds at most.
+    /// Blocks that a thread's cache may hold without more ado.
     pub(crate) cache_blocks: u32,
+    /// Blocks that it holds at most, and has slots for.
+    pub(crate) cache_blocks_max: u32,
     /// Where this class's cache starts in the heap's array of slots.
     pub(crate) first_slot: u32,
 }
@@ -127,7 +143,7 @@ impl Class {
 /// the two ends.
 pub(crate) const SLOTS: usize = {
     let last = shapes()[CLASSES - 1];
-    (last.first_slot + last.cache_blocks + 2) as usize
+    (last.first_slot + last.cache_blocks_max + 2) as usize
 };
 
 static SHAPES: [Shape; CLASSES] = shapes();
@@ -155,8 +171,15 @@ const fn class_size(index: usize) -> usize {
 }
 
 const fn shapes() -> [Shape; CLASSES] {
-    let none =
-        Shape { size: 0, reciprocal: 0, blocks: 0, slices: 0, cache_blocks: 0, first_slot: 0 };
+    let none = Shape {
+        size: 0,
+        reciprocal: 0,
+        blocks: 0,
+        slices: 0,
+        cache_blocks: 0,
+        cache_blocks_max: 0,
+        first_slot: 0,
+    };
     let mut shapes = [none; CLASSES];
     let mut first_slot = 0;
     let mut index = 0;
@@ -166,22 +189,16 @@ const fn shapes() -> [Shape; CLASSES] {
         while slices * SLICE / size < BLOCKS_MIN {
             slices *= 2;
         }
-        let mut cache_blocks = CACHE_BYTES / size;
-        if cache_blocks > CACHE_BLOCKS_MAX {
-            cache_blocks = CACHE_BLOCKS_MAX;
-        }
-        if cache_blocks < CACHE_BLOCKS_MIN {
-            cache_blocks = CACHE_BLOCKS_MIN;
-        }
         shapes[index] = Shape {
             size: size as u32,
             reciprocal: ((1u64 << 32).div_ceil(size as u64)) as u32,
             blocks: (slices * SLICE / size) as u32,
             slices: slices as u32,
-            cache_blocks: cache_blocks as u32,
+            cache_blocks: cache_blocks(CACHE_BYTES, size),
+            cache_blocks_max: cache_blocks(CACHE_BYTES_MAX, size),
             first_slot,
         };
-        first_slot += cache_blocks as u32 + 2;
+        first_slot += shapes[index].cache_blocks_max + 2;
         index += 1;
     }
     shapes

@@ -46,8 +46,14 @@ impl Slot {
 }
 
 /// Blocks that a class's cache may hold at first. It may hold twice as many each time that it is
-/// found empty or full, up to what the class has slots for; half of that is what a refill brings.
+/// found empty or full, up to the class's `cache_blocks`; half of that is what a refill brings.
+/// A cache that becomes full although it was refilled since it was last full is too small for how
+/// its thread takes and gives back, and may hold twice as many again, up to `cache_blocks_max`; a
+/// thread that only gives back does not get there.
 const FIRST_LIMIT: u32 = 16;
+
+/// Most bytes that an ending thread leaves in its heap's caches for the next one.
+const LEFT_BYTES: usize = 64 * 1024;
 
 /// What is in the slot behind a cache's last one. Neither a block nor an encoded one looks like this.
 const FULL: *mut u8 = ptr::without_provenance_mut(1);
@@ -71,6 +77,24 @@ pub(crate) enum Role {
     Detached = 3,
 }
 
+/// A bit for each class.
+#[derive(Debug)]
+struct ClassBits([OwnerU64; CLASSES.div_ceil(64)]);
+
+impl ClassBits {
+    const fn new() -> Self {
+        Self([const { OwnerU64::new(0) }; CLASSES.div_ceil(64)])
+    }
+
+    /// Sets a class's bit or clears it; says whether it was set.
+    fn replace(&self, class: Class, is_set: bool) -> bool {
+        let (word, bit) = (&self.0[class.index() / 64], 1 << (class.index() % 64));
+        let before = word.get();
+        word.set(if is_set { before | bit } else { before & !bit });
+        before & bit != 0
+    }
+}
+
 /// A thread's heap. Fresh memory, all zero, is a valid one without caches.
 #[derive(Debug)]
 #[repr(C, align(64))]
@@ -87,7 +111,9 @@ pub(crate) struct Heap {
     pages: [OwnerU32; CLASSES],
     /// The period in which the thread left the fast path last, and which classes it did so for.
     period: OwnerU64,
-    in_use: [OwnerU64; CLASSES.div_ceil(64)],
+    in_use: ClassBits,
+    /// Which classes were refilled since their caches were full.
+    refilled: ClassBits,
     /// The caches' slots.
     slots: OwnerPtr<Slot>,
     role: Role,
@@ -130,7 +156,8 @@ impl Heap {
             limits: [const { OwnerU32::new(0) }; CLASSES],
             pages: [const { OwnerU32::new(0) }; CLASSES],
             period: OwnerU64::new(0),
-            in_use: [const { OwnerU64::new(0) }; CLASSES.div_ceil(64)],
+            in_use: ClassBits::new(),
+            refilled: ClassBits::new(),
             slots: OwnerPtr::new(ptr::null_mut()),
             role,
             index: OwnerU32::new(0),
@@ -177,8 +204,22 @@ impl Heap {
     /// Caches a block; `false` when the cache is full.
     #[inline(always)]
     pub(crate) fn push(&self, class: Class, block: *mut u8) -> bool {
-        let place = class.pick(&self.tops);
-        let next = place.get().wrapping_add(1);
+        self.push_above(class, class.pick(&self.tops).get(), block)
+    }
+
+    /// Caches a block; `false` when the cache is full, or the block was the last one cached.
+    #[inline(always)]
+    pub(crate) fn push_once(&self, class: Class, block: *mut u8) -> bool {
+        let top = class.pick(&self.tops).get();
+        // SAFETY: `top` is one of this class's slots, or the first of `NO_SLOTS`.
+        let newest = unsafe { &*top }.get();
+        newest != block && self.push_above(class, top, block)
+    }
+
+    /// Puts a block into the slot above a class's `top`; `false` when there is none.
+    #[inline(always)]
+    fn push_above(&self, class: Class, top: *mut Slot, block: *mut u8) -> bool {
+        let next = top.wrapping_add(1);
         // SAFETY: `top` is at most a cache's last slot, or the first of `NO_SLOTS`: there is
         // another one above it.
         let slot = unsafe { &*next };
@@ -186,14 +227,8 @@ impl Heap {
             return false;
         }
         slot.set(block);
-        place.set(next);
+        class.pick(&self.tops).set(next);
         true
-    }
-
-    /// Caches a block; `false` when the cache is full, or the block was the last one cached.
-    #[inline(always)]
-    pub(crate) fn push_once(&self, class: Class, block: *mut u8) -> bool {
-        !self.is_newest(class, block) && self.push(class, block)
     }
 
     /// Whether a block is the one that was cached last.
@@ -208,10 +243,21 @@ impl Heap {
     pub(crate) fn make_room(&'static self, class: Class) {
         self.keep_time(class);
         let limit = class.pick(&self.limits).get();
+        let was_refilled = self.refilled.replace(class, false);
         if limit < class.shape().cache_blocks {
-            self.set_limit(class, limit.saturating_mul(2).max(FIRST_LIMIT));
+            self.raise_limit(class);
+        } else if was_refilled && limit < class.shape().cache_blocks_max {
+            self.set_limit(class, limit * 2);
         } else {
             self.flush(class, limit as usize / 2);
+        }
+    }
+
+    /// Doubles what a cache may hold, up to what it may without more ado.
+    fn raise_limit(&self, class: Class) {
+        let limit = class.pick(&self.limits).get();
+        if limit < class.shape().cache_blocks {
+            self.set_limit(class, (limit * 2).max(FIRST_LIMIT).min(class.shape().cache_blocks));
         }
     }
 
@@ -219,7 +265,7 @@ impl Heap {
     fn set_limit(&self, class: Class, limit: u32) {
         let place = class.pick(&self.limits);
         let (before, bottom) = (place.get(), self.bottom(class));
-        let limit = limit.min(class.shape().cache_blocks);
+        let limit = limit.min(class.shape().cache_blocks_max);
         if before == 0 {
             class.pick(&self.tops).set(bottom);
         } else {
@@ -247,7 +293,7 @@ impl Heap {
 
     /// The blocks in a class's cache; a guess if it is not the caller's heap.
     pub(crate) fn cached_blocks(&self, class: Class) -> impl Iterator<Item = *mut u8> {
-        let cached = self.cached(class).min(class.shape().cache_blocks as usize);
+        let cached = self.cached(class).min(class.shape().cache_blocks_max as usize);
         let bottom = self.bottom(class);
         (1..=cached).map(move |index| {
             // SAFETY: `index` is at most the number of the class's slots above its bottom, and a
@@ -281,11 +327,11 @@ impl Heap {
             Some(page) => page,
             None => return false,
         };
-        let limit = class.pick(&self.limits).get();
-        self.set_limit(class, limit.saturating_mul(2).max(FIRST_LIMIT));
+        self.raise_limit(class);
+        self.refilled.replace(class, true);
 
         let place = class.pick(&self.tops);
-        let mut rest = class.pick(&self.limits).get() / 2;
+        let mut rest = class.pick(&self.limits).get().min(class.shape().cache_blocks) / 2;
         loop {
             let count = rest.min(page.free());
             let top = place.get();
@@ -463,8 +509,16 @@ impl Heap {
         }
     }
 
+    /// The heap's thread ends. The next one is likely to want what is cached, if it is not much.
+    pub(crate) fn leave(&'static self) {
+        let cached_bytes: usize = Class::all().map(|class| self.cached(class) * class.size()).sum();
+        if cached_bytes > LEFT_BYTES {
+            self.retire();
+        }
+    }
+
     /// Hands all cached blocks back to their pages. Empty pages stay for the next thread.
-    pub(crate) fn retire(&'static self) {
+    fn retire(&'static self) {
         for class in Class::all() {
             self.empty_cache(class);
         }
@@ -477,7 +531,7 @@ impl Heap {
             self.flush(class, 0);
         }
         if class.pick(&self.limits).get() != 0 {
-            self.set_limit(class, FIRST_LIMIT);
+            self.set_limit(class, FIRST_LIMIT.min(class.shape().cache_blocks));
         }
     }
 
@@ -495,21 +549,21 @@ impl Heap {
             self.period.set(now.0);
             self.begin_period();
         }
-        let (word, bit) = in_use_bit(class);
-        let in_use = &self.in_use[word];
-        in_use.set(in_use.get() | bit);
+        self.in_use.replace(class, true);
     }
 
     fn begin_period(&'static self) {
         for class in Class::all() {
-            let (word, bit) = in_use_bit(class);
-            if self.in_use[word].get() & bit == 0 {
+            let limit = class.pick(&self.limits).get();
+            if !self.in_use.replace(class, false) {
                 self.empty_cache(class);
                 self.release_unused_pages_of(class);
+            } else if limit > class.shape().cache_blocks {
+                // What it needs beyond that, it has to show again and again.
+                let less = (limit / 2).max(class.shape().cache_blocks);
+                self.flush(class, less as usize);
+                self.set_limit(class, less);
             }
-        }
-        for word in &self.in_use {
-            word.set(0);
         }
         self.drain_inbox();
     }
@@ -585,7 +639,7 @@ impl Heap {
     fn check_cache(&'static self, class: Class) -> Result<(), &'static str> {
         let cached = self.cached(class);
         let limit = class.pick(&self.limits).get();
-        if cached > limit as usize || limit > class.shape().cache_blocks {
+        if cached > limit as usize || limit > class.shape().cache_blocks_max {
             return Err("a cache holds more than it may");
         }
         // SAFETY: the bottom slot of a live heap's class.
@@ -629,11 +683,6 @@ fn visit_idle_heaps(mut visit: impl FnMut(&'static Heap)) {
     for heap in idle.into_iter().rev().flatten() {
         pool::put(heap);
     }
-}
-
-/// Where a heap notes that a class is in use: a word, and its bit.
-fn in_use_bit(class: Class) -> (usize, u64) {
-    (class.index() / 64, 1 << (class.index() % 64))
 }
 
 /// The head of the list that a page belongs in.

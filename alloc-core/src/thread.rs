@@ -235,7 +235,7 @@ extern "C" fn on_exit<P: Place>(heap: *mut c_void) {
     compiler_fence(Ordering::SeqCst);
     // SAFETY: only heaps from the pool are stored under the key, and those are `'static`.
     if let Some(heap) = unsafe { heap.cast::<Heap>().cast_const().as_ref() } {
-        heap.retire();
+        heap.leave();
         pool::put(heap);
     }
 }
