@@ -10,6 +10,7 @@ use alloc_trace_analysis::{
 use crate::args::AdviseArguments;
 use crate::error::CommandError;
 use crate::output::Output;
+use crate::progress::Progress;
 use crate::style::Style;
 use crate::table::{from_the_back, from_the_front};
 use crate::text::{short_path, wrap};
@@ -24,7 +25,9 @@ pub(crate) fn run(arguments: &AdviseArguments) -> Result<ExitCode, CommandError>
     let mut output = Output::open(&arguments.reading.output)?;
     let options = arguments.reading.options();
     let thresholds = Thresholds::default().min_blocks(arguments.min_blocks);
+    let progress = Progress::reading(&arguments.file);
     let mut advice = Advice::of(&recording, options, thresholds)?;
+    drop(progress);
     let rules: Vec<Rule> = match arguments.rule.as_slice() {
         [] => Rule::ALL.to_vec(),
         wanted => wanted.iter().map(|name| name.rule()).collect(),

@@ -9,6 +9,7 @@ use crate::args::LeaksArguments;
 use crate::commands::grouped;
 use crate::error::CommandError;
 use crate::output::Output;
+use crate::progress::Progress;
 use crate::style::Style;
 use crate::table::Table;
 use crate::text::short_path;
@@ -36,7 +37,9 @@ pub(crate) fn run(arguments: &LeaksArguments) -> Result<ExitCode, CommandError> 
     let recording = Recording::open(&arguments.file)?;
     let mut output = Output::open(&arguments.reading.output)?;
     let options = arguments.reading.options();
+    let progress = Progress::reading(&arguments.file);
     let mut leaks = Leaks::of(&recording, options)?;
+    drop(progress);
     warnings::print(&arguments.file, &warnings::of_state(&leaks.state));
     if arguments.json {
         leaks.sites.truncate(arguments.top.unwrap_or(usize::MAX));

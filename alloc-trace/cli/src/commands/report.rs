@@ -13,6 +13,7 @@ use crate::commands::grouped;
 use crate::error::CommandError;
 use crate::measures::{self, MeasureName};
 use crate::output::Output;
+use crate::progress::Progress;
 use crate::style::Style;
 use crate::table::{Table, from_the_front};
 use crate::text::{short_path, wrap};
@@ -42,7 +43,9 @@ pub(crate) fn run(arguments: &ReportArguments) -> Result<ExitCode, CommandError>
     // Before the work, so that nobody waits for an output that cannot be written.
     let mut output = Output::open(&arguments.reading.output)?;
     let options = arguments.reading.options();
+    let progress = Progress::reading(&arguments.file);
     let mut summary = Summary::of(&recording, options)?;
+    drop(progress);
     sort(&mut summary, measure);
     let problems = warnings::of_symbols(&summary.symbol_problems);
     if arguments.json {

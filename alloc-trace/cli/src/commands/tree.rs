@@ -9,6 +9,7 @@ use crate::args::TreeArguments;
 use crate::error::CommandError;
 use crate::measures::{self, value};
 use crate::output::Output;
+use crate::progress::Progress;
 use crate::style::Style;
 use crate::table::from_the_front;
 use crate::units::share;
@@ -17,8 +18,10 @@ use crate::warnings;
 pub(crate) fn run(arguments: &TreeArguments) -> Result<ExitCode, CommandError> {
     let recording = Recording::open(&arguments.file)?;
     let mut output = Output::open(&arguments.reading.output)?;
+    let progress = Progress::reading(&arguments.file);
     let weights =
         CallTreeWeights::of(&recording, arguments.reading.options().all_frames(arguments.full))?;
+    drop(progress);
     warnings::print(&arguments.file, &warnings::of_state(&weights.state));
     // A program leaves out for itself what it does not want.
     let least = arguments.min_share.unwrap_or(if arguments.json { 0.0 } else { 1.0 });
