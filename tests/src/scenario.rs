@@ -75,6 +75,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("unmappable", hostile::unmappable),
     ("in_turn", options::in_turn),
     ("workers", options::workers),
+    ("growing", options::growing),
     ("hostile_subscriber", live_events::hostile_subscriber),
     ("parking_lot", live_events::parking_lot_everywhere),
     ("appender", live_events::appender),

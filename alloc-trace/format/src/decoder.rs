@@ -463,6 +463,10 @@ impl DecodeState {
                 thread: self.thread,
                 text: body.text("a marker")?,
             },
+            kind::RESIDENT => Record::Resident {
+                stamp: self.advance(body)?,
+                bytes: body.varint("a number of bytes")?,
+            },
             kind::LOST => {
                 Record::Lost { thread: self.thread, records: body.varint("a number of records")? }
             }

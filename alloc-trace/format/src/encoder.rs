@@ -301,6 +301,12 @@ impl Encoder {
         self.stamped(out, kind::MARKER, stamp, |out| out.text(text))
     }
 
+    /// Writes how much memory the process has resident.
+    #[must_use]
+    pub fn resident(&mut self, out: &mut [u8], stamp: Stamp, bytes: u64) -> Option<usize> {
+        self.stamped(out, kind::RESIDENT, stamp, |out| out.varint(bytes))
+    }
+
     /// Writes that `records` records of the context's thread could not be written.
     #[must_use]
     pub fn lost(&mut self, out: &mut [u8], records: u64) -> Option<usize> {

@@ -300,6 +300,13 @@ pub enum Record {
         /// What it said.
         text: Box<str>,
     },
+    /// How much memory the process had resident.
+    Resident {
+        /// When.
+        stamp: Stamp,
+        /// So many bytes, the recorder's own included.
+        bytes: u64,
+    },
     /// What the process was.
     Process(Box<Process>),
     /// This many records of the thread could not be written.
@@ -339,6 +346,7 @@ impl Record {
             | Self::SpanExit { stamp, .. }
             | Self::SpanClose { stamp, .. }
             | Self::Marker { stamp, .. }
+            | Self::Resident { stamp, .. }
             | Self::End { stamp, .. } => Some(*stamp),
             Self::ThreadStart(start) => Some(start.stamp),
             Self::Module(module) => Some(module.stamp),
@@ -386,6 +394,7 @@ pub(crate) mod kind {
     pub(crate) const MARKER: u8 = 12;
     pub(crate) const LOST: u8 = 13;
     pub(crate) const END: u8 = 14;
+    pub(crate) const RESIDENT: u8 = 15;
 
     /// Whether such a record begins with a stamp, from which the next record's counts on.
     pub(crate) const fn is_stamped(kind: u8) -> bool {
@@ -400,6 +409,7 @@ pub(crate) mod kind {
                 | SPAN_CLOSE
                 | MARKER
                 | END
+                | RESIDENT
         )
     }
 }

@@ -446,6 +446,7 @@ impl Encoder {
                     arguments.as_bytes(),
                 )
             }
+            Record::Resident { stamp, bytes } => encoder.resident(out, *stamp, *bytes),
             Record::Lost { records, .. } => encoder.lost(out, *records),
             Record::End { stamp, reason, events } => encoder.end(out, *stamp, *reason, *events),
             Record::Unknown { .. } => None,

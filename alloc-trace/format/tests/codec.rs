@@ -102,6 +102,7 @@ fn record() -> impl Strategy<Value = Record> {
                 pid, parent_pid, executable, arguments: arguments.into(),
             }))
         ),
+        1 => number().prop_map(|bytes| Record::Resident { stamp: 0, bytes }),
         1 => any::<u64>().prop_map(move |records| Record::Lost { thread, records }),
         1 => (reason(), number())
             .prop_map(|(reason, events)| Record::End { stamp: 0, reason, events }),
@@ -124,7 +125,9 @@ fn place(records: &mut [Record], steps: &[u8]) {
             | Record::SpanEnter { thread, stamp, .. }
             | Record::SpanExit { thread, stamp, .. }
             | Record::Marker { thread, stamp, .. } => (*thread, *stamp) = (current, now),
-            Record::SpanClose { stamp, .. } | Record::End { stamp, .. } => *stamp = now,
+            Record::SpanClose { stamp, .. }
+            | Record::Resident { stamp, .. }
+            | Record::End { stamp, .. } => *stamp = now,
             Record::ThreadStart(start) => start.stamp = now,
             Record::Module(module) => module.stamp = now,
             Record::Span(span) => span.stamp = now,

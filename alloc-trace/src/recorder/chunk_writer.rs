@@ -21,6 +21,9 @@ use super::sys::{Errno, PreserveErrno};
 /// Kept free at the end of each chunk, so that the closing record always has room.
 const RESERVED_BYTES: usize = 64;
 
+/// How far samples of the resident memory are apart at least: one costs some microseconds.
+const SAMPLE_NS: u64 = 10_000_000;
+
 const _: () = assert!(RESERVED_BYTES + MAX_EVENT_BYTES + 64 < 4 << 10);
 
 /// Writes one stream's records. Zeroed memory is a writer that has no chunk.
@@ -169,7 +172,17 @@ impl ChunkWriter {
         let _errno = PreserveErrno::new();
         self.drain(log)?;
         self.begin(self.last_stamp());
+        self.sample(log, SAMPLE_NS);
         Ok(())
+    }
+
+    /// Writes how much memory is resident, unless that was done less than so long ago.
+    pub(super) fn sample(&mut self, log: &Log, interval_ns: u64) {
+        if let Some(bytes) = log.resident_bytes(interval_ns) {
+            // The event that led here has its stamp already.
+            let stamp = self.last_stamp();
+            self.append(RESERVED_BYTES, &mut |encoder, out| encoder.resident(out, stamp, bytes));
+        }
     }
 
     /// Moves what is written to the log; the chunk is empty then.

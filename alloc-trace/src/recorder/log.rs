@@ -32,6 +32,8 @@ pub(super) struct Log {
     least_bytes: AtomicU64,
     /// Whether somebody truncated it, so that parts of the window are ordinary memory.
     torn: AtomicBool,
+    /// When the process's resident memory was asked for last, in nanoseconds of `CLOCK_MONOTONIC`.
+    sampled_ns: AtomicU64,
     /// The level at which chunks are compressed; 0 for as they are.
     level: AtomicI32,
     rooms: Workrooms,
@@ -52,6 +54,7 @@ impl Log {
             limit_bytes: AtomicU64::new(u64::MAX),
             least_bytes: AtomicU64::new(0),
             torn: AtomicBool::new(false),
+            sampled_ns: AtomicU64::new(0),
             level: AtomicI32::new(0),
             rooms: Workrooms::new(),
             windows: [const { AtomicPtr::new(ptr::null_mut()) }; MAX_EXTENTS],
@@ -114,6 +117,18 @@ impl Log {
             self.torn.store(true, Ordering::Relaxed);
         }
         patched
+    }
+
+    /// How much memory the process has resident; `None` where somebody asked less than so long ago.
+    pub(super) fn resident_bytes(&self, interval_ns: u64) -> Option<u64> {
+        let now = sys::clock_ns(libc::CLOCK_MONOTONIC);
+        let last = self.sampled_ns.load(Ordering::Relaxed);
+        if now.saturating_sub(last) < interval_ns {
+            return None;
+        }
+        let claimed =
+            self.sampled_ns.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed);
+        claimed.ok().and_then(|_| sys::resident_bytes())
     }
 
     /// How long the file may become.

@@ -319,7 +319,9 @@ impl Recorder {
             let state = unsafe { &mut *slot.state.get() };
             let result = self.join_with(thread, slot, state, epoch, Stamp::MAX).and_then(|()| {
                 self.write_process(state)?;
-                self.write_modules(state, origin)
+                self.write_modules(state, origin)?;
+                state.writer.sample(&self.log, 0);
+                Ok(())
             });
             if !self.takes_by_name(thread, epoch) {
                 // What it writes here is the recording's; its events are left out.
@@ -504,6 +506,7 @@ impl Recorder {
         if lost > 0 {
             let _ = writer.write(&self.log, |encoder, out| encoder.lost(out, lost));
         }
+        writer.sample(&self.log, 0);
         writer.write_end(reason, events);
     }
 

@@ -264,6 +264,15 @@ pub(crate) fn read_link<'a>(path: &CStr, buffer: &'a mut [u8]) -> Option<&'a [u8
     buffer.get(..usize::try_from(result).ok()?)
 }
 
+/// How much of the process's memory is resident.
+pub(crate) fn resident_bytes() -> Option<u64> {
+    let mut buffer = [0; 128];
+    let fields = read_file(c"/proc/self/statm", &mut buffer).ok()?;
+    let pages = fields.split(|&byte| byte == b' ').nth(1)?;
+    let pages: u64 = std::str::from_utf8(pages).ok()?.parse().ok()?;
+    Some(pages * os_page_bytes() as u64)
+}
+
 /// The process's id.
 pub(crate) fn pid() -> u32 {
     // SAFETY: the call touches no memory.

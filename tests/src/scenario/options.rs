@@ -39,3 +39,14 @@ pub(super) fn workers(_given: &Given) {
     }
     trail(70_000, 100);
 }
+
+/// Obtains 64 blocks of a mebibyte and touches them, then makes the trail of 65,000 for some chunks.
+pub(super) fn growing(given: &Given) {
+    let recording = given.start();
+    let blocks: Vec<Vec<u8>> = (0..64).map(|_| vec![1; 1 << 20]).collect();
+    for _ in 0..100 {
+        trail(65_000, 1_000);
+    }
+    drop(recording);
+    drop(blocks);
+}

@@ -22,6 +22,8 @@ pub(crate) struct History {
     pub(crate) exit_status: Option<ExitStatus>,
     /// How many records are said to be missing.
     pub(crate) lost: u64,
+    /// How much memory the process had resident, whenever it was asked.
+    pub(crate) resident: Vec<u64>,
     nodes: BTreeMap<NodeId, (NodeId, u64)>,
     started: BTreeSet<ThreadId>,
 }
@@ -68,6 +70,7 @@ impl History {
             end: None,
             exit_status: recording.exit_status(),
             lost: 0,
+            resident: Vec::new(),
             nodes: BTreeMap::new(),
             started: BTreeSet::new(),
         };
@@ -107,6 +110,7 @@ impl History {
             Record::Marker { text, .. } => self.markers.push((text.into(), self.events.len())),
             Record::Process(process) => self.process = *process,
             Record::Lost { records, .. } => self.lost += records,
+            Record::Resident { bytes, .. } => self.resident.push(bytes),
             Record::End { reason, events, .. } => {
                 assert!(self.end.replace((reason, events)).is_none(), "closed twice");
             }

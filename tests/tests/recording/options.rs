@@ -55,3 +55,14 @@ fn the_programs_name_and_id_are_put_into_the_path() {
     let name = format!("over_system.{}", finished.pid);
     assert_eq!(History::read(&directory.path().join(name)).of_trail(65_000).count(), 200);
 }
+
+#[test]
+fn the_resident_memory_is_recorded_at_the_beginning_now_and_then_and_at_the_end() {
+    let directory = TempDir::new().expect("a directory");
+    let path = directory.path().join("recording");
+    run(&mut scenario(OVER_SYSTEM, &["growing", &record(&path)])).quiet();
+    let resident = History::read(&path).resident;
+    assert!(resident.len() > 2, "{resident:?}");
+    let (first, last) = (resident[0], resident[resident.len() - 1]);
+    assert!(first > 1 << 20 && last >= first + (64 << 20), "{resident:?}");
+}
