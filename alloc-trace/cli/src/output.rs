@@ -64,6 +64,7 @@ impl Output {
     }
 
     /// The writer itself, for formats whose crate wants to own it.
+    #[cfg(feature = "parquet")]
     pub(crate) fn sink(&mut self) -> impl Write + Send + '_ {
         &mut self.writer
     }
