@@ -277,5 +277,9 @@ fn main() {
     }
     let mean = logarithms.iter().sum::<f64>() / logarithms.len().max(1) as f64;
     println!("{:<36}{:>32.2}", "geometric mean of the ratios", mean.exp());
-    println!("{:?}", CORE.stats());
+    let stats = CORE.stats();
+    println!(
+        "{} pages of {} bytes, {} bytes mapped",
+        stats.pages, stats.page_bytes, stats.mapped_bytes
+    );
 }

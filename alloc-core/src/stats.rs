@@ -4,8 +4,8 @@
 //! exact once the threads are quiet; a reader in the middle of things may see one figure before and
 //! another after the same step.
 
-use core::ptr;
 use core::sync::atomic::{AtomicUsize, Ordering};
+use core::{fmt, ptr};
 
 use crate::class::{CLASSES, Class};
 use crate::segment::{SEGMENT, SLICE};
@@ -46,7 +46,7 @@ pub(crate) static HEAPS: Counter = Counter::new();
 pub(crate) static PURGED_BYTES: Counter = Counter::new();
 
 /// What the heap holds at one moment; see [`CoreAlloc::stats`](crate::CoreAlloc::stats).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
     /// Address space mapped for segments, huge blocks and metadata. Much of it may be untouched.
@@ -105,6 +105,37 @@ pub struct ClassStats {
 
 impl ClassStats {
     const NONE: Self = Self { block_bytes: 0, pages: 0, capacity: 0, live: 0, cached: 0, free: 0 };
+}
+
+/// All figures, but of the size classes only those that have pages.
+impl fmt::Debug for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        struct InUse<'a>(&'a [ClassStats]);
+
+        impl fmt::Debug for InUse<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_list().entries(self.0.iter().filter(|class| class.pages != 0)).finish()
+            }
+        }
+
+        f.debug_struct("Stats")
+            .field("mapped_bytes", &self.mapped_bytes)
+            .field("metadata_bytes", &self.metadata_bytes)
+            .field("segments", &self.segments)
+            .field("touched_bytes", &self.touched_bytes)
+            .field("pages", &self.pages)
+            .field("page_bytes", &self.page_bytes)
+            .field("large_blocks", &self.large_blocks)
+            .field("large_bytes", &self.large_bytes)
+            .field("large_requested_bytes", &self.large_requested_bytes)
+            .field("huge_blocks", &self.huge_blocks)
+            .field("huge_bytes", &self.huge_bytes)
+            .field("huge_requested_bytes", &self.huge_requested_bytes)
+            .field("heaps", &self.heaps)
+            .field("purged_bytes", &self.purged_bytes)
+            .field("classes", &InUse(&self.classes))
+            .finish()
+    }
 }
 
 impl Stats {
