@@ -9,7 +9,7 @@ const FOLLOWERS: usize = 1 << 10;
 /// Size classes: 16 bytes apart up to a kibibyte, above it four to each doubling.
 const CLASSES: usize = 256;
 /// How many freed blocks of a class are remembered.
-const FREED: usize = 8;
+const FREED: usize = 16;
 
 /// Where an event came from, and what it asked for there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
