@@ -618,8 +618,9 @@ impl Recorder {
     /// The recording cannot be written any more: it ends, and the program runs on.
     #[cold]
     fn fail(&'static self, error: Errno, state: &mut State) {
-        if error == libc::E2BIG {
-            // One record was too large; the next one will not be.
+        if error == libc::E2BIG || error == log::FORKED {
+            // One record was too large; the next one will not be. Or it was the parent's: the next
+            // one begins the child's own recording.
             return;
         }
         let _errno = PreserveErrno::new();

@@ -37,6 +37,21 @@ pub fn fork() -> Option<i32> {
     (child != 0).then_some(child)
 }
 
+/// Makes a process like `fork`, but behind the C library's back: none of its handlers runs. `None` in
+/// the child.
+///
+/// # Panics
+///
+/// Where there is no process to be had.
+#[must_use]
+pub fn clone_process() -> Option<i32> {
+    // SAFETY: without shared memory the child has a copy of everything, this stack included; it uses
+    // nothing that another thread may have locked.
+    let child = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
+    assert!(child >= 0, "clone");
+    (child != 0).then_some(child as i32)
+}
+
 /// Waits for a child and answers its wait status.
 ///
 /// # Panics
@@ -75,6 +90,62 @@ pub fn limit_file_bytes(bytes: u64) {
     // SAFETY: the call reads one `rlimit`, which `limit` is.
     let result = unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) };
     assert_eq!(result, 0);
+}
+
+/// The process may have so much more address space than it has now.
+///
+/// # Panics
+///
+/// Where the limit cannot be set.
+pub fn limit_address_space(more_bytes: u64) {
+    let bytes = status_bytes("VmSize:") + more_bytes;
+    let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
+    // SAFETY: the call reads one `rlimit`, which `limit` is.
+    let result = unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) };
+    assert_eq!(result, 0);
+}
+
+/// A line of what the kernel says of the process's memory, such as `VmSize:`.
+///
+/// # Panics
+///
+/// Where there is no such line.
+#[must_use]
+pub fn status_bytes(line: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("/proc is mounted");
+    let rest = status.lines().find_map(|found| found.strip_prefix(line)).expect("the line");
+    let kibibytes: u64 = rest.trim().trim_end_matches(" kB").parse().expect("a number");
+    kibibytes << 10
+}
+
+/// How many bytes below this function's frame a closure uses of the calling thread's stack, which
+/// must have 256 KiB left.
+///
+/// # Panics
+///
+/// Where it uses all of them.
+#[inline(never)]
+pub fn stack_used(run: impl FnOnce()) -> usize {
+    const PAINTED_BYTES: usize = 192 << 10;
+    /// What the painting itself may use.
+    const OWN_BYTES: usize = 2 << 10;
+    const PAINT: u8 = 0xa5;
+    let here = 0u8;
+    let here = std::hint::black_box(&raw const here).cast_mut();
+    let lowest = here.wrapping_sub(PAINTED_BYTES);
+    for offset in 0..PAINTED_BYTES - OWN_BYTES {
+        // SAFETY: below the frames in use and within the stack; nobody keeps anything there.
+        unsafe { lowest.wrapping_add(offset).write_volatile(PAINT) };
+    }
+    run();
+    let is_painted = |&offset: &usize| {
+        // SAFETY: as above.
+        let byte = unsafe { lowest.wrapping_add(offset).read_volatile() };
+        byte == PAINT
+    };
+    let untouched = (0..PAINTED_BYTES - OWN_BYTES).take_while(is_painted).count();
+    assert_ne!(untouched, 0);
+    PAINTED_BYTES - untouched
 }
 
 /// Makes every shared mapping fail, as on a file system that has none.
@@ -199,16 +270,49 @@ impl BareThread {
         Self(thread)
     }
 
-    /// Waits for its end.
+    /// Asks it to end, which it does where it calls [`end_if_cancelled`].
+    ///
+    /// # Panics
+    ///
+    /// Where it has ended.
+    pub fn cancel(&self) {
+        // SAFETY: the thread was started and not joined.
+        let result = unsafe { libc::pthread_cancel(self.0) };
+        assert_eq!(result, 0);
+    }
+
+    /// Waits for its end; whether it was cancelled.
     ///
     /// # Panics
     ///
     /// Where it was waited for already.
-    pub fn join(self) {
-        // SAFETY: the thread was started and not joined.
-        let result = unsafe { libc::pthread_join(self.0, ptr::null_mut()) };
+    pub fn join(self) -> bool {
+        let mut value = ptr::null_mut();
+        // SAFETY: the thread was started and not joined, and the call writes one pointer.
+        let result = unsafe { libc::pthread_join(self.0, &raw mut value) };
         assert_eq!(result, 0);
+        // `PTHREAD_CANCELED`, which is -1 in every C library of Linux.
+        value.addr() == usize::MAX
     }
+}
+
+/// Asks the calling thread to end at its next cancellation point.
+///
+/// # Panics
+///
+/// Never.
+pub fn cancel_self() {
+    // SAFETY: the call touches no memory of the program.
+    let own = unsafe { libc::pthread_self() };
+    // SAFETY: the calling thread is alive.
+    let result = unsafe { libc::pthread_cancel(own) };
+    assert_eq!(result, 0);
+}
+
+/// A cancellation point: the calling thread ends here if it was cancelled. It must be a
+/// [`BareThread`], whose frames have nothing to drop.
+pub fn end_if_cancelled() {
+    pthread_testcancel();
 }
 
 unsafe extern "C-unwind" {
@@ -222,6 +326,9 @@ unsafe extern "C-unwind" {
 
     /// As the C library has it, but known to unwind.
     safe fn pthread_exit(value: *mut c_void) -> !;
+
+    /// As the C library has it: it unwinds a thread that was cancelled.
+    safe fn pthread_testcancel();
 }
 
 extern "C-unwind" fn bare_thread(argument: *mut c_void) -> *mut c_void {

@@ -11,6 +11,7 @@ mod libraries;
 mod life;
 mod live_events;
 mod options;
+mod pressure;
 mod threads;
 
 use std::env;
@@ -57,6 +58,8 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("late_destructors", threads::late_destructors),
     ("exit_in_c", threads::exit_in_c),
     ("alarms", threads::alarms),
+    ("cancelled", threads::cancelled),
+    ("forks_in_handlers", threads::forks_in_handlers),
     ("coroutine", coroutines::resumed_by_another_thread),
     ("progress", life::progress),
     ("end", life::end),
@@ -73,6 +76,9 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("truncated", hostile::truncated),
     ("bus_error", hostile::bus_error),
     ("unmappable", hostile::unmappable),
+    ("out_of_memory", pressure::out_of_memory),
+    ("resident", pressure::resident),
+    ("stack", pressure::stack),
     ("in_turn", options::in_turn),
     ("workers", options::workers),
     ("growing", options::growing),

@@ -13,6 +13,11 @@ use alloc_trace_format::{
 use super::extents::{DEFAULT_WINDOW_BYTES, MAX_EXTENTS, Shape, extent_of};
 use super::sys::{self, Errno};
 use super::workroom::{Room, Workrooms};
+use super::{RECORDER, epoch};
+
+/// Why nothing is written in a process that a signal handler forked within a hook: the file is the
+/// parent's.
+pub(super) const FORKED: Errno = libc::ECHILD;
 
 /// The open file of a recording.
 #[derive(Debug)]
@@ -87,14 +92,20 @@ impl Log {
     /// The file's descriptor, if it is still the file's.
     fn fd(&self) -> Result<i32, Errno> {
         let fd = self.fd.load(Ordering::Relaxed);
+        // Before the file is asked: another thread may be making it longer. Acquire pairs with the
+        // release in `map_extent`.
+        let least_bytes = self.least_bytes.load(Ordering::Acquire);
         let identity = sys::identity(fd).map_err(|_| libc::EBADF)?;
         let same = identity.device == self.device.load(Ordering::Relaxed)
             && identity.inode == self.inode.load(Ordering::Relaxed);
         if !same {
             return Err(libc::EBADF);
         }
-        if identity.bytes < self.least_bytes.load(Ordering::Relaxed) {
+        if identity.bytes < least_bytes {
             self.torn.store(true, Ordering::Relaxed);
+        }
+        if RECORDER.epoch().load(Ordering::Relaxed) == epoch::WIPED {
+            return Err(FORKED);
         }
         if self.is_torn() { Err(libc::ESTALE) } else { Ok(fd) }
     }
@@ -117,6 +128,19 @@ impl Log {
             self.torn.store(true, Ordering::Relaxed);
         }
         patched
+    }
+
+    /// Puts ordinary memory where the window is: this is a forked child, and a hook may be under way
+    /// in it that writes on. Called by the C library's `fork`.
+    pub(super) fn part_from_parent(&self) {
+        for (extent, place) in self.windows.iter().enumerate() {
+            let window = place.load(Ordering::Acquire);
+            if !window.is_null() {
+                // SAFETY: the whole extent was mapped in one piece; a hook under way finds its chunk
+                // empty, which it reads to no end but writing it to the log, and that is refused.
+                unsafe { sys::replace(window.cast(), self.shape(extent).bytes()) };
+            }
+        }
     }
 
     /// How much memory the process has resident; `None` where somebody asked less than so long ago.
@@ -278,7 +302,7 @@ impl Log {
                 if let Some(offset) = self.offsets.get(extent) {
                     offset.store(header_at + head, Ordering::Relaxed);
                 }
-                self.least_bytes.fetch_max(behind, Ordering::Relaxed);
+                self.least_bytes.fetch_max(behind, Ordering::Release);
                 Ok(mapped)
             }
             Err(first) => {

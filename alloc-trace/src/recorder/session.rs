@@ -203,9 +203,11 @@ extern "C" fn process_exits() {
     stop(EndReason::Exited);
 }
 
-/// Runs in a forked child where the kernel does not wipe the epoch's page itself.
+/// Runs in a forked child before `fork` returns there. The epoch's page the kernel has wiped, where
+/// it can.
 unsafe extern "C" fn child_begins() {
     RECORDER.epoch().store(epoch::WIPED, Ordering::Relaxed);
+    RECORDER.log.part_from_parent();
 }
 
 impl Recorder {
@@ -225,10 +227,10 @@ impl Recorder {
         let word = page.cast::<AtomicU64>();
         // SAFETY: the page is fresh, zeroed and never given back.
         unsafe { word.as_ref() }.store(epoch::STOPPED, Ordering::Relaxed);
-        if !sys::wipe_on_fork(page, bytes) {
-            // SAFETY: the handler is a function of this library, which is not unloaded.
-            unsafe { libc::pthread_atfork(None, None, Some(child_begins)) };
-        }
+        // A child that is cloned behind the C library's back is told by the page alone.
+        sys::wipe_on_fork(page, bytes);
+        // SAFETY: the handler is a function of this library, which is not unloaded.
+        unsafe { libc::pthread_atfork(None, None, Some(child_begins)) };
         // Release: pairs with the acquire in `epoch`.
         self.epoch.store(word.as_ptr(), Ordering::Release);
         let mut key = 0;
@@ -512,6 +514,10 @@ impl Recorder {
 
     /// Begins a recording of its own for a process that was forked from a recorded one; answers the
     /// epoch. `slot` is the caller's and busy.
+    ///
+    /// Not inlined: every thread's first event would need the stack that two paths take.
+    #[cold]
+    #[inline(never)]
     pub(super) fn adopt_child(&'static self, slot: &Slot) -> u64 {
         let word = self.epoch();
         let claimed = word.compare_exchange(

@@ -72,7 +72,16 @@ pub(crate) fn map_shared(fd: c_int, offset: u64, bytes: usize) -> Result<NonNull
 /// - The page is part of a mapping that this module made.
 pub(crate) unsafe fn replace_page(address: usize) -> bool {
     let bytes = os_page_bytes();
-    let page = ptr::without_provenance_mut::<c_void>(address & !(bytes - 1));
+    // SAFETY: the caller's promise.
+    unsafe { replace(ptr::without_provenance_mut(address & !(bytes - 1)), bytes) }
+}
+
+/// Puts fresh private memory in the place of what is mapped at `page`; whether that was possible.
+///
+/// # Safety
+///
+/// - The pages are part of a mapping that this module made.
+pub(crate) unsafe fn replace(page: *mut c_void, bytes: usize) -> bool {
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
     // SAFETY: the caller's promise.
@@ -96,11 +105,10 @@ pub(crate) fn protect(address: NonNull<u8>, bytes: usize) {
     unsafe { libc::mprotect(address.as_ptr().cast(), bytes, libc::PROT_NONE) };
 }
 
-/// Asks that a child of `fork` finds these pages zeroed; whether the kernel will.
-pub(crate) fn wipe_on_fork(address: NonNull<u8>, bytes: usize) -> bool {
+/// Asks that a forked child finds these pages zeroed, which kernels before 4.14 cannot do.
+pub(crate) fn wipe_on_fork(address: NonNull<u8>, bytes: usize) {
     // SAFETY: the advice changes only what a later child finds in the caller's own mapping.
-    let result = unsafe { libc::madvise(address.as_ptr().cast(), bytes, libc::MADV_WIPEONFORK) };
-    result == 0
+    unsafe { libc::madvise(address.as_ptr().cast(), bytes, libc::MADV_WIPEONFORK) };
 }
 
 /// Opens a file; it is closed on `exec`.

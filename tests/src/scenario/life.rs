@@ -88,13 +88,15 @@ pub(super) fn end(given: &Given) {
     drop(recording);
 }
 
-/// Forks while three threads ask for blocks without a pause. The child makes the trail of 66,000 and
-/// ends as `how` says; afterwards the parent makes that of 67,000 and says the child's id.
+/// Forks while three `threads` ask for blocks without a pause. The child makes the trail of 66,000 and
+/// ends as `how` says, which can ask for a `clone` behind the C library's back; afterwards the parent
+/// makes that of 67,000 and says the child's id.
 pub(super) fn fork(given: &Given) {
     let recording = given.start();
+    let count = given.number("threads").unwrap_or(3);
     let stop = Arc::new(AtomicBool::new(false));
-    let begun = Arc::new(Barrier::new(4));
-    let threads = [0usize, 1, 2].map(|number| {
+    let begun = Arc::new(Barrier::new(count + 1));
+    let start = |number| {
         let (stop, begun) = (Arc::clone(&stop), Arc::clone(&begun));
         BareThread::start(&format!("busy-{number}"), move || {
             trail(70_000, 1);
@@ -103,12 +105,15 @@ pub(super) fn fork(given: &Given) {
                 trail(70_000, 1);
             }
         })
-    });
+    };
+    let threads: Vec<BareThread> = (0..count).map(start).collect();
     begun.wait();
-    let Some(child) = os::fork() else {
+    let how = given.text("how");
+    let child = if how == Some("clone") { os::clone_process() } else { os::fork() };
+    let Some(child) = child else {
         trail(66_000, 100);
-        match given.text("how") {
-            Some("exit_now") => os::exit_now(5),
+        match how {
+            Some("exit_now" | "clone") => os::exit_now(5),
             _ => exit(5),
         }
     };

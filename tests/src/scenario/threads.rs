@@ -182,6 +182,73 @@ extern "C" fn alarm(_signal: c_int) {
     ALARMS.fetch_add(1, Ordering::Relaxed);
 }
 
+static CANCELLED_BEGUN: AtomicUsize = AtomicUsize::new(0);
+
+/// A thread that cancels itself, makes the trail of 60,000 sixty times all the same, and ends at its
+/// next cancellation point; then eight that make that of 61,000 until they are cancelled. At last the
+/// trail of 62,000.
+pub(super) fn cancelled(_given: &Given) {
+    let patient = BareThread::start("cancels-itself", || {
+        os::cancel_self();
+        for _ in 0..60 {
+            trail(60_000, 900);
+        }
+        os::end_if_cancelled();
+        trail(63_000, 10);
+    });
+    assert!(patient.join());
+    let threads: Vec<BareThread> = (0..8)
+        .map(|number| {
+            BareThread::start(&format!("cancelled-{number}"), || {
+                trail(61_000, 10);
+                CANCELLED_BEGUN.fetch_add(1, Ordering::Relaxed);
+                loop {
+                    os::end_if_cancelled();
+                    trail(61_000, 10);
+                }
+            })
+        })
+        .collect();
+    while CANCELLED_BEGUN.load(Ordering::Relaxed) < threads.len() {
+        thread::yield_now();
+    }
+    for thread in threads {
+        thread.cancel();
+        assert!(thread.join());
+    }
+    trail(62_000, 10);
+}
+
+static CHILDREN: AtomicUsize = AtomicUsize::new(0);
+static IS_CHILD: AtomicBool = AtomicBool::new(false);
+
+/// Asks for blocks without a pause and has an alarm every `every` µs whose handler forks: each of
+/// `alarms` children makes the trail of 66,000 and ends. Says how many blocks the parent made.
+pub(super) fn forks_in_handlers(given: &Given) {
+    let wanted = given.number("alarms").unwrap_or(100);
+    let mut made = 0;
+    os::handle(libc::SIGALRM, fork_on_alarm);
+    os::alarm_every(given.number("every").unwrap_or(2_000) as i64);
+    while CHILDREN.load(Ordering::Relaxed) < wanted {
+        trail(70_000, 1);
+        made += 1;
+        if IS_CHILD.load(Ordering::Relaxed) {
+            trail(66_000, 10);
+            os::exit_now(5);
+        }
+    }
+    os::alarm_every(0);
+    println!("{made}");
+}
+
+extern "C" fn fork_on_alarm(_signal: c_int) {
+    match os::fork() {
+        None => IS_CHILD.store(true, Ordering::Relaxed),
+        // The parent runs on beside the child.
+        Some(_) => _ = CHILDREN.fetch_add(1, Ordering::Relaxed),
+    }
+}
+
 /// Asks on the way in and on the way out, so that backtraces grow and shrink.
 #[inline(never)]
 fn deep(depth: usize) {

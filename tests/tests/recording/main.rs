@@ -13,6 +13,7 @@ mod hostile;
 mod libraries;
 mod live_events;
 mod options;
+mod pressure;
 mod program;
 mod several_processes;
 mod starts;

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use crate::exact::record;
 use crate::history::History;
-use crate::program::{OVER_SYSTEM, SCENARIOS, checked, recorded, run, scenario};
+use crate::program::{OVER_POOL, OVER_SYSTEM, SCENARIOS, checked, recorded, run, scenario};
 
 /// The recordings in a directory, by the ids that their names add to `recording`.
 fn recordings(directory: &Path, expected: &[String]) -> Vec<History> {
@@ -56,6 +56,38 @@ fn a_child_forked_while_threads_run_records_for_itself_and_its_parent_stays_whol
         let reason = (how == "exit").then_some(EndReason::Exited);
         assert_eq!(forked.end.map(|(reason, _)| reason), reason);
     }
+}
+
+#[test]
+fn a_child_that_is_cloned_behind_the_c_librarys_back_records_for_itself() {
+    // Only the pool's heap has no lock that another thread could have held.
+    for (program, threads) in [(SCENARIOS[0], 0), (OVER_SYSTEM, 0), (OVER_POOL, 3)] {
+        let directory = TempDir::new().expect("a directory");
+        let path = directory.path().join("recording");
+        let arguments = ["fork", "how=clone", &format!("threads={threads}")];
+        let finished = run(&mut checked(program, &arguments, &path)).quiet();
+        let child = finished.numbers()[0];
+        let names = ["recording".into(), format!("recording.{child}")];
+        let [parent, cloned] = recordings(directory.path(), &names).try_into().expect("two");
+        parent.assert_whole();
+        assert_eq!((trails(&parent), trails(&cloned)), ([0, 0, 1, 0], [0, 1, 0, 0]));
+        assert_eq!(parent.end.map(|(reason, _)| reason), Some(EndReason::Exited));
+        cloned.assert_sound();
+        assert_eq!(u64::from(cloned.process.pid), child);
+        assert_eq!(cloned.threads.len(), 1, "{:?}", cloned.threads);
+    }
+}
+
+#[test]
+fn children_that_handlers_fork_in_the_middle_of_a_hook_leave_the_parents_file_alone() {
+    let directory = TempDir::new().expect("a directory");
+    let path = directory.path().join("recording");
+    let mut command = recorded(OVER_POOL, &["forks_in_handlers"], &path, ",window=1M");
+    let made = run(&mut command).quiet().numbers()[0];
+    let parent = History::read(&path);
+    parent.assert_whole();
+    assert_eq!(parent.of_size(70_000).count() as u64, 2 * made);
+    assert_eq!(parent.of_trail(66_000).count(), 0);
 }
 
 #[test]

@@ -144,6 +144,27 @@ fn a_thread_that_exits_in_c_code_is_recorded_to_its_end() {
 }
 
 #[test]
+fn a_thread_that_is_cancelled_is_recorded_to_its_end_and_not_ended_within_a_hook() {
+    let directory = TempDir::new().expect("a directory");
+    for program in SCENARIOS {
+        let path = directory.path().join("recording");
+        // Small chunks: what the first thread makes when it was cancelled already goes to the log.
+        run(&mut recorded(program, &["cancelled"], &path, ",window=1M")).quiet();
+        let history = History::read(&path);
+        history.assert_whole();
+        assert_eq!(history.trails(60_000, 900), 60);
+        assert_eq!(history.of_size(63_000).count(), 0);
+        assert!(history.threads[&history.thread("cancels-itself")].exited);
+        for number in 0..8 {
+            let thread = history.thread(&format!("cancelled-{number}"));
+            assert!(history.threads[&thread].exited, "{number}");
+        }
+        assert!(history.trails(61_000, 10) >= 8);
+        assert_eq!(history.trails(62_000, 10), 1);
+    }
+}
+
+#[test]
 fn signal_handlers_that_allocate_lose_nothing_and_keep_the_order() {
     let directory = TempDir::new().expect("a directory");
     let wanted = format!("alarms={}", 300 * soak());

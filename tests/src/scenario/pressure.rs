@@ -1,0 +1,83 @@
+//! How much the recorder takes, and what happens where there is nothing to take.
+
+use std::hint::black_box;
+use std::sync::{Arc, Barrier};
+use std::thread;
+
+use super::Given;
+use crate::block::{Block, trail};
+use crate::os;
+
+/// Makes the trail of 65,000, then asks for memory until the address space has none, in ever smaller
+/// pieces. Dies of a request that must be answered if `how` says so; else frees everything, makes the
+/// trail of 67,000, and says how many requests were answered and how many were not.
+pub(super) fn out_of_memory(given: &Given) {
+    trail(65_000, 100);
+    let mut blocks = Vec::with_capacity(1 << 16);
+    os::limit_address_space(64 << 20);
+    let mut refused = 0;
+    for size in [1 << 40, 1 << 20, 64 << 10, 4 << 10] {
+        for _ in 0..1 << 14 {
+            let Some(block) = Block::try_new(size, 8) else {
+                refused += 1;
+                break;
+            };
+            blocks.push(block);
+        }
+    }
+    let answered = blocks.len();
+    if given.text("how") == Some("die") {
+        black_box(vec![1u8; 1 << 40]);
+    }
+    for block in blocks {
+        block.free();
+    }
+    trail(67_000, 100);
+    println!("{answered} {refused}");
+}
+
+/// `count` threads live at once, each of which makes a trail of its own; says how much memory is
+/// resident then that no file has: the process's own, and that of memory file systems.
+pub(super) fn resident(given: &Given) {
+    let count = given.number("count").expect("a number of threads");
+    let made = Arc::new(Barrier::new(count + 1));
+    let measured = Arc::new(Barrier::new(count + 1));
+    let threads: Vec<_> = (0..count)
+        .map(|number| {
+            let (made, measured) = (Arc::clone(&made), Arc::clone(&measured));
+            let run = move || {
+                trail(200_000 + number, 1);
+                made.wait();
+                measured.wait();
+            };
+            thread::Builder::new().stack_size(64 << 10).spawn(run).expect("a thread")
+        })
+        .collect();
+    made.wait();
+    println!("{}", os::status_bytes("RssAnon:") + os::status_bytes("RssShmem:"));
+    measured.wait();
+    for thread in threads {
+        thread.join().expect("no panic");
+    }
+}
+
+/// How much stack an event takes on a thread of its own: the thread's first one, one like those
+/// before, and the most of many.
+pub(super) fn stack(_given: &Given) {
+    let measure = |before: usize, count: usize| {
+        let run = move || {
+            for _ in 0..before {
+                trail(60_000, 1);
+            }
+            os::stack_used(|| {
+                for _ in 0..count {
+                    trail(60_000, 1);
+                }
+            })
+        };
+        thread::Builder::new().stack_size(512 << 10).spawn(run).expect("a thread").join()
+    };
+    for (before, count) in [(0, 1), (100, 1), (100, 200_000)] {
+        println!("{}", measure(before, count).expect("no panic"));
+    }
+}
