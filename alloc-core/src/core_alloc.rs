@@ -178,7 +178,9 @@ unsafe fn move_block(
 ) -> *mut u8 {
     let grows = new_layout.size() > layout.size() && Class::of(new_layout).is_none();
     let new_block = if grows {
-        large::alloc_growing(new_layout)
+        let grown = large::alloc_growing(new_layout);
+        tool::allocated(grown, new_layout.size());
+        grown
     } else {
         // SAFETY: `CoreAlloc` accepts every layout.
         unsafe { heap.alloc(new_layout) }
