@@ -148,6 +148,12 @@ pub fn stack_used(run: impl FnOnce()) -> usize {
     PAINTED_BYTES - untouched
 }
 
+/// Has the calling thread use so much of its stack that what comes later adds nothing.
+#[inline(never)]
+pub fn touch_stack() {
+    std::hint::black_box([1u8; 40 << 10]);
+}
+
 /// Makes every shared mapping fail, as on a file system that has none.
 ///
 /// # Panics

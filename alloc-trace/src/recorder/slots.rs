@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use super::backtrace::Backtrace;
 use super::chunk_writer::ChunkWriter;
 use super::extents::{MAX_EXTENTS, Shape, extent_of};
-use super::sys;
+use super::sys::{self, PreserveErrno};
 use crate::request::Request;
 
 const WORDS: usize = 4;
@@ -150,12 +150,18 @@ fn free_bit(word: &AtomicU64, count: usize) -> Option<usize> {
 
 /// Requests that a signal handler made while it interrupted the recorder in the same thread. The
 /// interrupted writer writes them next.
+///
+/// Few threads are ever interrupted like that, so the requests' place is made when it is needed: with
+/// ten thousand live threads it would be 11 MiB.
 #[derive(Debug)]
 pub(super) struct Spill {
     count: AtomicU32,
     lost: AtomicU64,
-    requests: [Cell<Request>; Self::CAPACITY],
+    requests: AtomicPtr<Requests>,
 }
+
+/// Zeroed memory is valid; nothing of it is read that was not set.
+type Requests = [Cell<Request>; Spill::CAPACITY];
 
 impl Spill {
     const CAPACITY: usize = 16;
@@ -165,14 +171,50 @@ impl Spill {
     /// Only handlers on the owning thread call this, and a handler that interrupts another one runs
     /// to its end in between: so a place is claimed before it is filled.
     pub(super) fn add(&self, request: &Request) {
+        let requests = self.requests();
         let place = self.count.fetch_add(1, Ordering::Relaxed);
-        match self.requests.get(place as usize) {
+        match requests.and_then(|requests| requests.get(place as usize)) {
             Some(cell) => cell.set(*request),
             None => {
                 self.count.fetch_sub(1, Ordering::Relaxed);
                 self.lost.fetch_add(1, Ordering::Relaxed);
             }
         }
+    }
+
+    /// The requests' place, made if there is none; `None` where memory is short.
+    fn requests(&self) -> Option<&Requests> {
+        let existing = self.requests.load(Ordering::Relaxed);
+        if existing.is_null() {
+            return self.make_requests();
+        }
+        // SAFETY: the place is never given back, and only the slot's thread uses it.
+        Some(unsafe { &*existing })
+    }
+
+    #[cold]
+    fn make_requests(&self) -> Option<&Requests> {
+        let _errno = PreserveErrno::new();
+        let bytes = size_of::<Requests>();
+        let made = sys::map_anonymous(bytes)?;
+        let fresh = made.cast::<Requests>().as_ptr();
+        // A handler that interrupts this one may have made one just now.
+        let first = self.requests.compare_exchange(
+            ptr::null_mut(),
+            fresh,
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
+        let place = match first {
+            Ok(_) => fresh,
+            Err(first) => {
+                // SAFETY: the mapping was made above, and nobody else has seen it.
+                unsafe { sys::unmap(made, bytes) };
+                first
+            }
+        };
+        // SAFETY: as in `requests`; zeroed memory is valid.
+        Some(unsafe { &*place })
     }
 
     /// Counts a record that cannot be kept here as lost.
@@ -189,10 +231,8 @@ impl Spill {
     pub(super) fn take(&self, mut write: impl FnMut(&Request)) -> u64 {
         let mut done = 0;
         loop {
-            while let Some(cell) = self
-                .requests
-                .get(done)
-                .filter(|_| done < self.count.load(Ordering::Relaxed) as usize)
+            while done < self.count.load(Ordering::Relaxed) as usize
+                && let Some(cell) = self.requests().and_then(|requests| requests.get(done))
             {
                 write(&cell.get());
                 done += 1;

@@ -1,7 +1,8 @@
 //! How much the recorder takes, and what happens where there is nothing to take.
 
 use std::hint::black_box;
-use std::sync::{Arc, Barrier};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use super::Given;
@@ -36,26 +37,34 @@ pub(super) fn out_of_memory(given: &Given) {
     println!("{answered} {refused}");
 }
 
-/// `count` threads live at once, each of which makes a trail of its own; says how much memory is
-/// resident then that no file has: the process's own, and that of memory file systems.
+/// `count` threads live at once, or as many as there can be, each of which makes a trail of its own.
+/// Says how many there are, and how much memory is resident then that no disk has: the process's
+/// own, and that of memory file systems. The threads' stacks are resident before anything is asked.
 pub(super) fn resident(given: &Given) {
     let count = given.number("count").expect("a number of threads");
-    let made = Arc::new(Barrier::new(count + 1));
-    let measured = Arc::new(Barrier::new(count + 1));
-    let threads: Vec<_> = (0..count)
-        .map(|number| {
-            let (made, measured) = (Arc::clone(&made), Arc::clone(&measured));
-            let run = move || {
-                trail(200_000 + number, 1);
-                made.wait();
-                measured.wait();
-            };
-            thread::Builder::new().stack_size(64 << 10).spawn(run).expect("a thread")
-        })
-        .collect();
-    made.wait();
-    println!("{}", os::status_bytes("RssAnon:") + os::status_bytes("RssShmem:"));
-    measured.wait();
+    let made = Arc::new(AtomicUsize::new(0));
+    let gate = Arc::new(Mutex::new(()));
+    let closed = gate.lock().expect("no panic");
+    let mut threads = Vec::new();
+    for number in 0..count {
+        let (made, gate) = (Arc::clone(&made), Arc::clone(&gate));
+        let run = move || {
+            os::touch_stack();
+            trail(200_000 + number, 1);
+            made.fetch_add(1, Ordering::Relaxed);
+            drop(gate.lock());
+        };
+        match thread::Builder::new().stack_size(96 << 10).spawn(run) {
+            Ok(thread) => threads.push(thread),
+            Err(_) => break,
+        }
+    }
+    while made.load(Ordering::Relaxed) < threads.len() {
+        thread::yield_now();
+    }
+    let bytes = os::status_bytes("RssAnon:") + os::status_bytes("RssShmem:");
+    println!("{} {bytes}", threads.len());
+    drop(closed);
     for thread in threads {
         thread.join().expect("no panic");
     }

@@ -1,12 +1,13 @@
 //! Where there is no memory, and how much of it the recorder takes.
 
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 
 use alloc_trace_format::EventKind;
 use tempfile::TempDir;
 
 use crate::history::History;
-use crate::program::{OVER_CORE, OVER_SYSTEM, recorded, run};
+use crate::program::{OVER_CORE, OVER_SYSTEM, recorded, run, scenario};
 
 #[test]
 fn without_memory_the_recording_is_whole_and_says_which_requests_failed() {
@@ -36,4 +37,23 @@ fn without_memory_the_recording_is_whole_and_says_which_requests_failed() {
         let enormous = history.events.iter().filter(|event| event.size == 1 << 40);
         assert_eq!(enormous.filter(|event| event.failed).count(), 2);
     }
+}
+
+#[test]
+fn the_recorders_memory_is_bounded_by_the_number_of_live_threads() {
+    // On a memory file system, where there is one: there the window counts as well.
+    let memory = Path::new("/dev/shm");
+    let directory = if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() };
+    let directory = directory.expect("a directory");
+    let path = directory.path().join("recording");
+    let plain = run(&mut scenario(OVER_SYSTEM, &["resident", "count=10000"])).quiet().numbers();
+    let &[possible, without] = plain.as_slice() else { panic!("two numbers") };
+    let count = format!("count={possible}");
+    let with = run(&mut recorded(OVER_SYSTEM, &["resident", &count], &path, "")).quiet().numbers();
+    let &[threads, with] = with.as_slice() else { panic!("two numbers") };
+    assert!(threads >= 2_000, "the machine has only {threads} threads");
+    let recorder = with.saturating_sub(without);
+    let bound = (16 << 20) + threads * (8 << 10);
+    assert!(recorder <= bound, "{recorder} bytes with {threads} threads, more than {bound}");
+    History::read(&path).assert_whole();
 }
