@@ -2,12 +2,12 @@
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 
 use super::Given;
 use crate::block::{Block, trail};
-use crate::os;
+use crate::os::{self, BareThread};
 
 /// Makes the trail of 65,000, then asks for memory until the address space has none, in ever smaller
 /// pieces. Dies of a request that must be answered if `how` says so; else frees everything, makes the
@@ -70,8 +70,8 @@ pub(super) fn resident(given: &Given) {
     }
 }
 
-/// How much stack an event takes on a thread of its own: the thread's first one, one like those
-/// before, and the most of many.
+/// How many bytes of stack requests take that are made on a thread of its own: the thread's first
+/// one, one like those before, the most of 200,000, and the first one of a forked child.
 pub(super) fn stack(_given: &Given) {
     let measure = |before: usize, count: usize| {
         let run = move || {
@@ -84,9 +84,18 @@ pub(super) fn stack(_given: &Given) {
                 }
             })
         };
-        thread::Builder::new().stack_size(512 << 10).spawn(run).expect("a thread").join()
+        let (say, hear) = mpsc::channel();
+        let thread = BareThread::start("measured", move || say.send(run()).expect("heard"));
+        assert!(!thread.join());
+        hear.recv().expect("said")
     };
     for (before, count) in [(0, 1), (100, 1), (100, 200_000)] {
-        println!("{}", measure(before, count).expect("no panic"));
+        println!("{}", measure(before, count));
     }
+    let Some(child) = os::fork() else {
+        let used = os::stack_used(|| trail(60_000, 1));
+        println!("{used}");
+        os::exit_now(0);
+    };
+    assert_eq!(os::wait(child), 0);
 }

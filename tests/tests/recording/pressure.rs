@@ -7,7 +7,7 @@ use alloc_trace_format::EventKind;
 use tempfile::TempDir;
 
 use crate::history::History;
-use crate::program::{OVER_CORE, OVER_SYSTEM, recorded, run, scenario};
+use crate::program::{OVER_CORE, OVER_POOL, OVER_SYSTEM, recorded, run, scenario};
 
 #[test]
 fn without_memory_the_recording_is_whole_and_says_which_requests_failed() {
@@ -56,4 +56,15 @@ fn the_recorders_memory_is_bounded_by_the_number_of_live_threads() {
     let bound = (16 << 20) + threads * (8 << 10);
     assert!(recorder <= bound, "{recorder} bytes with {threads} threads, more than {bound}");
     History::read(&path).assert_whole();
+}
+
+#[test]
+fn a_request_takes_no_more_of_the_callers_stack_than_is_said() {
+    let directory = TempDir::new().expect("a directory");
+    let path = directory.path().join("recording");
+    let finished = run(&mut recorded(OVER_POOL, &["stack"], &path, "")).quiet();
+    let &[first, next, most, forked] = finished.numbers().as_slice() else { panic!("four") };
+    // Three times what an optimised build takes.
+    assert!(first <= 24 << 10 && next <= 12 << 10 && most <= 12 << 10, "{first} {next} {most}");
+    assert!(forked <= 96 << 10, "{forked}");
 }
