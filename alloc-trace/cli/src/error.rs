@@ -51,6 +51,11 @@ impl CommandError {
         matches!(self, Self::Write { source, .. } if source.kind() == io::ErrorKind::BrokenPipe)
     }
 
+    /// What was written of a verdict: that its reader is gone does not change the verdict.
+    pub(crate) fn unless_closed(written: Result<(), Self>) -> Result<(), Self> {
+        written.or_else(|error| if error.is_closed_pipe() { Ok(()) } else { Err(error) })
+    }
+
     /// As a shell would put it: 127 for a program that is not there, 126 for one that cannot be run.
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {

@@ -1,6 +1,6 @@
 //! Where a command writes to: standard output, or a file.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
@@ -22,14 +22,19 @@ pub(crate) struct Output {
 #[derive(Debug)]
 enum Target {
     Stdout(io::Stdout),
-    File(File),
+    File {
+        file: File,
+        /// Whether what was there is still to be cut off.
+        full: bool,
+    },
 }
 
 /// What is not written to a terminal is made for one of this width.
 const COLUMNS: usize = 80;
 
 impl Output {
-    /// Opens a file to write to, replacing what was there; `-` is standard output.
+    /// Opens a file to write to; `-` is standard output. What was there is replaced once there is
+    /// something to replace it with: a command that fails leaves it.
     ///
     /// A recording is not replaced: it would mostly be the one that is being read.
     pub(crate) fn open(path: &Path) -> Result<Self, CommandError> {
@@ -42,8 +47,10 @@ impl Output {
                 let path = path.to_owned();
                 return Err(CommandError::WouldReplaceRecording { path });
             }
-            let file = File::create(path).map_err(|error| CommandError::write(path, error))?;
-            (Target::File(file), false)
+            let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
+            let file = file.map_err(|error| CommandError::write(path, error))?;
+            let full = file.metadata().is_ok_and(|metadata| metadata.is_file());
+            (Target::File { file, full }, false)
         };
         let width = terminal.then(terminal_size::terminal_size).flatten();
         let columns = width.map_or(COLUMNS, |(width, _)| usize::from(width.0).max(COLUMNS));
@@ -71,7 +78,18 @@ impl Output {
 
     /// Sends on what is still buffered.
     pub(crate) fn finish(mut self) -> Result<(), CommandError> {
-        self.writer.flush().map_err(|error| CommandError::write(&self.path, error))
+        let flushed = self.writer.flush().and_then(|()| self.writer.get_mut().end());
+        flushed.map_err(|error| CommandError::write(&self.path, error))
+    }
+}
+
+impl Target {
+    /// Nothing more comes: where nothing came, the file is empty.
+    fn end(&mut self) -> io::Result<()> {
+        match self {
+            Self::File { file, full: true } => file.set_len(0),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -79,14 +97,19 @@ impl Write for Target {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Stdout(stdout) => stdout.write(bytes),
-            Self::File(file) => file.write(bytes),
+            Self::File { file, full } => {
+                if std::mem::take(full) {
+                    file.set_len(0)?;
+                }
+                file.write(bytes)
+            }
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::Stdout(stdout) => stdout.flush(),
-            Self::File(file) => file.flush(),
+            Self::File { file, .. } => file.flush(),
         }
     }
 }

@@ -77,3 +77,10 @@ pub(crate) fn print(file: &std::path::Path, warnings: &[String]) {
         eprintln!("alloc-trace: {}: {warning}", file.display());
     }
 }
+
+/// Prints on standard error why call sites have no name or no line.
+pub(crate) fn print_names(problems: &[SymbolProblem]) {
+    for problem in of_symbols(problems) {
+        eprintln!("alloc-trace: {problem}");
+    }
+}

@@ -8,8 +8,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs;
-use std::io;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use alloc_trace_format::Recording;
@@ -94,7 +95,11 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}", std::process::id()));
     let temporary = path.with_file_name(name);
-    let written = fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, path));
+    // It tells as much of the program as the recording, which only its owner reads.
+    let file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary);
+    let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
+    let written = written.and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
         // It may not even be there.
         let _ = fs::remove_file(&temporary);

@@ -60,15 +60,20 @@ pub(crate) fn run(arguments: &CheckArguments) -> Result<ExitCode, CommandError> 
     if arguments.allow_incomplete {
         warnings::print(&arguments.file, &answer.incomplete);
     }
-    output.write(|out| {
+    warnings::print_names(&summary.symbol_problems);
+    if reading.is_filtered() && summary.total.events == 0 {
+        let nothing = "the filters pick no event: there was nothing to exceed a limit".to_owned();
+        warnings::print(&arguments.file, &[nothing]);
+    }
+    let written = output.write(|out| {
         if arguments.json {
             serde_json::to_writer_pretty(&mut *out, &answer)?;
             writeln!(out)
         } else {
             write_text(out, &answer, believed, arguments.baseline.as_deref())
         }
-    })?;
-    output.finish()?;
+    });
+    CommandError::unless_closed(written.and_then(|()| output.finish()))?;
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -63,13 +63,22 @@ pub(crate) fn run(arguments: &DiffArguments) -> Result<ExitCode, CommandError> {
         (measure, measure.of(&diff.before.total), measure.of(&diff.after.total))
     });
     let excess = arguments.fail.zip(growth).and_then(|(percent, (measure, before, after))| {
+        let whole = |diff: &Diff| diff.before.state.complete && diff.after.state.complete;
+        if !tables.iter().all(whole) {
+            // What is missing could be what grew.
+            return Some(
+                "a recording is incomplete; check --baseline --allow-incomplete compares what \
+                 there is"
+                    .to_owned(),
+            );
+        }
         let max = before as f64 + before as f64 * percent / 100.0;
         (after as f64 > max).then(|| {
             let (before, after) = (value(measure, before), value(measure, after));
             format!("{}: {after} is over {percent} % more than {before}", measures::phrase(measure))
         })
     });
-    if arguments.json {
+    let written = if arguments.json {
         for diff in &mut tables {
             diff.rows.truncate(arguments.top.unwrap_or(usize::MAX));
         }
@@ -77,7 +86,7 @@ pub(crate) fn run(arguments: &DiffArguments) -> Result<ExitCode, CommandError> {
         output.write(|out| {
             serde_json::to_writer_pretty(&mut *out, &answer)?;
             writeln!(out)
-        })?;
+        })
     } else {
         let layout = Layout {
             sort: arguments.sort,
@@ -90,9 +99,9 @@ pub(crate) fn run(arguments: &DiffArguments) -> Result<ExitCode, CommandError> {
             excess.iter().try_for_each(|excess| {
                 writeln!(out, "\n{}", layout.style.warning(format!("FAILED: {excess}")))
             })
-        })?;
-    }
-    output.finish()?;
+        })
+    };
+    CommandError::unless_closed(written.and_then(|()| output.finish()))?;
     for problem in tables.first().into_iter().flat_map(|diff| {
         let problems = [&diff.before.state.symbol_problems, &diff.after.state.symbol_problems];
         problems.map(|problems| warnings::of_symbols(problems)).concat()

@@ -29,16 +29,14 @@ pub(crate) fn run(arguments: &FlameArguments) -> Result<ExitCode, CommandError> 
         .map_err(|source| CommandError::write(&reading.output, source))?;
     let lines = String::from_utf8_lossy(&lines);
     drop(progress);
+    warnings::print(&arguments.file, &warnings::of_state(&weights.state));
+    warnings::print_names(&weights.state.symbol_problems);
     if lines.is_empty() {
         return Err(CommandError::Nothing(measures::phrase(measure)));
     }
     let mut shape = options_of(arguments, &weights, measure);
     output.write(|out| flamegraph::from_lines(&mut shape, lines.lines(), out))?;
     output.finish()?;
-    warnings::print(&arguments.file, &warnings::of_state(&weights.state));
-    for problem in warnings::of_symbols(&weights.state.symbol_problems) {
-        eprintln!("alloc-trace: {problem}");
-    }
     Ok(ExitCode::SUCCESS)
 }
 

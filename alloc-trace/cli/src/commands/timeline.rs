@@ -32,5 +32,6 @@ pub(crate) fn run(arguments: &TimelineArguments) -> Result<ExitCode, CommandErro
     output.write(|out| out.write_all(drawn?.as_bytes()))?;
     output.finish()?;
     warnings::print(&arguments.file, &warnings::of_state(&intervals.state));
+    warnings::print_names(&intervals.state.symbol_problems);
     Ok(ExitCode::SUCCESS)
 }

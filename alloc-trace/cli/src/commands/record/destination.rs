@@ -125,12 +125,12 @@ impl Identity {
     }
 }
 
-/// What the recorder reads: `PATH[,key=value…]`. A comma or a backslash in the path has a
-/// backslash before it.
+/// What the recorder reads: `PATH[,key=value…]`. A comma, a backslash or a brace in the path has
+/// a backslash before it: the file gets the name that was asked for.
 pub(super) fn environment_value(path: &Path, stacks: bool) -> OsString {
     let mut value = Vec::new();
     for &byte in path.as_os_str().as_bytes() {
-        if matches!(byte, b',' | b'\\') {
+        if matches!(byte, b',' | b'\\' | b'{') {
             value.push(b'\\');
         }
         value.push(byte);
@@ -149,6 +149,7 @@ mod tests {
     fn commas_and_backslashes_of_the_path_are_escaped() {
         let value = |path, stacks| environment_value(Path::new(path), stacks);
         assert_eq!(value("/a/b.trace", true), "/a/b.trace");
+        assert_eq!(value("/a{pid}", true), r"/a\{pid}");
         assert_eq!(value(r"/a,b\c", false), r"/a\,b\\c,stacks=off");
     }
 }
