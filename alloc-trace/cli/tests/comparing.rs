@@ -134,3 +134,55 @@ fn a_diff_fails_where_it_is_to() {
     assert_eq!(fails("--fail=0%", "--sort=peak", &faults, &sample).0, Some(1));
     assert_eq!(fails("--fail=0%", "--sort=requests", &faults, &sample).0, Some(0));
 }
+
+/// Runs a command whose standard output nobody reads any more.
+fn run_unread(arguments: &[&dyn AsRef<OsStr>]) -> Option<i32> {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = command();
+    command.args(arguments.iter().map(|argument| argument.as_ref())).stdout(writer);
+    command.status().expect("run").code()
+}
+
+#[test]
+fn a_verdict_stands_when_its_reader_is_gone() {
+    let (_directory, sample, faults) = recordings();
+    assert_eq!(run_unread(&[&"check", &faults, &"--max-peak", &"1"]), Some(1));
+    assert_eq!(run_unread(&[&"check", &faults, &"--max-peak", &"1GiB"]), Some(0));
+    assert_eq!(run_unread(&[&"diff", &sample, &faults, &"--fail", &"5"]), Some(1));
+    assert_eq!(run_unread(&[&"report", &faults]), Some(0), "whoever read it has seen enough");
+}
+
+#[test]
+fn a_diff_that_is_to_fail_does_not_pass_an_incomplete_recording() {
+    let (directory, sample, _) = recordings();
+    let open = directory.path().join("open");
+    write_sample(&open, 42, false);
+    let output = run(&[&"diff", &sample, &open, &"--fail", &"1000"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stdout).contains("FAILED: a recording is incomplete"));
+    assert!(run(&[&"diff", &sample, &open]).status.success(), "without a limit it only warns");
+}
+
+#[test]
+fn a_command_that_fails_leaves_the_old_output() {
+    let (directory, sample, _) = recordings();
+    let old = directory.path().join("old.html");
+    std::fs::write(&old, "precious").expect("written");
+    for command in ["html", "report", "leaks", "tree", "timeline"] {
+        let output = run(&[&command, &sample, &"--from", &"no such marker", &"-o", &old]);
+        assert!(!output.status.success(), "{command}");
+        assert_eq!(std::fs::read(&old).expect("there"), b"precious", "{command}");
+    }
+    printed(&[&"report", &sample, &"-o", &old]);
+    let new = std::fs::read_to_string(&old).expect("there");
+    assert!(!new.contains("precious") && new.contains("heap events"), "{new}");
+}
+
+#[test]
+fn filters_that_pick_nothing_are_told() {
+    let (_directory, sample, _) = recordings();
+    let output = run(&[&"check", &sample, &"--span", &"no_such_span", &"--max-peak", &"1"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(text(&output.stderr).contains("the filters pick no event"), "{output:?}");
+}
