@@ -42,7 +42,9 @@ const RESERVATIONS: [usize; 3] = [16, 4, 1];
 const ROOMY_SEGMENTS: usize = 4;
 
 /// Segments that a heap has before further ones are made of huge pages: these save most of the page
-/// faults, but a small heap would pay for parts of them that it does not use.
+/// faults, but a small heap would pay for parts of them that it does not use. Half of those segments
+/// must be pages of small blocks, which fill up: large blocks may be meant to be touched here and
+/// there.
 const SEGMENTS_BEFORE_HUGE_PAGES: usize = 16;
 
 /// Record of one aligned GiB of addresses. All zero is an arena with nothing in it.
@@ -351,7 +353,10 @@ pub(crate) fn reserve() -> bool {
 fn reserve_segments(count: usize) -> bool {
     let bytes = count * SEGMENT;
     let Some(start) = hardened::map_segments(bytes) else { return false };
-    if stats::SEGMENTS.get() >= SEGMENTS_BEFORE_HUGE_PAGES {
+    let page_slices = stats::PAGE_SLICES.get();
+    if stats::SEGMENTS.get() >= SEGMENTS_BEFORE_HUGE_PAGES
+        && page_slices >= SEGMENTS_BEFORE_HUGE_PAGES * SLICES as usize / 2
+    {
         // SAFETY: the mapping was made above.
         unsafe { os::prefer_huge_pages(start, bytes) };
     }
