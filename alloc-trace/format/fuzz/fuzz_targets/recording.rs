@@ -32,7 +32,8 @@ fuzz_target!(|bytes: &[u8]| {
             let mut decoder = Decoder::new(rest);
             while let Ok(Some(_)) = decoder.next_record() {}
             let mut rows = Vec::new();
-            drop(Unpacker::default().unpack(rest, 1 << 16, &mut rows));
+            // Whether it is one does not matter, only that the answer comes.
+            let _ = Unpacker::default().unpack(rest, 1 << 16, &mut rows);
         }
     }
 });
