@@ -56,9 +56,7 @@ pub(crate) fn run(arguments: &AdviseArguments) -> Result<ExitCode, CommandError>
         output.write(|out| write_text(out, &advice, &rules, top, columns, style))?;
     }
     output.finish()?;
-    for problem in warnings::of_symbols(&advice.state.symbol_problems) {
-        eprintln!("alloc-trace: {problem}");
-    }
+    warnings::print_names(&advice.state.symbol_problems);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -102,11 +102,9 @@ pub(crate) fn run(arguments: &DiffArguments) -> Result<ExitCode, CommandError> {
         })
     };
     CommandError::unless_closed(written.and_then(|()| output.finish()))?;
-    for problem in tables.first().into_iter().flat_map(|diff| {
-        let problems = [&diff.before.state.symbol_problems, &diff.after.state.symbol_problems];
-        problems.map(|problems| warnings::of_symbols(problems)).concat()
-    }) {
-        eprintln!("alloc-trace: {problem}");
+    if let Some(diff) = tables.first() {
+        warnings::print_names(&diff.before.state.symbol_problems);
+        warnings::print_names(&diff.after.state.symbol_problems);
     }
     Ok(if excess.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

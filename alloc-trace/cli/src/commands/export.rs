@@ -37,9 +37,7 @@ pub(crate) fn run(arguments: &ExportArguments) -> Result<ExitCode, CommandError>
     let state = export.write(&mut output)?;
     output.finish()?;
     warnings::print(&arguments.file, &warnings::of_state(&state));
-    for problem in warnings::of_symbols(&state.symbol_problems) {
-        eprintln!("alloc-trace: {problem}");
-    }
+    warnings::print_names(&state.symbol_problems);
     Ok(ExitCode::SUCCESS)
 }
 

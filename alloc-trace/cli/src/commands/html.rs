@@ -52,9 +52,7 @@ pub(crate) fn run(arguments: &HtmlArguments) -> Result<ExitCode, CommandError> {
     output.finish()?;
     drop(progress);
     warnings::print(&arguments.file, &warnings::of_state(&intervals.state));
-    for problem in warnings::of_symbols(&intervals.state.symbol_problems) {
-        eprintln!("alloc-trace: {problem}");
-    }
+    warnings::print_names(&intervals.state.symbol_problems);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -53,9 +53,7 @@ pub(crate) fn run(arguments: &LeaksArguments) -> Result<ExitCode, CommandError> 
         output.write(|out| write_text(out, &leaks, rows, columns, style))?;
     }
     output.finish()?;
-    for problem in warnings::of_symbols(&leaks.state.symbol_problems) {
-        eprintln!("alloc-trace: {problem}");
-    }
+    warnings::print_names(&leaks.state.symbol_problems);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -42,9 +42,7 @@ pub(crate) fn run(arguments: &TreeArguments) -> Result<ExitCode, CommandError> {
         output.write(|out| write_text(out, &tree, measure, columns, style))?;
     }
     output.finish()?;
-    for problem in warnings::of_symbols(&weights.state.symbol_problems) {
-        eprintln!("alloc-trace: {problem}");
-    }
+    warnings::print_names(&weights.state.symbol_problems);
     Ok(ExitCode::SUCCESS)
 }
 
