@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use alloc_trace_format::{Clock, Event, EventKind, Recording, Stamp};
+use alloc_trace_format::{Clock, EventKind, Recording, Stamp};
 
 use crate::backtraces::Backtraces;
 use crate::call_tree::Place;
 use crate::error::AnalysisError;
-use crate::ledger::{Account, How, Ledger, Owner, OwnerParts, Posting, Release};
+use crate::ledger::{Account, How, Ledger, Owner, OwnerParts, Posted, Posting, Release};
 use crate::options::Options;
 use crate::recording_state::RecordingState;
 use crate::replay::{Prepared, Replay};
@@ -271,7 +271,7 @@ impl Account for Following {
     fn made(&mut self, _: Owner, _: OwnerParts, _: &Posting) {}
 
     fn obtained(&mut self, owner: Owner, _: OwnerParts, posting: &Posting) -> Held {
-        let Event { size, stamp, kind, align_log2, .. } = posting.event;
+        let Posted { size, stamp, kind, align_log2, .. } = posting.event;
         Held { size, obtained: stamp, owner, kind, align_log2 }
     }
 

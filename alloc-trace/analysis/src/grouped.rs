@@ -5,7 +5,7 @@ mod lifetimes;
 
 use std::sync::Arc;
 
-use alloc_trace_format::{Clock, Event, Recording, Stamp};
+use alloc_trace_format::{Clock, Recording, Stamp};
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
@@ -13,7 +13,7 @@ use self::lifetimes::ByLifetime;
 use crate::call_site::crate_name;
 use crate::error::AnalysisError;
 use crate::figures::Figures;
-use crate::ledger::{Account, Ledger, Owner, OwnerParts, Posting, Release};
+use crate::ledger::{Account, Ledger, Owner, OwnerParts, Posted, Posting, Release};
 use crate::options::Options;
 use crate::recording_state::RecordingState;
 use crate::replay::{Prepared, Replay};
@@ -344,7 +344,7 @@ impl Account for Grouping {
 
     #[inline]
     fn obtained(&mut self, owner: Owner, parts: OwnerParts, posting: &Posting) -> Held {
-        let Event { size, stamp, .. } = posting.event;
+        let Posted { size, stamp, .. } = posting.event;
         self.tallies.obtain(owner, size, stamp);
         self.levels.rise(parts.key, size, stamp);
         Held { size, obtained: stamp, owner }

@@ -5,7 +5,7 @@
 //! missing, and on which allocations are temporary. The [module of the summary](crate::summary) says
 //! what counts how.
 
-use alloc_trace_format::{Event, EventKind, ReadError};
+use alloc_trace_format::{Event, EventKind, ReadError, Stamp};
 use rustc_hash::FxHashMap;
 
 use crate::call_tree::Place;
@@ -35,10 +35,34 @@ pub(crate) struct OwnerParts {
     pub(crate) span: u32,
 }
 
+/// What an account needs of a heap event: little, for every event is copied on its way.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Posted {
+    pub(crate) stamp: Stamp,
+    pub(crate) address: u64,
+    pub(crate) size: u64,
+    /// Of a reallocation.
+    pub(crate) old_address: u64,
+    old_size: u64,
+    pub(crate) kind: EventKind,
+    pub(crate) failed: bool,
+    pub(crate) align_log2: u8,
+}
+
+impl From<&Event> for Posted {
+    #[inline]
+    fn from(event: &Event) -> Self {
+        let &Event {
+            kind, failed, stamp, address, size, align_log2, old_address, old_size, ..
+        } = event;
+        Self { stamp, address, size, old_address, old_size, kind, failed, align_log2 }
+    }
+}
+
 /// A heap event and what it belongs to.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Posting {
-    pub(crate) event: Event,
+    pub(crate) event: Posted,
     pub(crate) place: Place,
     pub(crate) site: SiteIndex,
     /// The index of its thread.
@@ -64,7 +88,7 @@ impl Posting {
         };
         let thread = thread as u32;
         Self {
-            event: *event,
+            event: event.into(),
             place,
             site,
             thread,

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use alloc_trace_format::{Clock, Event, Recording, Stamp};
+use alloc_trace_format::{Clock, Recording, Stamp};
 
 use crate::backtraces::Backtraces;
 use crate::error::AnalysisError;
 use crate::figures::Figures;
-use crate::ledger::{Account, Ledger, Owner, OwnerParts, Posting, Release};
+use crate::ledger::{Account, Ledger, Owner, OwnerParts, Posted, Posting, Release};
 use crate::options::Options;
 use crate::recording_state::RecordingState;
 use crate::replay::{Prepared, Replay};
@@ -149,7 +149,7 @@ impl Account for Pointing {
     }
 
     fn obtained(&mut self, owner: Owner, parts: OwnerParts, posting: &Posting) -> Held {
-        let Event { size, stamp, .. } = posting.event;
+        let Posted { size, stamp, .. } = posting.event;
         self.tallies.obtain(owner, size, stamp);
         self.levels.rise(parts.key, size, stamp);
         if let Some(extra) = self.extras.get_mut(parts.key as usize) {

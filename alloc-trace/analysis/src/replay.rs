@@ -106,11 +106,13 @@ pub(crate) struct Replay<'a> {
     pub(crate) spans: Spans,
     /// The blocks that the recorder's own threads allocated.
     internal_blocks: FxHashSet<u64>,
-    has_internal_threads: bool,
     /// Of the event that [`Replay::advance`] came to: its thread's index, and whether it is the
     /// recorder's own.
     thread: usize,
     internal: bool,
+    /// The thread of the event before, its index, and whether it is the recorder's: nearly always the
+    /// next event is of the same one.
+    last_thread: (ThreadId, usize, bool),
     /// What the filter says of it.
     picked: Picked,
     /// Threads that lost records since [`Replay::take_gap`] was last asked.
@@ -138,9 +140,9 @@ impl<'a> Replay<'a> {
             records: prepared.recording.merged(),
             spans: Spans::new(prepared.span_fields, threads.len()),
             internal_blocks: FxHashSet::default(),
-            has_internal_threads: threads.iter().any(|thread| thread.internal),
             thread: 0,
             internal: false,
+            last_thread: (ThreadId::default(), usize::MAX, false),
             picked: Picked::ALL,
             gaps: Vec::new(),
             prepared,
@@ -155,10 +157,19 @@ impl<'a> Replay<'a> {
             match self.records.advance()? {
                 Step::Event => {
                     let event = self.records.event();
-                    self.thread = self.prepared.definitions.thread(event.thread);
-                    if self.has_internal_threads {
+                    if event.thread != self.last_thread.0 || self.last_thread.1 == usize::MAX {
+                        let index = self.prepared.definitions.thread(event.thread);
+                        let known = self.prepared.definitions.threads.get(index);
+                        let internal = known.is_some_and(|thread| thread.internal);
+                        self.last_thread = (event.thread, index, internal);
+                    }
+                    let (_, thread, own_thread) = self.last_thread;
+                    self.thread = thread;
+                    if own_thread || !self.internal_blocks.is_empty() {
                         let event = *event;
-                        self.internal = self.is_internal(&event, self.thread);
+                        self.internal = self.is_internal(&event, own_thread);
+                    } else {
+                        self.internal = false;
                     }
                     if self.prepared.selection.is_some() {
                         self.ask_filter();
@@ -223,9 +234,7 @@ impl<'a> Replay<'a> {
     }
 
     /// Whether an event is the recorder's own; follows the blocks that are.
-    fn is_internal(&mut self, event: &Event, thread: usize) -> bool {
-        let threads = &self.prepared.definitions.threads;
-        let own_thread = threads.get(thread).is_some_and(|thread| thread.internal);
+    fn is_internal(&mut self, event: &Event, own_thread: bool) -> bool {
         if event.failed {
             return own_thread || self.internal_blocks.contains(&event.old_address);
         }

@@ -77,16 +77,34 @@ struct Found {
     program: bool,
 }
 
+/// What the frames at a return address are.
+#[derive(Debug, Clone, Copy)]
+enum Own {
+    /// There is one of the program.
+    Program(SiteIndex),
+    /// They are such that nothing outside is the program's.
+    Entry,
+    /// Neither.
+    Other,
+}
+
 /// Finds the site of every place.
 struct Finder<'a> {
     symbols: &'a mut Symbols,
+    /// What the frames at each return address are: many places have one.
+    addresses: FxHashMap<u64, Own>,
     sites: Vec<CallSite>,
     numbers: FxHashMap<CallSite, SiteIndex>,
 }
 
 impl<'a> Finder<'a> {
     fn new(symbols: &'a mut Symbols) -> Self {
-        let mut finder = Self { symbols, sites: Vec::new(), numbers: FxHashMap::default() };
+        let mut finder = Self {
+            symbols,
+            addresses: FxHashMap::default(),
+            sites: Vec::new(),
+            numbers: FxHashMap::default(),
+        };
         for name in ["[unknown]", "[no backtrace]"] {
             finder.number(CallSite { function: name.into(), file: None, line: None });
         }
@@ -120,14 +138,11 @@ impl<'a> Finder<'a> {
         address: u64,
         outside: Option<Found>,
     ) -> Found {
-        let own = self.symbols.frames(address);
-        match call_site::call_site(own.iter()) {
-            Some((frame, true)) => {
-                return Found { site: self.of_frame(frame), program: true };
-            }
+        match self.own(address) {
+            Own::Program(site) => return Found { site, program: true },
             // The frames that surround `main` end the search.
-            _ if call_site::ends_search(&own) => {}
-            _ => {
+            Own::Entry => {}
+            Own::Other => {
                 if let Some(outside) = outside.filter(|outside| outside.program) {
                     return outside;
                 }
@@ -139,6 +154,20 @@ impl<'a> Finder<'a> {
         let site = call_site::call_site(frames.iter().flat_map(|frames| frames.iter()))
             .map_or(UNKNOWN, |(frame, _)| self.of_frame(frame));
         Found { site, program: false }
+    }
+
+    fn own(&mut self, address: u64) -> Own {
+        if let Some(&known) = self.addresses.get(&address) {
+            return known;
+        }
+        let frames = self.symbols.frames(address);
+        let own = match call_site::call_site(frames.iter()) {
+            Some((frame, true)) => Own::Program(self.of_frame(frame)),
+            _ if call_site::ends_search(&frames) => Own::Entry,
+            _ => Own::Other,
+        };
+        self.addresses.insert(address, own);
+        own
     }
 
     fn of_frame(&mut self, frame: &Frame) -> SiteIndex {

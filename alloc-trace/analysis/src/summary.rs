@@ -24,14 +24,14 @@
 
 use std::sync::Arc;
 
-use alloc_trace_format::{EndReason, Event, ExitStatus, Process, Recording, Skipped};
+use alloc_trace_format::{EndReason, ExitStatus, Process, Recording, Skipped};
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 use crate::definitions::Definitions;
 use crate::error::AnalysisError;
 use crate::figures::Figures;
-use crate::ledger::{Account, Ledger, Owner, OwnerParts, Posting, Release};
+use crate::ledger::{Account, Ledger, Owner, OwnerParts, Posted, Posting, Release};
 use crate::options::Options;
 use crate::replay::{Prepared, Replay};
 use crate::sites::CallSite;
@@ -254,7 +254,7 @@ impl Account for Totals {
 
     #[inline]
     fn obtained(&mut self, owner: Owner, parts: OwnerParts, posting: &Posting) -> Held {
-        let Event { size, stamp, address, .. } = posting.event;
+        let Posted { size, stamp, address, .. } = posting.event;
         self.tallies.obtain(owner, size, stamp);
         self.sites.rise(parts.key, size, stamp);
         self.threads.rise(parts.thread, size, stamp);

@@ -3,10 +3,10 @@
 //! Counts, bytes, and shares at the program's peak add up, so they are kept for each owner and summed
 //! at the end. A part's own peak does not add up: [`Levels`] follows it event by event.
 
-use alloc_trace_format::{Event, EventKind, Stamp};
+use alloc_trace_format::{EventKind, Stamp};
 
 use crate::figures::Figures;
-use crate::ledger::Owner;
+use crate::ledger::{Owner, Posted};
 
 /// What is counted of one owner at nearly every event: one line of a cache.
 #[derive(Debug, Clone, Copy, Default)]
@@ -64,7 +64,7 @@ impl Tallies {
 
     /// An owner made an event. Here and below, owners are those that were touched.
     #[inline]
-    pub(crate) fn count(&mut self, owner: Owner, event: &Event) {
+    pub(crate) fn count(&mut self, owner: Owner, event: &Posted) {
         let kind = match event.kind {
             EventKind::Alloc => 0,
             EventKind::AllocZeroed => 1,

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use alloc_trace_format::{Event, Recording};
+use alloc_trace_format::Recording;
 use serde::Serialize;
 
 use crate::backtraces::Backtraces;
 use crate::error::AnalysisError;
 use crate::figures::Figures;
-use crate::ledger::{Account, Ledger, Owner, OwnerParts, Posting, Release};
+use crate::ledger::{Account, Ledger, Owner, OwnerParts, Posted, Posting, Release};
 use crate::options::Options;
 use crate::recording_state::RecordingState;
 use crate::replay::{Prepared, Replay};
@@ -119,7 +119,7 @@ impl Account for Weighing {
 
     #[inline]
     fn obtained(&mut self, owner: Owner, _: OwnerParts, posting: &Posting) -> Held {
-        let Event { size, stamp, .. } = posting.event;
+        let Posted { size, stamp, .. } = posting.event;
         self.tallies.obtain(owner, size, stamp);
         Held { size, owner }
     }

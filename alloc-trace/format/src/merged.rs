@@ -192,6 +192,42 @@ impl<'a> Merged<'a> {
     /// As [`Merged::next_record`].
     #[inline]
     pub fn advance(&mut self) -> Result<Step, ReadError> {
+        if self.goes_on() { Ok(Step::Event) } else { self.advance_further() }
+    }
+
+    /// Whether the stream of the last record goes on with an event that comes before all that other
+    /// streams have, and is no reallocation: so it is with nearly all records. Then it is the next one.
+    #[inline]
+    fn goes_on(&mut self) -> bool {
+        let Some(index) = self.current else { return false };
+        let others = self.heap.peek().map_or(Stamp::MAX, |Reverse(((stamp, _), _))| *stamp);
+        let Some(cursor) = self.cursors.get_mut(index) else { return false };
+        if !self.pending.is_empty() || cursor.has_next() {
+            return false;
+        }
+        let decoded = cursor.state.next(&cursor.payload, &mut cursor.offset, &mut cursor.event);
+        match decoded {
+            Ok(Decoded::Event) => {}
+            Ok(Decoded::Other(record)) => {
+                cursor.waiting = Waiting::Other;
+                cursor.other = Some(record);
+                return false;
+            }
+            // Both are met again.
+            Ok(Decoded::End) | Err(_) => return false,
+        }
+        let event = &cursor.event;
+        let next = event.kind != EventKind::Realloc && event.begin_stamp < others;
+        if next {
+            cursor.last_stamp = event.stamp;
+            self.given = Given::Cursor(index);
+        } else {
+            cursor.waiting = Waiting::Event;
+        }
+        next
+    }
+
+    fn advance_further(&mut self) -> Result<Step, ReadError> {
         loop {
             let Some((key, index)) = self.earliest()? else {
                 let last = self.release_ended((Stamp::MAX, u64::MAX), usize::MAX);

@@ -4,13 +4,13 @@
 //! it was live at the peak so far or was not, and should the peak be passed later, it is not live any
 //! more. So each group's share stands for one peak, and begins anew with the next.
 
-use alloc_trace_format::{Clock, Event, EventKind, Recording, Stamp};
+use alloc_trace_format::{Clock, EventKind, Recording, Stamp};
 
 use super::classes::{self, LIFETIMES};
 use super::{By, Group, GroupKey, Grouped, LifetimeSum};
 use crate::error::AnalysisError;
 use crate::figures::Figures;
-use crate::ledger::{Account, How, Ledger, Owner, OwnerParts, Posting, Release};
+use crate::ledger::{Account, How, Ledger, Owner, OwnerParts, Posted, Posting, Release};
 use crate::recording_state::RecordingState;
 use crate::replay::Replay;
 use crate::tallies::Tallies;
@@ -131,7 +131,7 @@ impl Account for ByLifetime {
     }
 
     fn obtained(&mut self, owner: Owner, _: OwnerParts, posting: &Posting) -> Held {
-        let Event { size, stamp, kind, .. } = posting.event;
+        let Posted { size, stamp, kind, .. } = posting.event;
         self.tallies.obtain(owner, size, stamp);
         Held { size, obtained: stamp, change: self.tallies.changes(), owner, kind }
     }

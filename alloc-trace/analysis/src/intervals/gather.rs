@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use alloc_trace_format::{Clock, Event, EventKind, Recording, Stamp};
+use alloc_trace_format::{Clock, EventKind, Recording, Stamp};
 use rustc_hash::FxHashMap;
 
 use super::axis::{Axis, Now};
@@ -12,7 +12,7 @@ use super::{Bin, FlameNode, Intervals, Resolution, Row, SpanKey, ThreadKey};
 use crate::call_site::crate_name;
 use crate::call_tree::Place;
 use crate::error::AnalysisError;
-use crate::ledger::{Account, How, Ledger, Owner, OwnerParts, Posting, Release};
+use crate::ledger::{Account, How, Ledger, Owner, OwnerParts, Posted, Posting, Release};
 use crate::recording_state::RecordingState;
 use crate::replay::{Prepared, Replay};
 use crate::sites::SiteIndex;
@@ -292,7 +292,7 @@ impl Account for Gather {
 
     #[inline]
     fn obtained(&mut self, owner: Owner, parts: OwnerParts, posting: &Posting) -> Held {
-        let Event { address, size: bytes, stamp, .. } = posting.event;
+        let Posted { address, size: bytes, stamp, .. } = posting.event;
         let (ns, _) = self.go_to(stamp);
         let size = u32::try_from(bytes).unwrap_or(LARGE);
         if size == LARGE {
