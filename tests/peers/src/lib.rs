@@ -5,9 +5,12 @@
 
 pub mod allocator;
 pub mod allocators;
+pub mod budget;
 pub mod burst;
 pub mod child;
+pub mod choice;
 pub mod comparison;
+pub mod kept;
 pub mod machine;
 pub mod measured;
 pub mod packages;

@@ -46,19 +46,6 @@ impl Results {
         }
     }
 
-    /// Replaces the file's content.
-    ///
-    /// # Errors
-    ///
-    /// If it cannot be written.
-    pub fn store(&self, file: &Path) -> Result<(), Error> {
-        let written = serde_json::to_string_pretty(self)?;
-        // A run that is ended in the middle of this leaves the old results.
-        let fresh = file.with_extension("json.tmp");
-        fs::write(&fresh, written)?;
-        Ok(fs::rename(fresh, file)?)
-    }
-
     /// The runs of a cell under an allocator; none if it was not run.
     #[must_use]
     pub fn runs(&self, cell: &str, allocator: &str) -> &[Measured] {

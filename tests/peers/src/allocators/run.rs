@@ -2,14 +2,15 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
 use super::results::{Results, cell_name};
 use super::{Error, Plan, build};
 use crate::allocator::Allocator;
+use crate::budget::Budget;
 use crate::burst::Burst;
+use crate::kept;
 use crate::measured::Measured;
 use crate::random::Random;
 use crate::warm_up;
@@ -21,7 +22,7 @@ use crate::warm_up;
 /// If a workload cannot be run, fails, or comes to something else than under the other allocators.
 pub fn run(plan: &Plan, rounds: u32, budget: Option<u64>, file: &Path) -> Result<(), Error> {
     let mut results = Results::load_or_new(file)?;
-    let end = budget.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    let budget = Budget::of(budget);
     let mut random = Random::new(u64::from(std::process::id()));
     for round in 0..rounds as usize {
         let mut cells = plan.cells.clone();
@@ -34,8 +35,7 @@ pub fn run(plan: &Plan, rounds: u32, budget: Option<u64>, file: &Path) -> Result
             if plan.allocators.iter().all(has_round) {
                 continue;
             }
-            if end.is_some_and(|end| Instant::now() >= end) {
-                eprintln!("the budget is used up in round {}: run again to go on", round + 1);
+            if budget.is_used_up(round) {
                 return Ok(());
             }
             let mut allocators = plan.allocators.clone();
@@ -51,7 +51,7 @@ pub fn run(plan: &Plan, rounds: u32, budget: Option<u64>, file: &Path) -> Result
                 }
                 of_cell.entry(allocator.name.to_owned()).or_default().push(measured);
             }
-            results.store(file)?;
+            kept::store(file, &results)?;
             eprintln!("round {} of {cell}", round + 1);
         }
     }

@@ -14,10 +14,13 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command as Process, ExitCode, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use peers::budget::Budget;
 use peers::child;
+use peers::choice::has;
+use peers::kept;
 use peers::packages;
 use peers::random::Random;
 use peers::traced::Traced;
@@ -88,10 +91,6 @@ impl Choice {
     }
 }
 
-fn has(wanted: &[String], name: &str) -> bool {
-    wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str()))
-}
-
 fn target() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("target")
 }
@@ -102,7 +101,7 @@ fn main() -> ExitCode {
     let done = match arguments.command {
         Command::Build => build(),
         Command::Run { choice, rounds, budget } => run(&choice, rounds, budget, file),
-        Command::Report => Results::load(file).map(|results| report::print(&results)),
+        Command::Report => kept::load(file).map(|results| report::print(&results)),
         Command::WarmUp => {
             warm_up::touch_and_release();
             Ok(())
@@ -133,7 +132,7 @@ fn build() -> io::Result<()> {
 }
 
 fn run(choice: &Choice, rounds: usize, budget: u64, file: &Path) -> io::Result<()> {
-    let mut results = Results::load(file)?;
+    let mut results: Results = kept::load(file)?;
     results.machine = peers::machine::describe();
     let profilers = choice.profilers();
     results.versions = profilers.iter().filter_map(Profiler::version).collect();
@@ -143,7 +142,7 @@ fn run(choice: &Choice, rounds: usize, budget: u64, file: &Path) -> io::Result<(
     let sources = folder.join("sources");
     workload::write_sources(&sources)?;
     let bench = Bench { folder, sources };
-    let end = Instant::now() + Duration::from_secs(budget);
+    let budget = Budget::of(Some(budget));
     let mut random = Random::new(u64::from(std::process::id()));
     for round in 0..rounds {
         let mut workloads: Vec<_> =
@@ -161,13 +160,12 @@ fn run(choice: &Choice, rounds: usize, budget: u64, file: &Path) -> io::Result<(
                 if order.iter().all(|profiler| profiler.name == UNTRACED) {
                     continue;
                 }
-                if Instant::now() >= end {
-                    eprintln!("the budget is used up in round {}: run again to go on", round + 1);
+                if budget.is_used_up(round) {
                     return Ok(());
                 }
                 random.shuffle(&mut order);
                 bench.round(cell, &workload, size, &order)?;
-                results.store(file)?;
+                kept::store(file, &results)?;
                 eprintln!("round {} of {} {size}", round + 1, workload.name);
             }
         }

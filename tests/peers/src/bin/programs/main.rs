@@ -15,9 +15,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
 use clap::{Args, Parser, Subcommand};
+use peers::budget::Budget;
+use peers::choice::has;
+use peers::kept;
 use peers::random::Random;
 use peers::warm_up;
 
@@ -86,10 +88,6 @@ impl Choice {
     }
 }
 
-fn has(wanted: &[String], name: &str) -> bool {
-    wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str()))
-}
-
 fn target() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("target")
 }
@@ -100,7 +98,7 @@ fn main() -> ExitCode {
     let done = match arguments.command {
         Command::Run { choice, rounds, budget } => run(&choice, rounds, budget, file),
         Command::Count { choice } => count(&choice, file),
-        Command::Report => Results::load(file).map(|results| report::print(&results)),
+        Command::Report => kept::load(file).map(|results| report::print(&results)),
         Command::WarmUp => {
             warm_up::touch_and_release();
             Ok(())
@@ -116,11 +114,11 @@ fn main() -> ExitCode {
 }
 
 fn run(choice: &Choice, rounds: usize, budget: u64, file: &Path) -> io::Result<()> {
-    let mut results = Results::load(file)?;
+    let mut results: Results = kept::load(file)?;
     results.machine = peers::machine::describe();
     let libraries = choice.libraries()?;
     let folder = folder("timed")?;
-    let end = Instant::now() + Duration::from_secs(budget);
+    let budget = Budget::of(Some(budget));
     let mut random = Random::new(u64::from(std::process::id()));
     for round in 0..rounds {
         let mut programs = choice.programs();
@@ -137,8 +135,7 @@ fn run(choice: &Choice, rounds: usize, budget: u64, file: &Path) -> io::Result<(
             if waiting.is_empty() {
                 continue;
             }
-            if Instant::now() >= end {
-                eprintln!("the budget is used up in round {}: run again to go on", round + 1);
+            if budget.is_used_up(round) {
                 return Ok(());
             }
             random.shuffle(&mut waiting);
@@ -152,7 +149,7 @@ fn run(choice: &Choice, rounds: usize, budget: u64, file: &Path) -> io::Result<(
                 };
                 record(&mut results, &program, library, program.run(&place))?;
             }
-            results.store(file)?;
+            kept::store(file, &results)?;
             eprintln!("round {} of {}", round + 1, program.name);
         }
     }
@@ -187,7 +184,7 @@ fn record(
 }
 
 fn count(choice: &Choice, file: &Path) -> io::Result<()> {
-    let mut results = Results::load(file)?;
+    let mut results: Results = kept::load(file)?;
     let folder = folder("counted")?;
     for program in choice.programs() {
         for library in choice.libraries()? {
@@ -209,7 +206,7 @@ fn count(choice: &Choice, file: &Path) -> io::Result<()> {
             }
             let instructions = malloc_family::instructions(&counts, library_path.as_deref())?;
             results.cell(program.name, library.name).instructions = Some(instructions);
-            results.store(file)?;
+            kept::store(file, &results)?;
             eprintln!("{} under {}: {instructions}", program.name, library.name);
         }
     }

@@ -1,9 +1,6 @@
 //! What was measured, as it is kept in a file.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
-use std::path::Path;
 
 use peers::child::Cost;
 use serde::{Deserialize, Serialize};
@@ -38,22 +35,6 @@ pub(crate) struct Results {
 }
 
 impl Results {
-    /// What a file holds; nothing, if there is none.
-    pub(crate) fn load(file: &Path) -> io::Result<Self> {
-        match fs::read(file) {
-            Ok(text) => Ok(serde_json::from_slice(&text)?),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Replaces the file's content; whoever ends this in the middle leaves the old results.
-    pub(crate) fn store(&self, file: &Path) -> io::Result<()> {
-        let fresh = file.with_extension("json.tmp");
-        fs::write(&fresh, serde_json::to_vec_pretty(self)?)?;
-        fs::rename(fresh, file)
-    }
-
     /// A program under a library; empty if there was none yet.
     pub(crate) fn cell(&mut self, program: &str, library: &str) -> &mut Cell {
         let program = self.programs.entry(program.to_owned()).or_default();
