@@ -41,6 +41,9 @@
 //! - `tracing-events` (default): records as `tracing` events. Adds `tracing`.
 //! - `span-layer` (default): [`SpanLayer`]. Adds `tracing-subscriber`.
 //!
+//! - `heap-snapshots` (default): what the heap of `alloc-core` holds, now and then and on request (see
+//!   [`heap_snapshot`]). Adds `alloc-core`, which depends on nothing but `libc`.
+//!
 //! # Where it works
 //!
 //! On x86-64 and aarch64 Linux. Elsewhere [`TraceAlloc`] passes every request through, and a
@@ -67,7 +70,8 @@ mod trace_alloc;
 
 pub use measure::{HeapUse, measure};
 pub use recording::{
-    Compression, Recording, RecordingBuilder, Stacks, StartError, is_recording, mark, pause, resume,
+    Compression, Recording, RecordingBuilder, Stacks, StartError, heap_snapshot, is_recording,
+    mark, pause, resume,
 };
 #[cfg(feature = "span-layer")]
 pub use span_layer::SpanLayer;

@@ -26,6 +26,8 @@ mod clock;
 mod compressor;
 mod destination;
 mod extents;
+#[cfg_attr(not(feature = "heap-snapshots"), path = "recorder/no_heap_snapshots.rs")]
+mod heap_snapshots;
 mod log;
 mod modules;
 mod options;
@@ -49,12 +51,13 @@ use std::sync::atomic::{
 #[cfg(feature = "span-layer")]
 use alloc_trace_format::SpanId;
 use alloc_trace_format::{
-    Encoder, EndReason, Event, EventKind, NodeDefinition, NodeId, Stamp, ThreadId,
+    Encoder, EndReason, Event, EventKind, NodeDefinition, NodeId, SnapshotReason, Stamp, ThreadId,
 };
 
 use self::backtrace::{Backtrace, Captured, Shared};
 use self::call_tree::{CallTree, Path};
 use self::chunk_writer::ChunkWriter;
+use self::heap_snapshots::HeapSnapshots;
 use self::log::Log;
 use self::modules::{Identity, Module, Modules};
 use self::slots::{Slot, Slots, State};
@@ -99,6 +102,7 @@ struct Recorder {
     slots: Slots,
     log: Log,
     modules: Modules,
+    heap_snapshots: HeapSnapshots,
     tables: OnceLock<Tables>,
     /// The word that says which recording runs; it lies in a page that a forked child finds zeroed.
     epoch: AtomicPtr<AtomicU64>,
@@ -222,6 +226,24 @@ pub(crate) fn mark(text: &str) {
     RECORDER.write(|encoder, out, stamp| encoder.marker(out, stamp, text.as_bytes()));
 }
 
+/// Records what the heap of `alloc-core` holds; whether a recording runs that could take it.
+pub(crate) fn heap_snapshot() -> bool {
+    let mut written = false;
+    if crate::mode::is_recording() {
+        RECORDER.enter(None, |recorder, state| {
+            let (log, writer) = (&recorder.log, &mut state.writer);
+            if let Some(bytes) = sys::resident_bytes() {
+                let stamp = clock::before().max(writer.last_stamp());
+                writer.write(log, |encoder, out| encoder.resident(out, stamp, bytes))?;
+            }
+            heap_snapshots::take(writer, log, SnapshotReason::Requested)?;
+            written = true;
+            Ok(())
+        });
+    }
+    written
+}
+
 /// A number of the present recording, for whoever keeps something for its duration.
 #[cfg(feature = "span-layer")]
 pub(crate) fn session() -> u64 {
@@ -269,6 +291,7 @@ impl Recorder {
             slots: Slots::new(),
             log: Log::new(),
             modules: Modules::new(),
+            heap_snapshots: HeapSnapshots::new(),
             tables: OnceLock::new(),
             epoch: AtomicPtr::new((&raw const NO_EPOCH).cast_mut()),
             state: AtomicU32::new(session::IDLE),

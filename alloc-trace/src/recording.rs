@@ -302,6 +302,21 @@ pub fn mark(text: &str) {
     recorder::mark(text);
 }
 
+/// Records what the heap of `alloc-core` holds at this moment: segments, pages, and how full those of
+/// each size class are. Answers whether a recording runs that is not paused and takes this thread.
+///
+/// A recording has such snapshots from its beginning and its end, and from whenever the process had
+/// more memory resident by a tenth than at any snapshot before, as far as full chunks of records make
+/// the recorder look (at most every 10 ms). Nothing is written where the heap holds nothing, because the
+/// program has another allocator, and without the feature `heap-snapshots`.
+///
+/// Takes time in proportion to the heap, some nanoseconds for each of its pages and, for each size
+/// class, each of its threads. Not for signal handlers: one that interrupts the recorder counts as a
+/// lost record.
+pub fn heap_snapshot() -> bool {
+    recorder::heap_snapshot()
+}
+
 fn recorder_options(output: &Path, stacks: Stacks) -> Result<recorder::Options, StartError> {
     let mut options = recorder::Options::DEFAULT;
     let fits = options.path.push(path_bytes(output));

@@ -95,6 +95,10 @@ pub(crate) const fn stamp() -> Stamp {
 
 pub(crate) const fn mark(_text: &str) {}
 
+pub(crate) const fn heap_snapshot() -> bool {
+    false
+}
+
 #[cfg(feature = "tracing-events")]
 pub(crate) const fn mark_thread_internal() {}
 

@@ -5,6 +5,7 @@
 //! argument names a file.
 
 mod coroutines;
+mod heap;
 mod hostile;
 mod known;
 mod libraries;
@@ -79,6 +80,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("out_of_memory", pressure::out_of_memory),
     ("resident", pressure::resident),
     ("stack", pressure::stack),
+    ("heap_snapshots", heap::snapshots),
     ("in_turn", options::in_turn),
     ("workers", options::workers),
     ("growing", options::growing),

@@ -4,7 +4,8 @@
 //! recorder's own only after its first event: so these are gathered first, in a pass of their own.
 
 use alloc_trace_format::{
-    EndReason, Module, Process, ReadError, Record, Recording, Skipped, Stamp, ThreadId,
+    EndReason, HeapSnapshot, Module, Process, ReadError, Record, Recording, Skipped, Stamp,
+    ThreadId,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -22,6 +23,10 @@ pub(crate) struct Definitions {
     pub(crate) end: Option<End>,
     /// The texts of the program's markers and when it first set each, in the order of that.
     markers: Vec<(Box<str>, Stamp)>,
+    /// What the allocator below the recorder held, in the order of time.
+    pub(crate) heap_snapshots: Vec<HeapSnapshot>,
+    /// How many bytes were resident when, in the order of time.
+    pub(crate) resident: Vec<(Stamp, u64)>,
     /// As the recorder counted them.
     pub(crate) lost_records: u64,
     /// Heap events found, the recorder's own included.
@@ -69,6 +74,8 @@ impl Definitions {
         let mut threads: FxHashMap<ThreadId, Thread> = FxHashMap::default();
         let mut modules: Vec<Module> = Vec::new();
         let mut markers: Vec<(Box<str>, Stamp)> = Vec::new();
+        let mut heap_snapshots: Vec<HeapSnapshot> = Vec::new();
+        let mut resident: Vec<(Stamp, u64)> = Vec::new();
         let (mut process, mut end) = (None, None::<End>);
         let mut lost_records = 0_u64;
         let mut records = recording.definitions();
@@ -92,6 +99,8 @@ impl Definitions {
                 }
                 Record::Module(module) => modules.push(*module),
                 Record::Marker { stamp, text, .. } => markers.push((text, stamp)),
+                Record::HeapSnapshot(snapshot) => heap_snapshots.push(*snapshot),
+                Record::Resident { stamp, bytes } => resident.push((stamp, bytes)),
                 Record::Process(found) => process = Some(*found),
                 Record::Lost { records, .. } => {
                     lost_records = lost_records.saturating_add(records);
@@ -110,6 +119,8 @@ impl Definitions {
         let mut known = FxHashSet::default();
         markers.retain(|(text, _)| known.insert(text.clone()));
         modules.sort_by_key(|module| module.stamp);
+        heap_snapshots.sort_by_key(|snapshot| snapshot.stamp);
+        resident.sort_unstable();
         let mut threads: Vec<Thread> =
             threads.into_iter().map(|(id, thread)| Thread { id, ..thread }).collect();
         threads.sort_by_key(|thread| thread.id);
@@ -123,6 +134,8 @@ impl Definitions {
             process,
             end,
             markers,
+            heap_snapshots,
+            resident,
             lost_records,
             recorded_events: records.events(),
             last_stamp: records.last_stamp(),

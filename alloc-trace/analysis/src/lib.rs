@@ -25,6 +25,7 @@ mod figures;
 mod filter;
 mod frames;
 mod grouped;
+mod heap;
 mod intervals;
 mod leaks;
 mod ledger;
@@ -57,6 +58,7 @@ pub use events::{EventRow, EventSpan, Events};
 pub use figures::Figures;
 pub use filter::{Filter, Moment};
 pub use grouped::{By, Group, GroupKey, Grouped, Lifetimes};
+pub use heap::{ClassState, HeapReason, HeapState, Memory, Resident};
 pub use intervals::{
     Bin, Cell, FlameNode, Intervals, Resolution, Row, SpanKey, ThreadKey, lifetime_class,
     size_class,

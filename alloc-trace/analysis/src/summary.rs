@@ -31,6 +31,7 @@ use serde::Serialize;
 use crate::definitions::Definitions;
 use crate::error::AnalysisError;
 use crate::figures::Figures;
+use crate::heap::Memory;
 use crate::ledger::{Account, Ledger, Owner, OwnerParts, Posted, Posting, Release};
 use crate::options::Options;
 use crate::replay::{Prepared, Replay};
@@ -75,6 +76,8 @@ pub struct Summary {
     pub skipped: Vec<SkippedPart>,
     /// Why some call sites have no name or no line.
     pub symbol_problems: Vec<SymbolProblem>,
+    /// What the process had resident and what its heap held, whatever the filter.
+    pub memory: Memory,
     /// Every call site that requested memory; most allocated bytes first.
     pub sites: Vec<SiteFigures>,
     /// Every thread of the program, in the order in which they were met.
@@ -325,6 +328,7 @@ fn close(mut ledger: Ledger<Totals>, recording: &Recording, replay: &Replay<'_>)
         exit_status: recording.exit_status().map(ProcessEnd::from),
         skipped,
         symbol_problems: replay.prepared.sites.problems().to_vec(),
+        memory: Memory::of(definitions, clock),
         sites: by_site(replay, &sites),
         by_thread,
         by_span: by_span(&replay.spans, &spans),

@@ -44,6 +44,24 @@ const READING: [&[&str]; 14] = [
 ];
 
 #[test]
+fn a_report_shows_the_heap_and_what_was_resident() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("faults");
+    write_faults(&path, true);
+    let output = command().args(["report", "--no-symbols"]).arg(&path).output().expect("run");
+    let said = text(&output.stdout);
+    for line in [
+        "resident      at most 5.0 MiB seen, after 0 ns",
+        "The heap at its largest, of 1 snapshot: at the start, after 0 ns",
+        "mapped        4.0 MiB in 1 segment, 10.0 KiB of it metadata",
+        "in pages      64.0 KiB in 1 page: 15.6 KiB live, 384 B cached, 48.0 KiB free",
+        "    1   2,048   500      12  1,536  24.4 %  to 32 B",
+    ] {
+        assert!(said.contains(line), "{line}\nis not in\n{said}");
+    }
+}
+
+#[test]
 fn the_report_is_as_it_always_was() {
     let (_directory, path) = sample(true);
     let output = run(&[&"report", &path]);

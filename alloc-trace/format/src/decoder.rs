@@ -4,9 +4,10 @@ use crate::clock::Anchor;
 use crate::error::RecordError;
 use crate::fields::{self, Lengths};
 use crate::header::array;
+use crate::heap_snapshot::HeapSnapshot;
 use crate::record::{
-    Context, Event, EventKind, Module, NodeDefinition, NodeId, Process, Record, Span, SpanId,
-    Stamp, ThreadId, ThreadStart, end_reason, kind, span, tag,
+    Context, Event, EventKind, Module, ModuleUnload, NodeDefinition, NodeId, Process, Record, Span,
+    SpanId, Stamp, ThreadId, ThreadStart, end_reason, kind, span, tag,
 };
 use crate::varint;
 
@@ -428,6 +429,12 @@ impl DecodeState {
                 build_id: body.bytes("a build id")?.into(),
                 path: body.text("a path")?,
             })),
+            kind::MODULE_UNLOAD => Record::ModuleUnload(ModuleUnload {
+                stamp: self.stamp,
+                start: body.varint("an address")?,
+                end: body.varint("an address")?,
+                first_node: NodeId(body.u32("a call-tree node")?),
+            }),
             kind::SPAN => {
                 let stamp = self.advance(body)?;
                 let id = SpanId(body.varint("a span")?);
@@ -467,6 +474,9 @@ impl DecodeState {
                 stamp: self.advance(body)?,
                 bytes: body.varint("a number of bytes")?,
             },
+            kind::HEAP_SNAPSHOT => {
+                Record::HeapSnapshot(Box::new(HeapSnapshot::decode(self.stamp, body)?))
+            }
             kind::LOST => {
                 Record::Lost { thread: self.thread, records: body.varint("a number of records")? }
             }
@@ -492,7 +502,7 @@ impl DecodeState {
 
 /// Why a record could not be decoded, before its offset is known.
 #[derive(Debug, Clone, Copy)]
-struct Fault {
+pub(crate) struct Fault {
     expected: &'static str,
     truncated: bool,
 }
@@ -512,21 +522,21 @@ impl Fault {
     }
 }
 
-struct Input<'a> {
+pub(crate) struct Input<'a> {
     bytes: &'a [u8],
     offset: usize,
 }
 
 impl<'a> Input<'a> {
     #[inline]
-    fn byte(&mut self, expected: &'static str) -> Result<u8, Fault> {
+    pub(crate) fn byte(&mut self, expected: &'static str) -> Result<u8, Fault> {
         let byte = self.bytes.get(self.offset).ok_or(Fault::truncated(expected))?;
         self.offset += 1;
         Ok(*byte)
     }
 
     #[inline]
-    fn varint(&mut self, expected: &'static str) -> Result<u64, Fault> {
+    pub(crate) fn varint(&mut self, expected: &'static str) -> Result<u64, Fault> {
         // Most have one byte or two.
         let rest = self.bytes.get(self.offset..).unwrap_or_default();
         match *rest {

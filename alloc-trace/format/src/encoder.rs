@@ -251,6 +251,23 @@ impl Encoder {
         })
     }
 
+    /// Writes that the module from `start` to `end` was found to be loaded no more, at the last stamp
+    /// written; nodes from `first_node` on are not of it.
+    #[must_use]
+    pub fn module_unload(
+        &mut self,
+        out: &mut [u8],
+        start: u64,
+        end: u64,
+        first_node: NodeId,
+    ) -> Option<usize> {
+        extended(out, kind::MODULE_UNLOAD, |out| {
+            out.varint(start);
+            out.varint(end);
+            out.varint(u64::from(first_node.0));
+        })
+    }
+
     /// Writes that a span was made, or, `again`, that there is one which the recording may have
     /// already. `level` is 1 for ERROR to 5 for TRACE.
     #[must_use]
@@ -358,7 +375,11 @@ const fn event_tag(kind: EventKind) -> u8 {
 
 /// Writes an extended record: the tag, its kind, its length in two bytes (a varint that is padded,
 /// since the length is known only afterwards) and its body.
-fn extended(out: &mut [u8], kind: u8, body: impl FnOnce(&mut Output<'_>)) -> Option<usize> {
+pub(crate) fn extended(
+    out: &mut [u8],
+    kind: u8,
+    body: impl FnOnce(&mut Output<'_>),
+) -> Option<usize> {
     const HEAD_BYTES: usize = 4;
     let (head, rest) = out.split_first_chunk_mut::<HEAD_BYTES>()?;
     let mut rest = Output::new(rest);
@@ -372,7 +393,7 @@ fn extended(out: &mut [u8], kind: u8, body: impl FnOnce(&mut Output<'_>)) -> Opt
 }
 
 /// A place to write to, which remembers that it was too short.
-struct Output<'a> {
+pub(crate) struct Output<'a> {
     bytes: &'a mut [u8],
     length: usize,
 }
@@ -384,7 +405,7 @@ impl<'a> Output<'a> {
     }
 
     #[inline]
-    fn byte(&mut self, byte: u8) {
+    pub(crate) fn byte(&mut self, byte: u8) {
         if let Some(place) = self.bytes.get_mut(self.length) {
             *place = byte;
         }
@@ -392,7 +413,7 @@ impl<'a> Output<'a> {
     }
 
     #[inline]
-    fn varint(&mut self, mut value: u64) {
+    pub(crate) fn varint(&mut self, mut value: u64) {
         while value >= 0x80 {
             self.byte(value as u8 | 0x80);
             value >>= 7;

@@ -27,6 +27,7 @@ mod error;
 mod fields;
 mod follower;
 mod header;
+mod heap_snapshot;
 mod merged;
 mod payload;
 mod record;
@@ -47,10 +48,11 @@ pub use follower::{Follower, Polled};
 pub use header::{
     Architecture, ClockKind, FILE_HEADER_BYTES, FILE_MAGIC, FORMAT_VERSION, FileHeader, HeaderError,
 };
+pub use heap_snapshot::{ClassFigures, HeapFigures, HeapSnapshot, SnapshotReason};
 pub use merged::{Merged, Step};
 pub use record::{
-    Context, EndReason, Event, EventKind, ExitStatus, Module, NodeDefinition, NodeId, Process,
-    Record, Span, SpanId, Stamp, ThreadId, ThreadStart,
+    Context, EndReason, Event, EventKind, ExitStatus, Module, ModuleUnload, NodeDefinition, NodeId,
+    Process, Record, Span, SpanId, Stamp, ThreadId, ThreadStart,
 };
 pub use recording::{Recording, Skipped, append_exit_status};
 pub use writer::{RecordingWriter, Window};

@@ -3,6 +3,7 @@
 //! Numbers of record kinds are part of the format: they are never reused.
 
 use crate::clock::Anchor;
+use crate::heap_snapshot::HeapSnapshot;
 
 /// A moment, in ticks of the recording's clock (see [`crate::Clock`]).
 pub type Stamp = u64;
@@ -178,6 +179,20 @@ pub struct Module {
     pub path: Box<str>,
 }
 
+/// A module that was found to be loaded no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ModuleUnload {
+    /// When that was found: that of the record before it in its stream.
+    pub stamp: Stamp,
+    /// The module's first mapped address.
+    pub start: u64,
+    /// The address behind its last mapped one.
+    pub end: u64,
+    /// Nodes of addresses in between that have this number or a greater one are of what was loaded
+    /// there later.
+    pub first_node: NodeId,
+}
+
 /// A `tracing` span, when it was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Span {
@@ -264,6 +279,8 @@ pub enum Record {
     },
     /// A module was found loaded.
     Module(Box<Module>),
+    /// A module was found to be loaded no more.
+    ModuleUnload(ModuleUnload),
     /// A span was made.
     Span(Box<Span>),
     /// A thread entered a span.
@@ -307,6 +324,8 @@ pub enum Record {
         /// So many bytes, the recorder's own included.
         bytes: u64,
     },
+    /// What the heap held.
+    HeapSnapshot(Box<HeapSnapshot>),
     /// What the process was.
     Process(Box<Process>),
     /// This many records of the thread could not be written.
@@ -350,6 +369,8 @@ impl Record {
             | Self::End { stamp, .. } => Some(*stamp),
             Self::ThreadStart(start) => Some(start.stamp),
             Self::Module(module) => Some(module.stamp),
+            Self::ModuleUnload(unload) => Some(unload.stamp),
+            Self::HeapSnapshot(snapshot) => Some(snapshot.stamp),
             Self::Span(span) => Some(span.stamp),
             Self::Node(_)
             | Self::ThreadName { .. }
@@ -387,6 +408,7 @@ pub(crate) mod kind {
     pub(crate) const THREAD_NAME: u8 = 4;
     pub(crate) const THREAD_EXIT: u8 = 5;
     pub(crate) const MODULE: u8 = 6;
+    pub(crate) const MODULE_UNLOAD: u8 = 7;
     pub(crate) const SPAN: u8 = 8;
     pub(crate) const SPAN_ENTER: u8 = 9;
     pub(crate) const SPAN_EXIT: u8 = 10;
@@ -395,8 +417,10 @@ pub(crate) mod kind {
     pub(crate) const LOST: u8 = 13;
     pub(crate) const END: u8 = 14;
     pub(crate) const RESIDENT: u8 = 15;
+    pub(crate) const HEAP_SNAPSHOT: u8 = 32;
 
-    /// Whether such a record begins with a stamp, from which the next record's counts on.
+    /// Whether such a record begins with a stamp, from which the next record's counts on. Only the
+    /// kinds of the format's first days do: a reader passes over those that it does not know.
     pub(crate) const fn is_stamped(kind: u8) -> bool {
         matches!(
             kind,

@@ -417,6 +417,9 @@ impl Encoder {
                 &module.build_id,
                 module.path.as_bytes(),
             ),
+            Record::ModuleUnload(unload) => {
+                encoder.module_unload(out, unload.start, unload.end, unload.first_node)
+            }
             Record::Span(span) => encoder.span(
                 out,
                 span.stamp,
@@ -447,6 +450,9 @@ impl Encoder {
                 )
             }
             Record::Resident { stamp, bytes } => encoder.resident(out, *stamp, *bytes),
+            Record::HeapSnapshot(snapshot) => {
+                encoder.heap_snapshot(out, snapshot.reason, &snapshot.figures, &snapshot.classes)
+            }
             Record::Lost { records, .. } => encoder.lost(out, *records),
             Record::End { stamp, reason, events } => encoder.end(out, *stamp, *reason, *events),
             Record::Unknown { .. } => None,

@@ -1,8 +1,9 @@
 //! The encoder and the decoder against each other, and the decoder against anything at all.
 
 use alloc_trace_format::{
-    Anchor, Context, Decoder, Encoder, EndReason, Event, EventKind, Module, NodeDefinition, NodeId,
-    Process, Record, Span, SpanId, ThreadId, ThreadStart,
+    Anchor, ClassFigures, Context, Decoder, Encoder, EndReason, Event, EventKind, HeapFigures,
+    HeapSnapshot, Module, ModuleUnload, NodeDefinition, NodeId, Process, Record, SnapshotReason,
+    Span, SpanId, ThreadId, ThreadStart,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -62,6 +63,50 @@ fn reason() -> impl Strategy<Value = EndReason> {
     ]
 }
 
+fn class() -> impl Strategy<Value = ClassFigures> {
+    [number(), number(), number(), number(), number()].prop_map(
+        |[block_bytes, pages, capacity, live, cached]| ClassFigures {
+            block_bytes,
+            pages,
+            capacity,
+            live,
+            cached,
+        },
+    )
+}
+
+fn heap_snapshot() -> impl Strategy<Value = HeapSnapshot> {
+    let reason = prop_oneof![
+        Just(SnapshotReason::Start),
+        Just(SnapshotReason::Peak),
+        Just(SnapshotReason::End),
+        Just(SnapshotReason::Requested),
+        (5..=255_u8).prop_map(SnapshotReason::Other)
+    ];
+    let figures = vec(number(), 14).prop_map(|figures| HeapFigures {
+        mapped_bytes: figures[0],
+        metadata_bytes: figures[1],
+        segments: figures[2],
+        touched_bytes: figures[3],
+        pages: figures[4],
+        page_bytes: figures[5],
+        large_blocks: figures[6],
+        large_bytes: figures[7],
+        large_requested_bytes: figures[8],
+        huge_blocks: figures[9],
+        huge_bytes: figures[10],
+        huge_requested_bytes: figures[11],
+        heaps: figures[12],
+        purged_bytes: figures[13],
+    });
+    (reason, figures, vec(class(), 0..5)).prop_map(|(reason, figures, classes)| HeapSnapshot {
+        stamp: 0,
+        reason,
+        figures,
+        classes: classes.into(),
+    })
+}
+
 /// Any record; thread and stamps are filled in by [`place`].
 fn record() -> impl Strategy<Value = Record> {
     let thread = ThreadId(0);
@@ -103,6 +148,11 @@ fn record() -> impl Strategy<Value = Record> {
             }))
         ),
         1 => number().prop_map(|bytes| Record::Resident { stamp: 0, bytes }),
+        1 => (number(), number(), 2..u32::MAX).prop_map(|(start, end, first)| {
+            let first_node = NodeId(first);
+            Record::ModuleUnload(ModuleUnload { stamp: 0, start, end, first_node })
+        }),
+        1 => heap_snapshot().prop_map(|snapshot| Record::HeapSnapshot(Box::new(snapshot))),
         1 => any::<u64>().prop_map(move |records| Record::Lost { thread, records }),
         1 => (reason(), number())
             .prop_map(|(reason, events)| Record::End { stamp: 0, reason, events }),
@@ -112,9 +162,13 @@ fn record() -> impl Strategy<Value = Record> {
 /// Gives records the thread and the stamps that they have at their place in a chunk.
 fn place(records: &mut [Record], steps: &[u8]) {
     let (mut now, mut current) = (1_000_u64, ThreadId(1));
+    // That of the last record that has one of its own.
+    let mut last = now;
     for (record, &step) in records.iter_mut().zip(steps) {
         now = now.saturating_add(u64::from(step));
         match record {
+            Record::ModuleUnload(unload) => unload.stamp = last,
+            Record::HeapSnapshot(snapshot) => snapshot.stamp = last,
             Record::Context(context) => (now, current) = (context.stamp, context.thread),
             Record::Event(event) => {
                 event.thread = current;
@@ -133,6 +187,9 @@ fn place(records: &mut [Record], steps: &[u8]) {
             Record::Span(span) => span.stamp = now,
             Record::Lost { thread, .. } => *thread = current,
             _ => {}
+        }
+        if !matches!(record, Record::Node(_) | Record::ModuleUnload(_) | Record::HeapSnapshot(_)) {
+            last = record.stamp().map_or(last, |_| now);
         }
     }
 }

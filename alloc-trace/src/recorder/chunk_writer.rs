@@ -11,12 +11,12 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use alloc_trace_format::{
     BlockHeader, BlockKind, CHUNK_HEADER_BYTES, CHUNK_MAGIC, ChunkHeader, ChunkState, Context,
-    Encoder, EndReason, Event, MAX_EVENT_BYTES, Stamp, ThreadId,
+    Encoder, EndReason, Event, MAX_EVENT_BYTES, SnapshotReason, Stamp, ThreadId,
 };
 
-use super::clock;
 use super::log::Log;
 use super::sys::{Errno, PreserveErrno};
+use super::{RECORDER, clock, heap_snapshots};
 
 /// Kept free at the end of each chunk, so that the closing record always has room.
 const RESERVED_BYTES: usize = 64;
@@ -172,17 +172,24 @@ impl ChunkWriter {
         let _errno = PreserveErrno::new();
         self.drain(log)?;
         self.begin(self.last_stamp());
-        self.sample(log, SAMPLE_NS);
-        Ok(())
+        self.sample(log, SAMPLE_NS)
     }
 
-    /// Writes how much memory is resident, unless that was done less than so long ago.
-    pub(super) fn sample(&mut self, log: &Log, interval_ns: u64) {
-        if let Some(bytes) = log.resident_bytes(interval_ns) {
-            // The event that led here has its stamp already.
-            let stamp = self.last_stamp();
-            self.append(RESERVED_BYTES, &mut |encoder, out| encoder.resident(out, stamp, bytes));
+    /// Writes how much memory is resident, unless that was done less than so long ago; and what the
+    /// heap holds, where that is a new peak.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::write`].
+    pub(super) fn sample(&mut self, log: &Log, interval_ns: u64) -> Result<(), Errno> {
+        let Some(bytes) = log.resident_bytes(interval_ns) else { return Ok(()) };
+        // The event that led here has its stamp already.
+        let stamp = self.last_stamp();
+        self.append(RESERVED_BYTES, &mut |encoder, out| encoder.resident(out, stamp, bytes));
+        if RECORDER.heap_snapshots.is_peak(bytes) {
+            return heap_snapshots::take(self, log, SnapshotReason::Peak);
         }
+        Ok(())
     }
 
     /// Moves what is written to the log; the chunk is empty then.

@@ -198,6 +198,12 @@ impl Log {
         }
     }
 
+    /// Does some work on the stack of a workroom; `None` where all are taken. The work must not panic.
+    #[cfg(feature = "heap-snapshots")]
+    pub(super) fn in_room<R>(&self, work: impl FnOnce() -> R) -> Option<R> {
+        self.rooms.enter(|_| work())
+    }
+
     /// The process was forked: whoever worked here is not in this process.
     pub(super) fn abandon_workrooms(&self) {
         self.rooms.abandon();

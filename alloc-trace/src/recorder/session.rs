@@ -5,7 +5,7 @@ use std::ffi::{CStr, c_char};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use alloc_trace_format::{Architecture, EndReason, FileHeader, Stamp, ThreadId};
+use alloc_trace_format::{Architecture, EndReason, FileHeader, SnapshotReason, Stamp, ThreadId};
 
 use super::call_tree::CallTree;
 use super::destination::{Destination, ProcessStat};
@@ -15,7 +15,7 @@ use super::slots::{Slot, State};
 use super::sys::{self, Errno, PreserveErrno};
 use super::thread_names::ThreadNames;
 use super::unwind_rules::Rules;
-use super::{RECORDER, Recorder, THREAD, Tables, bus_error, clock, epoch, pausing};
+use super::{RECORDER, Recorder, THREAD, Tables, bus_error, clock, epoch, heap_snapshots, pausing};
 use crate::mode;
 
 /// No recording.
@@ -322,8 +322,9 @@ impl Recorder {
             let result = self.join_with(thread, slot, state, epoch, Stamp::MAX).and_then(|()| {
                 self.write_process(state)?;
                 self.write_modules(state, origin)?;
-                state.writer.sample(&self.log, 0);
-                Ok(())
+                self.heap_snapshots.begin(sys::resident_bytes().unwrap_or(0));
+                state.writer.sample(&self.log, 0)?;
+                heap_snapshots::take(&mut state.writer, &self.log, SnapshotReason::Start)
             });
             if !self.takes_by_name(thread, epoch) {
                 // What it writes here is the recording's; its events are left out.
@@ -508,7 +509,8 @@ impl Recorder {
         if lost > 0 {
             let _ = writer.write(&self.log, |encoder, out| encoder.lost(out, lost));
         }
-        writer.sample(&self.log, 0);
+        let _ = writer.sample(&self.log, 0);
+        let _ = heap_snapshots::take(writer, &self.log, SnapshotReason::End);
         writer.write_end(reason, events);
     }
 

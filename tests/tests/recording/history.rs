@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use alloc_trace_format::{
-    EndReason, Event, EventKind, ExitStatus, NodeId, Process, Record, Recording, Skipped, ThreadId,
+    EndReason, Event, EventKind, ExitStatus, HeapSnapshot, NodeId, Process, Record, Recording,
+    Skipped, ThreadId,
 };
 use tests::block::TRAIL_ALIGN;
 
@@ -24,6 +25,8 @@ pub(crate) struct History {
     pub(crate) lost: u64,
     /// How much memory the process had resident, whenever it was asked.
     pub(crate) resident: Vec<u64>,
+    /// What the heap held, whenever it was looked at.
+    pub(crate) heap_snapshots: Vec<HeapSnapshot>,
     nodes: BTreeMap<NodeId, (NodeId, u64)>,
     started: BTreeSet<ThreadId>,
 }
@@ -71,6 +74,7 @@ impl History {
             exit_status: recording.exit_status(),
             lost: 0,
             resident: Vec::new(),
+            heap_snapshots: Vec::new(),
             nodes: BTreeMap::new(),
             started: BTreeSet::new(),
         };
@@ -110,6 +114,7 @@ impl History {
             Record::Marker { text, .. } => self.markers.push((text.into(), self.events.len())),
             Record::Process(process) => self.process = *process,
             Record::Lost { records, .. } => self.lost += records,
+            Record::HeapSnapshot(snapshot) => self.heap_snapshots.push(*snapshot),
             Record::Resident { bytes, .. } => self.resident.push(bytes),
             Record::End { reason, events, .. } => {
                 assert!(self.end.replace((reason, events)).is_none(), "closed twice");

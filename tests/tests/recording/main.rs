@@ -8,6 +8,7 @@ mod backtraces;
 mod command_line;
 mod ends;
 mod exact;
+mod heap;
 mod history;
 mod hostile;
 mod libraries;

@@ -1,5 +1,7 @@
 //! `alloc-trace report`: what a person reads first.
 
+mod memory;
+
 use std::cmp::Reverse;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -97,7 +99,8 @@ pub(crate) fn write_text(
     write_totals(out, summary, layout)?;
     write_sites(out, summary, measure, layout)?;
     write_spans(out, summary, layout)?;
-    write_threads(out, summary, layout)
+    write_threads(out, summary, layout)?;
+    memory::write_heap(out, &summary.memory, layout)
 }
 
 fn write_head(out: &mut dyn Write, summary: &Summary, layout: Layout) -> io::Result<()> {
@@ -163,6 +166,9 @@ fn write_totals(out: &mut dyn Write, summary: &Summary, layout: Layout) -> io::R
             share(total.temporary_allocations, total.requests())
         ),
     )?;
+    if let Some(resident) = memory::resident(&summary.memory) {
+        line("resident", resident)?;
+    }
     if total.failed_requests > 0 {
         line("failed", counted(total.failed_requests, "request"))?;
     }

@@ -7,8 +7,9 @@ use std::path::Path;
 use std::process::Command;
 
 use alloc_trace_format::{
-    Anchor, Architecture, ClockKind, EndReason, Event, EventKind, FileHeader, NodeDefinition,
-    NodeId, Process, Record, RecordingWriter, Span, SpanId, ThreadId, ThreadStart, Window,
+    Anchor, Architecture, ClassFigures, ClockKind, EndReason, Event, EventKind, FileHeader,
+    HeapFigures, HeapSnapshot, NodeDefinition, NodeId, Process, Record, RecordingWriter,
+    SnapshotReason, Span, SpanId, ThreadId, ThreadStart, Window,
 };
 
 /// The command, with an environment that changes nothing of its output.
@@ -198,6 +199,8 @@ pub(crate) fn write_faults(path: &Path, backtraces: bool) {
         let address = MAIN * u64::from(id);
         write(1, Record::Node(NodeDefinition { id: NodeId(id), parent, address }));
     }
+    write(1, Record::Resident { stamp: 1_000, bytes: 5 << 20 });
+    write(1, Record::HeapSnapshot(Box::new(heap_snapshot())));
     let mut stamp = 1_000;
     let mut happen = |kind, thread: u32, site: u32, address: u64, size, old: (u64, u64)| {
         stamp += 100;
@@ -231,4 +234,24 @@ pub(crate) fn write_faults(path: &Path, backtraces: bool) {
     stamp += 100;
     writer.write(1, &Record::End { stamp, reason: EndReason::Exited, events }).expect("written");
     writer.finish(Some(Anchor { ticks: stamp, monotonic_ns: stamp })).expect("finished");
+}
+
+/// A heap of 4 MiB with one size class: 2,048 blocks of 32 bytes, of which 500 are live.
+fn heap_snapshot() -> HeapSnapshot {
+    let class = ClassFigures { block_bytes: 32, pages: 1, capacity: 2_048, live: 500, cached: 12 };
+    HeapSnapshot {
+        stamp: 1_000,
+        reason: SnapshotReason::Start,
+        figures: HeapFigures {
+            mapped_bytes: 4 << 20,
+            metadata_bytes: 10 << 10,
+            segments: 1,
+            touched_bytes: 64 << 10,
+            pages: 1,
+            page_bytes: 64 << 10,
+            heaps: 1,
+            ..HeapFigures::default()
+        },
+        classes: [class].into(),
+    }
 }

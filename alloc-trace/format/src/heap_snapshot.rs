@@ -1,0 +1,231 @@
+//! What the allocator below the recorder held at a moment: records of the heap itself and not of the
+//! program's requests.
+//!
+//! A snapshot has no stamp of its own. It stands behind a record of the resident memory, whose moment
+//! it shares: so a reader that does not know snapshots passes over them and counts stamps on as
+//! before.
+
+use crate::decoder::{Fault, Input};
+use crate::encoder::{Encoder, extended};
+use crate::record::{Stamp, kind};
+
+/// What a heap held at a moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeapSnapshot {
+    /// When: that of the record before it in its stream.
+    pub stamp: Stamp,
+    /// Why it was taken.
+    pub reason: SnapshotReason,
+    /// What the heap held in all.
+    pub figures: HeapFigures,
+    /// What the pages of each size class held: of those that had pages, smallest blocks first.
+    pub classes: Box<[ClassFigures]>,
+}
+
+/// Why a snapshot was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SnapshotReason {
+    /// The recording began.
+    Start,
+    /// The process had more memory resident than at any snapshot before.
+    Peak,
+    /// The recording was about to be closed.
+    End,
+    /// The program asked for it.
+    Requested,
+    /// A reason that this reader does not know.
+    Other(u8),
+}
+
+/// What a heap holds. Whatever the allocator has none of is 0.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HeapFigures {
+    /// Address space mapped for segments, huge blocks and metadata, in bytes.
+    pub mapped_bytes: u64,
+    /// The part of it that is metadata.
+    pub metadata_bytes: u64,
+    /// Regions that hold pages and large blocks.
+    pub segments: u64,
+    /// Bytes of the segments that were used since they were last given back: the most that the
+    /// system keeps in memory for them.
+    pub touched_bytes: u64,
+    /// Runs of memory cut into blocks of one size class.
+    pub pages: u64,
+    /// Bytes of those, free blocks included.
+    pub page_bytes: u64,
+    /// Live blocks that lie in a segment by themselves.
+    pub large_blocks: u64,
+    /// Their usable bytes.
+    pub large_bytes: u64,
+    /// The bytes that the program asked of them.
+    pub large_requested_bytes: u64,
+    /// Live blocks that are mappings of their own.
+    pub huge_blocks: u64,
+    /// Their usable bytes.
+    pub huge_bytes: u64,
+    /// The bytes that the program asked of them.
+    pub huge_requested_bytes: u64,
+    /// Thread heaps, in use or waiting for a thread.
+    pub heaps: u64,
+    /// Bytes given back to the system since the process began.
+    pub purged_bytes: u64,
+}
+
+/// What the pages of one size class hold. Blocks that are neither live nor cached are free.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ClassFigures {
+    /// Usable bytes of a block.
+    pub block_bytes: u64,
+    /// Pages.
+    pub pages: u64,
+    /// Blocks in them.
+    pub capacity: u64,
+    /// Blocks that the program has.
+    pub live: u64,
+    /// Blocks that threads keep, to hand them out next.
+    pub cached: u64,
+}
+
+impl HeapFigures {
+    const COUNT: usize = 14;
+
+    const fn to_array(self) -> [u64; Self::COUNT] {
+        [
+            self.mapped_bytes,
+            self.metadata_bytes,
+            self.segments,
+            self.touched_bytes,
+            self.pages,
+            self.page_bytes,
+            self.large_blocks,
+            self.large_bytes,
+            self.large_requested_bytes,
+            self.huge_blocks,
+            self.huge_bytes,
+            self.huge_requested_bytes,
+            self.heaps,
+            self.purged_bytes,
+        ]
+    }
+
+    const fn from_array(figures: [u64; Self::COUNT]) -> Self {
+        let [
+            mapped_bytes,
+            metadata_bytes,
+            segments,
+            touched_bytes,
+            pages,
+            page_bytes,
+            large_blocks,
+            large_bytes,
+            large_requested_bytes,
+            huge_blocks,
+            huge_bytes,
+            huge_requested_bytes,
+            heaps,
+            purged_bytes,
+        ] = figures;
+        Self {
+            mapped_bytes,
+            metadata_bytes,
+            segments,
+            touched_bytes,
+            pages,
+            page_bytes,
+            large_blocks,
+            large_bytes,
+            large_requested_bytes,
+            huge_blocks,
+            huge_bytes,
+            huge_requested_bytes,
+            heaps,
+            purged_bytes,
+        }
+    }
+}
+
+impl ClassFigures {
+    const COUNT: usize = 5;
+
+    const fn to_array(self) -> [u64; Self::COUNT] {
+        [self.block_bytes, self.pages, self.capacity, self.live, self.cached]
+    }
+
+    const fn from_array([block_bytes, pages, capacity, live, cached]: [u64; Self::COUNT]) -> Self {
+        Self { block_bytes, pages, capacity, live, cached }
+    }
+
+    /// Blocks that are free in their pages; 0 where the figures contradict each other.
+    #[must_use]
+    pub const fn free(&self) -> u64 {
+        self.capacity.saturating_sub(self.live).saturating_sub(self.cached)
+    }
+}
+
+impl SnapshotReason {
+    const fn code(self) -> u8 {
+        match self {
+            Self::Start => 1,
+            Self::Peak => 2,
+            Self::End => 3,
+            Self::Requested => 4,
+            Self::Other(code) => code,
+        }
+    }
+
+    const fn of_code(code: u8) -> Self {
+        match code {
+            1 => Self::Start,
+            2 => Self::Peak,
+            3 => Self::End,
+            4 => Self::Requested,
+            other => Self::Other(other),
+        }
+    }
+}
+
+impl Encoder {
+    /// Writes what the heap holds at the last stamp written.
+    #[must_use]
+    pub fn heap_snapshot(
+        &mut self,
+        out: &mut [u8],
+        reason: SnapshotReason,
+        figures: &HeapFigures,
+        classes: &[ClassFigures],
+    ) -> Option<usize> {
+        extended(out, kind::HEAP_SNAPSHOT, |out| {
+            out.byte(reason.code());
+            for figure in figures.to_array() {
+                out.varint(figure);
+            }
+            out.varint(classes.len() as u64);
+            for figure in classes.iter().flat_map(|class| class.to_array()) {
+                out.varint(figure);
+            }
+        })
+    }
+}
+
+impl HeapSnapshot {
+    /// Decodes the record's body.
+    pub(crate) fn decode(stamp: Stamp, body: &mut Input<'_>) -> Result<Self, Fault> {
+        let reason = SnapshotReason::of_code(body.byte("a reason")?);
+        let mut figures = [0; HeapFigures::COUNT];
+        for figure in &mut figures {
+            *figure = body.varint("a figure of the heap")?;
+        }
+        // Nothing is set aside for a number that may lie.
+        let mut classes = Vec::new();
+        for _ in 0..body.varint("a number of size classes")? {
+            let mut figures = [0; ClassFigures::COUNT];
+            for figure in &mut figures {
+                *figure = body.varint("a figure of a size class")?;
+            }
+            classes.push(ClassFigures::from_array(figures));
+        }
+        let figures = HeapFigures::from_array(figures);
+        Ok(Self { stamp, reason, figures, classes: classes.into() })
+    }
+}
