@@ -12,7 +12,7 @@ use crate::large::{self, Fill};
 use crate::page::Page;
 use crate::place::Portable;
 use crate::stats::Stats;
-use crate::{arena, check, decay, stats, thread, tool, walk};
+use crate::{arena, check, decay, purger, stats, thread, tool, walk};
 
 /// The heap. A handle without size: all of them are the same process-wide heap.
 ///
@@ -91,6 +91,20 @@ impl CoreAlloc {
         decay::purge(true)
     }
 
+    /// Says whether the heap may start a thread that gives memory back; by default it may.
+    ///
+    /// The program's own threads give unused memory back as they come by for more. Where 8 MiB or more
+    /// are free and they may not come, because they sleep, or live on what their caches hold, the heap
+    /// starts a thread, which looks at the heap twice a second and ends two seconds after there was
+    /// anything to do. It is a bare thread of the kernel's with a small stack and all signals blocked,
+    /// and the C library does not know of it.
+    ///
+    /// To be switched off by a program that must have one thread (`unshare` of a user namespace), or
+    /// that a filter of system calls forbids `clone`. A thread that runs ends within three seconds.
+    pub fn purge_in_background(&self, is_allowed: bool) {
+        purger::set_allowed(is_allowed);
+    }
+
     /// The bytes that a block really has, at least as many as were asked for. All of them may be
     /// used, but reallocating and freeing still take the layout that was asked for.
     ///
@@ -125,7 +139,7 @@ impl CoreAlloc {
     ///
     /// As for [`check`](Self::check).
     pub fn check_all(&self) -> Result<(), Damage> {
-        check::all().map_err(Damage)
+        purger::without(check::all).map_err(Damage)
     }
 }
 

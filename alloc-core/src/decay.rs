@@ -1,18 +1,19 @@
 //! When unused memory goes back to the OS: late, and in bulk.
 //!
 //! Page faults cost more than anything else that a heap does, so memory is kept for the next
-//! request and only what stayed unused for a whole period is purged. There is no background
-//! thread: whoever leaves the fast path looks at the clock, and the first one past the period's end
-//! does the work. Each heap's thread, the first time that it leaves the fast path in a new period,
+//! request and only what stayed unused for a whole period is purged. Whoever leaves the fast path
+//! looks at the clock, and the first one past the period's end does the work; where nobody comes by,
+//! [`purger`](crate::purger) does. Each heap's thread, the first time that it leaves the fast path in a new period,
 //! also hands back what its caches hold of classes that the last period did not need.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::{arena, heap, os, stats};
 
-/// How long memory stays unused before it is purged, at least; twice as long at most while the heap
-/// is in use.
-const PERIOD_MS: u64 = 1000;
+/// How long memory stays unused before it is purged, at least; twice as long at most, and three times
+/// what a sleeping thread's heap kept. In half a second a program can touch gigabytes anew: what is
+/// purged in vain costs a few hundredths of its time.
+pub(crate) const PERIOD_MS: u64 = 500;
 
 /// When the current period ends. Orders nothing: the exchange elects the thread that purges.
 static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -36,6 +37,11 @@ pub(crate) fn tick() -> Period {
         }
         Err(others) => Period(others),
     }
+}
+
+/// The period that was current when anybody looked last.
+pub(crate) fn current() -> Period {
+    Period(NEXT.load(Ordering::Relaxed))
 }
 
 /// Purges all that is free, or what has been free for a period. Returns the bytes.

@@ -5,18 +5,21 @@
 //! block. Only when a cache runs empty or full are blocks moved, in batches, from and to the bits
 //! of their pages: the heap's own pages directly, others' by remote frees.
 //!
-//! Everything here is touched by the heap's current thread alone, except the inbox, where others
-//! post pages with remote frees. A heap outlives its thread: see [`pool`].
+//! The caches are touched by the heap's current thread alone. What lies behind them belongs to whoever
+//! holds the heap: its thread while it is off the fast path, or the [`purger`], which looks after the
+//! heaps of sleeping threads. A thread that finds its heap held does not wait, but does as one that has
+//! none. Into the inbox any thread posts pages with remote frees. A heap outlives its thread: see
+//! [`pool`].
 
 use core::ptr::{self, NonNull};
-use core::sync::atomic::AtomicU32;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use crate::class::{CLASSES, Class, SLOTS};
 use crate::decay::Period;
 use crate::owner::{OwnerPtr, OwnerU32, OwnerU64};
 use crate::page::{Page, Place};
 use crate::remote::Inbox;
-use crate::{arena, decay, hardened, os, pool, stats, tool};
+use crate::{arena, decay, hardened, os, pool, purger, stats, tool};
 
 /// A place for a block in a cache.
 #[derive(Debug)]
@@ -112,11 +115,17 @@ pub(crate) struct Heap {
     /// The period in which the thread left the fast path last, and which classes it did so for.
     period: OwnerU64,
     in_use: ClassBits,
+    /// That period when the heap was last looked after by the helper.
+    tended: OwnerU64,
+    /// Bytes of others' blocks that were given back since the helper was last asked for.
+    remote_bytes: OwnerU64,
     /// Which classes were refilled since their caches were full.
     refilled: ClassBits,
     /// The caches' slots.
     slots: OwnerPtr<Slot>,
     role: Role,
+    /// 1 while somebody holds what lies behind the caches.
+    held: AtomicU32,
     /// Index in the pool, and the next idle heap there.
     pub(crate) index: OwnerU32,
     pub(crate) next_idle: AtomicU32,
@@ -157,9 +166,12 @@ impl Heap {
             pages: [const { OwnerU32::new(0) }; CLASSES],
             period: OwnerU64::new(0),
             in_use: ClassBits::new(),
+            tended: OwnerU64::new(0),
+            remote_bytes: OwnerU64::new(0),
             refilled: ClassBits::new(),
             slots: OwnerPtr::new(ptr::null_mut()),
             role,
+            held: AtomicU32::new(0),
             index: OwnerU32::new(0),
             next_idle: AtomicU32::new(0),
             inbox: Inbox::new(AtomicU32::new(0)),
@@ -185,6 +197,17 @@ impl Heap {
     #[inline(always)]
     pub(crate) fn role(&self) -> Role {
         self.role
+    }
+
+    /// Takes hold of what lies behind the caches; `false` when somebody else has.
+    pub(crate) fn hold(&self) -> bool {
+        // `Acquire` pairs with `let_go`: all that the last holder did.
+        self.held.swap(1, Ordering::Acquire) == 0
+    }
+
+    /// Lets go of what the caller holds.
+    pub(crate) fn let_go(&self) {
+        self.held.store(0, Ordering::Release);
     }
 
     /// Takes a cached block, or null when there is none.
@@ -413,10 +436,23 @@ impl Heap {
 
         if is_own {
             self.settle(page);
-        } else if page.remote().count(freed as i32) {
+            return freed;
+        }
+        if page.remote().count(freed as i32) {
             post_to_owner(page);
         }
+        self.note_remote_frees(freed * page.class().size());
         freed
+    }
+
+    /// Their owner may be asleep: what it is sent needs somebody to look after it, when it is much.
+    fn note_remote_frees(&self, bytes: usize) {
+        let bytes = self.remote_bytes.get().wrapping_add(bytes as u64);
+        let is_much = bytes >= purger::WORTH_BYTES as u64;
+        self.remote_bytes.set(if is_much { 0 } else { bytes });
+        if is_much {
+            purger::want();
+        }
     }
 
     /// A page of this class with free blocks.
@@ -550,6 +586,25 @@ impl Heap {
             self.begin_period();
         }
         self.in_use.replace(class, true);
+    }
+
+    /// Whether the heap's thread did not leave the fast path in any of these periods.
+    pub(crate) fn is_quiet_since(&self, last: Period, now: Period) -> bool {
+        ![last, now].contains(&Period(self.period.get()))
+    }
+
+    /// For its sleeping thread: collects remote frees, and gives up pages without live or cached
+    /// blocks, the first time that it sleeps and whenever others freed blocks of it.
+    pub(crate) fn tend(&'static self) {
+        let period = self.period.get();
+        let is_tended = self.tended.get() == period;
+        if (is_tended && self.inbox.is_empty()) || !self.hold() {
+            return;
+        }
+        self.tended.set(period);
+        self.drain_inbox();
+        self.release_unused_pages();
+        self.let_go();
     }
 
     fn begin_period(&'static self) {

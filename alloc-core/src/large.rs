@@ -11,7 +11,7 @@ use crate::arena::{self, Arena};
 use crate::fatal::fatal;
 use crate::page::{Head, Kind};
 use crate::segment::{Placement, SEGMENT, SLICE, SLICE_SHIFT, SLICES, USABLE_SLICES, mask};
-use crate::{decay, hardened, os, stats, tool};
+use crate::{decay, hardened, os, purger, stats, tool};
 
 /// Largest block that is a run of slices.
 const LARGE_MAX: usize = USABLE_SLICES as usize * SLICE;
@@ -199,6 +199,7 @@ pub(crate) unsafe fn dealloc(block: NonNull<u8>) {
             stats::LARGE_BLOCKS.sub(1);
             stats::LARGE_SLICES.sub(bytes / SLICE);
             record.arena.release(record.slice, (bytes / SLICE) as u32);
+            purger::slices_were_freed();
             decay::tick();
         }
         Kind::Huge => {
@@ -270,6 +271,7 @@ fn resize_large(record: Record, new_size: usize) -> bool {
         // SAFETY: the block's end, which its owner gives up.
         unsafe { hardened::clear(rest, (have - need) * SLICE) };
         record.arena.release(record.slice + need, (have - need) as u32);
+        purger::slices_were_freed();
         decay::tick();
     }
     true

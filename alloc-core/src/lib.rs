@@ -30,6 +30,7 @@
 //! | `remote` | frees by threads that do not own the page |
 //! | `class` | size classes |
 //! | `decay` | when unused memory goes back to the OS |
+//! | `purger`, `helper` | the thread that sees to it when no other comes by |
 //! | `arena` | metadata by address; address space |
 //! | `open` | which segments have free slices |
 //! | `segment` | which slices of a segment are free |
@@ -37,7 +38,7 @@
 //! | `owner`, `sync` | cells of one owner; atomics |
 //! | `hardened` | what the feature of that name adds; nothing without it |
 //! | `tool` | telling valgrind of blocks, with the feature of that name |
-//! | `os`, `fatal` | system calls; the abort |
+//! | `os`, `syscall`, `fatal` | system calls; the abort |
 //!
 //! # What never happens
 //!
@@ -47,7 +48,8 @@
 //!   layout impossible, the answer is null; a damaged heap ends the process through `fatal`.
 //! - Metadata is never unmapped, and blocks hold none: writing to a freed block cannot damage the
 //!   heap.
-//! - No thread is started.
+//! - No thread is started through the C library; the one that gives memory back (see
+//!   [`CoreAlloc::purge_in_background`]) runs nothing of it.
 //!
 //! [`GlobalAlloc`]: core::alloc::GlobalAlloc
 
@@ -67,6 +69,7 @@ mod hardened;
 #[path = "plain.rs"]
 mod hardened;
 mod heap;
+mod helper;
 mod idle;
 mod large;
 mod open;
@@ -75,10 +78,12 @@ mod owner;
 mod page;
 mod place;
 mod pool;
+mod purger;
 mod remote;
 mod segment;
 mod stats;
 mod sync;
+mod syscall;
 mod thread;
 #[cfg(not(feature = "valgrind"))]
 #[path = "silent.rs"]

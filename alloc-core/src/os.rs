@@ -1,10 +1,13 @@
 //! What the heap asks of the operating system: address space, and its return.
 //!
-//! Every system call of the crate is here (but for the abort message). A refused request is
+//! The system calls of the crate are here, but for the abort message and what [`helper`] needs. A
+//! refused request is
 //! answered with `None` or `false`, `errno` is left as it was found, and nothing is a cancellation
 //! point. In unit tests [`fault`] makes the Nth request fail; elsewhere that hook is a constant.
 
 use core::ptr::{self, NonNull};
+
+use crate::syscall::call;
 
 /// The largest unit of memory that a kernel of the supported targets has (aarch64 is built with 4,
 /// 16 or 64 KiB). Whole numbers of it can be unmapped and purged under all of them.
@@ -130,12 +133,10 @@ pub(crate) unsafe fn purge(start: NonNull<u8>, bytes: usize) -> bool {
     if fault::refuses() {
         return false;
     }
-    let status = keeping_errno(
-        // SAFETY: the range is ours and its contents are nobody's, by the caller's promise.
-        || unsafe { libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_DONTNEED) },
-        |status| *status != 0,
-    );
-    status == 0
+    // Past the C library, for the thread that does not have an `errno`.
+    let arguments = [start.as_ptr().addr(), bytes, libc::MADV_DONTNEED as usize, 0];
+    // SAFETY: the range is ours and its contents are nobody's, by the caller's promise.
+    unsafe { call(libc::SYS_madvise, arguments) == 0 }
 }
 
 /// Asks for a range to be made of huge pages where it is not touched yet. The kernel is free not to.
@@ -203,7 +204,6 @@ pub(crate) unsafe fn relocate(
 ///
 /// - The range was mapped by this module and is a whole number of [`OS_PAGE`]s.
 /// - Nobody uses it, now or later, but to unmap it.
-#[cfg(feature = "hardened")]
 pub(crate) unsafe fn protect(start: NonNull<u8>, bytes: usize) -> bool {
     if fault::refuses() {
         return false;
@@ -253,6 +253,18 @@ pub(crate) fn resident_bytes(start: usize, bytes: usize) -> usize {
         next += AT_A_TIME * page;
     }
     resident
+}
+
+/// The number of this process, which the child of a fork does not share.
+pub(crate) fn process() -> i32 {
+    // SAFETY: has no preconditions.
+    unsafe { call(libc::SYS_getpid, [0; 4]) as i32 }
+}
+
+/// Lets other threads run.
+pub(crate) fn yield_now() {
+    // SAFETY: has no preconditions.
+    unsafe { call(libc::SYS_sched_yield, [0; 4]) };
 }
 
 /// Bytes of the OS's pages.

@@ -17,7 +17,7 @@ use crate::hardened::{self, Marks};
 use crate::heap::{Heap, Slot};
 use crate::owner::{OwnerU32, OwnerU64};
 use crate::segment::{Placement, SLICE, SLICE_SHIFT, SLICES};
-use crate::{remote, stats};
+use crate::{purger, remote, stats};
 
 /// Most blocks of a page, as words of bits.
 pub(crate) const WORDS: usize = SLICE / 16 / 64;
@@ -222,6 +222,7 @@ impl Page {
         stats::PAGES.sub(1);
         stats::PAGE_SLICES.sub(shape.slices as usize);
         self.arena.release(self.slice, shape.slices);
+        purger::slices_were_freed();
     }
 
     /// The page that a slice number lies in.

@@ -34,18 +34,39 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Heap> {
     (1..=count).filter_map(heap)
 }
 
-/// An idle heap, or a new one; the caller owns it until it puts it back.
+/// An idle heap, or a new one; the caller owns and holds it until it puts it back.
 pub(crate) fn take_or_make() -> Option<&'static Heap> {
     take().or_else(make)
 }
 
 /// An idle heap.
 pub(crate) fn take() -> Option<&'static Heap> {
-    IDLE.pop(heap, |heap| &heap.next_idle)
+    let pop = || IDLE.pop(heap, |heap| &heap.next_idle);
+    let first = pop()?;
+    if first.hold() {
+        return Some(first);
+    }
+    // Somebody looks after this one: another will do.
+    let second = pop();
+    push(first);
+    match second {
+        Some(second) if second.hold() => Some(second),
+        Some(second) => {
+            push(second);
+            None
+        }
+        None => None,
+    }
 }
 
-/// Puts a heap back that the caller owns.
+/// Puts a heap back that the caller owns and holds.
 pub(crate) fn put(heap: &'static Heap) {
+    heap.let_go();
+    push(heap);
+}
+
+/// Puts a heap back that the caller owns, but that another thread holds now.
+pub(crate) fn push(heap: &'static Heap) {
     IDLE.push(heap.index.get(), &heap.next_idle);
 }
 
@@ -66,7 +87,7 @@ fn make() -> Option<&'static Heap> {
     if COUNT.load(Ordering::Relaxed) as usize >= HEAPS - 1 {
         return None;
     }
-    let heap = Heap::make()?;
+    let heap = Heap::make().filter(|heap| heap.hold())?;
     let index = COUNT.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
     // Lost only by threads that raced past the comparison above at the very last indices.
     let entry = TABLE.get(index as usize)?;

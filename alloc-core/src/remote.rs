@@ -128,6 +128,11 @@ impl Inbox {
         }
     }
 
+    /// Whether nothing is posted, as far as the caller knows.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 0
+    }
+
     /// Takes the whole list: the number of its first page, or 0.
     pub(crate) fn take(&self) -> u32 {
         // Not looked at before: loom's search relates an access to the latest one before it only,

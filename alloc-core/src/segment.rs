@@ -209,7 +209,11 @@ impl Segment {
             Ordering::Acquire,
             Ordering::Relaxed,
         )?;
-        Ok(self.dirty.fetch_or(wanted, Ordering::Relaxed) & wanted)
+        let dirty = self.dirty.fetch_or(wanted, Ordering::Relaxed) & wanted;
+        if dirty != wanted {
+            stats::DIRTY_SLICES.add((wanted & !dirty).count_ones() as usize);
+        }
+        Ok(dirty)
     }
 
     /// Gives a run back. Returns whether the segment had no free slice before.
@@ -252,6 +256,7 @@ impl Segment {
             // nobody's contents while it was free.
             if unsafe { os::purge(start, bytes) } {
                 self.dirty.fetch_and(!mask(first, count), Ordering::Relaxed);
+                stats::DIRTY_SLICES.sub(count as usize);
                 purged += bytes;
             }
         }
@@ -271,7 +276,8 @@ impl Segment {
         };
         // Before the address can be mapped again: whoever does so gets it from the kernel after
         // this thread gave it back.
-        self.dirty.store(0, Ordering::Relaxed);
+        let dirty = self.dirty.swap(0, Ordering::Relaxed);
+        stats::DIRTY_SLICES.sub(dirty.count_ones() as usize);
         self.base.store(core::ptr::null_mut(), Ordering::Relaxed);
         // SAFETY: the segment is a part of a mapping of ours, and all of it is owned by this call.
         if unsafe { os::unmap(base, SEGMENT) } {
@@ -281,6 +287,7 @@ impl Segment {
         // It stayed mapped.
         self.base.store(base.as_ptr(), Ordering::Relaxed);
         self.dirty.store(USABLE, Ordering::Relaxed);
+        stats::DIRTY_SLICES.add(USABLE_SLICES as usize);
         self.free.store(USABLE, Ordering::Release);
         false
     }

@@ -43,6 +43,8 @@ pub(crate) static LARGE_SLICES: Counter = Counter::new();
 pub(crate) static HUGE_BLOCKS: Counter = Counter::new();
 pub(crate) static HUGE_BYTES: Counter = Counter::new();
 pub(crate) static HEAPS: Counter = Counter::new();
+/// Slices that may hold memory of the OS, in use or free.
+pub(crate) static DIRTY_SLICES: Counter = Counter::new();
 pub(crate) static PURGED_BYTES: Counter = Counter::new();
 
 /// What the heap holds at one moment; see [`CoreAlloc::stats`](crate::CoreAlloc::stats).

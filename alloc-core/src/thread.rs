@@ -26,7 +26,7 @@ use crate::class::Class;
 use crate::fatal::fatal;
 use crate::heap::{self, Heap, Role, UNSET};
 use crate::place::Place;
-use crate::{hardened, pool};
+use crate::{hardened, pool, purger};
 
 static BUSY: Heap = Heap::stand_in(Role::Busy);
 static DETACHED: Heap = Heap::stand_in(Role::Detached);
@@ -120,14 +120,12 @@ fn alloc_slow<P: Place>(class: Class) -> *mut u8 {
         let block = heap.pop(class);
         if block.is_null() && heap.refill(class) { heap.pop(class) } else { block }
     };
-    let block = if has_heap::<P>() {
-        with_heap::<P, _>(allocate)
-    } else {
+    let block = with_own_heap::<P, _>(allocate).unwrap_or_else(|| {
         let Some(heap) = pool::take_or_make() else { return ptr::null_mut() };
         let block = allocate(heap);
         pool::put(heap);
         block
-    };
+    });
     hardened::hand_out(class, block);
     block
 }
@@ -135,10 +133,7 @@ fn alloc_slow<P: Place>(class: Class) -> *mut u8 {
 #[cold]
 #[inline(never)]
 fn dealloc_slow<P: Place>(block: *mut u8, class: Class) {
-    if !has_heap::<P>() {
-        return heap::free_remotely(block);
-    }
-    with_heap::<P, _>(|heap| {
+    let is_done = with_own_heap::<P, _>(|heap| {
         if heap.is_newest(class, block) {
             fatal("a block was freed twice", block.addr());
         }
@@ -148,6 +143,9 @@ fn dealloc_slow<P: Place>(block: *mut u8, class: Class) {
             heap.push(class, block);
         }
     });
+    if is_done.is_none() {
+        heap::free_remotely(block);
+    }
 }
 
 /// Whether the thread has a heap that it can use now; gets it one if it never had.
@@ -190,13 +188,14 @@ fn attach_with(key: libc::pthread_key_t) -> Option<&'static Heap> {
         return Some(heap);
     }
     let heap = pool::take_or_make()?;
+    heap.let_go();
     // The C library may allocate to store the value, from a borrowed heap then.
     // SAFETY: as above; any value may be stored.
     let status = unsafe { libc::pthread_setspecific(key, ptr::from_ref(heap).cast()) };
     if status == 0 {
         return Some(heap);
     }
-    pool::put(heap);
+    pool::push(heap);
     None
 }
 
@@ -215,6 +214,7 @@ fn exit_key<P: Place>() -> Option<libc::pthread_key_t> {
     match P::key().compare_exchange(0, key.wrapping_add(1), Ordering::Relaxed, Ordering::Relaxed) {
         Ok(_) => {
             P::keep_library();
+            purger::set_possible();
             Some(key)
         }
         Err(first) => {
@@ -235,12 +235,41 @@ extern "C" fn on_exit<P: Place>(heap: *mut c_void) {
     compiler_fence(Ordering::SeqCst);
     // SAFETY: only heaps from the pool are stored under the key, and those are `'static`.
     if let Some(heap) = unsafe { heap.cast::<Heap>().cast_const().as_ref() } {
-        heap.leave();
-        pool::put(heap);
+        if heap.hold() {
+            heap.leave();
+            heap.let_go();
+        }
+        pool::push(heap);
     }
 }
 
-/// Runs `operation` on the thread's own heap, if it has one.
+/// Runs `operation` on the thread's own heap, if it has one that nobody else looks after just now.
 pub(crate) fn with_own_heap<P: Place, R>(operation: impl FnOnce(&'static Heap) -> R) -> Option<R> {
-    has_heap::<P>().then(|| with_heap::<P, _>(operation))
+    if !has_heap::<P>() {
+        return None;
+    }
+    let result = with_heap::<P, _>(|heap| {
+        heap.hold().then(|| {
+            let result = operation(heap);
+            heap.let_go();
+            result
+        })
+    });
+    if result.is_none() && !purger::is_of_this_process() {
+        abandon::<P>();
+    }
+    result
+}
+
+/// Lets go of a heap that the helper looked after while its thread forked: here, in the child, it
+/// stays as the helper left it. The thread gets another one.
+#[cold]
+fn abandon<P: Place>() {
+    let Some(key) = exit_key::<P>() else { return };
+    set_current::<P>(&BUSY);
+    // SAFETY: the key was made by `exit_key`; any value may be stored.
+    unsafe { libc::pthread_setspecific(key, ptr::null()) };
+    P::here().set_own((&raw const UNSET).cast_mut());
+    compiler_fence(Ordering::SeqCst);
+    set_current::<P>(&UNSET);
 }

@@ -23,6 +23,7 @@ mod idle;
 #[path = "../src/open.rs"]
 mod open;
 #[path = "../src/remote.rs"]
+#[expect(dead_code, reason = "the heap uses the rest")]
 mod remote;
 #[path = "../src/segment.rs"]
 #[expect(dead_code, reason = "walks use the rest")]

@@ -74,5 +74,6 @@ pub(crate) mod stats {
         pub(crate) fn sub(&self, _: usize) {}
     }
 
+    pub(crate) static DIRTY_SLICES: Counter = Counter;
     pub(crate) static SEGMENTS: Counter = Counter;
 }

@@ -1,0 +1,216 @@
+//! What a burst took goes back to the OS without anybody's help, whatever the program does then. Each
+//! case is a process of its own with a time limit; within that, it may take as long as it takes.
+
+use std::alloc::{GlobalAlloc, Layout};
+use std::hint::black_box;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use alloc_core::CoreAlloc;
+
+mod process;
+
+use process::succeed;
+
+#[global_allocator]
+static HEAP: CoreAlloc = CoreAlloc::new();
+
+/// Bytes of a burst.
+const BURST: usize = 192 << 20;
+
+fn resident() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").expect("the kernel's figures");
+    let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok());
+    pages.expect("a number") * 4096
+}
+
+fn threads() -> usize {
+    std::fs::read_dir("/proc/self/task").expect("this process's threads").count()
+}
+
+/// A block, by its address, and its layout.
+type Block = (usize, Layout);
+
+/// Live blocks of these sizes in turn, all bytes written.
+fn burst(sizes: &[usize]) -> Vec<Block> {
+    let mut bytes = 0;
+    let mut blocks = Vec::new();
+    for size in sizes.iter().cycle() {
+        let layout = Layout::from_size_align(*size, 8).expect("a layout");
+        // SAFETY: the layout is not empty.
+        let block = unsafe { HEAP.alloc(layout) };
+        assert!(!block.is_null());
+        // SAFETY: a live block of so many bytes.
+        unsafe { block.write_bytes(1, *size) };
+        blocks.push((block.expose_provenance(), layout));
+        bytes += size;
+        if bytes > BURST {
+            break;
+        }
+    }
+    blocks
+}
+
+fn free(blocks: Vec<Block>) {
+    for (address, layout) in blocks {
+        // SAFETY: allocated by `burst` with this layout, and freed once.
+        unsafe { HEAP.dealloc(std::ptr::with_exposed_provenance_mut(address), layout) };
+    }
+}
+
+/// Sizes of every kind of block in a segment.
+const ALL_SIZES: [usize; 9] = [24, 64, 200, 700, 1500, 5000, 20_000, 100_000, 1 << 20];
+
+/// Waits, doing `meanwhile`, until nine tenths of what a burst took have gone back. Nothing here asks
+/// the heap for more than its caches hold.
+fn wait_until_it_went(before: usize, at_peak: usize, mut meanwhile: impl FnMut()) {
+    assert!(at_peak > before + BURST / 2, "{before}, then {at_peak}");
+    while resident() > before + (at_peak - before) / 10 {
+        meanwhile();
+    }
+}
+
+fn sleep() {
+    thread::sleep(Duration::from_millis(20));
+}
+
+#[test]
+fn a_burst_goes_back_while_the_program_sleeps() {
+    succeed("a_burst_goes_back_while_the_program_sleeps", || {
+        let before = resident();
+        let blocks = burst(&ALL_SIZES);
+        let at_peak = resident();
+        free(blocks);
+        wait_until_it_went(before, at_peak, sleep);
+        // Who saw to it is gone when there is nothing more to do.
+        while threads() > 2 {
+            sleep();
+        }
+        HEAP.check_all().expect("a whole heap");
+    });
+}
+
+#[test]
+fn a_burst_goes_back_while_the_program_lives_on_its_caches() {
+    succeed("a_burst_goes_back_while_the_program_lives_on_its_caches", || {
+        let before = resident();
+        let blocks = burst(&ALL_SIZES);
+        let at_peak = resident();
+        free(blocks);
+        wait_until_it_went(before, at_peak, || {
+            for size in [16, 100, 1000] {
+                drop(black_box(Vec::<u8>::with_capacity(size)));
+            }
+        });
+        HEAP.check_all().expect("a whole heap");
+    });
+}
+
+#[test]
+fn what_another_thread_frees_goes_back_while_its_owner_sleeps() {
+    succeed("what_another_thread_frees_goes_back_while_its_owner_sleeps", || {
+        let (send, receive) = mpsc::channel();
+        let (done, wait) = mpsc::channel::<()>();
+        let before = resident();
+        let owner = thread::spawn(move || {
+            send.send(burst(&ALL_SIZES)).expect("somebody waits");
+            // Its heap stays its own, and it does nothing.
+            wait.recv().expect("the end");
+        });
+        let blocks = receive.recv().expect("a burst");
+        let at_peak = resident();
+        free(blocks);
+        wait_until_it_went(before, at_peak, sleep);
+        done.send(()).expect("the owner waits");
+        owner.join().expect("the owner");
+        HEAP.check_all().expect("a whole heap");
+    });
+}
+
+#[test]
+fn burst_after_burst_goes_back_in_a_child_too() {
+    succeed("burst_after_burst_goes_back_in_a_child_too", || {
+        let before = resident();
+        for _ in 0..3 {
+            free(burst(&ALL_SIZES));
+        }
+        // SAFETY: the child only allocates, waits, and leaves by `_exit`, or is ended by the alarm.
+        let child = unsafe { libc::fork() };
+        assert!(child >= 0);
+        // SAFETY: has no preconditions.
+        unsafe { libc::alarm(40) };
+        let blocks = burst(&ALL_SIZES);
+        let at_peak = resident();
+        free(blocks);
+        wait_until_it_went(before, at_peak, sleep);
+        if child == 0 {
+            // SAFETY: ends the child.
+            unsafe { libc::_exit(7) };
+        }
+        let mut status = 0;
+        // SAFETY: `status` is valid for writes.
+        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+        assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 7, "{status:#x}");
+    });
+}
+
+#[test]
+fn a_program_that_wants_one_thread_has_one() {
+    succeed("a_program_that_wants_one_thread_has_one", || {
+        HEAP.purge_in_background(false);
+        // The test's own thread, and the one that waits for it.
+        let before = threads();
+        let blocks = burst(&ALL_SIZES);
+        free(blocks);
+        for _ in 0..50 {
+            assert_eq!(threads(), before);
+            sleep();
+        }
+        // And once it may, it does not wait to be asked twice.
+        HEAP.purge_in_background(true);
+        free(burst(&ALL_SIZES));
+        while threads() == before {
+            sleep();
+        }
+    });
+}
+
+#[test]
+fn a_heap_at_work_is_looked_after_without_harm() {
+    succeed("a_heap_at_work_is_looked_after_without_harm", || {
+        // Threads that sleep for longer than a period between requests, so that the helper takes hold
+        // of their heaps again and again; each checks what it has.
+        let workers: Vec<_> = (0..6u64)
+            .map(|worker| {
+                thread::spawn(move || {
+                    let mut state = worker + 1;
+                    let mut kept: Vec<Vec<u64>> = Vec::new();
+                    for round in 0..6 {
+                        for _ in 0..20_000 {
+                            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                            let index = (state >> 33) as usize % 4096;
+                            let length = (state >> 50) as usize % 600;
+                            let vector = vec![worker << 32 | length as u64; length];
+                            if index < kept.len() {
+                                let old = std::mem::replace(&mut kept[index], vector);
+                                let mark = worker << 32 | old.len() as u64;
+                                assert!(old.iter().all(|word| *word == mark));
+                            } else {
+                                kept.push(vector);
+                            }
+                        }
+                        if round % 2 == worker % 2 {
+                            thread::sleep(Duration::from_millis(1200));
+                        }
+                        free(burst(&[40_000, 3000]));
+                    }
+                })
+            })
+            .collect();
+        for worker in workers {
+            worker.join().expect("a worker");
+        }
+        HEAP.check_all().expect("a whole heap");
+    });
+}
