@@ -141,6 +141,11 @@ impl CallTree {
         self.numbers.get(node.0)
     }
 
+    /// The place of each of the lowest numbers, which are all but a damaged recording's.
+    pub(crate) fn lowest(&self) -> impl Iterator<Item = Option<Place>> {
+        (0..self.numbers.dense.len() as u32).map(|id| self.numbers.get(id))
+    }
+
     /// The innermost return address of a place, and the place of the frames outside; `None` for the
     /// roots.
     pub(crate) fn frame(&self, place: Place) -> Option<(u64, Place)> {

@@ -7,7 +7,7 @@ use alloc_trace_format::{Clock, EventKind, Recording};
 use crate::error::AnalysisError;
 use crate::options::Options;
 use crate::replay::{Prepared, Replay};
-use crate::sites::CallSite;
+use crate::sites::{CallSite, Traced};
 use crate::summary::SkippedPart;
 use crate::symbols::SymbolProblem;
 
@@ -140,6 +140,7 @@ impl<'a> Events<'a> {
             })
         });
         let thread = self.replay.prepared.definitions.threads.get(found.thread);
+        let Traced { site, .. } = self.replay.prepared.traced(event.node);
         let realloc = event.kind == EventKind::Realloc;
         Ok(Some(EventRow {
             seq: self.seq,
@@ -153,7 +154,7 @@ impl<'a> Events<'a> {
             align: event.align(),
             old_address: realloc.then_some(event.old_address),
             old_size: realloc.then_some(event.old_size),
-            site: self.replay.prepared.sites.get(found.site).unwrap_or(&self.unknown),
+            site: self.replay.prepared.sites.get(site).unwrap_or(&self.unknown),
             span,
         }))
     }

@@ -13,7 +13,7 @@ use crate::error::AnalysisError;
 use crate::options::Options;
 use crate::recording_state::RecordingState;
 use crate::replay::{HeapEvent, Prepared, Replay};
-use crate::sites::{CallSite, SiteIndex};
+use crate::sites::{CallSite, SiteIndex, Traced};
 
 /// What was live when the recording ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -101,7 +101,8 @@ impl Leaks {
         while replay.advance()? {
             let found = replay.event();
             let span = replay.spans.current(found.thread).map_or(0, |entered| entered.kind + 1);
-            live.take(&found, span);
+            let Traced { site, .. } = replay.prepared.traced(found.event.node);
+            live.take(&found, site, span);
         }
         Ok(live.close(recording, &replay))
     }
@@ -169,7 +170,7 @@ impl Left {
 }
 
 impl Live {
-    fn take(&mut self, found: &HeapEvent<'_>, span: u32) {
+    fn take(&mut self, found: &HeapEvent<'_>, site: SiteIndex, span: u32) {
         let event = found.event;
         if event.failed {
             return;
@@ -182,13 +183,13 @@ impl Live {
         if event.kind == EventKind::Free || found.internal || !found.filter.picked {
             return;
         }
-        if let Some(obtained) = self.obtained.get_mut(found.site as usize) {
+        if let Some(obtained) = self.obtained.get_mut(site as usize) {
             *obtained += 1;
         }
         let block = Block {
             size: event.size,
             stamp: event.stamp,
-            site: found.site,
+            site,
             thread: found.thread as u32,
             span,
         };

@@ -5,14 +5,14 @@
 //! missing, and on which allocations are temporary. The [module of the summary](crate::summary) says
 //! what counts how.
 
-use alloc_trace_format::{Event, EventKind, ReadError, Stamp};
+use alloc_trace_format::{Event, EventKind, NodeId, ReadError, Stamp};
 use rustc_hash::FxHashMap;
 
 use crate::call_tree::Place;
 use crate::live::LiveBlocks;
-use crate::replay::{HeapEvent, Replay};
+use crate::replay::{HeapEvent, Prepared, Replay};
 use crate::selection::Picked;
-use crate::sites::SiteIndex;
+use crate::sites::{SiteIndex, Traced};
 use crate::spans::Spans;
 
 /// How many events are read before they are counted.
@@ -63,6 +63,7 @@ impl From<&Event> for Posted {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Posting {
     pub(crate) event: Posted,
+    node: NodeId,
     pub(crate) place: Place,
     pub(crate) site: SiteIndex,
     /// The index of its thread.
@@ -81,7 +82,7 @@ pub(crate) struct Posting {
 impl Posting {
     #[inline]
     fn new(heap_event: HeapEvent<'_>, spans: &Spans) -> Self {
-        let HeapEvent { event, place, thread, site, internal, filter } = heap_event;
+        let HeapEvent { event, thread, internal, filter } = heap_event;
         let (span_kind, span_path) = match spans.current(thread) {
             Some(entered) => (entered.kind + 1, entered.path + 1),
             None => (0, 0),
@@ -89,8 +90,9 @@ impl Posting {
         let thread = thread as u32;
         Self {
             event: event.into(),
-            place,
-            site,
+            node: event.node,
+            place: Place::LOST,
+            site: 0,
             thread,
             span_kind,
             span_path,
@@ -249,7 +251,7 @@ impl<A: Account> Ledger<A> {
             let posting = Posting::new(replay.event(), &replay.spans);
             batch.push(posting);
         }
-        self.prepare(&mut batch);
+        self.prepare(&mut batch, &replay.prepared);
         for posting in &batch {
             self.take(posting);
         }
@@ -267,11 +269,15 @@ impl<A: Account> Ledger<A> {
     ///
     /// Each loop is so short that many accesses are under way at a time.
     #[inline]
-    fn prepare(&mut self, batch: &mut [Posting]) {
+    fn prepare(&mut self, batch: &mut [Posting], prepared: &Prepared<'_>) {
         let mut fetched = 0;
         for Posting { event, .. } in batch.iter() {
             let released = event.kind == EventKind::Realloc;
             fetched ^= self.live.peek(if released { event.old_address } else { event.address });
+        }
+        for posting in batch.iter_mut() {
+            let Traced { place, site } = prepared.traced(posting.node);
+            (posting.place, posting.site) = (place, site);
         }
         for posting in batch.iter_mut() {
             if posting.filter.picked && !posting.internal {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use alloc_trace_format::{
-    Event, EventKind, Merged, ReadError, Record, Recording, Stamp, Step, ThreadId,
+    Event, EventKind, Merged, NodeId, ReadError, Record, Recording, Stamp, Step, ThreadId,
 };
 use rustc_hash::FxHashSet;
 
@@ -16,7 +16,7 @@ use crate::frames::Frames;
 use crate::intervals::{FlameTree, NodeIndex};
 use crate::options::Options;
 use crate::selection::{Picked, Selection};
-use crate::sites::{SiteIndex, Sites};
+use crate::sites::{Sites, Traced, TracedNodes};
 use crate::spans::Spans;
 use crate::symbols::Symbols;
 
@@ -26,6 +26,7 @@ pub(crate) struct Prepared<'a> {
     recording: &'a Recording,
     pub(crate) definitions: Definitions,
     pub(crate) sites: Sites,
+    nodes: TracedNodes,
     /// Where activations are followed.
     pub(crate) frames: Option<Frames>,
     /// Where a call tree by functions is asked for.
@@ -65,10 +66,12 @@ impl<'a> Prepared<'a> {
             Some(Selection::new(&options.filter, recording, &definitions, &sites)?)
         };
         let span_fields = options.span_fields;
+        let nodes = TracedNodes::new(&definitions.call_tree, &sites);
         Ok(Self {
             recording,
             definitions,
             sites,
+            nodes,
             frames,
             flame_tree,
             backtraces,
@@ -80,6 +83,12 @@ impl<'a> Prepared<'a> {
     /// The tree of frames: empty unless [`Options`] ask for it.
     pub(crate) fn backtraces(&self) -> Arc<Backtraces> {
         self.backtraces.clone().unwrap_or_default()
+    }
+
+    /// The place and the site of a recorded node.
+    #[inline]
+    pub(crate) fn traced(&self, node: NodeId) -> Traced {
+        self.nodes.get(node, &self.definitions.call_tree, &self.sites)
     }
 
     /// Whether a filter picks a part of the recording.
@@ -125,8 +134,6 @@ pub(crate) struct HeapEvent<'a> {
     pub(crate) event: &'a Event,
     /// The index of its thread.
     pub(crate) thread: usize,
-    pub(crate) place: Place,
-    pub(crate) site: SiteIndex,
     /// Whether it is the recorder's own: made by one of its threads, or the release of a block
     /// that one of them allocated.
     pub(crate) internal: bool,
@@ -189,17 +196,14 @@ impl<'a> Replay<'a> {
     #[inline]
     pub(crate) fn event(&self) -> HeapEvent<'_> {
         let event = self.records.event();
-        let place = self.prepared.definitions.call_tree.place(event.node);
-        let site = self.prepared.sites.at(place);
-        let place = place.unwrap_or(Place::LOST);
         let (thread, internal, filter) = (self.thread, self.internal, self.picked);
-        HeapEvent { event, thread, place, site, internal, filter }
+        HeapEvent { event, thread, internal, filter }
     }
 
     fn ask_filter(&mut self) {
         let event = self.records.event();
-        let Prepared { definitions, sites, selection, .. } = &mut self.prepared;
-        let site = sites.at(definitions.call_tree.place(event.node));
+        let Traced { site, .. } = self.prepared.traced(event.node);
+        let selection = &mut self.prepared.selection;
         if let Some(selection) = selection {
             self.picked = selection.judge(event, self.thread, site, self.internal, &self.spans);
         }

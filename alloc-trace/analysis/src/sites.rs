@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use alloc_trace_format::NodeId;
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
@@ -49,6 +50,10 @@ impl Sites {
         place.map_or(UNKNOWN, |place| self.of_place(place))
     }
 
+    fn traced(&self, place: Option<Place>) -> Traced {
+        Traced { place: place.unwrap_or(Place::LOST), site: self.at(place) }
+    }
+
     /// The site of a place of the call tree.
     pub(crate) fn of_place(&self, place: Place) -> SiteIndex {
         self.by_place.get(place.index()).copied().unwrap_or(UNKNOWN)
@@ -64,6 +69,33 @@ impl Sites {
 
     pub(crate) fn problems(&self) -> &[SymbolProblem] {
         &self.problems
+    }
+}
+
+/// Where a backtrace leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Traced {
+    pub(crate) place: Place,
+    pub(crate) site: SiteIndex,
+}
+
+/// From the recorder's numbers to places and sites.
+///
+/// Nearly every event asks, and finds its entry in no near cache: both stand together.
+#[derive(Debug)]
+pub(crate) struct TracedNodes(Vec<Traced>);
+
+impl TracedNodes {
+    pub(crate) fn new(call_tree: &CallTree, sites: &Sites) -> Self {
+        Self(call_tree.lowest().map(|place| sites.traced(place)).collect())
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, node: NodeId, call_tree: &CallTree, sites: &Sites) -> Traced {
+        match self.0.get(node.0 as usize) {
+            Some(&traced) => traced,
+            None => sites.traced(call_tree.place(node)),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use super::site::SiteEvidence;
 use super::watermark::Watermark;
 use crate::call_tree::Place;
 use crate::replay::{Prepared, Replay};
-use crate::sites::SiteIndex;
+use crate::sites::{SiteIndex, Traced};
 
 /// A live block.
 #[derive(Debug, Clone, Copy)]
@@ -91,11 +91,12 @@ impl Gather {
     pub(super) fn take(&mut self, replay: &mut Replay<'_>, gap: bool) {
         let found = replay.event();
         let (event, thread) = (*found.event, found.thread as u32);
-        let (site, internal) = (found.site, found.internal);
+        let internal = found.internal;
         // A reallocation begins nothing of its own where its block may be one that is not picked.
         let begins = found.filter.picked
             && (event.kind != EventKind::Realloc || !replay.prepared.is_filtered());
-        let place = replay.prepared.definitions.call_tree.place(event.node);
+        let Traced { place, site } = replay.prepared.traced(event.node);
+        let place = (place != Place::LOST).then_some(place);
         self.backtraces |= !event.node.is_root();
         // Every event of the thread counts here, the recorder's own too: what an event says of its
         // frames is in comparison with the thread's last one.
