@@ -232,8 +232,23 @@ impl Advice {
         options: Options,
         thresholds: Thresholds,
     ) -> Result<Self, AnalysisError> {
-        let options = Options { activations: true, ..options };
-        let mut replay = Replay::new(Prepared::new(recording, options)?);
+        let prepared = Self::prepare(recording, options)?;
+        Self::of_prepared(recording, prepared, thresholds)
+    }
+
+    pub(crate) fn prepare(
+        recording: &Recording,
+        options: Options,
+    ) -> Result<Prepared<'_>, AnalysisError> {
+        Prepared::new(recording, Options { activations: true, ..options })
+    }
+
+    pub(crate) fn of_prepared(
+        recording: &Recording,
+        prepared: Prepared<'_>,
+        thresholds: Thresholds,
+    ) -> Result<Self, AnalysisError> {
+        let mut replay = Replay::new(prepared);
         let mut gather = Gather::new(&replay.prepared);
         while replay.advance()? {
             let gap = replay.take_gap();

@@ -56,8 +56,8 @@ pub(crate) struct Frames {
     addresses: Vec<Box<[InlineFrame]>>,
     places: Vec<PlaceFrames>,
     functions: Vec<Arc<str>>,
-    marks: FxHashMap<(Place, Place), Mark>,
-    enclosers: FxHashMap<(Place, u32), Option<Encloser>>,
+    /// The marks of the pairs that were met last, each at the hash of its pair.
+    marks: Vec<(Place, Place, Mark)>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -69,10 +69,19 @@ struct PlaceFrames {
     depth: u32,
     /// How many frames it has in all.
     frames: u32,
+    /// How many it has up to the innermost one of the program, that one included.
+    program_frames: u32,
 }
 
-/// What is remembered of pairs of places; a recording has few that follow each other.
-const REMEMBERED_PAIRS: usize = 1 << 20;
+impl PlaceFrames {
+    const ROOT: Self =
+        Self { parent: Place::ROOT, address: u32::MAX, depth: 0, frames: 0, program_frames: 0 };
+}
+
+/// So many pairs of places are remembered: what a second-level cache has room for. Most programs have
+/// few pairs that follow each other, and where there are many, a comparison costs no more than a look
+/// into a table that is in no cache.
+const REMEMBERED_PAIRS: usize = 1 << 16;
 
 impl Frames {
     pub(crate) fn new(call_tree: &CallTree, symbols: &mut Symbols) -> Self {
@@ -80,15 +89,13 @@ impl Frames {
             addresses: Vec::new(),
             places: Vec::with_capacity(call_tree.len()),
             functions: Vec::new(),
-            marks: FxHashMap::default(),
-            enclosers: FxHashMap::default(),
+            marks: vec![(Place::LOST, Place::LOST, 0); REMEMBERED_PAIRS],
         };
         let mut numbers: FxHashMap<u64, u32> = FxHashMap::default();
         let mut names: FxHashMap<Arc<str>, FunctionIndex> = FxHashMap::default();
         for place in call_tree.places() {
             let Some((address, parent)) = call_tree.frame(place) else {
-                let root = PlaceFrames { parent: place, address: u32::MAX, depth: 0, frames: 0 };
-                this.places.push(root);
+                this.places.push(PlaceFrames { parent: place, ..PlaceFrames::ROOT });
                 continue;
             };
             let number = *numbers.entry(address).or_insert_with(|| {
@@ -112,14 +119,19 @@ impl Frames {
                 this.addresses.push(frames.iter().rev().map(of).collect());
                 (this.addresses.len() - 1) as u32
             });
-            let (depth, outside) =
-                this.places.get(parent.index()).map_or((0, 0), |p| (p.depth, p.frames));
-            let own = this.addresses.get(number as usize).map_or(0, |frames| frames.len());
+            let outside = this.place(parent);
+            let own: &[InlineFrame] =
+                this.addresses.get(number as usize).map_or(&[], |frames| frames);
+            let program = own.iter().rposition(|frame| frame.kind == FrameKind::Program);
             this.places.push(PlaceFrames {
                 parent,
                 address: number,
-                depth: depth + 1,
-                frames: outside + own as u32,
+                depth: outside.depth + 1,
+                frames: outside.frames + own.len() as u32,
+                program_frames: match program {
+                    Some(index) => outside.frames + index as u32 + 1,
+                    None => outside.program_frames,
+                },
             });
         }
         this
@@ -138,14 +150,14 @@ impl Frames {
         if before == now {
             return 2 * self.place(now).frames;
         }
-        if let Some(&mark) = self.marks.get(&(before, now)) {
+        let pair = (before.index() as u64) << 32 | now.index() as u64;
+        let slot = (pair.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as usize % REMEMBERED_PAIRS;
+        let (known_before, known_now, mark) = self.marks[slot];
+        if (known_before, known_now) == (before, now) {
             return mark;
         }
         let mark = self.compare(before, now);
-        if self.marks.len() >= REMEMBERED_PAIRS {
-            self.marks.clear();
-        }
-        self.marks.insert((before, now), mark);
+        self.marks[slot] = (before, now, mark);
         mark
     }
 
@@ -154,43 +166,31 @@ impl Frames {
     ///
     /// `None` where no frame of the program does, and where the life lies within a library that the
     /// program called: what it does inside is not the program's to change.
-    pub(crate) fn encloser(&mut self, place: Place, least: Mark) -> Option<Encloser> {
-        let enclosing = least.div_ceil(2).min(self.place(place).frames);
-        if let Some(&known) = self.enclosers.get(&(place, enclosing)) {
-            return known;
-        }
-        let found = self.find_encloser(place, enclosing);
-        self.enclosers.insert((place, enclosing), found);
-        found
-    }
-
-    fn find_encloser(&self, place: Place, enclosing: u32) -> Option<Encloser> {
-        let way = self.way(place);
-        let site = way.iter().rposition(|frame| frame.kind == FrameKind::Program)?;
-        if enclosing == 0 || enclosing as usize - 1 > site {
+    pub(crate) fn encloser(&self, place: Place, least: Mark) -> Option<Encloser> {
+        let PlaceFrames { frames, program_frames, .. } = self.place(place);
+        let enclosing = least.div_ceil(2).min(frames);
+        if enclosing == 0 || enclosing > program_frames {
             return None;
         }
-        for (index, frame) in way.iter().enumerate().take(enclosing as usize).rev() {
-            match frame.kind {
-                FrameKind::Program => {
-                    return Some(Encloser { frame: index as u32, function: frame.function });
+        // From the innermost enclosing frame outwards.
+        let mut at = place;
+        while let Some(own) = self.own(at) {
+            let PlaceFrames { parent, frames, .. } = self.place(at);
+            let outside = frames - own.len() as u32;
+            let enclosing = enclosing.saturating_sub(outside) as usize;
+            for (index, frame) in own.iter().enumerate().take(enclosing).rev() {
+                match frame.kind {
+                    FrameKind::Program => {
+                        let (frame, function) = (outside + index as u32, frame.function);
+                        return Some(Encloser { frame, function });
+                    }
+                    FrameKind::Entry => return None,
+                    FrameKind::Allocator | FrameKind::Library => {}
                 }
-                FrameKind::Entry => return None,
-                FrameKind::Allocator | FrameKind::Library => {}
             }
+            at = parent;
         }
         None
-    }
-
-    /// All frames of a place, the outermost first.
-    fn way(&self, place: Place) -> Vec<&InlineFrame> {
-        let mut lists = Vec::new();
-        let mut at = place;
-        while let Some(list) = self.own(at) {
-            lists.push(list);
-            at = self.place(at).parent;
-        }
-        lists.into_iter().rev().flatten().collect()
     }
 
     fn own(&self, place: Place) -> Option<&[InlineFrame]> {
@@ -198,8 +198,7 @@ impl Frames {
     }
 
     fn place(&self, place: Place) -> PlaceFrames {
-        let root = PlaceFrames { parent: Place::ROOT, address: u32::MAX, depth: 0, frames: 0 };
-        self.places.get(place.index()).copied().unwrap_or(root)
+        self.places.get(place.index()).copied().unwrap_or(PlaceFrames::ROOT)
     }
 
     /// How many frames the `kept` outermost return addresses of a place have.
@@ -297,11 +296,11 @@ mod tests {
 
     #[test]
     fn the_encloser_is_a_frame_within_the_least_mark() {
-        let (mut frames, tree) = frames(&[(2, 0, 10), (3, 2, 20)]);
+        let (frames, tree) = frames(&[(2, 0, 10), (3, 2, 20)]);
         let place = tree.place(NodeId(3)).expect("defined");
-        let mut frame = |least| frames.encloser(place, least).map(|encloser| encloser.frame);
+        let frame = |least| frames.encloser(place, least).map(|encloser| encloser.frame);
         assert_eq!(
-            [0, 1, 2, 3, 4, 9].map(&mut frame),
+            [0, 1, 2, 3, 4, 9].map(frame),
             [None, Some(0), Some(0), Some(1), Some(1), Some(1)]
         );
     }

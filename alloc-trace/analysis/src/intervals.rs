@@ -30,6 +30,7 @@ use std::sync::Arc;
 
 use alloc_trace_format::Recording;
 
+use crate::advise::{Advice, Thresholds};
 use crate::error::AnalysisError;
 use crate::options::Options;
 use crate::recording_state::RecordingState;
@@ -202,7 +203,33 @@ impl Intervals {
         options: Options,
         resolution: Resolution,
     ) -> Result<Self, AnalysisError> {
+        gather::run(recording, Self::prepare(recording, options)?, resolution)
+    }
+
+    /// As [`Intervals::of`], and the advice too: at the same time where there is a second processor.
+    ///
+    /// # Errors
+    ///
+    /// Where the operating system cannot read the file.
+    pub fn with_advice(
+        recording: &Recording,
+        options: Options,
+        resolution: Resolution,
+        thresholds: Thresholds,
+    ) -> Result<(Self, Advice), AnalysisError> {
+        // One after the other: the second finds the names that the first one keeps.
+        let prepared = Self::prepare(recording, options.clone())?;
+        let advised = Advice::prepare(recording, options)?;
+        std::thread::scope(|scope| {
+            let advice = scope.spawn(|| Advice::of_prepared(recording, advised, thresholds));
+            let intervals = gather::run(recording, prepared, resolution);
+            let advice = advice.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            Ok((intervals?, advice?))
+        })
+    }
+
+    fn prepare(recording: &Recording, options: Options) -> Result<Prepared<'_>, AnalysisError> {
         let options = Options { backtraces: true, flame_tree: true, ..options };
-        gather::run(recording, Prepared::new(recording, options)?, resolution)
+        Prepared::new(recording, options)
     }
 }

@@ -186,13 +186,8 @@ impl Live {
         if let Some(obtained) = self.obtained.get_mut(site as usize) {
             *obtained += 1;
         }
-        let block = Block {
-            size: event.size,
-            stamp: event.stamp,
-            site,
-            thread: found.thread as u32,
-            span,
-        };
+        let block =
+            Block { size: event.size, stamp: event.stamp, site, thread: found.thread as u32, span };
         self.blocks.insert(event.address, block);
     }
 

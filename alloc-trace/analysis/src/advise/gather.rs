@@ -9,6 +9,7 @@ use rustc_hash::FxHashMap;
 use super::site::SiteEvidence;
 use super::watermark::Watermark;
 use crate::call_tree::Place;
+use crate::live::LiveBlocks;
 use crate::replay::{Prepared, Replay};
 use crate::sites::{SiteIndex, Traced};
 
@@ -33,6 +34,25 @@ struct Block {
     strayed: bool,
 }
 
+impl Block {
+    /// Stands for none.
+    const NONE: Self = Self {
+        site: 0,
+        thread: 0,
+        event: 0,
+        place: Place::LOST,
+        ordinal: 0,
+        size: 0,
+        max_size: 0,
+        align: 0,
+        last_change: 0,
+        reallocations: 0,
+        grew: false,
+        shrank: false,
+        strayed: false,
+    };
+}
+
 /// What is known of a thread.
 #[derive(Debug, Default)]
 struct ThreadState {
@@ -44,9 +64,10 @@ struct ThreadState {
 /// The live blocks of one call site and one thread.
 #[derive(Debug, Default)]
 struct Live {
-    /// The numbers of their allocations, increasing.
+    blocks: u64,
+    /// The numbers of their allocations, increasing; kept unless there are many.
     events: Vec<u64>,
-    /// There were more than are counted: none of them is a candidate.
+    /// There were more than are told apart: none of them is a candidate.
     many: bool,
     /// Of the block allocated last.
     place: Option<Place>,
@@ -59,7 +80,7 @@ const COUNTED_BLOCKS: usize = 4096;
 #[derive(Debug)]
 pub(super) struct Gather {
     threads: Vec<ThreadState>,
-    blocks: FxHashMap<u64, Block>,
+    blocks: LiveBlocks<Block>,
     live: FxHashMap<(SiteIndex, u32), Live>,
     sites: Vec<SiteEvidence>,
     /// Half of the recording, in ticks.
@@ -73,7 +94,7 @@ impl Gather {
         let last_stamp = prepared.definitions.last_stamp;
         Self {
             threads: prepared.definitions.threads.iter().map(|_| ThreadState::default()).collect(),
-            blocks: FxHashMap::default(),
+            blocks: LiveBlocks::new(Block::NONE),
             live: FxHashMap::default(),
             sites: (0..prepared.sites.len()).map(|_| SiteEvidence::default()).collect(),
             half: last_stamp.saturating_sub(prepared.first_stamp()) / 2,
@@ -123,7 +144,7 @@ impl Gather {
             EventKind::Realloc => event.old_address,
             EventKind::Alloc | EventKind::AllocZeroed => 0,
         };
-        let old = self.blocks.remove(&released);
+        let old = self.blocks.remove(released);
         let obtained = match (event.kind, old) {
             (EventKind::Free, old) => {
                 if let Some(block) = old {
@@ -167,12 +188,14 @@ impl Gather {
             evidence.peak_blocks = evidence.peak_blocks.max(evidence.live);
             evidence.last_request = event.stamp;
             let live = self.live.entry((site, thread)).or_default();
-            evidence.repeats += u64::from(live.events.is_empty() && live.place == Some(place));
+            evidence.repeats += u64::from(live.blocks == 0 && live.place == Some(place));
             live.place = Some(place);
-            if live.events.len() < COUNTED_BLOCKS {
-                live.events.push(number);
-            } else {
+            live.blocks += 1;
+            if live.events.len() == COUNTED_BLOCKS {
                 live.many = true;
+                live.events = Vec::new();
+            } else if !live.many {
+                live.events.push(number);
             }
         }
         Block {
@@ -229,7 +252,7 @@ impl Gather {
         internal: bool,
     ) {
         let own = thread == block.thread && !internal;
-        let encloser = match (self.threads.get(thread as usize), &mut replay.prepared.frames) {
+        let encloser = match (self.threads.get(thread as usize), &replay.prepared.frames) {
             (Some(state), Some(frames)) if own && !block.strayed => {
                 let least = state.watermark.least_since(block.event);
                 frames
@@ -275,9 +298,9 @@ impl Gather {
     }
 
     fn drop_live(&mut self, block: &Block) {
-        if let Some(live) = self.live.get_mut(&(block.site, block.thread))
-            && let Ok(index) = live.events.binary_search(&block.event)
-        {
+        let Some(live) = self.live.get_mut(&(block.site, block.thread)) else { return };
+        live.blocks = live.blocks.saturating_sub(1);
+        if let Ok(index) = live.events.binary_search(&block.event) {
             live.events.remove(index);
         }
     }
@@ -301,9 +324,9 @@ impl Gather {
 
     /// The evidence of each call site, by its index.
     pub(super) fn finish(mut self) -> Vec<SiteEvidence> {
-        let blocks = std::mem::take(&mut self.blocks);
-        for block in blocks.into_values() {
-            self.end(&block, self.last_stamp);
+        let blocks = std::mem::replace(&mut self.blocks, LiveBlocks::new(Block::NONE));
+        for (_, block) in blocks.iter() {
+            self.end(block, self.last_stamp);
             if let Some(evidence) = self.sites.get_mut(block.site as usize) {
                 evidence.live_bytes = evidence.live_bytes.saturating_add(block.size);
                 let quarter = block.ordinal.saturating_mul(4) / evidence.blocks.max(1);

@@ -162,20 +162,32 @@ impl Axis {
         self.cells += usize::from(made);
     }
 
-    /// A part obtains so many bytes at present, whichever bin they are counted in.
+    /// Bytes of a part come or go at present, and something is counted in the cell of a bin: mostly the
+    /// present one, whose cell is then looked for once.
     #[inline]
-    pub(super) fn obtain(&mut self, part: u32, now: Now, bytes: u64) {
-        self.change(part, now, |live| live.saturating_add(bytes));
+    pub(super) fn count_and_change(
+        &mut self,
+        number: u32,
+        (bin, now): (u32, Now),
+        count: impl FnOnce(&mut Cell),
+        change: impl FnOnce(u64) -> u64,
+    ) {
+        if bin == now.bin {
+            self.change(number, now, change, count);
+        } else {
+            self.count(number, bin, count);
+            self.change(number, now, change, |_| {});
+        }
     }
 
-    /// Bytes of a part are released at present.
     #[inline]
-    pub(super) fn release(&mut self, part: u32, now: Now, bytes: u64) {
-        self.change(part, now, |live| live.saturating_sub(bytes));
-    }
-
-    #[inline]
-    fn change(&mut self, number: u32, now: Now, change: impl FnOnce(u64) -> u64) {
+    fn change(
+        &mut self,
+        number: u32,
+        now: Now,
+        change: impl FnOnce(u64) -> u64,
+        count: impl FnOnce(&mut Cell),
+    ) {
         let part = Self::part(&mut self.parts, number);
         let before = part.live_bytes;
         let after = change(before);
@@ -190,6 +202,7 @@ impl Axis {
             cell.epoch = now.epoch;
         }
         cell.peak_bytes = cell.peak_bytes.max(after);
+        count(cell);
         self.cells += usize::from(made);
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use alloc_trace_format::{Clock, EventKind, Recording, Stamp};
 use rustc_hash::FxHashMap;
 
-use super::axis::{Axis, Now};
+use super::axis::{Axis, Cell, Now};
 use super::classes::{lifetime_class, size_class};
 use super::flame_tree::NodeIndex;
 use super::{Bin, FlameNode, Intervals, Resolution, Row, SpanKey, ThreadKey};
@@ -282,24 +282,30 @@ impl Account for Gather {
             figures.failed_requests += u64::from(event.failed);
             figures.allocated_bytes = figures.allocated_bytes.saturating_add(bytes);
         }
-        self.each(parts, event.size, |axis, part| {
-            axis.count(part, bin, |cell| {
-                cell.requests += 1;
-                cell.allocated_bytes = cell.allocated_bytes.saturating_add(bytes);
+        // Of one that succeeds the rest comes with its block.
+        if event.failed {
+            self.each(parts, event.size, |axis, part| {
+                axis.count(part, bin, |cell| cell.requests += 1)
             });
-        });
+        }
     }
 
     #[inline]
     fn obtained(&mut self, owner: Owner, parts: OwnerParts, posting: &Posting) -> Held {
         let Posted { address, size: bytes, stamp, .. } = posting.event;
-        let (ns, _) = self.go_to(stamp);
+        let (ns, bin) = self.go_to(stamp);
         let size = u32::try_from(bytes).unwrap_or(LARGE);
         if size == LARGE {
             self.large.insert(address, bytes);
         }
         let now = self.now;
-        self.each(parts, bytes, |axis, part| axis.obtain(part, now, bytes));
+        let count = |cell: &mut Cell| {
+            cell.requests += 1;
+            cell.allocated_bytes = cell.allocated_bytes.saturating_add(bytes);
+        };
+        self.each(parts, bytes, |axis, part| {
+            axis.count_and_change(part, (bin, now), count, |live| live.saturating_add(bytes));
+        });
         self.live_bytes = self.live_bytes.saturating_add(bytes);
         let live_bytes = self.live_bytes;
         if let Some(figures) = self.bins.last_mut()
@@ -325,12 +331,12 @@ impl Account for Gather {
         };
         let obtained_in = self.obtained_in(held);
         let now = self.now;
+        let count = |cell: &mut Cell| {
+            cell.released_bytes = cell.released_bytes.saturating_add(size);
+            cell.released_blocks += 1;
+        };
         self.each(owner, size, |axis, part| {
-            axis.count(part, bin, |cell| {
-                cell.released_bytes = cell.released_bytes.saturating_add(size);
-                cell.released_blocks += 1;
-            });
-            axis.release(part, now, size);
+            axis.count_and_change(part, (bin, now), count, |live| live.saturating_sub(size));
             if temporary {
                 axis.count(part, obtained_in, |cell| cell.temporary_allocations += 1);
             }

@@ -6,7 +6,7 @@ mod encode;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use alloc_trace_analysis::{Advice, Intervals, Recording, Resolution, Thresholds};
+use alloc_trace_analysis::{Intervals, Recording, Resolution, Thresholds};
 use base64::prelude::{BASE64_STANDARD, Engine};
 
 use crate::args::HtmlArguments;
@@ -42,10 +42,10 @@ pub(crate) fn run(arguments: &HtmlArguments) -> Result<ExitCode, CommandError> {
     let progress = Progress::reading(&arguments.file);
     let resolution = Resolution::default().bins(arguments.bins);
     let options = reading.options().all_frames(arguments.full);
-    let mut intervals = Intervals::of(&recording, options, resolution)?;
+    let thresholds = Thresholds::default();
+    let (mut intervals, advice) =
+        Intervals::with_advice(&recording, options, resolution, thresholds)?;
     intervals.fold_nodes(NODE_CELLS);
-    progress.now("looking for advice");
-    let advice = Advice::of(&recording, reading.options(), Thresholds::default())?;
     progress.now("writing the page");
     let packed = data::pack(&arguments.file, reading.is_filtered(), &intervals, &advice);
     output.write(|out| write_page(out, &title(&intervals), &packed))?;
