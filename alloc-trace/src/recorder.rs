@@ -736,6 +736,17 @@ impl backtrace::Sink for Sink<'_> {
         });
         self.result = self.result.and(written);
     }
+
+    #[cold]
+    fn unloaded(&mut self, module: &Module) {
+        // Whoever names what is there now has found the module gone, too: its numbers come later.
+        let first_node = self.tree.next_number();
+        let written = self.writer.write(self.log, |encoder, out| {
+            encoder.module_unload(out, module.start, module.end, first_node)
+        });
+        self.tree.forget_code(module.start, module.end);
+        self.result = self.result.and(written);
+    }
 }
 
 impl Sink<'_> {

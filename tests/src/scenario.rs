@@ -70,6 +70,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("exec", life::exec),
     ("two_recordings", life::two_recordings),
     ("late_library", libraries::late_library),
+    ("replaced_libraries", libraries::replaced_libraries),
     ("closed_descriptors", libraries::closed_descriptors),
     ("refused", life::refused),
     ("full_disk", life::full_disk),

@@ -5,6 +5,8 @@
 //! return address. Definitions may come in any order and may contradict each other: a number whose
 //! parents lead in a circle or to nothing counts as cut there.
 
+use std::ops::Range;
+
 use alloc_trace_format::{NodeDefinition, NodeId};
 use rustc_hash::FxHashMap;
 
@@ -55,6 +57,18 @@ impl Definitions {
             Some(entry) if definition.0 != UNKNOWN => *entry = definition,
             _ => {
                 self.sparse.entry(id).or_insert(definition);
+            }
+        }
+    }
+
+    /// Moves the addresses in a range, as far as they are of nodes with numbers below `first_kept`.
+    #[cold]
+    pub(crate) fn move_addresses(&mut self, range: Range<u64>, first_kept: u32, by: u64) {
+        let dense = self.dense.iter_mut().take(first_kept as usize);
+        let sparse = self.sparse.iter_mut().filter(|(id, _)| **id < first_kept);
+        for (_, address) in dense.chain(sparse.map(|(_, definition)| definition)) {
+            if range.contains(address) {
+                *address = address.wrapping_add(by);
             }
         }
     }

@@ -4,12 +4,13 @@
 //! recorder's own only after its first event: so these are gathered first, in a pass of their own.
 
 use alloc_trace_format::{
-    EndReason, HeapSnapshot, Module, Process, ReadError, Record, Recording, Skipped, Stamp,
-    ThreadId,
+    EndReason, HeapSnapshot, Module, ModuleUnload, Process, ReadError, Record, Recording, Skipped,
+    Stamp, ThreadId,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::call_tree::{self, CallTree};
+use crate::replaced_code;
 
 /// What the records of a recording define.
 #[derive(Debug)]
@@ -73,6 +74,7 @@ impl Definitions {
         let mut nodes = call_tree::Definitions::default();
         let mut threads: FxHashMap<ThreadId, Thread> = FxHashMap::default();
         let mut modules: Vec<Module> = Vec::new();
+        let mut unloads: Vec<ModuleUnload> = Vec::new();
         let mut markers: Vec<(Box<str>, Stamp)> = Vec::new();
         let mut heap_snapshots: Vec<HeapSnapshot> = Vec::new();
         let mut resident: Vec<(Stamp, u64)> = Vec::new();
@@ -98,6 +100,7 @@ impl Definitions {
                     threads.entry(thread).or_default().exited = true;
                 }
                 Record::Module(module) => modules.push(*module),
+                Record::ModuleUnload(unload) => unloads.push(unload),
                 Record::Marker { stamp, text, .. } => markers.push((text, stamp)),
                 Record::HeapSnapshot(snapshot) => heap_snapshots.push(*snapshot),
                 Record::Resident { stamp, bytes } => resident.push((stamp, bytes)),
@@ -119,6 +122,7 @@ impl Definitions {
         let mut known = FxHashSet::default();
         markers.retain(|(text, _)| known.insert(text.clone()));
         modules.sort_by_key(|module| module.stamp);
+        replaced_code::move_away(&mut modules, &unloads, &mut nodes);
         heap_snapshots.sort_by_key(|snapshot| snapshot.stamp);
         resident.sort_unstable();
         let mut threads: Vec<Thread> =

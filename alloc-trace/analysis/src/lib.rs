@@ -36,6 +36,7 @@ mod moments;
 mod options;
 mod program_points;
 mod recording_state;
+mod replaced_code;
 mod replay;
 mod selection;
 mod sites;

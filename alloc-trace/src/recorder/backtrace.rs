@@ -70,6 +70,8 @@ pub(super) trait Sink {
     fn prefetch(&self, path: Path);
     /// A module was met for the first time.
     fn module(&mut self, module: &Module, identity: Identity<'_>);
+    /// A module was unloaded. It is not forgotten yet, so that nobody has met what is there now.
+    fn unloaded(&mut self, module: &Module);
 }
 
 /// What was captured.

@@ -115,6 +115,30 @@ impl CallTree {
         NodeId(id)
     }
 
+    /// No node has this number yet, nor a greater one.
+    pub(super) fn next_number(&self) -> NodeId {
+        NodeId(self.next.load(Ordering::Relaxed))
+    }
+
+    /// Forgets the nodes of calls from `start` to `end`: other code is there now, whose nodes are
+    /// others. Takes a millisecond where the table is full.
+    #[cold]
+    pub(super) fn forget_code(&self, start: u64, end: u64) {
+        for index in 0..LINES {
+            // SAFETY: the mapping holds `LINES` lines.
+            let line = unsafe { self.lines.add(index) };
+            // SAFETY: mapped, and zero is a valid line of atomics.
+            for entry in unsafe { &line.as_ref().0 } {
+                let node = entry.node.load(Ordering::Relaxed);
+                let address = entry.address.load(Ordering::Relaxed) ^ mix(node & !ASKED_FOR);
+                // A return address is behind its call.
+                if node != 0 && start < address && address <= end {
+                    entry.node.store(0, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+
     /// Makes a node known whose definition has been written, driving out one of its line.
     #[cold]
     pub(super) fn insert(&self, path: Path, parent: NodeId, address: u64, id: NodeId) {
@@ -256,6 +280,25 @@ mod tests {
             tree.insert(place, NodeId::ROOT, address, id);
             assert_eq!(tree.find(place, NodeId::ROOT, address), Some(id));
         }
+    }
+
+    #[test]
+    fn nodes_of_code_that_is_gone_are_forgotten_and_no_others() {
+        let tree = CallTree::new().expect("memory");
+        let insert = |address| {
+            let id = tree.reserve();
+            tree.insert(path(address), NodeId::ROOT, address, id);
+            id
+        };
+        let ids = [0x1000, 0x1001, 0x2000, 0x2001].map(insert);
+        // One that was asked for is forgotten as well.
+        let find = |address| tree.find(path(address), NodeId::ROOT, address);
+        assert_eq!(find(0x1001), Some(ids[1]));
+        tree.forget_code(0x1000, 0x2000);
+        let found = [0x1000, 0x1001, 0x2000, 0x2001].map(find);
+        assert_eq!(found, [Some(ids[0]), None, None, Some(ids[3])]);
+        let next = tree.next_number();
+        assert_eq!(insert(0x1001), next);
     }
 
     #[test]

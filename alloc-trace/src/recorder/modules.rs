@@ -25,6 +25,8 @@ pub(super) struct Module {
     pub(super) unwind_table_end: u64,
     /// The loader's record of it, by its address; 0 where that is not known.
     pub(super) link_map: u64,
+    /// A word of its build id; 0 where it has none.
+    pub(super) build_id_word: u64,
     /// Whether it can be unloaded: all but the program and what was loaded with it.
     pub(super) late: bool,
 }
@@ -54,6 +56,7 @@ struct Entry {
     unwind_table: AtomicU64,
     unwind_table_end: AtomicU64,
     link_map: AtomicU64,
+    build_id_word: AtomicU64,
     late: AtomicBool,
 }
 
@@ -68,6 +71,7 @@ impl Modules {
                     unwind_table: AtomicU64::new(0),
                     unwind_table_end: AtomicU64::new(0),
                     link_map: AtomicU64::new(0),
+                    build_id_word: AtomicU64::new(0),
                     late: AtomicBool::new(false),
                 }
             }; MAX_MODULES],
@@ -112,6 +116,9 @@ impl Modules {
     }
 
     /// Whether the module that `address` lies in is still the one that was met there. Takes no lock.
+    ///
+    /// A library that is loaded where another one was can have the same record of the loader and the
+    /// same layout: their build ids tell them apart.
     pub(super) fn is_current(&self, module: &Module, address: u64) -> bool {
         if self.find_object.load(Ordering::Relaxed).is_null() {
             // Nobody to ask.
@@ -120,7 +127,19 @@ impl Modules {
         self.find_object(address).is_some_and(|object| {
             object.link_map.expose_provenance() as u64 == module.link_map
                 && object.eh_frame.expose_provenance() as u64 == module.unwind_table
+                && build_id_word_of(&object) == module.build_id_word
         })
+    }
+
+    /// Gives every module to `gone` that was unloaded and not forgotten. Takes no lock.
+    pub(super) fn list_gone(&self, gone: &mut dyn FnMut(&Module)) {
+        let count = self.count.load(Ordering::Acquire) as usize;
+        let known = self.entries.iter().take(count).map(Entry::load);
+        for module in known.filter(|module| module.late && module.start < module.end) {
+            if !self.is_current(&module, module.unwind_table.max(module.start)) {
+                gone(&module);
+            }
+        }
     }
 
     /// Forgets a module that was unloaded.
@@ -192,6 +211,7 @@ impl Entry {
             unwind_table: self.unwind_table.load(Ordering::Relaxed),
             unwind_table_end: self.unwind_table_end.load(Ordering::Relaxed),
             link_map: self.link_map.load(Ordering::Relaxed),
+            build_id_word: self.build_id_word.load(Ordering::Relaxed),
             late: self.late.load(Ordering::Relaxed),
         }
     }
@@ -203,6 +223,7 @@ impl Entry {
         self.unwind_table.store(module.unwind_table, Ordering::Relaxed);
         self.unwind_table_end.store(module.unwind_table_end, Ordering::Relaxed);
         self.link_map.store(module.link_map, Ordering::Relaxed);
+        self.build_id_word.store(module.build_id_word, Ordering::Relaxed);
         self.late.store(module.late, Ordering::Relaxed);
     }
 }
@@ -258,6 +279,7 @@ fn describe(object: &FoundObject, then: impl FnOnce(&Module, Identity<'_>)) {
         unwind_table,
         unwind_table_end: segments.end_of_segment_with(headers, unwind_table).unwrap_or(end),
         link_map: object.link_map.expose_provenance() as u64,
+        build_id_word: word_of(segments.build_id),
         late: true,
     };
     let path = if link.name.is_null() {
@@ -299,6 +321,7 @@ unsafe extern "C" fn visit(
     let is_c_library = segments.start <= loader && loader < segments.end;
     let module = Module {
         link_map: object.map_or(0, |object| object.link_map.expose_provenance() as u64),
+        build_id_word: word_of(segments.build_id),
         late: !(visitor.at_load || first || is_c_library),
         start: segments.start,
         end: segments.end,
@@ -376,6 +399,22 @@ impl Segments {
             (start <= address && address < end).then_some(end)
         })
     }
+}
+
+/// A word of the build id of a loaded object.
+fn build_id_word_of(object: &FoundObject) -> u64 {
+    let bias = if object.link_map.is_null() {
+        return 0;
+    } else {
+        // SAFETY: the loader's answer names a loaded object; see `describe`.
+        unsafe { object.link_map.read() }.bias
+    };
+    word_of(Segments::of(program_headers(object.map_start), bias as u64).build_id)
+}
+
+/// The first bytes of a build id, which is a hash.
+fn word_of(build_id: &[u8]) -> u64 {
+    build_id.first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes))
 }
 
 /// The GNU build id among the notes of a segment.

@@ -509,6 +509,14 @@ impl Recorder {
         if lost > 0 {
             let _ = writer.write(&self.log, |encoder, out| encoder.lost(out, lost));
         }
+        if let Some(tables) = self.tables.get() {
+            let first_node = tables.call_tree.next_number();
+            self.modules.list_gone(&mut |module| {
+                let _ = writer.write(&self.log, |encoder, out| {
+                    encoder.module_unload(out, module.start, module.end, first_node)
+                });
+            });
+        }
         let _ = writer.sample(&self.log, 0);
         let _ = heap_snapshots::take(writer, &self.log, SnapshotReason::End);
         writer.write_end(reason, events);

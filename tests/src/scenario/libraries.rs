@@ -33,6 +33,42 @@ pub(super) fn late_library(given: &Given) {
     ask_64_323();
 }
 
+/// Loads each of two `library`s in turn, the second where the first one was, twice over; asks through
+/// the first one for blocks of 64,331 bytes and through the second for those of 64,332, each once, then
+/// a second time further in. Says how many different places they had.
+pub(super) fn replaced_libraries(given: &Given) {
+    let mut places = Vec::new();
+    let libraries =
+        [(given.text("first"), ask_64_331 as extern "C" fn()), (given.text("second"), ask_64_332)];
+    for (path, ask) in libraries.into_iter().chain(libraries) {
+        let path = CString::new(path.expect("a library")).expect("no zero byte");
+        // SAFETY: the library is the test's own, and has no constructors.
+        let library = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW) };
+        assert!(!library.is_null(), "the library can be loaded");
+        // SAFETY: the handle is the library's, the name a C string.
+        let symbol = unsafe { libc::dlsym(library, c"call_back".as_ptr()) };
+        assert!(!symbol.is_null(), "the library has the function");
+        // SAFETY: the function takes a function and calls it.
+        let call_back: CallBack = unsafe { std::mem::transmute(symbol) };
+        // SAFETY: as above.
+        unsafe { call_back(ask) };
+        // SAFETY: nothing of the library is used behind this.
+        unsafe { libc::dlclose(library) };
+        if !places.contains(&symbol) {
+            places.push(symbol);
+        }
+    }
+    println!("{}", places.len());
+}
+
+extern "C" fn ask_64_331() {
+    trail(64_331, 1);
+}
+
+extern "C" fn ask_64_332() {
+    trail(64_332, 1);
+}
+
 /// Calls back through code that is made where the library's function was.
 #[cfg(target_arch = "x86_64")]
 fn call_through_other_code(place: *mut c_void) {

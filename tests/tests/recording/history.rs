@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use alloc_trace_format::{
-    EndReason, Event, EventKind, ExitStatus, HeapSnapshot, NodeId, Process, Record, Recording,
-    Skipped, ThreadId,
+    EndReason, Event, EventKind, ExitStatus, HeapSnapshot, ModuleUnload, NodeId, Process, Record,
+    Recording, Skipped, ThreadId,
 };
 use tests::block::TRAIL_ALIGN;
 
@@ -27,6 +27,8 @@ pub(crate) struct History {
     pub(crate) resident: Vec<u64>,
     /// What the heap held, whenever it was looked at.
     pub(crate) heap_snapshots: Vec<HeapSnapshot>,
+    /// The modules that were found to be gone.
+    pub(crate) unloads: Vec<ModuleUnload>,
     nodes: BTreeMap<NodeId, (NodeId, u64)>,
     started: BTreeSet<ThreadId>,
 }
@@ -75,6 +77,7 @@ impl History {
             lost: 0,
             resident: Vec::new(),
             heap_snapshots: Vec::new(),
+            unloads: Vec::new(),
             nodes: BTreeMap::new(),
             started: BTreeSet::new(),
         };
@@ -115,6 +118,7 @@ impl History {
             Record::Process(process) => self.process = *process,
             Record::Lost { records, .. } => self.lost += records,
             Record::HeapSnapshot(snapshot) => self.heap_snapshots.push(*snapshot),
+            Record::ModuleUnload(unload) => self.unloads.push(unload),
             Record::Resident { bytes, .. } => self.resident.push(bytes),
             Record::End { reason, events, .. } => {
                 assert!(self.end.replace((reason, events)).is_none(), "closed twice");

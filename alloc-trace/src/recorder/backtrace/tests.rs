@@ -26,6 +26,8 @@ impl Sink for Numbers {
     fn prefetch(&self, _path: Path) {}
 
     fn module(&mut self, _module: &Module, _identity: Identity<'_>) {}
+
+    fn unloaded(&mut self, _module: &Module) {}
 }
 
 /// What the captures of one test share.

@@ -194,6 +194,7 @@ fn learn(address: u64, shared: &Shared<'_>, sink: &mut impl Sink) -> Rule {
         && !shared.modules.is_current(&module, address)
     {
         // It was unloaded: what is known of its code is known of other code's addresses.
+        sink.unloaded(&module);
         shared.modules.forget(&module);
         shared.rules.clear();
         found = None;
