@@ -18,7 +18,7 @@ use crate::class::Class;
 use crate::hardened::{self, Marks};
 use crate::page::{Head, Kind, Local, Remote, class_from_byte};
 use crate::segment::{Placement, Run, SEGMENT, SLICE_SHIFT, SLICES, Segment};
-use crate::{open, os, stats};
+use crate::{open, os, stats, window};
 
 /// Slices of an arena.
 pub(crate) const ARENA_SLICES: usize = 1 << ARENA_SLICES_SHIFT;
@@ -94,6 +94,7 @@ impl Arena {
 
     pub(crate) fn set_kind(&self, slice: usize, kind: Kind) {
         self.kind_byte(slice).store(kind.to_byte(), Ordering::Relaxed);
+        window::set(self.first_slice() + (slice % ARENA_SLICES) as u32, kind.to_byte());
     }
 
     /// Records a large or huge block that begins at a slice, or with [`Kind::None`] that it is gone.
@@ -274,6 +275,7 @@ pub(crate) fn get_or_make(number: u32) -> Option<&'static Arena> {
     let arena = unsafe { made.as_ref() };
     let first_slice = u64::from(number) & !(ARENA_SLICES as u64 - 1);
     arena.first_slice.store(first_slice, Ordering::Relaxed);
+    window::lay_around(number);
 
     let entry = &ROOT[(number >> ARENA_SLICES_SHIFT) as usize];
     let published = entry.compare_exchange(

@@ -44,14 +44,12 @@ const ALIGN: usize = 16;
 #[inline(always)]
 #[must_use]
 pub fn malloc(size: usize) -> *mut c_void {
-    if let Some(class) = Class::of_size(size) {
-        let block = thread::alloc_cached::<ForC>(class);
-        if !block.is_null() {
-            return block.cast();
-        }
+    let block = thread::alloc_cached_of_size::<ForC>(size);
+    if block.is_null() {
+        // As the last call of all, so that the fast path needs no stack frame.
+        return malloc_slow(size);
     }
-    // As the last call of all, so that the fast path needs no stack frame.
-    malloc_slow(size)
+    block.cast()
 }
 
 #[cold]
@@ -93,10 +91,10 @@ pub fn calloc(count: usize, size: usize) -> *mut c_void {
 #[inline(always)]
 pub unsafe fn free(block: *mut c_void) {
     let block: *mut u8 = block.cast();
-    match arena::class_of(block) {
-        Some(class) => thread::dealloc_once::<ForC>(class, block),
+    // SAFETY: passed on.
+    if !unsafe { thread::dealloc_cached::<ForC>(block) } {
         // SAFETY: passed on.
-        None => unsafe { free_large(block) },
+        unsafe { free_slow(block) };
     }
 }
 
@@ -332,14 +330,17 @@ fn alloc_aligned(align: usize, size: usize) -> *mut u8 {
     }
 }
 
-/// Frees what lies in no page.
+/// Frees what no cache takes at once.
 ///
 /// # Safety
 ///
 /// As for [`free`].
 #[cold]
 #[inline(never)]
-unsafe fn free_large(block: *mut u8) {
+unsafe fn free_slow(block: *mut u8) {
+    if let Some(class) = arena::class_of(block) {
+        return thread::dealloc_checked::<ForC>(class, block);
+    }
     let Some(block) = NonNull::new(block) else { return };
     // SAFETY: a block that lies in no page came from `large::alloc`, or the process is ended there;
     // by the caller's promise it is live and given up.

@@ -93,7 +93,7 @@ impl Class {
             return None;
         }
         // The comparison above is all that is left of the bounds check.
-        Some(BY_SIZE[size.div_ceil(GRAIN)])
+        Some(Self(BY_SIZE[size.div_ceil(GRAIN)]))
     }
 
     /// The class of a size from 1 to [`SMALL_MAX`], as the formula has it.
@@ -122,8 +122,8 @@ impl Class {
     /// This class's element of an array that has one for each.
     #[inline(always)]
     pub(crate) fn pick<T>(self, array: &[T; CLASSES]) -> &T {
-        // SAFETY: a `Class` is only made by `by_formula`, whose largest result (for `SMALL_MAX`) is
-        // checked below to be the last one, by `all` and by `from_index`, which compare.
+        // SAFETY: a `Class` is only made by `by_formula` and `of_size`, whose largest result (for
+        // `SMALL_MAX`) is checked below to be the last one, by `all` and by `from_index`, which compare.
         unsafe { array.get_unchecked(self.index()) }
     }
 
@@ -139,6 +139,70 @@ impl Class {
     }
 }
 
+/// Which of a heap's caches serves: the index of a class plus one, which is how a page's kind is
+/// written too. The first and the last number are no class's. Their caches are empty and full at
+/// once, so that a size or an address that has no class leaves the fast path by the branch that an
+/// empty or full cache takes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CacheIndex(usize);
+
+/// Caches of a heap.
+pub(crate) const CACHES: usize = CLASSES + 2;
+
+/// Every kind of a page, and that of nothing at all, is below this number; those of large blocks are
+/// not.
+pub(crate) const CACHED_KINDS: usize = CLASSES + 1;
+
+/// Sizes below this one have a cache, which is no class's from [`SMALL_MAX`] on. Its lowest byte is
+/// [`CACHED_KINDS`], so that one word in memory is the limit of both.
+pub(crate) const CACHED_SIZES: usize = SMALL_MAX + CACHED_KINDS;
+
+const _: () = assert!(CACHED_SIZES & 0xff == CACHED_KINDS);
+
+impl CacheIndex {
+    /// The cache of a class.
+    #[inline(always)]
+    pub(crate) const fn of(class: Class) -> Self {
+        Self(class.index() + 1)
+    }
+
+    /// The cache that serves a size.
+    ///
+    /// # Safety
+    ///
+    /// - `size` is below [`CACHED_SIZES`].
+    #[inline(always)]
+    pub(crate) unsafe fn of_size(size: usize) -> Self {
+        // SAFETY: the table has an element for each number of grains in sizes below that.
+        let index = unsafe { *BY_SIZE.get_unchecked((size + (GRAIN - 1)) >> GRAIN.ilog2()) };
+        Self(usize::from(index) + 1)
+    }
+
+    /// The cache of a page's blocks, by its kind.
+    ///
+    /// # Safety
+    ///
+    /// - `kind` is below [`CACHED_KINDS`].
+    #[inline(always)]
+    pub(crate) unsafe fn of_kind(kind: usize) -> Self {
+        Self(kind)
+    }
+
+    /// The class, if it has one.
+    #[inline(always)]
+    pub(crate) const fn class(self) -> Option<Class> {
+        Class::from_index(self.0.wrapping_sub(1) as u8)
+    }
+
+    /// This cache's element of an array that has one for each.
+    #[inline(always)]
+    pub(crate) fn pick<T>(self, array: &[T; CACHES]) -> &T {
+        // SAFETY: a class's index is below `CLASSES`, the table's largest element is `CLASSES`, and
+        // `of_kind` is given less than `CLASSES + 1`.
+        unsafe { array.get_unchecked(self.0) }
+    }
+}
+
 /// Slots that the caches of all classes need together, two more than the blocks for each: what marks
 /// the two ends.
 pub(crate) const SLOTS: usize = {
@@ -151,12 +215,17 @@ static SHAPES: [Shape; CLASSES] = shapes();
 /// What all class sizes are multiples of.
 const GRAIN: usize = 16;
 
-/// The class of each number of grains; nothing at all is served like one.
-static BY_SIZE: [Class; SMALL_MAX / GRAIN + 1] = {
-    let mut classes = [Class(0); SMALL_MAX / GRAIN + 1];
+/// The index of the class of each number of grains; nothing at all is served like one. What is more
+/// than the last class has, up to [`CACHED_SIZES`], has the number behind the last one.
+static BY_SIZE: [u8; (CACHED_SIZES - 1).div_ceil(GRAIN) + 1] = {
+    let mut classes = [0; (CACHED_SIZES - 1).div_ceil(GRAIN) + 1];
     let mut grains = 1;
     while grains < classes.len() {
-        classes[grains] = Class::by_formula(grains * GRAIN);
+        classes[grains] = if grains * GRAIN <= SMALL_MAX {
+            Class::by_formula(grains * GRAIN).0
+        } else {
+            CLASSES as u8
+        };
         grains += 1;
     }
     classes
@@ -244,6 +313,18 @@ mod tests {
         assert_eq!(Class::of_size(0), Some(Class(0)));
         assert_eq!(Class::of_size(SMALL_MAX + 1), None);
         assert_eq!(Class::of_size(usize::MAX), None);
+    }
+
+    #[test]
+    fn sizes_without_a_class_have_a_cache_that_is_no_classs() {
+        for size in 0..CACHED_SIZES {
+            // SAFETY: below the limit.
+            let cache = unsafe { CacheIndex::of_size(size) };
+            assert_eq!(cache.class(), Class::of_size(size), "{size}");
+            assert!(cache.0 < CACHES);
+        }
+        // SAFETY: below the limit.
+        assert_eq!(unsafe { CacheIndex::of_kind(0) }.class(), None);
     }
 
     #[test]

@@ -29,6 +29,9 @@ use crate::page::{Page, Place, WORDS};
 use crate::segment::{SEGMENT, SLICE};
 use crate::{os, tool};
 
+/// Whether this is the hardened build.
+pub(crate) const IS_HARDENED: bool = true;
+
 /// Slices at the end of each segment that are kept inaccessible.
 pub(crate) const GUARD_SLICES: u32 = 1;
 

@@ -14,7 +14,7 @@
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use crate::class::{CLASSES, Class, SLOTS};
+use crate::class::{CACHES, CLASSES, CacheIndex, Class, SLOTS};
 use crate::decay::Period;
 use crate::owner::{OwnerPtr, OwnerU32, OwnerU64};
 use crate::page::{Page, Place};
@@ -37,10 +37,32 @@ impl Slot {
         self.0.set(tool::hide(hardened::encode(block)));
     }
 
+    /// The same for the slot's owner: see [`OwnerPtr::get_as_owner`].
+    ///
+    /// # Safety
+    ///
+    /// - The slot is one of the calling thread's heap, or of a stand-in.
+    #[inline(always)]
+    unsafe fn get_as_owner(&self) -> *mut u8 {
+        // SAFETY: passed on; a stand-in's slots are never written.
+        hardened::decode(tool::hide(unsafe { self.0.get_as_owner() }))
+    }
+
     /// Whether this is the one behind a cache's last.
     #[inline(always)]
     fn is_end(&self) -> bool {
         self.0.get() == FULL
+    }
+
+    /// The same for the slot's owner.
+    ///
+    /// # Safety
+    ///
+    /// As for [`get_as_owner`](Self::get_as_owner).
+    #[inline(always)]
+    unsafe fn is_end_for_owner(&self) -> bool {
+        // SAFETY: passed on.
+        unsafe { self.0.get_as_owner() == FULL }
     }
 
     fn set_end(&self) {
@@ -105,8 +127,8 @@ pub(crate) struct Heap {
     // Every allocation and free.
     /// The cached blocks of each class are a stack of slots, above one that holds null; behind the
     /// last slot comes one that holds [`FULL`]. This is the slot of the block that is used next;
-    /// when there is none, the null one.
-    tops: [OwnerPtr<Slot>; CLASSES],
+    /// when there is none, the null one. What is no class's has [`NO_SLOTS`].
+    tops: [OwnerPtr<Slot>; CACHES],
     // Refills and flushes.
     /// Blocks that each cache may hold. 0 for a class that was never used, whose top is [`NO_SLOTS`].
     limits: [OwnerU32; CLASSES],
@@ -153,6 +175,9 @@ const fn no_slots() -> *mut Slot {
 /// What a thread has before it has a heap.
 pub(crate) static UNSET: Heap = Heap::stand_in(Role::Unset);
 
+/// What a thread has while an operation is under way on its heap, or it is given one.
+pub(crate) static BUSY: Heap = Heap::stand_in(Role::Busy);
+
 impl Heap {
     /// A heap whose caches are empty and full at once, so that every operation on it leaves the
     /// fast path and finds out there.
@@ -161,7 +186,7 @@ impl Heap {
             assert!(!core::mem::needs_drop::<Self>());
         }
         Self {
-            tops: [const { OwnerPtr::new(no_slots()) }; CLASSES],
+            tops: [const { OwnerPtr::new(no_slots()) }; CACHES],
             limits: [const { OwnerU32::new(0) }; CLASSES],
             pages: [const { OwnerU32::new(0) }; CLASSES],
             period: OwnerU64::new(0),
@@ -210,12 +235,18 @@ impl Heap {
         self.held.store(0, Ordering::Release);
     }
 
+    /// The slot of a class's block that is used next.
+    #[inline(always)]
+    fn top(&self, class: Class) -> &OwnerPtr<Slot> {
+        CacheIndex::of(class).pick(&self.tops)
+    }
+
     /// Takes a cached block, or null when there is none.
     #[inline(always)]
-    pub(crate) fn pop(&self, class: Class) -> *mut u8 {
-        let place = class.pick(&self.tops);
+    pub(crate) fn pop(&self, cache: CacheIndex) -> *mut u8 {
+        let place = cache.pick(&self.tops);
         let top = place.get();
-        // SAFETY: `top` is one of this class's slots, or the first of `NO_SLOTS`.
+        // SAFETY: `top` is one of this cache's slots, or the first of `NO_SLOTS`.
         let block = unsafe { &*top }.get();
         if !block.is_null() {
             // Above a block's slot there is always the null one below.
@@ -226,38 +257,41 @@ impl Heap {
 
     /// Caches a block; `false` when the cache is full.
     #[inline(always)]
-    pub(crate) fn push(&self, class: Class, block: *mut u8) -> bool {
-        self.push_above(class, class.pick(&self.tops).get(), block)
+    pub(crate) fn push(&self, cache: CacheIndex, block: *mut u8) -> bool {
+        self.push_above(cache, cache.pick(&self.tops).get(), block)
     }
 
     /// Caches a block; `false` when the cache is full, or the block was the last one cached.
     #[inline(always)]
-    pub(crate) fn push_once(&self, class: Class, block: *mut u8) -> bool {
-        let top = class.pick(&self.tops).get();
-        // SAFETY: `top` is one of this class's slots, or the first of `NO_SLOTS`.
-        let newest = unsafe { &*top }.get();
-        newest != block && self.push_above(class, top, block)
+    pub(crate) fn push_once(&self, cache: CacheIndex, block: *mut u8) -> bool {
+        let top = cache.pick(&self.tops).get();
+        // SAFETY: `top` is one of this cache's slots, or the first of `NO_SLOTS`.
+        let newest = unsafe { &*top };
+        // SAFETY: a heap's caches are used by its thread alone.
+        let newest = unsafe { newest.get_as_owner() };
+        newest != block && self.push_above(cache, top, block)
     }
 
-    /// Puts a block into the slot above a class's `top`; `false` when there is none.
+    /// Puts a block into the slot above a cache's `top`; `false` when there is none.
     #[inline(always)]
-    fn push_above(&self, class: Class, top: *mut Slot, block: *mut u8) -> bool {
+    fn push_above(&self, cache: CacheIndex, top: *mut Slot, block: *mut u8) -> bool {
         let next = top.wrapping_add(1);
         // SAFETY: `top` is at most a cache's last slot, or the first of `NO_SLOTS`: there is
         // another one above it.
         let slot = unsafe { &*next };
-        if slot.is_end() {
+        // SAFETY: a heap's caches are used by its thread alone.
+        if unsafe { slot.is_end_for_owner() } {
             return false;
         }
         slot.set(block);
-        class.pick(&self.tops).set(next);
+        cache.pick(&self.tops).set(next);
         true
     }
 
     /// Whether a block is the one that was cached last.
     #[inline(always)]
     pub(crate) fn is_newest(&self, class: Class, block: *mut u8) -> bool {
-        let top = class.pick(&self.tops).get();
+        let top = self.top(class).get();
         // SAFETY: `top` is one of this class's slots, or the first of `NO_SLOTS`.
         unsafe { &*top }.get() == block
     }
@@ -290,7 +324,7 @@ impl Heap {
         let (before, bottom) = (place.get(), self.bottom(class));
         let limit = limit.min(class.shape().cache_blocks_max);
         if before == 0 {
-            class.pick(&self.tops).set(bottom);
+            self.top(class).set(bottom);
         } else {
             // SAFETY: a limit is at most the class's slots, behind which there is one more.
             unsafe { &*bottom.wrapping_add(before as usize + 1) }.set(ptr::null_mut());
@@ -307,7 +341,7 @@ impl Heap {
             if self.cached(class) == 0 && self.first_page(class).is_some() {
                 self.refill(class);
             }
-            let block = self.pop(class);
+            let block = self.pop(CacheIndex::of(class));
             hardened::hand_out(class, block);
             NonNull::new(block)
         });
@@ -335,7 +369,7 @@ impl Heap {
         if class.pick(&self.limits).get() == 0 {
             return 0;
         }
-        let top = class.pick(&self.tops).get();
+        let top = self.top(class).get();
         top.addr().wrapping_sub(self.bottom(class).addr()) / size_of::<Slot>()
     }
 
@@ -353,7 +387,7 @@ impl Heap {
         self.raise_limit(class);
         self.refilled.replace(class, true);
 
-        let place = class.pick(&self.tops);
+        let place = self.top(class);
         let mut rest = class.pick(&self.limits).get().min(class.shape().cache_blocks) / 2;
         loop {
             let count = rest.min(page.free());
@@ -393,7 +427,7 @@ impl Heap {
             // SAFETY: `index` is no more than that.
             unsafe { &*bottom.wrapping_add(index) }.set(block);
         }
-        class.pick(&self.tops).set(bottom.wrapping_add(cached - count));
+        self.top(class).set(bottom.wrapping_add(cached - count));
     }
 
     /// Frees as many of `count` blocks as lie in the first one's page: neighbours share the look-up
@@ -780,8 +814,12 @@ mod tests {
         let count = class.shape().blocks as usize;
         let blocks: Vec<_> = (0..count)
             .map(|_| {
-                let block = heap.pop(class);
-                if block.is_null() && heap.refill(class) { heap.pop(class) } else { block }
+                let block = heap.pop(CacheIndex::of(class));
+                if block.is_null() && heap.refill(class) {
+                    heap.pop(CacheIndex::of(class))
+                } else {
+                    block
+                }
             })
             .collect();
         let page = Page::locate(blocks[0]);
@@ -835,9 +873,9 @@ mod tests {
         let class = class(3000);
         let (heap, blocks, _) = heap_with_full_page(class);
         for block in &blocks {
-            if !heap.push(class, *block) {
+            if !heap.push(CacheIndex::of(class), *block) {
                 heap.make_room(class);
-                assert!(heap.push(class, *block));
+                assert!(heap.push(CacheIndex::of(class), *block));
             }
         }
         assert_ne!(heap.cached(class), 0);
@@ -856,14 +894,14 @@ mod tests {
         let (heap, blocks, _) = heap_with_full_page(class);
         let capacity = class.shape().cache_blocks as usize;
         for block in &blocks[..capacity] {
-            assert!(heap.push(class, *block));
+            assert!(heap.push(CacheIndex::of(class), *block));
         }
-        assert!(!heap.push(class, blocks[capacity]));
+        assert!(!heap.push(CacheIndex::of(class), blocks[capacity]));
         heap.flush(class, 5);
         heap.check().unwrap();
-        let kept: Vec<_> = (0..5).map(|_| heap.pop(class)).collect();
+        let kept: Vec<_> = (0..5).map(|_| heap.pop(CacheIndex::of(class))).collect();
         let newest: Vec<_> = blocks[..capacity].iter().rev().take(5).copied().collect();
         assert_eq!(kept, newest);
-        assert!(heap.pop(class).is_null());
+        assert!(heap.pop(CacheIndex::of(class)).is_null());
     }
 }

@@ -32,6 +32,7 @@
 //! | `decay` | when unused memory goes back to the OS |
 //! | `purger`, `helper` | the thread that sees to it when no other comes by |
 //! | `arena` | metadata by address; address space |
+//! | `window` | what a `free` without a layout asks first |
 //! | `open` | which segments have free slices |
 //! | `segment` | which slices of a segment are free |
 //! | `stats`, [`walk`], `check` | figures; what lies where; whether it all fits together |
@@ -93,6 +94,7 @@ mod tool;
 mod tool;
 mod unload;
 pub mod walk;
+mod window;
 
 #[cfg(test)]
 mod tests;

@@ -23,6 +23,18 @@ impl<T> OwnerPtr<T> {
         self.0.load(Ordering::Relaxed)
     }
 
+    /// The same as [`get`](Self::get), which the compiler may make a part of what uses it: atomic
+    /// loads it leaves alone.
+    ///
+    /// # Safety
+    ///
+    /// - The caller is the owner. (Nobody else writes, so this read races with no write.)
+    #[inline(always)]
+    pub(crate) unsafe fn get_as_owner(&self) -> *mut T {
+        // SAFETY: valid for reads, and no write is under way by the caller's promise.
+        unsafe { self.0.as_ptr().read() }
+    }
+
     #[inline(always)]
     pub(crate) fn set(&self, pointer: *mut T) {
         self.0.store(pointer, Ordering::Relaxed);

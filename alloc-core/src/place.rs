@@ -1,42 +1,65 @@
-//! Where a thread keeps which heap it uses: two pointers in thread-local memory.
+//! Where a thread keeps which heap it uses: a few words of thread-local memory.
 //!
-//! One is what the next operation finds, and is taken out and put back by each; the other is the
-//! thread's own heap, and is only written when the thread gets or loses it. An operation that
-//! succeeded was on the own heap, so it puts back a copy of the other pointer: to put back what it
-//! took out would make each operation wait for the one before, through memory.
-//!
-//! There are two such places, because how fast thread-local memory is depends on what is linked.
+//! There are two kinds of places, because how fast thread-local memory is depends on what is linked.
 //! [`Portable`] is `thread_local!`: in a program's executable, which is where Rust's requests come
 //! from, one instruction finds it; in a shared library it is a function call. [`InitialExec`] is
 //! found by one load in both, at a price that only a library loaded at the start can pay without
 //! asking, so only the C entry points use it. Stable Rust has no way to choose the TLS model of a
 //! `thread_local!`, and a feature that changed it would change it for a whole workspace.
 //!
+//! Both see to it that a signal handler in the middle of an operation finds the heap busy, each in
+//! the way that costs its callers least:
+//!
+//! - Rust's requests know their class, and compare nothing. So the heap is taken out of the place,
+//!   and [`BUSY`] found there, whose caches are empty and full at once. An operation that succeeded
+//!   was on the thread's own heap, so it puts back a copy of that pointer, which is the second word:
+//!   to put back what it took out would make each operation wait for the one before, through memory.
+//! - C's requests compare a size, or the kind of a page, with a limit. So the limit is the second
+//!   word, and 0 while the heap is busy or there is none; the comparison is made anyway.
+//!
 //! A thread that uses both has two heaps. Blocks may go from one to the other.
+//!
+//! [`InitialExec`]: initial_exec::InitialExec
 
 use core::ptr;
-use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering, compiler_fence};
 
-use crate::heap::{Heap, UNSET};
-use crate::unload;
+use crate::class::{CACHED_KINDS, CACHED_SIZES};
+use crate::heap::{BUSY, Heap, Role, UNSET};
+use crate::segment::SLICE_SHIFT;
+use crate::{unload, window};
 
-/// One kind of place. Its pointers are never null, and begin as [`UNSET`]. Only its thread uses them
-/// and signal handlers on that thread, so `Relaxed` and compiler fences order them.
+/// One kind of place. Its heap is never null, and begins as [`UNSET`]. Only its thread uses it and
+/// signal handlers on that thread, so `Relaxed` and compiler fences order what is in it.
 pub(crate) trait Place: Copy {
     /// This thread's.
     fn here() -> Self;
 
-    /// What the next operation finds.
-    fn load(self) -> *mut Heap;
+    /// Whether an operation may begin that is for a size; if so, it is below [`CACHED_SIZES`].
+    fn admits_size(self, size: usize) -> bool;
+
+    /// Whether an operation may begin that is for a kind of page; if so, it is below
+    /// [`CACHED_KINDS`]. It is a byte.
+    fn admits_kind(self, kind: usize) -> bool;
+
+    /// How many slices after the window's first one an address lies; any number past its last if that
+    /// is outside, or the thread has no heap yet.
+    fn index_in_window(self, block: *mut u8) -> usize;
+
+    /// Begins an operation that was admitted: the heap, which is busy from now on.
+    fn begin(self) -> *mut Heap;
+
+    /// Ends an operation that succeeded, which it does on a thread's own heap alone.
+    fn end(self);
+
+    /// Ends an operation on a heap that [`begin`](Self::begin) told.
+    fn end_on(self, heap: *mut Heap);
+
+    /// What the heap is for, or [`Role::Busy`] in the middle of an operation.
+    fn role(self) -> Role;
 
     /// Lets the next operation find another heap.
-    fn store(self, heap: *mut Heap);
-
-    /// Lets the next operation find the thread's own heap.
-    fn put_back(self);
-
-    /// Says which heap is the thread's own, if any is.
-    fn set_own(self, heap: *mut Heap);
+    fn set(self, heap: &'static Heap);
 
     /// The number plus one of the key that tells when a thread which has a heap in such a place
     /// ends; 0 while there is none.
@@ -44,6 +67,12 @@ pub(crate) trait Place: Copy {
 
     /// Makes sure that the code which the key leads to stays. Asked once.
     fn keep_library();
+}
+
+/// What a heap is for that a place holds.
+fn role_of(heap: *mut Heap) -> Role {
+    // SAFETY: a place only ever holds a stand-in or a heap from the pool, all of which are `'static`.
+    unsafe { &*heap }.role()
 }
 
 /// What a place holds.
@@ -82,22 +111,48 @@ impl Place for Portable {
     }
 
     #[inline(always)]
-    fn load(self) -> *mut Heap {
-        self.pointers().current.load(Ordering::Relaxed)
+    fn admits_size(self, size: usize) -> bool {
+        size < CACHED_SIZES
     }
 
     #[inline(always)]
-    fn store(self, heap: *mut Heap) {
+    fn admits_kind(self, kind: usize) -> bool {
+        kind < CACHED_KINDS
+    }
+
+    #[inline(always)]
+    fn index_in_window(self, block: *mut u8) -> usize {
+        (block.addr() >> SLICE_SHIFT).wrapping_sub(window::first())
+    }
+
+    #[inline(always)]
+    fn begin(self) -> *mut Heap {
+        let pointers = self.pointers();
+        let heap = pointers.current.load(Ordering::Relaxed);
+        pointers.current.store((&raw const BUSY).cast_mut(), Ordering::Relaxed);
+        heap
+    }
+
+    #[inline(always)]
+    fn end(self) {
+        self.end_on(self.pointers().own.load(Ordering::Relaxed));
+    }
+
+    #[inline(always)]
+    fn end_on(self, heap: *mut Heap) {
         self.pointers().current.store(heap, Ordering::Relaxed);
     }
 
-    #[inline(always)]
-    fn put_back(self) {
-        self.store(self.pointers().own.load(Ordering::Relaxed));
+    fn role(self) -> Role {
+        role_of(self.pointers().current.load(Ordering::Relaxed))
     }
 
-    fn set_own(self, heap: *mut Heap) {
+    fn set(self, heap: &'static Heap) {
+        let heap = ptr::from_ref(heap).cast_mut();
         self.pointers().own.store(heap, Ordering::Relaxed);
+        // A handler that finds the new heap ends its operations by a copy of the first.
+        compiler_fence(Ordering::SeqCst);
+        self.pointers().current.store(heap, Ordering::Relaxed);
     }
 
     fn key() -> &'static AtomicU32 {
@@ -118,19 +173,20 @@ pub(crate) type ForC = initial_exec::InitialExec;
 #[cfg(not(all(target_arch = "x86_64", target_env = "gnu")))]
 pub(crate) type ForC = Portable;
 
-/// Two pointers in the thread-local memory that is laid out when the program starts, at an offset from
+/// Three words in the thread-local memory that is laid out when the program starts, at an offset from
 /// the thread pointer which the dynamic loader writes into the global offset table. The linker turns
 /// the load from that table into a constant where it links an executable.
 ///
 /// A library with such memory can be loaded later too, as long as the C library has room left in
-/// what it set aside (glibc: 1664 bytes by default; this takes 16).
+/// what it set aside (glibc: 1664 bytes by default; this takes 24).
 #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
 mod initial_exec {
     use core::arch::{asm, global_asm};
 
-    use super::{AtomicU32, Heap, Place, UNSET};
+    use super::{AtomicU32, CACHED_SIZES, Heap, Place, Role, SLICE_SHIFT, UNSET, role_of};
+    use crate::{arena, window};
 
-    /// The pointers' symbol. The version is in its name because two versions of this crate can be
+    /// The words' symbol. The version is in its name because two versions of this crate can be
     /// linked together.
     macro_rules! symbol {
         () => {
@@ -146,25 +202,96 @@ mod initial_exec {
         };
     }
 
-    // In `.tdata` rather than `.tbss`: the first thing that is found is `UNSET`, whose caches are
-    // empty and full at once, so that the fast path needs no comparison with null.
+    // The heap, the limit of what may use its caches, and where the window begins.
     global_asm!(
         ".pushsection .tdata, \"awT\", @progbits",
         ".balign 8",
         concat!(".globl ", symbol!()),
         concat!(".hidden ", symbol!()),
         concat!(".type ", symbol!(), ", @object"),
-        concat!(".size ", symbol!(), ", 16"),
+        concat!(".size ", symbol!(), ", 24"),
         concat!(symbol!(), ":"),
         ".quad {unset}",
-        ".quad {unset}",
+        ".quad 0",
+        ".quad {nowhere}",
         ".popsection",
         unset = sym UNSET,
+        nowhere = const window::NOWHERE,
     );
 
-    /// The offset of the pointers from the thread pointer: the same for all threads.
+    /// The offset of the words from the thread pointer: the same for all threads.
     #[derive(Clone, Copy, Debug)]
     pub(crate) struct InitialExec(usize);
+
+    impl InitialExec {
+        #[inline(always)]
+        fn heap(self) -> *mut Heap {
+            let heap;
+            // SAFETY: at this offset from the thread pointer are this thread's three words, in memory
+            // that is there before the thread's first instruction and as long as the thread.
+            unsafe {
+                asm!(
+                    "mov {heap}, qword ptr fs:[{offset}]",
+                    heap = out(reg) heap,
+                    offset = in(reg) self.0,
+                    options(readonly, nostack, preserves_flags),
+                );
+            }
+            heap
+        }
+
+        fn set_heap(self, heap: *mut Heap) {
+            // SAFETY: as in `heap`, the first word, of which nothing else is kept.
+            unsafe {
+                asm!(
+                    "mov qword ptr fs:[{offset}], {heap}",
+                    heap = in(reg) heap,
+                    offset = in(reg) self.0,
+                    options(nostack, preserves_flags),
+                );
+            }
+        }
+
+        /// Tells the thread where the window lies.
+        fn set_window(self, first: usize) {
+            // SAFETY: as in `heap`, the third word, of which nothing else is kept.
+            unsafe {
+                asm!(
+                    "mov qword ptr fs:[{offset} + 16], {first}",
+                    first = in(reg) first,
+                    offset = in(reg) self.0,
+                    options(nostack, preserves_flags),
+                );
+            }
+        }
+
+        /// Lets operations begin.
+        #[inline(always)]
+        fn open(self) {
+            // SAFETY: as in `heap`, the second word, of which nothing else is kept.
+            unsafe {
+                asm!(
+                    "mov qword ptr fs:[{offset} + 8], {limit}",
+                    offset = in(reg) self.0,
+                    limit = const CACHED_SIZES,
+                    options(nostack, preserves_flags),
+                );
+            }
+        }
+
+        /// Lets no operation begin.
+        #[inline(always)]
+        fn close(self) {
+            // SAFETY: as in `open`.
+            unsafe {
+                asm!(
+                    "mov qword ptr fs:[{offset} + 8], 0",
+                    offset = in(reg) self.0,
+                    options(nostack, preserves_flags),
+                );
+            }
+        }
+    }
 
     impl Place for InitialExec {
         #[inline(always)]
@@ -183,58 +310,87 @@ mod initial_exec {
         }
 
         #[inline(always)]
-        fn load(self) -> *mut Heap {
-            let heap;
-            // SAFETY: at this offset from the thread pointer are this thread's two pointers, in
-            // memory that is there before the thread's first instruction and as long as the thread.
+        fn admits_size(self, size: usize) -> bool {
+            // SAFETY: as in `heap`, the second word.
             unsafe {
                 asm!(
-                    "mov {heap}, qword ptr fs:[{offset}]",
-                    heap = out(reg) heap,
+                    "cmp {size}, qword ptr fs:[{offset} + 8]",
+                    "jae {refused}",
+                    size = in(reg) size,
                     offset = in(reg) self.0,
-                    options(readonly, nostack, preserves_flags),
+                    refused = label { return false },
+                    options(readonly, nostack),
                 );
             }
+            true
+        }
+
+        /// Compares with the limit's lowest byte: see [`CACHED_SIZES`].
+        #[inline(always)]
+        fn admits_kind(self, kind: usize) -> bool {
+            // SAFETY: as in `heap`, the second word.
+            unsafe {
+                asm!(
+                    "cmp {kind:l}, byte ptr fs:[{offset} + 8]",
+                    "jae {refused}",
+                    kind = in(reg) kind,
+                    offset = in(reg) self.0,
+                    refused = label { return false },
+                    options(readonly, nostack),
+                );
+            }
+            true
+        }
+
+        #[inline(always)]
+        fn index_in_window(self, block: *mut u8) -> usize {
+            let mut index = block.addr() >> SLICE_SHIFT;
+            // SAFETY: as in `heap`, the third word.
+            unsafe {
+                asm!(
+                    "sub {index}, qword ptr fs:[{offset} + 16]",
+                    index = inout(reg) index,
+                    offset = in(reg) self.0,
+                    options(readonly, nostack),
+                );
+            }
+            index
+        }
+
+        #[inline(always)]
+        fn begin(self) -> *mut Heap {
+            let heap = self.heap();
+            self.close();
             heap
         }
 
         #[inline(always)]
-        fn store(self, heap: *mut Heap) {
-            // SAFETY: as in `load`; nothing else is kept in these eight bytes.
-            unsafe {
-                asm!(
-                    "mov qword ptr fs:[{offset}], {heap}",
-                    heap = in(reg) heap,
-                    offset = in(reg) self.0,
-                    options(nostack, preserves_flags),
-                );
-            }
+        fn end(self) {
+            self.open();
         }
 
         #[inline(always)]
-        fn put_back(self) {
-            let own;
-            // SAFETY: as in `load`, the second pointer.
-            unsafe {
-                asm!(
-                    "mov {own}, qword ptr fs:[{offset} + 8]",
-                    own = out(reg) own,
-                    offset = in(reg) self.0,
-                    options(readonly, nostack, preserves_flags),
-                );
-            }
-            self.store(own);
+        fn end_on(self, _: *mut Heap) {
+            self.open();
         }
 
-        fn set_own(self, heap: *mut Heap) {
-            // SAFETY: as in `store`, the second pointer.
-            unsafe {
-                asm!(
-                    "mov qword ptr fs:[{offset} + 8], {heap}",
-                    heap = in(reg) heap,
-                    offset = in(reg) self.0,
-                    options(nostack, preserves_flags),
-                );
+        fn role(self) -> Role {
+            match role_of(self.heap()) {
+                Role::Live if !self.admits_size(0) => Role::Busy,
+                role => role,
+            }
+        }
+
+        fn set(self, heap: &'static Heap) {
+            self.close();
+            self.set_heap(core::ptr::from_ref(heap).cast_mut());
+            if matches!(heap.role(), Role::Live) {
+                // The kernel places segments near to the heap's own mapping.
+                if let Some(number) = arena::slice_number(core::ptr::from_ref(heap).addr()) {
+                    window::lay_around(number);
+                }
+                self.set_window(window::first());
+                self.open();
             }
         }
 

@@ -9,6 +9,9 @@ use crate::os;
 use crate::page::Page;
 use crate::segment::SEGMENT;
 
+/// Whether this is the hardened build.
+pub(crate) const IS_HARDENED: bool = false;
+
 /// Slices at the end of each segment that are kept inaccessible.
 pub(crate) const GUARD_SLICES: u32 = 0;
 

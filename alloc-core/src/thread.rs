@@ -3,13 +3,12 @@
 //!
 //! # Interrupted operations
 //!
-//! A signal handler may allocate while its thread is inside the heap. So each operation takes the
-//! heap out of its place, leaving the stand-in [`BUSY`], and puts it back at its end. A
-//! stand-in's caches are empty and full at once, so a handler that finds it leaves the fast path by
-//! the same branch as a thread without a heap: the guard costs two stores, a load and no branch. A
-//! handler that runs before the heap is taken out or after it is put back finds it whole. On the slow
-//! path the handler acts like another thread: it borrows an idle heap for one allocation, and frees
-//! remotely.
+//! A signal handler may allocate while its thread is inside the heap. So each operation makes its
+//! place busy at its beginning, and puts it back at its end; see [`place`](crate::place) for how. A
+//! handler in between leaves the fast path by the same branch as a thread without a heap: the guard
+//! costs a few moves and no branch. A handler that runs before the place is made busy or after it is
+//! put back finds the heap whole. On the slow path the handler acts like another thread: it borrows
+//! an idle heap for one allocation, and frees remotely.
 //!
 //! # Exit
 //!
@@ -22,20 +21,18 @@ use core::ffi::c_void;
 use core::ptr;
 use core::sync::atomic::{Ordering, compiler_fence};
 
-use crate::class::Class;
+use crate::class::{CacheIndex, Class};
 use crate::fatal::fatal;
-use crate::heap::{self, Heap, Role, UNSET};
+use crate::heap::{self, BUSY, Heap, Role, UNSET};
 use crate::place::Place;
-use crate::{hardened, pool, purger};
+use crate::{hardened, pool, purger, window};
 
-static BUSY: Heap = Heap::stand_in(Role::Busy);
 static DETACHED: Heap = Heap::stand_in(Role::Detached);
 
-/// Runs one operation on whatever stands for the thread's heap, marking it busy meanwhile.
+/// Runs one operation on the thread's heap, which it has, marking it busy meanwhile.
 fn with_heap<P: Place, R>(operation: impl FnOnce(&'static Heap) -> R) -> R {
     let place = P::here();
-    let heap = place.load();
-    place.store((&raw const BUSY).cast_mut());
+    let heap = place.begin();
     // A handler runs at some point of this thread's instructions; these fences keep the operation's
     // ones between the two stores.
     compiler_fence(Ordering::SeqCst);
@@ -43,28 +40,28 @@ fn with_heap<P: Place, R>(operation: impl FnOnce(&'static Heap) -> R) -> R {
     // `'static`.
     let result = operation(unsafe { &*heap });
     compiler_fence(Ordering::SeqCst);
-    place.store(heap);
+    place.end_on(heap);
     result
 }
 
-/// Runs one operation on the caches of whatever stands for the thread's heap, like [`with_heap`].
-/// No stand-in's caches let an operation succeed, so the heap of one that does is the thread's own.
+/// Runs one operation, which was admitted, on the caches of whatever stands for the thread's heap,
+/// like [`with_heap`]. No stand-in's caches let an operation succeed, so the heap of one that does is
+/// the thread's own.
 #[inline(always)]
 fn with_caches<P: Place, R>(
+    place: P,
     operation: impl FnOnce(&'static Heap) -> R,
     is_success: impl FnOnce(&R) -> bool,
 ) -> R {
-    let place = P::here();
-    let heap = place.load();
-    place.store((&raw const BUSY).cast_mut());
+    let heap = place.begin();
     compiler_fence(Ordering::SeqCst);
     // SAFETY: as in `with_heap`.
     let result = operation(unsafe { &*heap });
     compiler_fence(Ordering::SeqCst);
     if is_success(&result) {
-        place.put_back();
+        place.end();
     } else {
-        place.store(heap);
+        place.end_on(heap);
     }
     result
 }
@@ -72,18 +69,37 @@ fn with_caches<P: Place, R>(
 /// Allocates a block of a class. Null when memory is out.
 #[inline(always)]
 pub(crate) fn alloc<P: Place>(class: Class) -> *mut u8 {
-    let block = alloc_cached::<P>(class);
+    let block = alloc_cached(P::here(), CacheIndex::of(class));
     if block.is_null() {
         return alloc_slow::<P>(class);
     }
     block
 }
 
-/// Allocates a block of a class if the thread's cache has one; null says nothing about memory.
+/// Allocates a block of at least `size` bytes if the thread's cache has one; null says nothing about
+/// memory.
 #[inline(always)]
-pub(crate) fn alloc_cached<P: Place>(class: Class) -> *mut u8 {
-    let block = with_caches::<P, _>(|heap| heap.pop(class), |block| !block.is_null());
-    hardened::hand_out(class, block);
+pub(crate) fn alloc_cached_of_size<P: Place>(size: usize) -> *mut u8 {
+    let place = P::here();
+    if !place.admits_size(size) {
+        return ptr::null_mut();
+    }
+    // SAFETY: what a place admits is below the limit.
+    alloc_admitted(place, unsafe { CacheIndex::of_size(size) })
+}
+
+/// Allocates a block of a class if the thread's cache has one.
+#[inline(always)]
+fn alloc_cached<P: Place>(place: P, cache: CacheIndex) -> *mut u8 {
+    if place.admits_size(0) { alloc_admitted(place, cache) } else { ptr::null_mut() }
+}
+
+#[inline(always)]
+fn alloc_admitted<P: Place>(place: P, cache: CacheIndex) -> *mut u8 {
+    let block = with_caches(place, |heap| heap.pop(cache), |block| !block.is_null());
+    if let Some(class) = cache.class() {
+        hardened::hand_out(class, block);
+    }
     block
 }
 
@@ -91,18 +107,39 @@ pub(crate) fn alloc_cached<P: Place>(class: Class) -> *mut u8 {
 #[inline(always)]
 pub(crate) fn dealloc<P: Place>(class: Class, block: *mut u8) {
     hardened::take_back(class, block);
-    if !with_caches::<P, _>(|heap| heap.push(class, block), |is_pushed| *is_pushed) {
+    let (place, cache) = (P::here(), CacheIndex::of(class));
+    let is_cached = place.admits_size(0)
+        && with_caches(place, |heap| heap.push(cache, block), |is_pushed| *is_pushed);
+    if !is_cached {
         dealloc_slow::<P>(block, class);
     }
 }
 
-/// Frees a block of a class, like [`dealloc`]; the block freed last is not freed again.
+/// Frees a block that lies in a page, if its thread's cache has room; `false` when it has not, or the
+/// block is the last one that was freed, or lies in no page that is quickly found.
+///
+/// # Safety
+///
+/// - `block` is null or a live block of this heap.
 #[inline(always)]
-pub(crate) fn dealloc_once<P: Place>(class: Class, block: *mut u8) {
-    hardened::take_back(class, block);
-    if !with_caches::<P, _>(|heap| heap.push_once(class, block), |is_pushed| *is_pushed) {
-        dealloc_slow::<P>(block, class);
+pub(crate) unsafe fn dealloc_cached<P: Place>(block: *mut u8) -> bool {
+    let place = P::here();
+    // SAFETY: by the caller's promise; null is outside of every window.
+    let kind = unsafe { window::kind_byte(place.index_in_window(block)) };
+    let Some(kind) = kind else { return false };
+    let kind = kind.into();
+    if hardened::IS_HARDENED || !place.admits_kind(kind) {
+        return false;
     }
+    // SAFETY: what a place admits is below the limit.
+    let cache = unsafe { CacheIndex::of_kind(kind) };
+    with_caches(place, |heap| heap.push_once(cache, block), |is_pushed| *is_pushed)
+}
+
+/// Frees a block of a class off the fast path; the block freed last is not freed again.
+pub(crate) fn dealloc_checked<P: Place>(class: Class, block: *mut u8) {
+    hardened::take_back(class, block);
+    dealloc_slow::<P>(block, class);
 }
 
 /// Allocates a block of a larger class, from what the thread's heap has free: for when memory is
@@ -117,8 +154,9 @@ pub(crate) fn alloc_larger<P: Place>(class: Class) -> *mut u8 {
 fn alloc_slow<P: Place>(class: Class) -> *mut u8 {
     let allocate = |heap: &'static Heap| {
         // The cache may have blocks: it is another heap's now, or a signal handler filled it.
-        let block = heap.pop(class);
-        if block.is_null() && heap.refill(class) { heap.pop(class) } else { block }
+        let cache = CacheIndex::of(class);
+        let block = heap.pop(cache);
+        if block.is_null() && heap.refill(class) { heap.pop(cache) } else { block }
     };
     let block = with_own_heap::<P, _>(allocate).unwrap_or_else(|| {
         let Some(heap) = pool::take_or_make() else { return ptr::null_mut() };
@@ -138,9 +176,10 @@ fn dealloc_slow<P: Place>(block: *mut u8, class: Class) {
             fatal("a block was freed twice", block.addr());
         }
         // A thread that just got its heap, or whose handler flushed it, has room.
-        if !heap.push(class, block) {
+        let cache = CacheIndex::of(class);
+        if !heap.push(cache, block) {
             heap.make_room(class);
-            heap.push(class, block);
+            heap.push(cache, block);
         }
     });
     if is_done.is_none() {
@@ -150,32 +189,20 @@ fn dealloc_slow<P: Place>(block: *mut u8, class: Class) {
 
 /// Whether the thread has a heap that it can use now; gets it one if it never had.
 fn has_heap<P: Place>() -> bool {
-    match role::<P>() {
+    match P::here().role() {
         Role::Live => true,
         Role::Busy | Role::Detached => false,
         Role::Unset => attach::<P>(),
     }
 }
 
-fn role<P: Place>() -> Role {
-    // SAFETY: as in `with_heap`.
-    unsafe { &*P::here().load() }.role()
-}
-
-fn set_current<P: Place>(heap: &'static Heap) {
-    P::here().store(ptr::from_ref(heap).cast_mut());
-}
-
 /// Gives a thread its heap, and makes sure that its exit will be known. A thread whose exit would
 /// not be known borrows instead.
 fn attach<P: Place>() -> bool {
     // A handler in the middle of this borrows.
-    set_current::<P>(&BUSY);
+    P::here().set(&BUSY);
     let attached = exit_key::<P>().and_then(attach_with);
-    let heap = attached.unwrap_or(&UNSET);
-    P::here().set_own(ptr::from_ref(heap).cast_mut());
-    compiler_fence(Ordering::SeqCst);
-    set_current::<P>(heap);
+    P::here().set(attached.unwrap_or(&UNSET));
     attached.is_some()
 }
 
@@ -227,11 +254,11 @@ fn exit_key<P: Place>() -> Option<libc::pthread_key_t> {
 
 /// The exiting thread hands its heap back.
 extern "C" fn on_exit<P: Place>(heap: *mut c_void) {
-    if role::<P>() == Role::Busy {
+    if P::here().role() == Role::Busy {
         // Cancelled in the middle of an operation: the heap is not whole and is let go.
         return;
     }
-    set_current::<P>(&DETACHED);
+    P::here().set(&DETACHED);
     compiler_fence(Ordering::SeqCst);
     // SAFETY: only heaps from the pool are stored under the key, and those are `'static`.
     if let Some(heap) = unsafe { heap.cast::<Heap>().cast_const().as_ref() } {
@@ -266,10 +293,8 @@ pub(crate) fn with_own_heap<P: Place, R>(operation: impl FnOnce(&'static Heap) -
 #[cold]
 fn abandon<P: Place>() {
     let Some(key) = exit_key::<P>() else { return };
-    set_current::<P>(&BUSY);
+    P::here().set(&BUSY);
     // SAFETY: the key was made by `exit_key`; any value may be stored.
     unsafe { libc::pthread_setspecific(key, ptr::null()) };
-    P::here().set_own((&raw const UNSET).cast_mut());
-    compiler_fence(Ordering::SeqCst);
-    set_current::<P>(&UNSET);
+    P::here().set(&UNSET);
 }
