@@ -99,7 +99,7 @@ impl BlockHeader {
         };
         let codec = match self.codec {
             Codec::Plain => 0,
-            Codec::Columns => 2,
+            Codec::Columns => 3,
             Codec::Other(code) => code,
         };
         let fields: [(usize, &[u8]); 10] = [
@@ -143,7 +143,7 @@ impl BlockHeader {
             },
             codec: match bytes[5] {
                 0 => Codec::Plain,
-                2 => Codec::Columns,
+                3 => Codec::Columns,
                 other => Codec::Other(other),
             },
             stored_bytes: u64::from_le_bytes(array(bytes, 8)?),

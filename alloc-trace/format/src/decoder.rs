@@ -99,6 +99,49 @@ pub(crate) enum Decoded {
     End,
 }
 
+/// An event that is no reallocation, did not fail, and has nothing unusual.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PlainEvent {
+    /// The kind, as in its record.
+    pub(crate) tag: u8,
+    pub(crate) align_log2: u8,
+    /// Since the previous record.
+    pub(crate) ticks: u64,
+    pub(crate) size: u64,
+    pub(crate) address: u64,
+    pub(crate) node: NodeId,
+    pub(crate) stack_pointer: u64,
+}
+
+impl PlainEvent {
+    /// The event, at a stamp.
+    #[inline(always)]
+    pub(crate) const fn event(&self, thread: ThreadId, stamp: Stamp) -> Event {
+        Event {
+            kind: match self.tag {
+                tag::ALLOC => EventKind::Alloc,
+                tag::ALLOC_ZEROED => EventKind::AllocZeroed,
+                _ => EventKind::Free,
+            },
+            failed: false,
+            thread,
+            stamp,
+            begin_stamp: stamp,
+            address: self.address,
+            size: self.size,
+            align_log2: self.align_log2,
+            old_address: 0,
+            old_size: 0,
+            node: self.node,
+            stack_pointer: self.stack_pointer,
+            kept_frames: None,
+        }
+    }
+}
+
+/// The kinds that a [`PlainEvent`] can have, each a bit.
+pub(crate) const PLAIN_KINDS: u8 = 1 << tag::ALLOC | 1 << tag::ALLOC_ZEROED | 1 << tag::FREE;
+
 /// What [`DecodeState::next_row`] found.
 #[derive(Debug)]
 pub(crate) enum Row {
@@ -185,6 +228,10 @@ impl DecodeState {
         offset: &mut usize,
         event: &mut Event,
     ) -> Result<Decoded, RecordError> {
+        if let Some(plain) = self.next_plain(payload, offset) {
+            *event = plain.event(self.thread, self.stamp);
+            return Ok(Decoded::Event);
+        }
         let Some(&first) = payload.get(*offset) else { return Ok(Decoded::End) };
         let mut input = Input { bytes: payload, offset: *offset };
         if self.placed
@@ -208,6 +255,44 @@ impl DecodeState {
         }
     }
 
+    /// Decodes the event at `offset` if it is one of the plain ones, as nearly all are, and not one of the
+    /// last few bytes; otherwise all stays as it is, and [`Self::next`] or [`Self::next_row`] knows why.
+    #[inline(always)]
+    pub(crate) fn next_plain(&mut self, payload: &[u8], offset: &mut usize) -> Option<PlainEvent> {
+        let bytes = payload.get(*offset..)?.first_chunk::<{ fields::PLAIN_BYTES }>()?;
+        let first = bytes[0];
+        let tag = first & tag::KIND_MASK;
+        let lengths = u16::from_le_bytes([bytes[1], bytes[2]]);
+        let align_log2 = first >> tag::ALIGN_SHIFT;
+        let is_plain = 1 << tag & PLAIN_KINDS != 0
+            && first & tag::FAILED == 0
+            && lengths & fields::MORE == 0
+            && align_log2 != tag::ALIGN_FOLLOWS
+            && self.placed;
+        if !is_plain {
+            return None;
+        }
+        let ([ticks, size, address, node, stack_pointer], length) =
+            fields::read_plain(bytes, lengths);
+        let stamp = self.stamp.checked_add(ticks)?;
+        let node = varint::apply_difference(u64::from(self.node.0), node);
+        let node = NodeId(u32::try_from(node).ok()?);
+        *offset += length;
+        self.stamp = stamp;
+        self.address = varint::apply_difference(self.address, address);
+        self.node = node;
+        self.stack_pointer = varint::apply_difference(self.stack_pointer, stack_pointer);
+        Some(PlainEvent {
+            tag,
+            align_log2,
+            ticks,
+            size,
+            address: self.address,
+            node,
+            stack_pointer: self.stack_pointer,
+        })
+    }
+
     /// As [`Self::next`], without allocating: of records other than events and nodes only their length
     /// and what they leave for the next one are found out.
     #[inline]
@@ -224,6 +309,9 @@ impl DecodeState {
         } else if let Some(kind) = event_kind(first) {
             input.offset += 1;
             self.event(kind, first, &mut input, event).map(|()| Row::Event)
+        } else if first == tag::NODE {
+            input.offset += 1;
+            self.node(&mut input).map(Row::Node)
         } else {
             self.rare_row(first, &mut input)
         };
@@ -241,7 +329,6 @@ impl DecodeState {
         let mut state = *self;
         input.offset += 1;
         let row = match first {
-            tag::NODE => Row::Node(state.node(input)?),
             tag::EXTENDED => state.pass_extended(input)?,
             _ => return Err(Fault::corrupt("a record's tag")),
         };
@@ -355,6 +442,7 @@ impl DecodeState {
         Ok(())
     }
 
+    /// Decodes a node behind its first byte. The state changes only where all of it is there.
     fn node(&mut self, input: &mut Input<'_>) -> Result<NodeDefinition, Fault> {
         let id = input.node(self.defined, "a node's number")?;
         // The parent is stored as the way from it to the node, which is mostly one step.
@@ -363,12 +451,12 @@ impl DecodeState {
         let parent =
             u32::try_from(parent).map_err(|_| Fault::corrupt("a parent's number below 2^32"))?;
         let difference = input.varint("a return address")?;
-        self.defined = id;
-        self.frame_address = varint::apply_difference(self.frame_address, difference);
-        let node = NodeDefinition { id, parent: NodeId(parent), address: self.frame_address };
+        let address = varint::apply_difference(self.frame_address, difference);
         if id.is_root() {
             return Err(Fault::corrupt("a node's number beyond the roots'"));
         }
+        let node = NodeDefinition { id, parent: NodeId(parent), address };
+        self.define(&node);
         Ok(node)
     }
 

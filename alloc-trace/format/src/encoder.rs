@@ -4,6 +4,7 @@
 //! record took, or `None` where the slice is too short: then nothing counts as written, the
 //! encoder's state is as before, and the caller begins another chunk with [`Encoder::context`].
 
+use crate::decoder::PlainEvent;
 use crate::fields::{self, FieldWriter};
 use crate::record::{
     Context, EndReason, Event, EventKind, NodeDefinition, NodeId, SpanId, Stamp, ThreadId,
@@ -114,6 +115,18 @@ impl Encoder {
         self.node = event.node;
         self.stack_pointer = event.stack_pointer;
         Some(written)
+    }
+
+    /// Writes a plain event, as [`Self::event`] does; `None` where its stamp would not fit 64 bits.
+    #[inline(always)]
+    pub(crate) fn plain_event(
+        &mut self,
+        out: &mut [u8; MAX_EVENT_BYTES],
+        event: &PlainEvent,
+    ) -> Option<usize> {
+        let stamp = self.stamp.checked_add(event.ticks)?;
+        // Its thread is the context's: no event's record says it.
+        self.event(out, &event.event(ThreadId(0), stamp))
     }
 
     /// Writes an event that has something that few have. All but the last address is still to be

@@ -75,6 +75,38 @@ pub(crate) fn write_plain<const ROOM: usize>(
     at
 }
 
+/// From where [`read_plain`] reads: a byte, the lengths, four fields, and eight bytes for the last one.
+pub(crate) const PLAIN_BYTES: usize = 64 + 8;
+
+/// For each code the bits that its field has.
+const MASKS: [u64; 8] = {
+    let mut masks = [0; 8];
+    let mut code = 1;
+    while code < masks.len() {
+        masks[code] = u64::MAX >> (64 - 8 * LENGTHS[code] as u32);
+        code += 1;
+    }
+    masks
+};
+
+/// Reads five fields of these lengths behind a byte and the lengths, and tells where the last one ends:
+/// the inverse of [`write_plain`].
+#[inline(always)]
+pub(crate) fn read_plain(bytes: &[u8; PLAIN_BYTES], lengths: u16) -> ([u64; 5], usize) {
+    // Whatever the lengths, the last field begins before this.
+    const MASK: usize = 63;
+    let mut at = 3;
+    let values = std::array::from_fn(|index| {
+        let code = usize::from(lengths >> (index as u32 * CODE_BITS) & 7);
+        let begin = at & MASK;
+        let mut word = [0; 8];
+        word.copy_from_slice(&bytes[begin..begin + 8]);
+        at += usize::from(LENGTHS[code]);
+        u64::from_le_bytes(word) & MASKS[code]
+    });
+    (values, at)
+}
+
 /// Writes fields into a buffer that has room for them.
 ///
 /// Each field is stored as eight bytes, of which the next one overwrites what is not needed: the
@@ -222,6 +254,8 @@ mod tests {
                 writer.end();
                 let length = writer.written();
                 assert_eq!(plain[..written], any[..length]);
+                let lengths = u16::from_le_bytes([plain[1], plain[2]]);
+                assert_eq!(read_plain(plain.first_chunk().unwrap(), lengths), (values, written));
             }
         }
         assert!(!are_short(&[0, 0, 1 << 63, 0, 0]));

@@ -38,7 +38,7 @@ mod writer;
 pub use block::{BLOCK_ALIGN_BYTES, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, Codec};
 pub use chunk::{CHUNK_HEADER_BYTES, CHUNK_MAGIC, ChunkHeader, ChunkState};
 pub use clock::{Anchor, Clock};
-pub use columns::pack::{HeapSpace, Lent, Packer, PackerSpace};
+pub use columns::pack::{Effort, HeapSpace, Lent, Packer, PackerSpace};
 pub use columns::unpack::{UnpackError, Unpacker};
 pub use decoder::{DecodeState, Decoder};
 pub use definitions::Definitions;

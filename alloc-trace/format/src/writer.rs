@@ -344,7 +344,7 @@ impl Packing {
         self.output.resize(payload.len(), 0);
         let (compressor, level) = (&mut self.compressor, self.level);
         let packed =
-            self.packer.pack(self.space.lend(), payload, &mut self.output, |column, out| {
+            self.packer.pack(self.space.lend(), payload, &mut self.output, |_, column, out| {
                 compressor.compress(out, column, level).ok()
             })?;
         self.output.get(..packed)

@@ -3,9 +3,9 @@
 mod support;
 
 use alloc_trace_format::{
-    Anchor, BLOCK_HEADER_BYTES, Context, Encoder, Event, EventKind, FILE_HEADER_BYTES, HeapSpace,
-    NodeDefinition, NodeId, Packer, Record, Recording, RecordingWriter, Skipped, ThreadId,
-    Unpacker, Window,
+    Anchor, BLOCK_HEADER_BYTES, Context, Effort, Encoder, Event, EventKind, FILE_HEADER_BYTES,
+    HeapSpace, NodeDefinition, NodeId, Packer, Record, Recording, RecordingWriter, Skipped,
+    ThreadId, Unpacker, Window,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -105,11 +105,11 @@ fn payload(steps: &[Step], ticks: &[u16]) -> Vec<u8> {
     payload
 }
 
-fn plain(_column: &[u8], _out: &mut [u8]) -> Option<usize> {
+fn plain(_effort: Effort, _column: &[u8], _out: &mut [u8]) -> Option<usize> {
     None
 }
 
-fn zstd(column: &[u8], out: &mut [u8]) -> Option<usize> {
+fn zstd(_effort: Effort, column: &[u8], out: &mut [u8]) -> Option<usize> {
     zstd_safe::compress(out, column, 1).ok()
 }
 
@@ -180,6 +180,40 @@ fn a_packed_chunk_is_much_shorter_where_a_program_repeats_itself() {
     let length =
         Packer::new().pack(HeapSpace::default().lend(), &payload, &mut out, zstd).expect("packs");
     assert!(length * 10 < payload.len(), "{length} of {} bytes", payload.len());
+}
+
+#[test]
+fn matches_are_looked_for_only_where_that_pays() {
+    let steps: Vec<Step> = (0..20_000u16)
+        .map(|n| match n % 2 {
+            0 => Step::Obtain { site: (n % 6) as u8, size: n % 7 * 24, reuse: true },
+            _ => Step::Free { which: 0 },
+        })
+        .collect();
+    let payload = payload(&steps, &[40]);
+    let (mut space, mut out) = (HeapSpace::default(), vec![0; payload.len() * 8]);
+    // What is tried in nine chunks of the column of control bytes, known by its length, of whose bytes
+    // either effort saves some hundredths.
+    let mut efforts = |by_matches: usize, by_bytes: usize| {
+        let (mut packer, mut efforts) = (Packer::new(), Vec::new());
+        for _ in 0..9 {
+            let compress = |effort, column: &[u8], _: &mut [u8]| {
+                if column.len() != steps.len() + 1 {
+                    return None;
+                }
+                efforts.push(effort);
+                let saved = if effort == Effort::Matches { by_matches } else { by_bytes };
+                (saved > 0).then(|| column.len() * (100 - saved) / 100)
+            };
+            packer.pack(space.lend(), &payload, &mut out, compress).expect("packs");
+        }
+        efforts
+    };
+    let tried = [Effort::Matches, Effort::Bytes];
+    let expected = |seven: &[Effort]| [&tried, seven, &tried].concat();
+    assert_eq!(efforts(50, 20), expected(&[Effort::Matches; 7]));
+    assert_eq!(efforts(50, 49), expected(&[Effort::Bytes; 7]), "matches save next to nothing more");
+    assert_eq!(efforts(1, 0), expected(&[]), "it stays as it is");
 }
 
 #[test]

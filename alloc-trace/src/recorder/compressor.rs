@@ -3,6 +3,7 @@
 use std::ffi::{c_int, c_void};
 use std::ptr;
 
+use alloc_trace_format::Effort;
 use zstd_safe::zstd_sys::{
     ZSTD_CCtx, ZSTD_CCtx_setParameter, ZSTD_cParameter, ZSTD_compress2, ZSTD_initStaticCCtx,
     ZSTD_isError,
@@ -12,6 +13,12 @@ use zstd_safe::zstd_sys::{
 pub(super) const LEVELS: std::ops::RangeInclusive<i32> = 1..=9;
 /// Measured on recorded programs: the next ones take longer for about the same size.
 pub(super) const DEFAULT_LEVEL: i32 = 1;
+
+/// At zstd's least level it looks for next to no matches.
+const BYTES_LEVEL: i32 = -(1 << 17);
+/// Whether literals are compressed: as the level has it, or always. At negative levels they would not be.
+const LITERALS_AUTO: i32 = 0;
+const LITERALS_ALWAYS: i32 = 1;
 
 /// What zstd needs for the highest of the levels and a column of the longest length.
 pub(super) const WORKSPACE_BYTES: usize = 2 << 20;
@@ -24,6 +31,7 @@ const SHORTEST_BYTES: usize = 32;
 pub(super) struct Compressor {
     context: *mut ZSTD_CCtx,
     workspace: *mut u8,
+    /// The level that is set.
     level: i32,
 }
 
@@ -33,14 +41,16 @@ impl Compressor {
         Self { context: ptr::null_mut(), workspace, level: 0 }
     }
 
-    /// Compresses `input` into `output` at a level; answers how many bytes that took, `None` where it
+    /// Compresses `input` into `output`, at `level` where matches are to be looked for; answers how many bytes that took, `None` where it
     /// did not become shorter.
     pub(super) fn compress(
         &mut self,
+        effort: Effort,
         level: i32,
         input: &[u8],
         output: &mut [u8],
     ) -> Option<usize> {
+        let level = if effort == Effort::Bytes { BYTES_LEVEL } else { level };
         if input.len() < SHORTEST_BYTES || !self.prepare(level) {
             return None;
         }
@@ -70,8 +80,11 @@ impl Compressor {
             return false;
         }
         if self.level != level {
+            let literals = if level < 0 { LITERALS_ALWAYS } else { LITERALS_AUTO };
             let parameters = [
                 (ZSTD_cParameter::ZSTD_c_compressionLevel, level),
+                // By its stable name `ZSTD_c_literalCompressionMode`.
+                (ZSTD_cParameter::ZSTD_c_experimentalParam5, literals),
                 (ZSTD_cParameter::ZSTD_c_contentSizeFlag, 0),
             ];
             for (parameter, value) in parameters {
@@ -100,7 +113,7 @@ mod tests {
 
     #[test]
     fn every_level_fits_its_workspace_and_comes_back() {
-        for level in LEVELS {
+        for level in LEVELS.chain([BYTES_LEVEL]) {
             let needed = needed_bytes(level, 128 << 10);
             assert!(needed <= WORKSPACE_BYTES, "level {level} needs {needed} bytes");
         }
@@ -110,10 +123,14 @@ mod tests {
         for length in [100, 5_000, 65_536, 131_072] {
             let input: Vec<u8> = (0..length).map(|n: usize| (n * n / 7) as u8 & 0x1f).collect();
             for level in LEVELS {
-                let written = compressor.compress(level, &input, &mut output).expect("shorter");
-                let mut back = vec![0; length];
-                zstd_safe::decompress(back.as_mut_slice(), &output[..written]).expect("a frame");
-                assert_eq!(back, input, "level {level}, {length} bytes");
+                for effort in [Effort::Matches, Effort::Bytes] {
+                    let written = compressor.compress(effort, level, &input, &mut output);
+                    let written = written.expect("shorter");
+                    let mut back = vec![0; length];
+                    zstd_safe::decompress(back.as_mut_slice(), &output[..written])
+                        .expect("a frame");
+                    assert_eq!(back, input, "{effort:?}, level {level}, {length} bytes");
+                }
             }
         }
     }
@@ -129,7 +146,11 @@ mod tests {
                 (random >> 56) as u8
             })
             .collect();
-        assert_eq!(compressor.compress(1, &noise, &mut [0; 8_192]), None);
-        assert_eq!(compressor.compress(1, &[0; 16], &mut [0; 64]), None, "too short to gain");
+        assert_eq!(compressor.compress(Effort::Matches, 1, &noise, &mut [0; 8_192]), None);
+        assert_eq!(
+            compressor.compress(Effort::Matches, 1, &[0; 16], &mut [0; 64]),
+            None,
+            "too short to gain"
+        );
     }
 }

@@ -183,9 +183,10 @@ impl Log {
                 let Room { packer, space, compressor, output, .. } = room;
                 // No longer than the payload: what gains nothing is stored as it is.
                 let output = output.get_mut(..payload.len())?;
-                let packed = packer.pack(space.lend(), payload, output, |column, out| {
-                    compressor.compress(level, column, out)
-                })?;
+                let packed =
+                    packer.pack(space.lend(), payload, output, |effort, column, out| {
+                        compressor.compress(effort, level, column, out)
+                    })?;
                 let stored = output.get(..packed)?;
                 let header =
                     BlockHeader { codec: Codec::Columns, stored_bytes: packed as u64, ..plain };

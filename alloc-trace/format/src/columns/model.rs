@@ -8,21 +8,27 @@ pub(super) const BLOCKS: usize = 1 << 14;
 const FOLLOWERS: usize = 1 << 10;
 /// Size classes: 16 bytes apart up to a kibibyte, above it four to each doubling.
 const CLASSES: usize = 256;
-/// How many freed blocks of a class are remembered.
-const FREED: usize = 16;
+/// How many freed blocks of a class are remembered: as many addresses as a line of the cache holds.
+const FREED: usize = 8;
 
-/// Where an event came from, and what it asked for there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Where an event came from.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Site {
     pub(super) node: NodeId,
-    pub(super) align_log2: u8,
+    pub(super) align_log2: u32,
     pub(super) stack_pointer: u64,
-    pub(super) kept_frames: Option<u32>,
 }
 
 impl Site {
-    const NONE: Self =
-        Self { node: NodeId::ROOT, align_log2: 0, stack_pointer: 0, kept_frames: None };
+    const NONE: Self = Self { node: NodeId::ROOT, align_log2: 0, stack_pointer: 0 };
+
+    /// Whether it is the same one, found out without a branch for each field.
+    #[inline(always)]
+    pub(super) const fn is(&self, other: &Self) -> bool {
+        let node = self.node.0 ^ other.node.0;
+        let align = self.align_log2 ^ other.align_log2;
+        (node | align) as u64 | self.stack_pointer ^ other.stack_pointer == 0
+    }
 }
 
 /// A site and the size that was asked for there last.
@@ -38,7 +44,8 @@ impl Habit {
 
 /// The blocks of a size class that were freed, the last one first to be used again.
 #[derive(Debug, Clone, Copy)]
-struct FreeList {
+#[repr(align(32))]
+pub(super) struct FreeList {
     addresses: [u64; FREED],
     count: u32,
     /// Where the last block of the class was obtained and where one was freed: what is not predicted
@@ -48,25 +55,73 @@ struct FreeList {
 }
 
 impl FreeList {
-    /// The address at a depth, 0 being the last one's.
-    #[inline]
-    fn at(&self, depth: u8) -> Option<u64> {
-        let depth = u32::from(depth);
-        let known = depth < self.count && depth < FREED as u32;
-        known.then(|| self.addresses[(self.count - 1 - depth) as usize % FREED])
+    /// Where the address at a depth stands, 0 being the last one's.
+    #[inline(always)]
+    fn place(&self, depth: u32) -> usize {
+        self.count.wrapping_sub(1).wrapping_sub(depth) as usize % FREED
     }
 
-    /// Takes the address at a depth out.
-    #[inline]
-    fn remove(&mut self, depth: u8) {
+    /// The address at a depth, 0 being the last one's.
+    #[inline(always)]
+    pub(super) fn at(&self, depth: u8) -> Option<u64> {
         let depth = u32::from(depth);
-        if depth >= self.count {
-            return;
+        let known = depth < self.count && depth < FREED as u32;
+        known.then(|| self.addresses[self.place(depth)])
+    }
+
+    /// At which depth an address stands.
+    #[inline]
+    pub(super) fn depth_of(&self, address: u64) -> Option<u8> {
+        // All are compared without a branch for each.
+        let mut same = 0u32;
+        for (place, &freed) in self.addresses.iter().enumerate() {
+            same |= u32::from(freed == address) << place;
         }
-        for place in self.count - 1 - depth..self.count - 1 {
-            self.addresses[place as usize % FREED] = self.addresses[(place as usize + 1) % FREED];
+        let place = same.trailing_zeros();
+        let depth = self.count.wrapping_sub(1).wrapping_sub(place) % FREED as u32;
+        (same != 0 && depth < self.count).then_some(depth as u8)
+    }
+
+    /// A block was obtained that is not known, or is forgotten.
+    #[inline(always)]
+    pub(super) fn obtain(&mut self, address: u64) {
+        self.last_obtained = address;
+    }
+
+    /// The last block that was freed was obtained.
+    #[inline(always)]
+    pub(super) fn obtain_last(&mut self, address: u64) {
+        self.last_obtained = address;
+        self.count = self.count.wrapping_sub(1);
+    }
+
+    /// The block at a depth was obtained: those behind it move up.
+    #[inline]
+    pub(super) fn obtain_at(&mut self, depth: u8, address: u64) {
+        for depth in (1..=u32::from(depth)).rev() {
+            self.addresses[self.place(depth)] = self.addresses[self.place(depth - 1)];
         }
-        self.count -= 1;
+        self.obtain_last(address);
+    }
+
+    /// Where a block of the class was obtained last.
+    #[inline(always)]
+    pub(super) const fn last_obtained(&self) -> u64 {
+        self.last_obtained
+    }
+
+    /// Where a block of the class was freed last.
+    #[inline(always)]
+    pub(super) const fn last_freed(&self) -> u64 {
+        self.last_freed
+    }
+
+    /// A block was freed.
+    #[inline(always)]
+    pub(super) fn free(&mut self, address: u64) {
+        self.addresses[self.count as usize % FREED] = address;
+        self.count = self.count.wrapping_add(1);
+        self.last_freed = address;
     }
 }
 
@@ -97,14 +152,14 @@ impl<'a> Blocks<'a> {
     }
 
     /// One more was obtained.
-    #[inline]
+    #[inline(always)]
     pub(super) fn obtain(&mut self, address: u64, size: u64) {
         self.places[self.obtained as usize % BLOCKS] = Block { address, size };
         self.obtained = self.obtained.wrapping_add(1);
     }
 
     /// The block that was obtained so many blocks ago: 1 is the last one.
-    #[inline]
+    #[inline(always)]
     pub(super) fn aged(&self, age: u32) -> Option<Block> {
         let known = age >= 1 && age <= self.obtained && age as usize <= BLOCKS;
         known.then(|| self.places[self.obtained.wrapping_sub(age) as usize % BLOCKS])
@@ -156,19 +211,19 @@ impl Model {
     }
 
     /// The habit of the last event of a kind.
-    #[inline]
-    pub(super) fn last(&self, kind: u8) -> Habit {
-        self.last[usize::from(kind & 7)]
+    #[inline(always)]
+    pub(super) fn last(&self, kind: u8) -> &Habit {
+        &self.last[usize::from(kind & 7)]
     }
 
     /// The habit of what followed the previous site before.
-    #[inline]
-    pub(super) fn follower(&self, kind: u8) -> Habit {
-        self.followers[self.succession(kind)]
+    #[inline(always)]
+    pub(super) fn follower(&self, kind: u8) -> &Habit {
+        &self.followers[self.succession(kind)]
     }
 
     /// An event of a kind came from the site of the last one, and asked for `size`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn came_from_last(&mut self, kind: u8, size: u64) {
         let last = &mut self.last[usize::from(kind & 7)];
         last.size = size;
@@ -176,7 +231,7 @@ impl Model {
     }
 
     /// An event of a kind came from another site than the last one, and asked for `size`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn came_from(&mut self, kind: u8, site: Site, size: u64) {
         let habit = Habit { site, size };
         let place = self.succession(kind);
@@ -192,7 +247,7 @@ impl Model {
     }
 
     /// The class of a size.
-    #[inline]
+    #[inline(always)]
     pub(super) fn class(&self, size: u64) -> u8 {
         if size <= 1 << 10 {
             return ((size as u32 + u32::from(self.rounding)) >> 4).max(1) as u8;
@@ -202,47 +257,9 @@ impl Model {
         (68 + (log2 - 10) * 4 + quarter as u32).min(255) as u8
     }
 
-    /// How many blocks of the class were freed behind this one, if it is among the last.
-    #[inline]
-    pub(super) fn depth_of(&self, class: u8, address: u64) -> Option<u8> {
-        let list = &self.classes[usize::from(class)];
-        let known = (list.count as usize).min(FREED);
-        (1..known).find(|&depth| list.at(depth as u8) == Some(address)).map(|depth| depth as u8)
-    }
-
-    /// The block behind which so many of its class were freed.
-    pub(super) fn at_depth(&self, class: u8, depth: u8) -> Option<u64> {
-        self.classes[usize::from(class)].at(depth)
-    }
-
-    /// Where a block of the class was obtained last.
-    #[inline]
-    pub(super) fn last_obtained(&self, class: u8) -> u64 {
-        self.classes[usize::from(class)].last_obtained
-    }
-
-    /// Where a block of the class was freed last.
-    #[inline]
-    pub(super) fn last_freed(&self, class: u8) -> u64 {
-        self.classes[usize::from(class)].last_freed
-    }
-
-    /// A block was obtained: one that was freed at a depth, or one that is not known.
-    #[inline]
-    pub(super) fn obtain(&mut self, address: u64, class: u8, depth: Option<u8>) {
-        let list = &mut self.classes[usize::from(class)];
-        if let Some(depth) = depth {
-            list.remove(depth);
-        }
-        list.last_obtained = address;
-    }
-
-    /// A block was freed.
-    #[inline]
-    pub(super) fn free(&mut self, address: u64, class: u8) {
-        let list = &mut self.classes[usize::from(class)];
-        list.addresses[list.count as usize % FREED] = address;
-        list.count = list.count.wrapping_add(1);
-        list.last_freed = address;
+    /// What was freed of a class.
+    #[inline(always)]
+    pub(super) fn list(&mut self, class: u8) -> &mut FreeList {
+        &mut self.classes[usize::from(class)]
     }
 }

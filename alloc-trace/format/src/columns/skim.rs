@@ -143,7 +143,7 @@ impl Columns<'_> {
     }
 
     /// The ticks since the previous record.
-    #[inline]
+    #[inline(always)]
     pub(super) fn ticks(&mut self, control: u8) -> Result<u64, Expected> {
         let ticks = self.byte(TICKS)?;
         if control & control::LONG_TICKS == 0 {

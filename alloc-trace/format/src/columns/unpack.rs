@@ -10,12 +10,15 @@ use super::{
     ADDRESS_0, ADDRESS_1, ADDRESS_HIGH, AGE_0, AGE_1, ALIGN, COLUMNS, CONTROL, DEPTH, NODE_0,
     NODE_1, NODE_HIGH, OTHER, REALLOC, SIZE, SIZE_HIGH, STACK, UNUSUAL, control, unusual,
 };
-use crate::decoder::{DecodeState, Row};
+use crate::decoder::{DecodeState, PLAIN_KINDS as PLAIN_TAGS, PlainEvent, Row};
 use crate::encoder::{Encoder, MAX_EVENT_BYTES};
 use crate::header::array;
 use crate::record::{Event, EventKind, NodeId, tag};
 use crate::recording::MAX_CHUNK_BYTES;
 use crate::varint;
+
+/// The kinds that a plain event can have, each a bit.
+const PLAIN_KINDS: u8 = PLAIN_TAGS | 1 << control::ALLOC_AT_DEPTH;
 
 /// All columns together are at most so many times as long as the rows.
 const LONGEST_COLUMNS: u64 = 4;
@@ -90,19 +93,16 @@ impl Unpacker {
         let blocks = self.blocks.get_or_insert_with(|| on_heap(Block::NONE));
         let blocks = Blocks::new(blocks);
         let mut columns = Columns::new(self.inflater.bytes(), &lengths);
-        rows.reserve(raw_bytes as usize + MAX_EVENT_BYTES);
-        let mut rebuild = Rebuild { model, blocks, encoder: Encoder::new(), placed: false };
-        while let Some(control) = columns.next_byte(CONTROL) {
-            match control & control::KIND_MASK {
-                0 => rebuild.other(&mut columns, rows)?,
-                tag::NODE => rebuild.node(control, &mut columns, rows)?,
-                kind => rebuild.event(kind, control, &mut columns, rows)?,
-            }
-            if rows.len() > MAX_CHUNK_BYTES as usize {
-                return Err("a chunk of a sensible length");
-            }
-        }
-        Ok(())
+        let mut rebuild = Rebuild {
+            model,
+            blocks,
+            encoder: Encoder::new(),
+            placed: false,
+            rows: Rows::behind(rows, raw_bytes),
+        };
+        let result = rebuild.records(&mut columns);
+        rebuild.rows.finish();
+        result
     }
 }
 
@@ -210,14 +210,14 @@ impl<'a> Columns<'a> {
         self.rest[column] = self.rest[column].get(bytes..).unwrap_or_default();
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn next_byte(&mut self, column: usize) -> Option<u8> {
         let (&byte, after) = self.rest[column].split_first()?;
         self.rest[column] = after;
         Some(byte)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn byte(&mut self, column: usize) -> Result<u64, Expected> {
         self.next_byte(column).map(u64::from).ok_or("a longer column of bytes")
     }
@@ -234,15 +234,78 @@ impl<'a> Columns<'a> {
     }
 
     /// Two bytes of a number, and the rest of it.
-    #[inline]
+    #[inline(always)]
     fn split(&mut self, low: usize, middle: usize, high: usize) -> Result<u64, Expected> {
-        Ok(self.byte(low)? | self.byte(middle)? << 8 | self.varint(high)? << 16)
+        let rest = self.byte(high)?;
+        let rest = if rest < 0xff { rest } else { self.varint(high)?.wrapping_add(rest) };
+        Ok(self.byte(low)? | self.byte(middle)? << 8 | rest << 16)
     }
 
-    #[inline]
+    #[inline(always)]
     fn size(&mut self) -> Result<u64, Expected> {
         let low = self.byte(SIZE)?;
         if low < 0xff { Ok(low) } else { Ok(self.varint(SIZE_HIGH)?.wrapping_add(low)) }
+    }
+}
+
+/// Rows behind what a vector held. It is longer than what is written, so that a record needs no more than
+/// one look at how much room there is.
+struct Rows<'a> {
+    bytes: &'a mut Vec<u8>,
+    begin: usize,
+    written: usize,
+}
+
+impl<'a> Rows<'a> {
+    /// None yet, and room for as many as a chunk's header states.
+    fn behind(bytes: &'a mut Vec<u8>, raw_bytes: u32) -> Self {
+        let begin = bytes.len();
+        let room = raw_bytes.min(MAX_CHUNK_BYTES) as usize + MAX_EVENT_BYTES;
+        bytes.resize(begin + room, 0);
+        Self { bytes, begin, written: begin }
+    }
+
+    /// Appends a record.
+    #[inline(always)]
+    fn append(
+        &mut self,
+        encode: impl FnOnce(&mut [u8; MAX_EVENT_BYTES]) -> Option<usize>,
+    ) -> Result<(), Expected> {
+        if self.bytes.len() - self.written < MAX_EVENT_BYTES {
+            self.make_room(MAX_EVENT_BYTES)?;
+        }
+        let room = self.bytes.get_mut(self.written..).and_then(<[u8]>::first_chunk_mut);
+        let length = room.and_then(encode).ok_or("a record that can be encoded")?;
+        self.written += length;
+        Ok(())
+    }
+
+    /// Appends a record that is encoded already.
+    fn extend(&mut self, record: &[u8]) -> Result<(), Expected> {
+        if self.bytes.len() - self.written < record.len() {
+            self.make_room(record.len())?;
+        }
+        if let Some(room) = self.bytes.get_mut(self.written..self.written + record.len()) {
+            room.copy_from_slice(record);
+            self.written += record.len();
+        }
+        Ok(())
+    }
+
+    /// There are more than the header states.
+    #[cold]
+    fn make_room(&mut self, needed: usize) -> Result<(), Expected> {
+        if self.written - self.begin + needed > MAX_CHUNK_BYTES as usize {
+            return Err("a chunk of a sensible length");
+        }
+        let more = (self.written - self.begin).min(1 << 20);
+        self.bytes.resize(self.written + needed + more, 0);
+        Ok(())
+    }
+
+    /// Ends the vector behind the last record.
+    fn finish(&mut self) {
+        self.bytes.truncate(self.written);
     }
 }
 
@@ -253,16 +316,112 @@ struct Rebuild<'a> {
     encoder: Encoder,
     /// Whether a context was met, which begins every chunk.
     placed: bool,
+    rows: Rows<'a>,
 }
 
 impl Rebuild<'_> {
-    #[inline]
-    fn event(
+    fn records(&mut self, columns: &mut Columns<'_>) -> Result<(), Expected> {
+        while let Some(control) = columns.next_byte(CONTROL) {
+            let kind = control & control::KIND_MASK;
+            let is_unusual = control >> control::SITE_SHIFT == control::SITE_UNUSUAL;
+            if 1 << kind & PLAIN_KINDS != 0 && !is_unusual && self.placed {
+                self.plain_event(kind, control, columns)?;
+            } else {
+                match kind {
+                    0 => self.other(columns)?,
+                    tag::NODE => self.node(control, columns)?,
+                    kind => self.any_event(kind, control, columns)?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Nearly every event.
+    #[inline(always)]
+    fn plain_event(
         &mut self,
         kind: u8,
         control: u8,
         columns: &mut Columns<'_>,
-        rows: &mut Vec<u8>,
+    ) -> Result<(), Expected> {
+        let tag = if kind == control::ALLOC_AT_DEPTH { tag::ALLOC } else { kind };
+        let ticks = columns.ticks(control)?;
+        self.encoder.last_stamp().checked_add(ticks).ok_or("a stamp below 2^64")?;
+        let origin = control >> control::SITE_SHIFT;
+        let mut habit = *self.model.last(tag);
+        if origin == control::SITE_FOLLOWS {
+            habit = *self.model.follower(tag);
+        } else if origin != control::SITE_LAST {
+            habit.site = self.site(columns)?;
+        }
+        let (address, size) = if kind == tag::FREE {
+            self.gone(control, columns)?
+        } else {
+            let same = control & control::SAME_SIZE != 0;
+            let size = if same { habit.size } else { columns.size()? };
+            (self.obtained(kind, control, size, columns)?, size)
+        };
+        self.came_from(tag, origin, &habit.site, size);
+        let Site { node, align_log2, stack_pointer } = habit.site;
+        let event = PlainEvent {
+            tag,
+            align_log2: align_log2 as u8,
+            ticks,
+            size,
+            address,
+            node,
+            stack_pointer,
+        };
+        let Self { encoder, rows, .. } = self;
+        rows.append(|out| encoder.plain_event(out, &event))
+    }
+
+    #[inline(always)]
+    fn came_from(&mut self, tag: u8, origin: u8, site: &Site, size: u64) {
+        if origin == control::SITE_LAST {
+            self.model.came_from_last(tag, size);
+        } else {
+            self.model.came_from(tag, *site, size);
+        }
+    }
+
+    /// The block that an allocation was given.
+    #[inline(always)]
+    fn obtained(
+        &mut self,
+        kind: u8,
+        control: u8,
+        size: u64,
+        columns: &mut Columns<'_>,
+    ) -> Result<u64, Expected> {
+        let list = self.model.list(self.model.class(size));
+        let expected = "a freed block of this chunk";
+        let address = if kind == control::ALLOC_AT_DEPTH {
+            let depth = columns.byte(DEPTH)? as u8;
+            let address = list.at(depth).ok_or(expected)?;
+            list.obtain_at(depth, address);
+            address
+        } else if control & control::KNOWN_BLOCK != 0 {
+            let address = list.at(0).ok_or(expected)?;
+            list.obtain_last(address);
+            address
+        } else {
+            let address = address(columns, list.last_obtained())?;
+            list.obtain(address);
+            address
+        };
+        self.blocks.obtain(address, size);
+        Ok(address)
+    }
+
+    /// An event of any kind.
+    #[inline(never)]
+    fn any_event(
+        &mut self,
+        kind: u8,
+        control: u8,
+        columns: &mut Columns<'_>,
     ) -> Result<(), Expected> {
         let at_depth = kind == control::ALLOC_AT_DEPTH;
         let kind = if at_depth { tag::ALLOC } else { kind };
@@ -279,11 +438,12 @@ impl Rebuild<'_> {
         let ticks = columns.ticks(control)?;
         let stamp = self.encoder.last_stamp().checked_add(ticks).ok_or("a stamp below 2^64")?;
 
-        let mut habit = self.model.last(kind);
+        let mut habit = *self.model.last(kind);
         let mut failed = false;
+        let mut kept_frames = None;
         match control >> control::SITE_SHIFT {
             control::SITE_LAST => {}
-            control::SITE_FOLLOWS => habit = self.model.follower(kind),
+            control::SITE_FOLLOWS => habit = *self.model.follower(kind),
             origin => {
                 habit.site = self.site(columns)?;
                 if origin == control::SITE_UNUSUAL {
@@ -294,13 +454,13 @@ impl Rebuild<'_> {
                     failed = flags & unusual::FAILED != 0;
                     if flags & unusual::KEPT_FRAMES != 0 {
                         let kept = u32::try_from(columns.varint(UNUSUAL)?);
-                        habit.site.kept_frames =
-                            Some(kept.map_err(|_| "a number of frames below 2^32")?);
+                        kept_frames = Some(kept.map_err(|_| "a number of frames below 2^32")?);
                     }
                 }
             }
         }
-        let Site { node, align_log2, stack_pointer, kept_frames } = habit.site;
+        let Site { node, align_log2, stack_pointer } = habit.site;
+        let align_log2 = align_log2 as u8;
         let mut event = Event {
             kind: event_kind,
             failed,
@@ -317,21 +477,8 @@ impl Rebuild<'_> {
                 let same = control & control::SAME_SIZE != 0;
                 event.size = if same { habit.size } else { columns.size()? };
                 if !failed {
-                    let class = self.model.class(event.size);
-                    let depth = if at_depth {
-                        Some(columns.byte(DEPTH)? as u8)
-                    } else {
-                        (control & control::KNOWN_BLOCK != 0).then_some(0)
-                    };
-                    event.address = match depth {
-                        Some(depth) => self
-                            .model
-                            .at_depth(class, depth)
-                            .ok_or("a freed block of this chunk")?,
-                        None => address(columns, self.model.last_obtained(class))?,
-                    };
-                    self.model.obtain(event.address, class, depth);
-                    self.blocks.obtain(event.address, event.size);
+                    let kind = control & control::KIND_MASK;
+                    event.address = self.obtained(kind, control, event.size, columns)?;
                 }
             }
             EventKind::Free => (event.address, event.size) = self.gone(control, columns)?,
@@ -343,35 +490,32 @@ impl Rebuild<'_> {
                     let way = columns.varint(REALLOC)?;
                     event.address = varint::apply_difference(event.old_address, way);
                     let class = self.model.class(event.size);
-                    self.model.obtain(event.address, class, None);
+                    self.model.list(class).obtain(event.address);
                     self.blocks.obtain(event.address, event.size);
                 }
             }
         }
-        if control >> control::SITE_SHIFT == control::SITE_LAST {
-            self.model.came_from_last(kind, event.size);
-        } else {
-            self.model.came_from(kind, habit.site, event.size);
-        }
-        let Self { encoder, .. } = self;
-        append(rows, |out| encoder.event(out, &event))
+        self.came_from(kind, control >> control::SITE_SHIFT, &habit.site, event.size);
+        let Self { encoder, rows, .. } = self;
+        rows.append(|out| encoder.event(out, &event))
     }
 
+    #[inline]
     fn site(&self, columns: &mut Columns<'_>) -> Result<Site, Expected> {
         let way = columns.split(NODE_0, NODE_1, NODE_HIGH)?;
         let node = varint::apply_difference(u64::from(self.model.previous_node.0), way);
         let node = u32::try_from(node).map_err(|_| "a node's number below 2^32")?;
         let way = columns.varint(STACK)?;
         let stack_pointer = varint::apply_difference(self.model.previous_stack, way);
-        let align_log2 = columns.byte(ALIGN)? as u8;
+        let align_log2 = columns.byte(ALIGN)? as u32;
         if align_log2 > 63 {
             return Err("an alignment below 64 bits");
         }
-        Ok(Site { node: NodeId(node), align_log2, stack_pointer, kept_frames: None })
+        Ok(Site { node: NodeId(node), align_log2, stack_pointer })
     }
 
     /// The block that was freed.
-    #[inline]
+    #[inline(always)]
     fn gone(&mut self, control: u8, columns: &mut Columns<'_>) -> Result<(u64, u64), Expected> {
         let (address, size, class);
         if control & control::KNOWN_BLOCK != 0 {
@@ -382,25 +526,20 @@ impl Rebuild<'_> {
         } else {
             size = columns.size()?;
             class = self.model.class(size);
-            address = self::address(columns, self.model.last_freed(class))?;
+            address = self::address(columns, self.model.list(class).last_freed())?;
         }
-        self.model.free(address, class);
+        self.model.list(class).free(address);
         Ok((address, size))
     }
 
-    fn node(
-        &mut self,
-        control: u8,
-        columns: &mut Columns<'_>,
-        rows: &mut Vec<u8>,
-    ) -> Result<(), Expected> {
+    fn node(&mut self, control: u8, columns: &mut Columns<'_>) -> Result<(), Expected> {
         let (defined, frame) = self.encoder.last_node();
         let node = columns.node(control, defined, frame)?;
-        let Self { encoder, .. } = self;
-        append(rows, |out| encoder.node(out, &node))
+        let Self { encoder, rows, .. } = self;
+        rows.append(|out| encoder.node(out, &node))
     }
 
-    fn other(&mut self, columns: &mut Columns<'_>, rows: &mut Vec<u8>) -> Result<(), Expected> {
+    fn other(&mut self, columns: &mut Columns<'_>) -> Result<(), Expected> {
         let column = columns.rest[OTHER];
         let mut state = DecodeState::at(self.encoder.last_stamp(), self.placed);
         let mut length = 0;
@@ -416,8 +555,7 @@ impl Rebuild<'_> {
         }
         let (record, rest) = column.split_at_checked(length).unwrap_or_default();
         columns.rest[OTHER] = rest;
-        rows.extend_from_slice(record);
-        Ok(())
+        self.rows.extend(record)
     }
 }
 
@@ -425,17 +563,4 @@ impl Rebuild<'_> {
 fn address(columns: &mut Columns<'_>, from: u64) -> Result<u64, Expected> {
     let way = columns.split(ADDRESS_0, ADDRESS_1, ADDRESS_HIGH)?;
     Ok(varint::apply_difference(from, way))
-}
-
-/// Appends a record, for which room is made.
-#[inline]
-fn append(
-    rows: &mut Vec<u8>,
-    encode: impl FnOnce(&mut [u8]) -> Option<usize>,
-) -> Result<(), Expected> {
-    let before = rows.len();
-    rows.resize(before + MAX_EVENT_BYTES, 0);
-    let written = rows.get_mut(before..).and_then(encode);
-    rows.truncate(before + written.unwrap_or(0));
-    written.map(drop).ok_or("a record that can be encoded")
 }
