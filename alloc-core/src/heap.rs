@@ -77,6 +77,10 @@ impl Slot {
 /// thread that only gives back does not get there.
 const FIRST_LIMIT: u32 = 16;
 
+/// Bytes that a thread gives back on balance before its caches begin small again: each block in them
+/// keeps an OS page, and the blocks of a burst that is freed in no order lie in as many.
+const MUCH_BYTES: u64 = 8 << 20;
+
 /// Most bytes that an ending thread leaves in its heap's caches for the next one.
 const LEFT_BYTES: usize = 64 * 1024;
 
@@ -141,6 +145,10 @@ pub(crate) struct Heap {
     tended: OwnerU64,
     /// Bytes of others' blocks that were given back since the helper was last asked for.
     remote_bytes: OwnerU64,
+    /// Bytes of blocks that went back to own pages, less those that were taken again.
+    returned_bytes: OwnerU64,
+    /// 1 from when these were [`MUCH_BYTES`] until the next refill.
+    gives_back: OwnerU32,
     /// Which classes were refilled since their caches were full.
     refilled: ClassBits,
     /// The caches' slots.
@@ -148,6 +156,8 @@ pub(crate) struct Heap {
     role: Role,
     /// 1 while somebody holds what lies behind the caches.
     held: AtomicU32,
+    /// 1 if its thread found it held.
+    missed: AtomicU32,
     /// Index in the pool, and the next idle heap there.
     pub(crate) index: OwnerU32,
     pub(crate) next_idle: AtomicU32,
@@ -193,10 +203,13 @@ impl Heap {
             in_use: ClassBits::new(),
             tended: OwnerU64::new(0),
             remote_bytes: OwnerU64::new(0),
+            returned_bytes: OwnerU64::new(0),
+            gives_back: OwnerU32::new(0),
             refilled: ClassBits::new(),
             slots: OwnerPtr::new(ptr::null_mut()),
             role,
             held: AtomicU32::new(0),
+            missed: AtomicU32::new(0),
             index: OwnerU32::new(0),
             next_idle: AtomicU32::new(0),
             inbox: Inbox::new(AtomicU32::new(0)),
@@ -228,6 +241,11 @@ impl Heap {
     pub(crate) fn hold(&self) -> bool {
         // `Acquire` pairs with `let_go`: all that the last holder did.
         self.held.swap(1, Ordering::Acquire) == 0
+    }
+
+    /// Notes that the heap's thread found it held.
+    pub(crate) fn miss(&self) {
+        self.missed.store(1, Ordering::Relaxed);
     }
 
     /// Lets go of what the caller holds.
@@ -301,12 +319,31 @@ impl Heap {
         self.keep_time(class);
         let limit = class.pick(&self.limits).get();
         let was_refilled = self.refilled.replace(class, false);
-        if limit < class.shape().cache_blocks {
+        if self.returned_bytes.get() >= MUCH_BYTES {
+            self.returned_bytes.set(0);
+            self.gives_back.set(1);
+            self.shrink_caches();
+            return;
+        }
+        if self.gives_back.get() != 0 && !was_refilled {
+            self.flush(class, limit as usize / 2);
+        } else if limit < class.shape().cache_blocks {
             self.raise_limit(class);
         } else if was_refilled && limit < class.shape().cache_blocks_max {
             self.set_limit(class, limit * 2);
         } else {
             self.flush(class, limit as usize / 2);
+        }
+    }
+
+    /// Lets all caches begin small again, with their newest blocks.
+    fn shrink_caches(&'static self) {
+        for class in Class::all() {
+            let limit = FIRST_LIMIT.min(class.shape().cache_blocks);
+            if class.pick(&self.limits).get() != 0 {
+                self.flush(class, limit as usize / 2);
+                self.set_limit(class, limit);
+            }
         }
     }
 
@@ -386,6 +423,7 @@ impl Heap {
         };
         self.raise_limit(class);
         self.refilled.replace(class, true);
+        self.gives_back.set(0);
 
         let place = self.top(class);
         let mut rest = class.pick(&self.limits).get().min(class.shape().cache_blocks) / 2;
@@ -399,6 +437,8 @@ impl Heap {
             if page.free() == 0 {
                 self.unlist(page);
             }
+            let bytes = u64::from(count * class.shape().size);
+            self.returned_bytes.set(self.returned_bytes.get().saturating_sub(bytes));
             rest -= count;
             if rest == 0 {
                 return true;
@@ -469,6 +509,8 @@ impl Heap {
         set_bits(word, bits);
 
         if is_own {
+            let bytes = (freed * page.class().size()) as u64;
+            self.returned_bytes.set(self.returned_bytes.get() + bytes);
             self.settle(page);
             return freed;
         }
@@ -627,18 +669,33 @@ impl Heap {
         ![last, now].contains(&Period(self.period.get()))
     }
 
-    /// For its sleeping thread: collects remote frees, and gives up pages without live or cached
-    /// blocks, the first time that it sleeps and whenever others freed blocks of it.
-    pub(crate) fn tend(&'static self) {
+    /// For its sleeping thread: collects remote frees, gives up pages without live or cached blocks,
+    /// and sweeps the others, the first time that it sleeps and whenever others freed blocks of it.
+    /// Stops as soon as the thread is back. Returns the bytes swept.
+    pub(crate) fn tend(&'static self) -> usize {
         let period = self.period.get();
         let is_tended = self.tended.get() == period;
         if (is_tended && self.inbox.is_empty()) || !self.hold() {
-            return;
+            return 0;
         }
+        self.missed.store(0, Ordering::Relaxed);
         self.tended.set(period);
         self.drain_inbox();
         self.release_unused_pages();
+        let swept = self.sweep();
         self.let_go();
+        swept
+    }
+
+    fn sweep(&self) -> usize {
+        let os_page = os::page_bytes();
+        let next = |page: &Page| Page::of_slice(page.local().next.get());
+        let pages =
+            Class::all().flat_map(|class| core::iter::successors(self.first_page(class), next));
+        pages
+            .take_while(|_| self.missed.load(Ordering::Relaxed) == 0)
+            .map(|page| page.sweep(os_page))
+            .sum()
     }
 
     fn begin_period(&'static self) {
@@ -886,6 +943,71 @@ mod tests {
         heap.begin_period();
         assert_eq!((heap.cached(class), heap.first_page(class).map(Page::number)), (0, None));
         heap.check().unwrap();
+    }
+
+    #[test]
+    fn a_sweep_leaves_only_the_os_pages_of_live_blocks() {
+        let os_page = os::page_bytes();
+        for size in [64, 200, 3000, 20_000] {
+            let class = class(size);
+            let (heap, blocks, page) = heap_with_full_page(class);
+            for block in &blocks {
+                // SAFETY: a live block of the class.
+                unsafe { block.write_bytes(7, class.size()) };
+            }
+            let kept = blocks.len() / 2;
+            for block in blocks.iter().take(kept).chain(&blocks[kept + 1..]) {
+                free_remotely(*block);
+            }
+            heap.drain_inbox();
+            let bytes = page.extent().bytes();
+            let first = (blocks[kept].addr() / os_page) * os_page;
+            let end = (blocks[kept].addr() + class.size()).next_multiple_of(os_page);
+            assert_eq!(page.sweep(os_page), bytes - (end - first), "{size}");
+            assert_eq!(page.sweep(os_page), 0, "there was nothing new");
+            let start = blocks.iter().map(|block| block.addr()).min().unwrap();
+            let resident = os::resident_bytes(start, bytes);
+            assert_eq!(resident, end - first, "{size}");
+            // SAFETY: the live block.
+            let left = unsafe { core::slice::from_raw_parts(blocks[kept], class.size()) };
+            assert!(left.iter().all(|byte| *byte == 7));
+            heap.check().unwrap();
+            free_remotely(blocks[kept]);
+            heap.drain_inbox();
+            assert!(page.is_unused());
+            heap.release_unused_pages();
+        }
+    }
+
+    #[test]
+    fn a_thread_that_gives_back_much_keeps_little_in_its_caches() {
+        let classes: Vec<_> = [32, 48, 64].map(class).into();
+        let heap = Heap::make().unwrap();
+        let blocks: Vec<_> = (0..300_000)
+            .map(|index| {
+                let class = classes[index % 3];
+                let block = heap.pop(CacheIndex::of(class));
+                (
+                    class,
+                    if block.is_null() && heap.refill(class) {
+                        heap.pop(CacheIndex::of(class))
+                    } else {
+                        block
+                    },
+                )
+            })
+            .collect();
+        for (class, block) in blocks {
+            if !heap.push(CacheIndex::of(class), block) {
+                heap.make_room(class);
+                assert!(heap.push(CacheIndex::of(class), block));
+            }
+        }
+        heap.check().unwrap();
+        for class in classes {
+            assert!(heap.cached(class) <= FIRST_LIMIT as usize, "{}", heap.cached(class));
+        }
+        heap.trim();
     }
 
     #[test]

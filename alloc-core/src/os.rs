@@ -127,7 +127,7 @@ pub(crate) unsafe fn unmap(start: NonNull<u8>, bytes: usize) -> bool {
 ///
 /// # Safety
 ///
-/// - The range was mapped by this module and is a whole number of [`OS_PAGE`]s.
+/// - The range was mapped by this module and is a whole number of the OS's pages.
 /// - Nobody relies on its contents.
 pub(crate) unsafe fn purge(start: NonNull<u8>, bytes: usize) -> bool {
     if fault::refuses() {

@@ -8,6 +8,7 @@
 //! There are two sets of bits: the *local* ones, which the page's owner keeps to itself, and the
 //! *remote* ones, which other threads set and the owner takes over (see [`remote`](crate::remote)).
 
+use core::ptr::NonNull;
 use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicUsize, Ordering};
 
 use crate::arena::{self, Arena};
@@ -17,7 +18,7 @@ use crate::hardened::{self, Marks};
 use crate::heap::{Heap, Slot};
 use crate::owner::{OwnerU32, OwnerU64};
 use crate::segment::{Placement, SLICE, SLICE_SHIFT, SLICES};
-use crate::{purger, remote, stats};
+use crate::{os, purger, remote, stats};
 
 /// Most blocks of a page, as words of bits.
 pub(crate) const WORDS: usize = SLICE / 16 / 64;
@@ -121,6 +122,8 @@ pub(crate) struct Local {
     lowest: OwnerU32,
     /// Whether the page is in the list.
     pub(crate) listed: OwnerU32,
+    /// Blocks that were free when it was swept last; see [`Page::sweep`].
+    swept: OwnerU32,
     bits: [OwnerU64; WORDS],
 }
 
@@ -154,6 +157,11 @@ pub(crate) struct Place {
 }
 
 impl Extent {
+    /// Bytes of the page.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// The place of a block, or `None` if it is in another page. Ends the process if no block
     /// begins there.
     #[inline]
@@ -203,6 +211,7 @@ impl Page {
         }
         local.free.set(shape.blocks);
         local.lowest.set(0);
+        local.swept.set(0);
         stats::PAGES.add(1);
         stats::PAGE_SLICES.add(shape.slices as usize);
         Some(page)
@@ -416,6 +425,52 @@ impl Page {
     /// Takes the remote frees of a page that was posted.
     pub(crate) fn collect(self) {
         self.remote().collect(self.words(), |word, bits| self.set_local_bits(word, bits));
+    }
+
+    /// Gives back the OS's pages, of `os_page` bytes, in which all blocks are free on the owner's
+    /// side: for a page that is not likely to be used soon. Returns the bytes. What was done before is
+    /// not done again while as many blocks are free.
+    pub(crate) fn sweep(self, os_page: usize) -> usize {
+        let local = self.local();
+        if local.swept.get() == local.free.get() {
+            return 0;
+        }
+        local.swept.set(local.free.get());
+        let blocks = self.class.shape().blocks as usize;
+        let mut swept = 0;
+        let mut first = self.next_block(0, |free| free);
+        while first < blocks {
+            let end = self.next_block(first, |free| !free);
+            let start = (first * self.class.size()).next_multiple_of(os_page);
+            // Behind the last block there is nothing.
+            let stop = if end == blocks { self.extent().bytes() } else { end * self.class.size() };
+            let bytes = (stop & !(os_page - 1)).saturating_sub(start);
+            let range = NonNull::new(self.start().wrapping_add(start)).filter(|_| bytes != 0);
+            // SAFETY: the range lies in this page, begins and ends with an OS page, and holds but
+            // parts of blocks that are free, which nobody hands out meanwhile: the caller owns the
+            // page.
+            if range.is_some_and(|range| unsafe { os::purge(range, bytes) }) {
+                swept += bytes;
+            }
+            first = self.next_block(end, |free| free);
+        }
+        swept
+    }
+
+    /// The first block from `from` on whose bit is set in what `pick` makes of the free bits, or the
+    /// number of blocks.
+    fn next_block(self, from: usize, pick: impl Fn(u64) -> u64) -> usize {
+        let blocks = self.class.shape().blocks as usize;
+        let mut behind = u64::MAX << (from % 64);
+        let words = self.local().bits.iter().enumerate().take(self.words()).skip(from / 64);
+        for (index, word) in words {
+            let bits = pick(word.get()) & behind;
+            if bits != 0 {
+                return blocks.min(index * 64 + bits.trailing_zeros() as usize);
+            }
+            behind = u64::MAX;
+        }
+        blocks
     }
 
     /// The blocks of a word that are free on either side.

@@ -174,7 +174,7 @@ fn work(last: &mut decay::Period) -> Option<usize> {
         let now = decay::tick();
         for heap in pool::all() {
             if heap.is_quiet_since(*last, now) {
-                heap.tend();
+                stats::PURGED_BYTES.add(heap.tend());
             }
         }
         *last = now;

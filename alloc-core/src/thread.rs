@@ -276,11 +276,13 @@ pub(crate) fn with_own_heap<P: Place, R>(operation: impl FnOnce(&'static Heap) -
         return None;
     }
     let result = with_heap::<P, _>(|heap| {
-        heap.hold().then(|| {
-            let result = operation(heap);
-            heap.let_go();
-            result
-        })
+        if !heap.hold() {
+            heap.miss();
+            return None;
+        }
+        let result = operation(heap);
+        heap.let_go();
+        Some(result)
     });
     if result.is_none() && !purger::is_of_this_process() {
         abandon::<P>();

@@ -62,6 +62,17 @@ fn free(blocks: Vec<Block>) {
 /// Sizes of every kind of block in a segment.
 const ALL_SIZES: [usize; 9] = [24, 64, 200, 700, 1500, 5000, 20_000, 100_000, 1 << 20];
 
+/// The same blocks in another order.
+fn shuffle(blocks: &mut [Block]) {
+    let mut state = 88_172_645_463_325_252u64;
+    for index in (1..blocks.len()).rev() {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        blocks.swap(index, (state % (index as u64 + 1)) as usize);
+    }
+}
+
 /// Waits, doing `meanwhile`, until nine tenths of what a burst took have gone back. Nothing here asks
 /// the heap for more than its caches hold.
 fn wait_until_it_went(before: usize, at_peak: usize, mut meanwhile: impl FnMut()) {
@@ -87,6 +98,20 @@ fn a_burst_goes_back_while_the_program_sleeps() {
         while threads() > 2 {
             sleep();
         }
+        HEAP.check_all().expect("a whole heap");
+    });
+}
+
+#[test]
+fn a_burst_that_is_freed_in_no_order_goes_back() {
+    succeed("a_burst_that_is_freed_in_no_order_goes_back", || {
+        let before = resident();
+        let sizes: Vec<usize> = (1..=64).map(|index| index * 48).collect();
+        let mut blocks = burst(&sizes);
+        let at_peak = resident();
+        shuffle(&mut blocks);
+        free(blocks);
+        wait_until_it_went(before, at_peak, sleep);
         HEAP.check_all().expect("a whole heap");
     });
 }
