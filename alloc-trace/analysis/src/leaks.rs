@@ -5,15 +5,16 @@
 
 use std::sync::Arc;
 
-use alloc_trace_format::{EventKind, Recording, Stamp};
+use alloc_trace_format::{Recording, Stamp};
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 use crate::error::AnalysisError;
+use crate::ledger::{Account, Ledger, Owner, OwnerParts, Posted, Posting, Release};
 use crate::options::Options;
 use crate::recording_state::RecordingState;
-use crate::replay::{HeapEvent, Prepared, Replay};
-use crate::sites::{CallSite, SiteIndex, Traced};
+use crate::replay::{Prepared, Replay};
+use crate::sites::{CallSite, SiteIndex};
 
 /// What was live when the recording ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -96,34 +97,58 @@ impl Leaks {
     /// Where the operating system cannot read the file.
     pub fn of(recording: &Recording, options: Options) -> Result<Self, AnalysisError> {
         let prepared = Prepared::new(recording, options)?;
-        let mut live = Live { obtained: vec![0; prepared.sites.len()], ..Live::default() };
+        let account = Live { obtained: vec![0; prepared.sites.len()] };
         let mut replay = Replay::new(prepared);
-        while replay.advance()? {
-            let found = replay.event();
-            let span = replay.spans.current(found.thread).map_or(0, |entered| entered.kind + 1);
-            let Traced { site, .. } = replay.prepared.traced(found.event.node);
-            live.take(&found, site, span);
-        }
-        Ok(live.close(recording, &replay))
+        let ledger = Ledger::run(account, &mut replay)?;
+        Ok(close(&ledger, recording, &replay))
     }
 }
 
-/// A live block.
+/// What is kept of a live block.
 #[derive(Debug, Clone, Copy)]
-struct Block {
+struct Held {
     size: u64,
-    stamp: Stamp,
-    site: SiteIndex,
-    thread: u32,
-    /// The kind of the innermost span plus one; 0 outside of spans.
-    span: u32,
+    obtained: Stamp,
+    owner: Owner,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Live {
-    blocks: FxHashMap<u64, Block>,
     /// The blocks that each call site obtained.
     obtained: Vec<u64>,
+}
+
+impl Account for Live {
+    type Held = Held;
+
+    const NONE: Held = Held { size: 0, obtained: 0, owner: 0 };
+
+    #[inline]
+    fn parts(&self, posting: &Posting) -> OwnerParts {
+        OwnerParts { key: posting.site, thread: posting.thread, span: posting.span_kind }
+    }
+
+    fn touch(&mut self, _: Owner) -> u64 {
+        0
+    }
+
+    fn made(&mut self, _: Owner, _: OwnerParts, _: &Posting) {}
+
+    #[inline]
+    fn obtained(&mut self, owner: Owner, parts: OwnerParts, posting: &Posting) -> Held {
+        if let Some(obtained) = self.obtained.get_mut(parts.key as usize) {
+            *obtained += 1;
+        }
+        let Posted { size, stamp, .. } = posting.event;
+        Held { size, obtained: stamp, owner }
+    }
+
+    #[inline]
+    fn owner(held: &Held) -> Owner {
+        held.owner
+    }
+
+    fn released(&mut self, _: Held, _: &Release<'_>) {}
 }
 
 /// Blocks and their bytes.
@@ -153,79 +178,61 @@ struct Left {
 }
 
 impl Left {
-    fn add(&mut self, block: &Block) {
+    fn add(&mut self, held: &Held, owner: OwnerParts) {
+        let Held { size, obtained, .. } = *held;
         if self.all.blocks == 0 {
-            (self.min_size, self.first) = (block.size, block.stamp);
+            (self.min_size, self.first) = (size, obtained);
         }
-        self.all.add(block.size);
-        self.min_size = self.min_size.min(block.size);
-        self.max_size = self.max_size.max(block.size);
-        self.first = self.first.min(block.stamp);
-        self.last = self.last.max(block.stamp);
-        self.threads.entry(block.thread).or_default().add(block.size);
-        if let Some(span) = block.span.checked_sub(1) {
-            self.spans.entry(span).or_default().add(block.size);
+        self.all.add(size);
+        self.min_size = self.min_size.min(size);
+        self.max_size = self.max_size.max(size);
+        self.first = self.first.min(obtained);
+        self.last = self.last.max(obtained);
+        self.threads.entry(owner.thread).or_default().add(size);
+        if let Some(span) = owner.span.checked_sub(1) {
+            self.spans.entry(span).or_default().add(size);
         }
     }
 }
 
-impl Live {
-    fn take(&mut self, found: &HeapEvent<'_>, site: SiteIndex, span: u32) {
-        let event = found.event;
-        if event.failed {
-            return;
-        }
-        match event.kind {
-            EventKind::Free => self.blocks.remove(&event.address),
-            EventKind::Realloc => self.blocks.remove(&event.old_address),
-            EventKind::Alloc | EventKind::AllocZeroed => None,
-        };
-        if event.kind == EventKind::Free || found.internal || !found.filter.picked {
-            return;
-        }
-        if let Some(obtained) = self.obtained.get_mut(site as usize) {
-            *obtained += 1;
-        }
-        let block =
-            Block { size: event.size, stamp: event.stamp, site, thread: found.thread as u32, span };
-        self.blocks.insert(event.address, block);
+fn close(ledger: &Ledger<Live>, recording: &Recording, replay: &Replay<'_>) -> Leaks {
+    let prepared = &replay.prepared;
+    let clock = recording.clock();
+    let end_ns = clock.ns(prepared.definitions.last_stamp);
+    let age_ns = |stamp| end_ns.saturating_sub(clock.ns(stamp));
+    let mut all = Sum::default();
+    let mut by_site: FxHashMap<SiteIndex, Left> = FxHashMap::default();
+    for (_, held) in ledger.live() {
+        let owner = ledger.owners.get(held.owner);
+        all.add(held.size);
+        by_site.entry(owner.key).or_default().add(held, owner);
     }
-
-    fn close(self, recording: &Recording, replay: &Replay<'_>) -> Leaks {
-        let prepared = &replay.prepared;
-        let clock = recording.clock();
-        let end_ns = clock.ns(prepared.definitions.last_stamp);
-        let age_ns = |stamp| end_ns.saturating_sub(clock.ns(stamp));
-        let mut all = Sum::default();
-        let mut by_site: FxHashMap<SiteIndex, Left> = FxHashMap::default();
-        for block in self.blocks.values() {
-            all.add(block.size);
-            by_site.entry(block.site).or_default().add(block);
-        }
-        let site = |(index, left): (SiteIndex, Left)| {
-            Some(LeakSite {
-                site: prepared.sites.get(index)?.clone(),
-                blocks: left.all.blocks,
-                bytes: left.all.bytes,
-                obtained_blocks: self.obtained.get(index as usize).copied().unwrap_or_default(),
-                min_size: left.min_size,
-                max_size: left.max_size,
-                oldest_age_ns: age_ns(left.first),
-                youngest_age_ns: age_ns(left.last),
-                threads: threads(&left.threads, replay),
-                spans: spans(&left.spans, replay),
-            })
-        };
-        let mut sites: Vec<LeakSite> = by_site.into_iter().filter_map(site).collect();
-        sites.sort_by(|one, other| {
-            other.bytes.cmp(&one.bytes).then_with(|| one.site.cmp(&other.site))
-        });
-        Leaks {
-            state: RecordingState::new(recording, prepared),
-            blocks: all.blocks,
-            bytes: all.bytes,
-            sites,
-        }
+    let site = |(index, left): (SiteIndex, Left)| {
+        Some(LeakSite {
+            site: prepared.sites.get(index)?.clone(),
+            blocks: left.all.blocks,
+            bytes: left.all.bytes,
+            obtained_blocks: ledger
+                .account
+                .obtained
+                .get(index as usize)
+                .copied()
+                .unwrap_or_default(),
+            min_size: left.min_size,
+            max_size: left.max_size,
+            oldest_age_ns: age_ns(left.first),
+            youngest_age_ns: age_ns(left.last),
+            threads: threads(&left.threads, replay),
+            spans: spans(&left.spans, replay),
+        })
+    };
+    let mut sites: Vec<LeakSite> = by_site.into_iter().filter_map(site).collect();
+    sites.sort_by(|one, other| other.bytes.cmp(&one.bytes).then_with(|| one.site.cmp(&other.site)));
+    Leaks {
+        state: RecordingState::new(recording, prepared),
+        blocks: all.blocks,
+        bytes: all.bytes,
+        sites,
     }
 }
 

@@ -7,7 +7,7 @@ mod support;
 use std::collections::BTreeMap;
 
 use alloc_trace_analysis::{
-    Blocks, By, CallTreeWeights, Figures, GroupKey, Grouped, Options, Recording, Summary,
+    Blocks, By, CallTreeWeights, Figures, GroupKey, Grouped, Leaks, Options, Recording, Summary,
 };
 use alloc_trace_format::{Event, EventKind};
 use proptest::prelude::*;
@@ -417,6 +417,54 @@ fn compare_tree(recording: &Recording, history: &[Happened]) -> Result<(), TestC
     Ok(())
 }
 
+fn compare_leaks(recording: &Recording, history: &[Happened]) -> Result<(), TestCaseError> {
+    let all = blocks(history);
+    let left = |site: u32| {
+        let of_site = all.iter().filter(move |block| history[block.obtained].site == site);
+        of_site.filter(|block| block.released.is_none()).map(|block| history[block.obtained])
+    };
+    let mut expected: Vec<_> = (0..SITES)
+        .filter(|&site| left(site).next().is_some())
+        .map(|site| {
+            let sizes = || left(site).map(|happened| happened.event.size);
+            let obtained = all.iter().filter(|block| history[block.obtained].site == site).count();
+            (
+                site_name(site),
+                sizes().count() as u64,
+                sizes().sum::<u64>(),
+                sizes().min().unwrap_or_default(),
+                sizes().max().unwrap_or_default(),
+                obtained as u64,
+                left(site).filter(|happened| happened.span.is_some()).count() as u64,
+            )
+        })
+        .collect();
+    let leaks = Leaks::of(recording, Options::default()).expect("readable");
+    let mut found: Vec<_> = leaks
+        .sites
+        .iter()
+        .map(|site| {
+            let by_thread: u64 = site.threads.iter().map(|thread| thread.blocks).sum();
+            assert_eq!(by_thread, site.blocks);
+            let in_spans = site.spans.iter().map(|span| span.blocks).sum();
+            (
+                site.site.function.to_string(),
+                site.blocks,
+                site.bytes,
+                site.min_size,
+                site.max_size,
+                site.obtained_blocks,
+                in_spans,
+            )
+        })
+        .collect();
+    prop_assert_eq!(leaks.bytes, expected.iter().map(|row| row.2).sum::<u64>());
+    expected.sort();
+    found.sort();
+    prop_assert_eq!(found, expected);
+    Ok(())
+}
+
 fn site_name(site: u32) -> String {
     format!("[{:#x}]", 0x100 * (site + 1))
 }
@@ -437,5 +485,6 @@ proptest! {
         compare_groups(&recording, &history)?;
         compare_blocks(&recording, &history)?;
         compare_tree(&recording, &history)?;
+        compare_leaks(&recording, &history)?;
     }
 }
