@@ -432,6 +432,24 @@ impl Recorder {
     ) -> Result<Option<Captured>, Errno> {
         let depth = self.depth.load(Ordering::Relaxed);
         let Some(tables) = self.tables.get().filter(|_| depth != 0) else { return Ok(None) };
+        let find = |path, parent, address| tables.call_tree.find(path, parent, address);
+        let in_place = state.backtrace.capture_in_place(registers, &tables.rules, find);
+        if in_place.is_some() && !self.check.load(Ordering::Relaxed) {
+            return Ok(in_place);
+        }
+        self.capture_anywhere(state, registers, tables, in_place)
+    }
+
+    /// Captures a backtrace that could not be captured `in_place`, and checks it if that is asked.
+    #[inline(never)]
+    fn capture_anywhere(
+        &'static self,
+        state: &mut State,
+        registers: Registers,
+        tables: &Tables,
+        in_place: Option<Captured>,
+    ) -> Result<Option<Captured>, Errno> {
+        let depth = self.depth.load(Ordering::Relaxed);
         let shared = Shared { modules: &self.modules, rules: &tables.rules, depth };
         let mut sink = Sink {
             tree: &tables.call_tree,
@@ -439,7 +457,8 @@ impl Recorder {
             log: &self.log,
             result: Ok(()),
         };
-        let captured = state.backtrace.capture(registers, &shared, &mut sink);
+        let captured =
+            in_place.unwrap_or_else(|| state.backtrace.capture(registers, &shared, &mut sink));
         if self.check.load(Ordering::Relaxed) {
             check_backtrace(&state.backtrace, registers, &shared, &mut sink);
         }

@@ -17,6 +17,7 @@
 //! pointer has the same state.
 
 mod frames;
+mod in_place;
 mod walk;
 
 use alloc_trace_format::NodeId;
@@ -144,8 +145,8 @@ impl Backtrace {
         self.elsewhere = false;
     }
 
-    /// Captures the backtrace whose innermost frame has the registers that are given.
-    #[inline(always)]
+    /// Captures the backtrace whose innermost frame has the registers that are given, wherever it is.
+    #[inline(never)]
     pub(super) fn capture(
         &mut self,
         registers: Registers,
@@ -228,6 +229,7 @@ impl Backtrace {
                         capture.used = capture.used.max(capture.source + 1);
                     }
                     self.frames.put(index, frame);
+                    self.frames.unlist(index);
                     return true;
                 }
             }
@@ -337,6 +339,7 @@ impl Backtrace {
             node = sink.node(self.frames.path(index), node, self.frames.address(index));
             self.frames.set_node(index, node);
         }
+        self.frames.unlist(kept);
         self.length = length;
         let used = (kept + capture.used).saturating_sub(new);
         self.with_frame_pointers = self.with_frame_pointers.min(kept).max(used);

@@ -28,7 +28,14 @@ pub(super) struct Frames {
     address_slots: [i16; ADDRESS_SLOTS],
     nodes: [NodeId; CAPACITY],
     paths: [Path; CAPACITY],
+    /// Which of the `listed` outermost frames have a frame pointer that was read from a slot, the
+    /// outermost first: few are compared, and those are not searched for each time.
+    saving: [u8; CAPACITY],
+    saving_count: u8,
+    listed: u8,
 }
+
+const _: () = assert!(CAPACITY <= u8::MAX as usize);
 
 impl Frames {
     #[cfg(test)]
@@ -40,6 +47,9 @@ impl Frames {
         address_slots: [-1; ADDRESS_SLOTS],
         nodes: [NodeId::ROOT; CAPACITY],
         paths: [Path::of_root(NodeId::ROOT); CAPACITY],
+        saving: [0; CAPACITY],
+        saving_count: 0,
+        listed: 0,
     };
 
     #[inline(always)]
@@ -81,24 +91,73 @@ impl Frames {
         }
     }
 
-    /// Puts a frame there; its node and its path are not known yet.
+    #[inline(always)]
+    pub(super) fn set_address(&mut self, index: usize, address: u64) {
+        if let Some(place) = self.addresses.get_mut(index) {
+            *place = address;
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn set_frame_pointer(&mut self, index: usize, frame_pointer: u64) {
+        if let Some(place) = self.frame_pointers.get_mut(index) {
+            *place = frame_pointer;
+        }
+    }
+
+    /// Sets where a frame was read from, as [`Frame`] has it.
+    #[inline(always)]
+    pub(super) fn set_slots(&mut self, index: usize, address_slot: i16, frame_pointer_slot: i16) {
+        self.unlist(index);
+        self.put_slots(index, address_slot, frame_pointer_slot);
+    }
+
+    #[inline(always)]
+    fn put_slots(&mut self, index: usize, address_slot: i16, frame_pointer_slot: i16) {
+        if let Some(place) = self.frame_pointer_slots.get_mut(index) {
+            *place = frame_pointer_slot;
+        }
+        if let Some(place) = self.address_slots.get_mut(index) {
+            *place = address_slot;
+        }
+    }
+
+    /// The frames from `index` on may have other slots than before.
+    #[inline(always)]
+    pub(super) fn unlist(&mut self, index: usize) {
+        self.listed = self.listed.min(index.min(CAPACITY) as u8);
+    }
+
+    /// Lists which of the `count` outermost frames have a frame pointer that was read from a slot.
+    #[cold]
+    #[inline(never)]
+    fn list(&mut self, count: usize) {
+        while let Some(last) = self.saving_count.checked_sub(1)
+            && self.saving.get(usize::from(last)).is_none_or(|&index| index >= self.listed)
+        {
+            self.saving_count = last;
+        }
+        for index in usize::from(self.listed)..count.min(CAPACITY) {
+            if self.frame_pointer_slot(index) != NO_SLOT {
+                if let Some(place) = self.saving.get_mut(usize::from(self.saving_count)) {
+                    *place = index as u8;
+                }
+                self.saving_count += 1;
+            }
+        }
+        self.listed = count.min(CAPACITY) as u8;
+    }
+
+    /// Puts a frame there; its node and its path are not known yet. Who puts one among those kept
+    /// calls [`Self::unlist`].
     #[inline(always)]
     pub(super) fn put(&mut self, index: usize, frame: &Frame) {
         if let Some(place) = self.stack_pointers.get_mut(index) {
             *place = frame.stack_pointer;
         }
-        if let Some(place) = self.addresses.get_mut(index) {
-            *place = frame.address;
-        }
-        if let Some(place) = self.frame_pointers.get_mut(index) {
-            *place = frame.frame_pointer;
-        }
-        if let Some(place) = self.frame_pointer_slots.get_mut(index) {
-            *place = frame.frame_pointer_slot;
-        }
-        if let Some(place) = self.address_slots.get_mut(index) {
-            *place = frame.address_slot;
-        }
+        self.set_address(index, frame.address);
+        self.set_frame_pointer(index, frame.frame_pointer);
+        self.put_slots(index, frame.address_slot, frame.frame_pointer_slot);
     }
 
     /// Moves one frame outwards.
@@ -140,41 +199,67 @@ impl Frames {
     /// the `with_frame_pointers` outermost the frame pointers count too.
     #[inline(always)]
     pub(super) fn innermost_changed(
-        &self,
+        &mut self,
         count: usize,
         with_frame_pointers: usize,
     ) -> Option<usize> {
-        let mut differences = self.address_differences(count);
-        for index in 0..count.min(with_frame_pointers) {
-            differences |= self.frame_pointer_difference(index);
+        if self.are_unchanged(count, with_frame_pointers) {
+            None
+        } else {
+            self.search_changed(count, with_frame_pointers)
         }
-        if differences == 0 { None } else { self.search_changed(count, with_frame_pointers) }
     }
 
-    /// Not zero where memory does not hold the address of each of the `count` outermost frames.
+    /// Whether memory still holds the `count` outermost frames. Of the `with_frame_pointers`
+    /// outermost the frame pointers count too.
     ///
     /// Most often all of them are as they were. So there is no branch for each frame, and no load
     /// waits for another one.
+    #[inline(always)]
+    pub(super) fn are_unchanged(&mut self, count: usize, with_frame_pointers: usize) -> bool {
+        let with_frame_pointers = count.min(with_frame_pointers);
+        let mut differences = self.address_differences(count);
+        if with_frame_pointers != 0 {
+            if usize::from(self.listed) < with_frame_pointers {
+                self.list(with_frame_pointers);
+            }
+            let saving = self.saving.get(..usize::from(self.saving_count)).unwrap_or_default();
+            for index in saving.iter().map(|&index| usize::from(index)) {
+                if index >= with_frame_pointers {
+                    break;
+                }
+                differences |= self.frame_pointer_difference(index);
+            }
+        }
+        differences == 0
+    }
+
+    /// Not zero where memory does not hold the address of each of the `count` outermost frames.
     #[inline(always)]
     fn address_differences(&self, count: usize) -> u64 {
         if !CALLS_PUSH {
             return (0..count).fold(0, |all, index| all | self.address_difference(index));
         }
-        let difference = |(stack_pointer, address): (&u64, &u64)| {
-            return_address(read(*stack_pointer, -1)) ^ address
-        };
+        const TOGETHER: usize = 4;
         let stack_pointers = self.stack_pointers.get(..count).unwrap_or_default();
         let addresses = self.addresses.get(..count).unwrap_or_default();
-        let (stack_pointers, few_stack_pointers) = stack_pointers.as_chunks::<8>();
-        let (addresses, few_addresses) = addresses.as_chunks::<8>();
-        let mut differences = 0;
+        let all = |stack_pointers: &[u64], addresses: &[u64]| {
+            let pairs = stack_pointers.iter().zip(addresses);
+            pairs.fold(0, |all, (stack_pointer, address)| {
+                all | return_address(read(*stack_pointer, -1)) ^ address
+            })
+        };
+        let (Some(last_stack_pointers), Some(last_addresses)) =
+            (stack_pointers.last_chunk::<TOGETHER>(), addresses.last_chunk::<TOGETHER>())
+        else {
+            return all(stack_pointers, addresses);
+        };
+        // The last few are compared together too, though some of them twice.
+        let mut differences = all(last_stack_pointers, last_addresses);
+        let (stack_pointers, _) = stack_pointers.as_chunks::<TOGETHER>();
+        let (addresses, _) = addresses.as_chunks::<TOGETHER>();
         for (stack_pointers, addresses) in stack_pointers.iter().zip(addresses) {
-            for pair in stack_pointers.iter().zip(addresses) {
-                differences |= difference(pair);
-            }
-        }
-        for pair in few_stack_pointers.iter().zip(few_addresses) {
-            differences |= difference(pair);
+            differences |= all(stack_pointers, addresses);
         }
         differences
     }

@@ -30,6 +30,11 @@ impl Sink for Numbers {
     fn unloaded(&mut self, _module: &Module) {}
 }
 
+/// Where a frame has it, the stack pointer is aligned beyond the usual and the frame is left by its
+/// frame pointer.
+#[repr(align(128))]
+struct Aligned([u8; 256]);
+
 /// What the captures of one test share.
 struct Tester {
     incremental: Backtrace,
@@ -39,6 +44,10 @@ struct Tester {
     depth: usize,
     random: u64,
     captures: usize,
+    /// How many of them were captured in place.
+    in_place: usize,
+    /// Which frame `padded` calls for.
+    innermost_is_aligned: bool,
 }
 
 /// Address and stack pointer.
@@ -86,6 +95,8 @@ impl Tester {
             depth,
             random: 0x9e37_79b9_7f4a_7c15,
             captures: 0,
+            in_place: 0,
+            innermost_is_aligned: false,
         }
     }
 
@@ -96,15 +107,57 @@ impl Tester {
         self.random % below
     }
 
+    /// As a hook does.
+    fn capture_as_a_hook(&mut self, registers: Registers) -> Captured {
+        let shared = Shared { modules: self.modules, rules: &self.rules, depth: self.depth };
+        let numbers = &self.numbers;
+        let find = |_, parent, address| numbers.nodes.get(&(parent, address)).copied();
+        match self.incremental.capture_in_place(registers, shared.rules, find) {
+            Some(captured) => {
+                self.in_place += 1;
+                captured
+            }
+            None => self.incremental.capture(registers, &shared, &mut self.numbers),
+        }
+    }
+
     /// Captures here, both ways, and compares.
     #[inline(never)]
     fn capture(&mut self) {
-        let registers = registers();
-        let shared = Shared { modules: self.modules, rules: &self.rules, depth: self.depth };
+        // By one of two calls: so the innermost address is another one where nothing else is.
+        let registers = if self.next(2) == 0 {
+            black_box(registers())
+        } else {
+            let mut found = registers();
+            black_box(&mut found);
+            found
+        };
+        self.compare(registers);
+    }
+
+    /// The same in a frame that is left by its frame pointer.
+    #[inline(never)]
+    fn capture_aligned(&mut self) {
+        let local = black_box(Aligned([1; 256]));
+        let registers = if self.next(2) == 0 {
+            black_box(registers())
+        } else {
+            let mut found = registers();
+            black_box(&mut found);
+            found
+        };
+        self.compare(registers);
+        black_box(&local.0);
+    }
+
+    /// Captures for the calling function, and compares.
+    #[inline(always)]
+    fn compare(&mut self, registers: Registers) {
         let before = states(&self.incremental);
         let was_limited = self.incremental.limited;
-        let captured = self.incremental.capture(registers, &shared, &mut self.numbers);
+        let captured = self.capture_as_a_hook(registers);
         let after = states(&self.incremental);
+        let shared = Shared { modules: self.modules, rules: &self.rules, depth: self.depth };
 
         let mut full = Backtrace::NONE;
         let expected = full.capture(registers, &shared, &mut self.numbers);
@@ -146,7 +199,7 @@ impl Tester {
     fn wander(&mut self, depth: u64) {
         for _ in 0..self.next(3) + 1 {
             match self.next(6) {
-                0 => self.capture(),
+                0 => self.repeat(),
                 _ if depth == 0 => self.capture(),
                 1 => self.aligned(depth - 1),
                 2 => self.sized(depth - 1),
@@ -161,11 +214,59 @@ impl Tester {
         }
     }
 
+    /// Captures several times from one frame, by two calls.
+    #[inline(never)]
+    fn repeat(&mut self) {
+        for _ in 0..self.next(4) + 1 {
+            self.capture();
+        }
+        for _ in 0..self.next(4) + 1 {
+            self.capture_aligned();
+        }
+        // The same aligned stack pointer below callers that are further out each time, all called by
+        // one call with no other call in between: what was saved for the one before still lies where
+        // it was.
+        const FUNCTIONS: usize = 6;
+        let padded: [fn(&mut Self); FUNCTIONS] = [
+            Self::padded::<88>,
+            Self::padded::<72>,
+            Self::padded::<56>,
+            Self::padded::<40>,
+            Self::padded::<24>,
+            Self::padded::<8>,
+        ];
+        for first in [true, false] {
+            self.innermost_is_aligned = first;
+            let mut index = 0;
+            while index < FUNCTIONS {
+                padded[index](self);
+                index += 1;
+            }
+        }
+    }
+
+    /// Calls nothing else, which would write where the caller before this one had its frame.
+    #[inline(never)]
+    fn padded<const BYTES: usize>(&mut self) {
+        let local = [self.innermost_is_aligned; BYTES];
+        if local[BYTES - 1] {
+            self.capture_aligned();
+        } else {
+            self.capture_below_aligned();
+        }
+        self.captures += usize::from(local[0] != self.innermost_is_aligned);
+    }
+
+    #[inline(never)]
+    fn capture_below_aligned(&mut self) {
+        let local = black_box(Aligned([1; 256]));
+        self.capture();
+        black_box(&local.0);
+    }
+
     /// A frame whose stack pointer is aligned beyond the usual.
     #[inline(never)]
     fn aligned(&mut self, depth: u64) {
-        #[repr(align(128))]
-        struct Aligned([u8; 256]);
         let local = black_box(Aligned([depth as u8; 256]));
         self.wander(depth);
         black_box(&local.0);
@@ -215,6 +316,8 @@ fn an_incremental_backtrace_is_a_full_one_over_random_call_trees() {
         while tester.captures < 20_000 {
             tester.wander(12);
         }
+        let in_place = tester.in_place;
+        assert!(in_place > 0 && in_place < tester.captures, "{in_place} captures in place");
     });
 }
 
@@ -264,8 +367,8 @@ impl Tester {
     #[inline(never)]
     fn capture_after_a_move(&mut self) {
         let registers = registers();
+        let captured = self.capture_as_a_hook(registers);
         let shared = Shared { modules: self.modules, rules: &self.rules, depth: self.depth };
-        let captured = self.incremental.capture(registers, &shared, &mut self.numbers);
         let mut full = Backtrace::NONE;
         full.capture(registers, &shared, &mut self.numbers);
         assert_eq!(states(&self.incremental), states(&full));
