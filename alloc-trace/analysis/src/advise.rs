@@ -255,6 +255,7 @@ impl Advice {
             gather.take(&mut replay, gap);
         }
         let backtraces = gather.has_backtraces();
+        let inferred_frees = gather.inferred_frees();
         let sites = gather.finish();
         let prepared = &replay.prepared;
         let clock = *recording.clock();
@@ -287,7 +288,8 @@ impl Advice {
             let order = one.rule.cmp(&other.rule).then_with(|| saved(other).cmp(&saved(one)));
             order.then_with(|| one.site.cmp(&other.site))
         });
-        Ok(Self { state: RecordingState::new(recording, prepared), backtraces, findings })
+        let state = RecordingState::new(recording, prepared).inferred(inferred_frees);
+        Ok(Self { state, backtraces, findings })
     }
 }
 

@@ -20,6 +20,10 @@ use crate::symbols::{Frame, Symbols};
 pub struct Backtraces {
     /// The frames, each once.
     pub frames: Vec<Frame>,
+    /// For each frame a return address that it was found at, as one of many where several calls are one
+    /// frame; 0 where there is none.
+    #[serde(skip)]
+    pub addresses: Vec<u64>,
     /// The nodes.
     pub nodes: Vec<BacktraceNode>,
     /// The node of each place of the call tree.
@@ -83,6 +87,8 @@ struct Way {
 #[derive(Debug, Default)]
 struct Builder {
     frames: Vec<Frame>,
+    /// A return address of each.
+    frame_addresses: Vec<u64>,
     frame_numbers: FxHashMap<Frame, u32>,
     nodes: Vec<BacktraceNode>,
     node_numbers: FxHashMap<(u32, u32), u32>,
@@ -127,7 +133,8 @@ impl Builder {
             ways.push(way);
             by_place.push(if full || way.program { way.node } else { self.named(site, sites) });
         }
-        Backtraces { frames: self.frames, nodes: self.nodes, by_place, lost }
+        let (frames, addresses, nodes) = (self.frames, self.frame_addresses, self.nodes);
+        Backtraces { frames, addresses, nodes, by_place, lost }
     }
 
     fn at(&mut self, address: u64, symbols: &mut Symbols) -> Arc<[(u32, FrameKind)]> {
@@ -138,17 +145,18 @@ impl Builder {
         let numbered: Arc<[(u32, FrameKind)]> = frames
             .iter()
             .rev()
-            .map(|frame| (self.number(frame.clone()), call_site::classify(frame)))
+            .map(|frame| (self.number(frame.clone(), address), call_site::classify(frame)))
             .collect();
         self.addresses.insert(address, Arc::clone(&numbered));
         numbered
     }
 
-    fn number(&mut self, frame: Frame) -> u32 {
+    fn number(&mut self, frame: Frame, address: u64) -> u32 {
         let next = self.frames.len() as u32;
         let number = *self.frame_numbers.entry(frame.clone()).or_insert(next);
         if number == next {
             self.frames.push(frame);
+            self.frame_addresses.push(address);
         }
         number
     }
@@ -168,14 +176,14 @@ impl Builder {
         let named = !site.function.starts_with('[');
         let (function, file) = (Arc::clone(&site.function), site.file.clone());
         let frame = Frame { function, file, line: site.line, module: None, named };
-        let frame = self.number(frame);
+        let frame = self.number(frame, 0);
         self.child(ROOT, frame)
     }
 
     fn child_named(&mut self, parent: u32, name: &str) -> u32 {
         let function = name.into();
         let frame = Frame { function, file: None, line: None, module: None, named: false };
-        let frame = self.number(frame);
+        let frame = self.number(frame, 0);
         self.child(parent, frame)
     }
 }

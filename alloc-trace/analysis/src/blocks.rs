@@ -206,7 +206,8 @@ impl<'a> Blocks<'a> {
     /// How far the recording can be believed.
     #[must_use]
     pub fn state(&self) -> RecordingState {
-        RecordingState::new(self.recording, &self.replay.prepared)
+        let state = RecordingState::new(self.recording, &self.replay.prepared);
+        state.inferred(self.ledger.inferred_frees)
     }
 
     fn actor(&self, thread: u32, place: Place) -> BlockActor<'_> {

@@ -35,6 +35,7 @@ pub(crate) struct Definitions {
     pub(crate) last_stamp: Stamp,
     /// What could not be read.
     pub(crate) skipped: Vec<Skipped>,
+    file_bytes: u64,
 }
 
 /// A thread of the recorded process.
@@ -144,6 +145,7 @@ impl Definitions {
             recorded_events: records.events(),
             last_stamp: records.last_stamp(),
             skipped: Vec::new(),
+            file_bytes: recording.file_bytes(),
         };
         definitions.skip(&skipped);
         Ok(definitions)
@@ -152,6 +154,7 @@ impl Definitions {
     /// Notes more parts that could not be read, unless they are noted already.
     pub(crate) fn skip(&mut self, skipped: &[Skipped]) {
         self.skipped.extend_from_slice(skipped);
+        self.skipped.iter_mut().for_each(|part| part.keep_within(self.file_bytes));
         // Of one part the passes may say different things: what was said first stays.
         self.skipped.sort_by_key(|part| (part.offset, part.bytes));
         self.skipped.dedup_by_key(|part| (part.offset, part.bytes));

@@ -6,10 +6,9 @@ use alloc_trace_format::{Clock, EventKind, Recording};
 
 use crate::error::AnalysisError;
 use crate::options::Options;
+use crate::recording_state::RecordingState;
 use crate::replay::{Prepared, Replay};
 use crate::sites::{CallSite, Traced};
-use crate::summary::SkippedPart;
-use crate::symbols::SymbolProblem;
 
 /// One heap event.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -73,6 +72,7 @@ pub struct EventSpan<'a> {
 /// ```
 #[derive(Debug)]
 pub struct Events<'a> {
+    recording: &'a Recording,
     replay: Replay<'a>,
     clock: Clock,
     seq: u64,
@@ -89,6 +89,7 @@ impl<'a> Events<'a> {
     /// Where the operating system cannot read the file.
     pub fn of(recording: &'a Recording, options: Options) -> Result<Self, AnalysisError> {
         Ok(Self {
+            recording,
             replay: Replay::new(Prepared::new(recording, options)?),
             clock: *recording.clock(),
             seq: 0,
@@ -159,27 +160,10 @@ impl<'a> Events<'a> {
         }))
     }
 
-    /// The parts of the file that could not be read.
+    /// How far the recording can be believed. Blocks are not followed here: there are no
+    /// [`RecordingState::inferred_frees`].
     #[must_use]
-    pub fn skipped(&self) -> Vec<SkippedPart> {
-        self.replay.prepared.definitions.skipped.iter().map(SkippedPart::from).collect()
-    }
-
-    /// Whether the recording ended with its closing record.
-    #[must_use]
-    pub fn is_closed(&self) -> bool {
-        self.replay.prepared.definitions.end.is_some()
-    }
-
-    /// Records that are known to be missing.
-    #[must_use]
-    pub fn lost_records(&self) -> u64 {
-        self.replay.prepared.definitions.missing_records()
-    }
-
-    /// Why some call sites have no name or no line.
-    #[must_use]
-    pub fn symbol_problems(&self) -> &[SymbolProblem] {
-        self.replay.prepared.sites.problems()
+    pub fn state(&self) -> RecordingState {
+        RecordingState::new(self.recording, &self.replay.prepared)
     }
 }

@@ -151,17 +151,29 @@ impl Filter {
     }
 
     pub(crate) fn picks_site(&self, site: &CallSite) -> bool {
-        if self.sites.is_empty() {
-            return true;
-        }
+        self.sites.is_empty() || self.sites.iter().any(|pattern| Self::matches_site(pattern, site))
+    }
+
+    /// Whether a pattern matches a call site's function, or its `file:line`.
+    pub(crate) fn matches_site(pattern: &Regex, site: &CallSite) -> bool {
         let place = site.file.as_deref().map(|file| match site.line {
             Some(line) => format!("{file}:{line}"),
             None => file.to_owned(),
         });
-        self.sites.iter().any(|pattern| {
-            pattern.is_match(&site.function)
-                || place.as_deref().is_some_and(|place| pattern.is_match(place))
-        })
+        pattern.is_match(&site.function)
+            || place.as_deref().is_some_and(|place| pattern.is_match(place))
+    }
+
+    pub(crate) fn threads(&self) -> &[String] {
+        &self.threads
+    }
+
+    pub(crate) fn spans(&self) -> &[String] {
+        &self.spans
+    }
+
+    pub(crate) fn sites(&self) -> &[Regex] {
+        &self.sites
     }
 
     pub(crate) fn picks_span(&self, name: &str) -> bool {

@@ -222,7 +222,8 @@ impl Grouped {
         }
         let mut total = tallies.total();
         total.finish(|stamp| clock.ns(stamp));
-        Ok(Self { state: RecordingState::new(recording, &replay.prepared), by, total, groups })
+        let state = RecordingState::new(recording, &replay.prepared);
+        Ok(Self { state: state.inferred(ledger.inferred_frees), by, total, groups })
     }
 }
 

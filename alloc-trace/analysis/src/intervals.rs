@@ -60,6 +60,9 @@ pub struct Intervals {
     pub inferred_frees: u64,
     /// The program's markers, each with when it was first set, in the order of that.
     pub markers: Vec<(Arc<str>, u64)>,
+    /// How many bytes the process had resident, the recorder's own included, each with when that was
+    /// asked for, as `(time_ns, bytes)`, in the order of time.
+    pub resident: Vec<(u64, u64)>,
     /// How many nanoseconds a bin takes. The bin with index `n` begins at `n` times that.
     pub bin_ns: u64,
     /// The bins, without gaps, to the end of the recording.

@@ -229,7 +229,7 @@ fn close(ledger: &Ledger<Live>, recording: &Recording, replay: &Replay<'_>) -> L
     let mut sites: Vec<LeakSite> = by_site.into_iter().filter_map(site).collect();
     sites.sort_by(|one, other| other.bytes.cmp(&one.bytes).then_with(|| one.site.cmp(&other.site)));
     Leaks {
-        state: RecordingState::new(recording, prepared),
+        state: RecordingState::new(recording, prepared).inferred(ledger.inferred_frees),
         blocks: all.blocks,
         bytes: all.bytes,
         sites,

@@ -31,6 +31,7 @@ mod leaks;
 mod ledger;
 mod limits;
 mod live;
+mod loaded_module;
 mod measure;
 mod moments;
 mod options;
@@ -46,9 +47,10 @@ mod summary;
 mod symbols;
 mod tallies;
 mod tree;
+mod unmatched;
 mod weights;
 
-pub use alloc_trace_format::{EventKind, ReadError, Recording};
+pub use alloc_trace_format::{EventKind, ReadError, ReadProgress, Recording};
 
 pub use advise::{Advice, Evidence, Finding, Rule, Thresholds};
 pub use backtraces::{BacktraceNode, Backtraces};
@@ -66,6 +68,7 @@ pub use intervals::{
 };
 pub use leaks::{LeakSite, LeakSpan, LeakThread, Leaks};
 pub use limits::{CheckedLimit, Growth, Limited};
+pub use loaded_module::LoadedModule;
 pub use measure::Measure;
 pub use moments::{MarkerMoment, MomentThread, Moments, SpanMoment};
 pub use options::Options;
@@ -80,4 +83,5 @@ pub use summary::{
 };
 pub use symbols::{Frame, SymbolProblem, Symbols, shorten};
 pub use tree::{Tree, TreeNode, TreeShape};
+pub use unmatched::{FilterKind, UnmatchedFilter};
 pub use weights::CallTreeWeights;

@@ -16,6 +16,7 @@ use crate::filter::Filter;
 pub struct Options {
     pub(crate) symbols: bool,
     pub(crate) keep_symbols: bool,
+    pub(crate) debuginfod: bool,
     pub(crate) span_fields: bool,
     pub(crate) filter: Arc<Filter>,
     /// Whether activations of functions are followed from event to event.
@@ -32,6 +33,7 @@ impl Default for Options {
         Self {
             symbols: true,
             keep_symbols: false,
+            debuginfod: false,
             span_fields: false,
             filter: Arc::default(),
             activations: false,
@@ -63,6 +65,17 @@ impl Options {
         self
     }
 
+    /// Whether debug information that is nowhere on this machine is asked of debuginfod servers, by
+    /// running `debuginfod-find`; by default it is not, for it goes over the network and can take long.
+    ///
+    /// Which servers that asks, and where it keeps what they answer, says the environment: see
+    /// `DEBUGINFOD_URLS` in its manual.
+    #[must_use]
+    pub const fn debuginfod(mut self, ask: bool) -> Self {
+        self.debuginfod = ask;
+        self
+    }
+
     /// Whether spans of one name and target are told apart by the fields that they were made with;
     /// by default they are not.
     ///
@@ -75,6 +88,8 @@ impl Options {
 
     /// Whether call trees and backtraces have the frames of allocators, runtime and standard libraries
     /// too; by default they have not, and a backtrace ends with its call site.
+    ///
+    /// With all frames a call site is the innermost of them, whatever code that is.
     #[must_use]
     pub const fn all_frames(mut self, all: bool) -> Self {
         self.all_frames = all;

@@ -66,6 +66,7 @@ impl ProgramPoints {
             extras: vec![Extra::default(); backtraces.nodes.len()],
         };
         let mut ledger = Ledger::run(account, &mut replay)?;
+        let inferred_frees = ledger.inferred_frees;
         let left: Vec<(u32, Stamp)> = ledger
             .live()
             .map(|(_, held)| (ledger.owners.get(held.owner).key, held.obtained))
@@ -89,7 +90,7 @@ impl ProgramPoints {
             .collect();
         let mut total = account.tallies.total();
         total.finish(|stamp| clock.ns(stamp));
-        let state = RecordingState::new(recording, &replay.prepared);
+        let state = RecordingState::new(recording, &replay.prepared).inferred(inferred_frees);
         Ok(Self { state, total, backtraces, points })
     }
 }

@@ -6,6 +6,7 @@ use serde::Serialize;
 use crate::replay::Prepared;
 use crate::summary::{RecordingEnd, SkippedPart};
 use crate::symbols::SymbolProblem;
+use crate::unmatched::UnmatchedFilter;
 
 /// How far a recording can be believed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -22,6 +23,11 @@ pub struct RecordingState {
     pub end: Option<RecordingEnd>,
     /// The parts of the file that could not be read.
     pub skipped: Vec<SkippedPart>,
+    /// Blocks whose release is not in the recording, and whose address was handed out again: they count
+    /// as released then.
+    pub inferred_frees: u64,
+    /// What the filter asks for by name and the recording does not have.
+    pub unmatched_filters: Vec<UnmatchedFilter>,
     /// Why some call sites have no name or no line.
     pub symbol_problems: Vec<SymbolProblem>,
 }
@@ -40,7 +46,15 @@ impl RecordingState {
                 && lost_records == 0,
             end,
             skipped,
+            inferred_frees: 0,
+            unmatched_filters: prepared.unmatched_filters.clone(),
             symbol_problems: prepared.sites.problems().to_vec(),
         }
+    }
+
+    /// So many blocks have no release in the recording.
+    pub(crate) const fn inferred(mut self, frees: u64) -> Self {
+        self.inferred_frees = frees;
+        self
     }
 }

@@ -19,6 +19,7 @@ use crate::selection::{Picked, Selection};
 use crate::sites::{Sites, Traced, TracedNodes};
 use crate::spans::Spans;
 use crate::symbols::Symbols;
+use crate::unmatched::{self, UnmatchedFilter};
 
 /// What the passes over one recording share.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub(crate) struct Prepared<'a> {
     backtraces: Option<Arc<Backtraces>>,
     /// Where a filter is given.
     selection: Option<Selection>,
+    /// What the filter asks for and the recording does not have.
+    pub(crate) unmatched_filters: Vec<UnmatchedFilter>,
     span_fields: bool,
 }
 
@@ -43,15 +46,16 @@ impl<'a> Prepared<'a> {
         let definitions = Definitions::gather(recording, options.activations)?;
         let recorded_at_ns = recording.header().start_realtime_ns;
         let symbols = Symbols::new(&definitions.modules, recorded_at_ns);
+        let symbols = symbols.with_debuginfod(options.debuginfod);
         let mut symbols = match (options.symbols, options.keep_symbols) {
             (false, _) => symbols.without_names(),
             (true, false) => symbols,
             (true, true) => symbols.with_cache(recording),
         };
         let call_tree = &definitions.call_tree;
-        let sites = Sites::new(call_tree, &mut symbols);
-        let frames = options.activations.then(|| Frames::new(call_tree, &mut symbols));
         let all_frames = options.all_frames;
+        let sites = Sites::new(call_tree, &mut symbols, all_frames);
+        let frames = options.activations.then(|| Frames::new(call_tree, &mut symbols));
         let backtraces = options
             .backtraces
             .then(|| Arc::new(Backtraces::new(call_tree, &sites, &mut symbols, all_frames)));
@@ -60,10 +64,12 @@ impl<'a> Prepared<'a> {
             backtraces.map_or_else(FlameTree::default, |all| FlameTree::new(call_tree, all))
         });
         symbols.save();
-        let selection = if options.filter.is_empty() {
-            None
+        let (selection, unmatched_filters) = if options.filter.is_empty() {
+            (None, Vec::new())
         } else {
-            Some(Selection::new(&options.filter, recording, &definitions, &sites)?)
+            let unmatched = unmatched::find(&options.filter, recording, &definitions, &sites)?;
+            let selection = Selection::new(&options.filter, recording, &definitions, &sites)?;
+            (Some(selection), unmatched)
         };
         let span_fields = options.span_fields;
         let nodes = TracedNodes::new(&definitions.call_tree, &sites);
@@ -76,6 +82,7 @@ impl<'a> Prepared<'a> {
             flame_tree,
             backtraces,
             selection,
+            unmatched_filters,
             span_fields,
         })
     }

@@ -40,8 +40,9 @@ pub(crate) struct Sites {
 }
 
 impl Sites {
-    pub(crate) fn new(call_tree: &CallTree, symbols: &mut Symbols) -> Self {
-        Finder::new(symbols).run(call_tree)
+    /// With `all_frames` a call site is the innermost frame, whatever code that is.
+    pub(crate) fn new(call_tree: &CallTree, symbols: &mut Symbols, all_frames: bool) -> Self {
+        Finder::new(symbols, all_frames).run(call_tree)
     }
 
     /// The site of a place, or of an event whose backtrace was lost.
@@ -127,15 +128,17 @@ struct Finder<'a> {
     addresses: FxHashMap<u64, Own>,
     sites: Vec<CallSite>,
     numbers: FxHashMap<CallSite, SiteIndex>,
+    all_frames: bool,
 }
 
 impl<'a> Finder<'a> {
-    fn new(symbols: &'a mut Symbols) -> Self {
+    fn new(symbols: &'a mut Symbols, all_frames: bool) -> Self {
         let mut finder = Self {
             symbols,
             addresses: FxHashMap::default(),
             sites: Vec::new(),
             numbers: FxHashMap::default(),
+            all_frames,
         };
         for name in ["[unknown]", "[no backtrace]"] {
             finder.number(CallSite { function: name.into(), file: None, line: None });
@@ -193,7 +196,9 @@ impl<'a> Finder<'a> {
             return known;
         }
         let frames = self.symbols.frames(address);
-        let own = match call_site::call_site(frames.iter()) {
+        // Where nothing is folded away all code counts as the program's.
+        let innermost = frames.first().filter(|_| self.all_frames).map(|frame| (frame, true));
+        let own = match innermost.or_else(|| call_site::call_site(frames.iter())) {
             Some((frame, true)) => Own::Program(self.of_frame(frame)),
             _ if call_site::ends_search(&frames) => Own::Entry,
             _ => Own::Other,

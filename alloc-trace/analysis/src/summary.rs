@@ -34,11 +34,13 @@ use crate::figures::Figures;
 use crate::heap::Memory;
 use crate::ledger::{Account, Ledger, Owner, OwnerParts, Posted, Posting, Release};
 use crate::options::Options;
+use crate::recording_state::RecordingState;
 use crate::replay::{Prepared, Replay};
 use crate::sites::CallSite;
 use crate::spans::{KindIndex, Spans};
 use crate::symbols::SymbolProblem;
 use crate::tallies::{Levels, Tallies};
+use crate::unmatched::UnmatchedFilter;
 
 /// What a recording says, in figures.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -65,8 +67,7 @@ pub struct Summary {
     pub started_at_unix_ns: u64,
     /// Records that are known to be missing.
     pub lost_records: u64,
-    /// Whether the recording was closed and all of it could be read. What the recorder itself counted
-    /// as lost is in `lost_records`.
+    /// Whether every record is there: see [`RecordingState::complete`].
     pub complete: bool,
     /// Why the recording was closed; `None` where it ended without its closing record.
     pub end: Option<RecordingEnd>,
@@ -74,11 +75,14 @@ pub struct Summary {
     pub exit_status: Option<ProcessEnd>,
     /// The parts of the file that could not be read.
     pub skipped: Vec<SkippedPart>,
+    /// What the filter asks for by name and the recording does not have.
+    pub unmatched_filters: Vec<UnmatchedFilter>,
     /// Why some call sites have no name or no line.
     pub symbol_problems: Vec<SymbolProblem>,
     /// What the process had resident and what its heap held, whatever the filter.
     pub memory: Memory,
-    /// Every call site that requested memory; most allocated bytes first.
+    /// Every call site at which an event happened, those that only free too, so that all figures but
+    /// peaks add up to the whole program's; most allocated bytes first.
     pub sites: Vec<SiteFigures>,
     /// Every thread of the program, in the order in which they were met.
     pub by_thread: Vec<ThreadFigures>,
@@ -307,8 +311,7 @@ fn close(mut ledger: Ledger<Totals>, recording: &Recording, replay: &Replay<'_>)
     let spans = of(&totals.spans, |owner| owner.span.checked_sub(1));
     let mut total = totals.tallies.total();
     total.finish(|stamp| clock.ns(stamp));
-    let end = definitions.end.map(|end| RecordingEnd::from(end.reason));
-    let skipped: Vec<SkippedPart> = definitions.skipped.iter().map(SkippedPart::from).collect();
+    let state = RecordingState::new(recording, &replay.prepared);
     let by_thread = by_thread(replay, &threads);
     Summary {
         program: definitions.process.as_ref().map(Program::from),
@@ -318,16 +321,15 @@ fn close(mut ledger: Ledger<Totals>, recording: &Recording, replay: &Replay<'_>)
         inferred_frees: ledger.inferred_frees,
         internal_events: ledger.internal_events,
         threads: by_thread.len() as u64,
-        duration_ns: clock.ns(definitions.last_stamp),
+        duration_ns: state.duration_ns,
         started_at_unix_ns: recording.header().start_realtime_ns,
-        lost_records: definitions.missing_records(),
-        complete: end.is_some_and(|end| end != RecordingEnd::WriteFailed)
-            && skipped.is_empty()
-            && definitions.missing_records() <= definitions.lost_records,
-        end,
+        lost_records: state.lost_records,
+        complete: state.complete,
+        end: state.end,
         exit_status: recording.exit_status().map(ProcessEnd::from),
-        skipped,
-        symbol_problems: replay.prepared.sites.problems().to_vec(),
+        skipped: state.skipped,
+        unmatched_filters: state.unmatched_filters,
+        symbol_problems: state.symbol_problems,
         memory: Memory::of(definitions, clock),
         sites: by_site(replay, &sites),
         by_thread,
@@ -338,7 +340,7 @@ fn close(mut ledger: Ledger<Totals>, recording: &Recording, replay: &Replay<'_>)
 fn by_site(replay: &Replay<'_>, figures: &[Figures]) -> Vec<SiteFigures> {
     let mut sites: Vec<SiteFigures> = (0..)
         .zip(figures)
-        .filter(|(_, figures)| figures.requests() > 0)
+        .filter(|(_, figures)| figures.events > 0)
         .filter_map(|(index, figures)| {
             let site = replay.prepared.sites.get(index)?.clone();
             Some(SiteFigures { site, figures: *figures })
@@ -391,6 +393,23 @@ fn by_span(spans: &Spans, figures: &[Figures]) -> Vec<SpanFigures> {
         bytes.then_with(|| key(one).cmp(&key(other)))
     });
     rows
+}
+
+impl Summary {
+    /// How far the recording can be believed.
+    #[must_use]
+    pub fn state(&self) -> RecordingState {
+        RecordingState {
+            duration_ns: self.duration_ns,
+            lost_records: self.lost_records,
+            complete: self.complete,
+            end: self.end,
+            skipped: self.skipped.clone(),
+            inferred_frees: self.inferred_frees,
+            unmatched_filters: self.unmatched_filters.clone(),
+            symbol_problems: self.symbol_problems.clone(),
+        }
+    }
 }
 
 impl Program {

@@ -98,7 +98,7 @@ impl fmt::Display for SymbolProblem {
                     Some((first, rest)) => write!(
                         f,
                         ", or as /usr/lib/debug/.build-id/{first}/{rest}.debug, where your system's \
-                         package of debug symbols puts it"
+                         package of debug symbols puts it; --debuginfod asks servers for it"
                     ),
                     None => Ok(()),
                 }
@@ -116,6 +116,7 @@ pub struct Symbols {
     texts: FxHashMap<Box<str>, Arc<str>>,
     recorded_at_ns: u64,
     resolve: bool,
+    debuginfod: bool,
     cache: Option<Cache>,
 }
 
@@ -157,6 +158,7 @@ impl Symbols {
             texts: FxHashMap::default(),
             recorded_at_ns,
             resolve: true,
+            debuginfod: false,
             cache: None,
         }
     }
@@ -175,6 +177,12 @@ impl Symbols {
             }
         }
         Ok(Self::new(&modules, recording.header().start_realtime_ns))
+    }
+
+    /// Whether debuginfod servers are asked for debug information that is not here.
+    pub(crate) const fn with_debuginfod(mut self, ask: bool) -> Self {
+        self.debuginfod = ask;
+        self
     }
 
     /// Takes the names that are kept beside a recording, and keeps those that are found.
@@ -248,17 +256,24 @@ impl Symbols {
             }];
         };
         let (resolve, recorded_at_ns) = (self.resolve, self.recorded_at_ns);
+        let debuginfod = self.debuginfod;
         let Some(module) = self.modules.get_mut(index) else { return Vec::new() };
         let cached = self.cache.as_ref().filter(|_| resolve);
-        if let Some(frames) = cached.and_then(|cache| cache.get(return_address, &module.path)) {
+        let cached = cached.and_then(|cache| cache.get(return_address, &module.path));
+        // What was kept without lines may have them where servers are asked.
+        let cached = cached.filter(|frames| {
+            !debuginfod || frames.first().is_some_and(|frame| frame.file.is_some())
+        });
+        if let Some(frames) = cached {
             let (path, frames) = (Arc::clone(&module.path), frames.to_vec());
             return self.known_before(&path, &frames);
         }
         let in_file = address.wrapping_sub(module.bias);
         if resolve && !module.asked {
             module.asked = true;
-            module.symbols =
-                Some(ModuleSymbols::open(&module.path, &module.build_id, recorded_at_ns));
+            let (path, build_id) = (&module.path, &module.build_id);
+            let symbols = ModuleSymbols::open(path, build_id, recorded_at_ns, debuginfod);
+            module.symbols = Some(symbols);
         }
         let found = module.symbols.as_ref().map(|symbols| symbols.frames(in_file));
         let path = Arc::clone(&module.path);

@@ -9,6 +9,7 @@ use crate::backtraces::Backtraces;
 use crate::error::AnalysisError;
 use crate::figures::Figures;
 use crate::ledger::{Account, Ledger, Owner, OwnerParts, Posted, Posting, Release};
+use crate::loaded_module::LoadedModule;
 use crate::options::Options;
 use crate::recording_state::RecordingState;
 use crate::replay::{Prepared, Replay};
@@ -27,6 +28,9 @@ pub struct CallTreeWeights {
     pub state: RecordingState,
     /// The figures of the whole program.
     pub total: Figures,
+    /// The modules that the program had loaded, in the order of loading.
+    #[serde(skip)]
+    pub modules: Vec<LoadedModule>,
     /// The nodes and their frames.
     #[serde(flatten)]
     pub backtraces: Arc<Backtraces>,
@@ -60,7 +64,7 @@ impl CallTreeWeights {
         let backtraces = prepared.backtraces();
         let mut replay = Replay::new(prepared);
         let account = Weighing { tallies: Tallies::default(), backtraces: Arc::clone(&backtraces) };
-        let Ledger { account, owners, .. } = Ledger::run(account, &mut replay)?;
+        let Ledger { account, owners, inferred_frees, .. } = Ledger::run(account, &mut replay)?;
         let mut tallies = account.tallies;
         tallies.finish();
         let mut own = vec![Figures::default(); backtraces.nodes.len()];
@@ -80,8 +84,9 @@ impl CallTreeWeights {
         let clock = recording.clock();
         let mut total = tallies.total();
         total.finish(|stamp| clock.ns(stamp));
-        let state = RecordingState::new(recording, &replay.prepared);
-        Ok(Self { state, total, backtraces, own, inclusive })
+        let state = RecordingState::new(recording, &replay.prepared).inferred(inferred_frees);
+        let modules = replay.prepared.definitions.modules.iter().map(LoadedModule::from).collect();
+        Ok(Self { state, total, modules, backtraces, own, inclusive })
     }
 }
 

@@ -14,12 +14,18 @@ use std::path::PathBuf;
 use alloc_trace_analysis::Options;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::debuginfod;
+use crate::error::CommandError;
 use crate::filters::FilterArguments;
 use crate::limits::{
     Allowed, parse_growth, parse_number_limit, parse_percent_limit, parse_size_limit,
 };
 
-pub(crate) use self::by::{ByName, SortKey};
+use crate::output::Output;
+use crate::quantities::parse_count;
+use crate::style::ColorChoice;
+
+pub(crate) use self::by::{ByName, LeakKey, SortKey};
 pub(crate) use self::diff::DiffArguments;
 pub(crate) use self::export::{ExportArguments, ExportFormat};
 pub(crate) use self::flame::FlameArguments;
@@ -64,8 +70,9 @@ pub(crate) enum Command {
 /// run. Interrupts of the terminal reach the program; SIGTERM and SIGHUP are sent on to it.
 #[derive(Debug, Args)]
 pub(crate) struct RecordArguments {
-    /// The recording; an older recording there is replaced. By default
-    /// alloc-trace.PROGRAM.PID.trace in the current directory, PID being that of `alloc-trace`
+    /// The recording; an older recording there is replaced. {pid} in its name becomes the number of the
+    /// program's process. By default alloc-trace.PROGRAM.PID.trace in the current directory, PID being that
+    /// of `alloc-trace`
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 
@@ -116,9 +123,23 @@ pub(crate) struct ReadingArguments {
     #[arg(long)]
     pub(crate) span_fields: bool,
 
+    /// Fold nothing away: show frames of allocators, runtime and standard libraries too. A call site is
+    /// the innermost frame then
+    #[arg(long)]
+    pub(crate) full: bool,
+
     /// Look up no names: call sites are modules and offsets
     #[arg(long)]
     pub(crate) no_symbols: bool,
+
+    /// Ask debuginfod servers for debug information that is not here, by running debuginfod-find; the
+    /// variable DEBUGINFOD_URLS says which
+    #[arg(long, conflicts_with = "no_symbols")]
+    pub(crate) debuginfod: bool,
+
+    /// When to use colours
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = ColorChoice::Auto)]
+    pub(crate) color: ColorChoice,
 
     /// Write to FILE; `-` is standard output
     #[arg(short, long, value_name = "FILE", default_value = "-")]
@@ -134,11 +155,21 @@ impl ReadingArguments {
         !self.filters.filter().is_empty()
     }
 
+    /// Opens the output, before any work: nobody is to wait for one that cannot be written.
+    pub(crate) fn open_output(&self) -> Result<Output, CommandError> {
+        if self.debuginfod {
+            debuginfod::look()?;
+        }
+        Output::open(&self.output, self.color)
+    }
+
     /// How the recording is to be analysed.
     pub(crate) fn options(&self) -> Options {
         Options::default()
             .symbols(!self.no_symbols)
             .keep_symbols(true)
+            .debuginfod(self.debuginfod)
+            .all_frames(self.full)
             .span_fields(self.span_fields)
             .filter(self.filters.filter())
     }
@@ -161,7 +192,7 @@ pub(crate) struct EventsArguments {
     pub(crate) json: bool,
 
     /// Stop after so many events
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
     pub(crate) limit: Option<u64>,
 
     #[command(flatten)]
@@ -186,6 +217,10 @@ pub(crate) struct LeaksArguments {
     #[arg(long, value_enum, value_name = "WHAT")]
     pub(crate) by: Option<ByName>,
 
+    /// What puts a row first
+    #[arg(long, value_enum, value_name = "KEY", default_value_t = LeakKey::Bytes)]
+    pub(crate) sort: LeakKey,
+
     /// How many call sites to show [default: 10]
     #[arg(long, value_name = "N")]
     pub(crate) top: Option<usize>,
@@ -196,8 +231,8 @@ pub(crate) struct LeaksArguments {
 
 /// Compare a recording with limits: exit status 1 where one is exceeded
 ///
-/// Prints a line for each limit that is exceeded, and nothing otherwise. Sizes are requested bytes;
-/// KiB, MiB and GiB are understood. With --baseline a limit can also be what that recording has and
+/// Prints a line for each limit that is exceeded, and nothing otherwise. Sizes are requested bytes,
+/// as in 4096, 64KiB or 1.5M. With --baseline a limit can also be what that recording has and
 /// so much more: +5%, +64KiB, +0. A recording that is not complete fails.
 #[derive(Debug, Args)]
 pub(crate) struct CheckArguments {
@@ -275,7 +310,7 @@ pub(crate) struct AdviseArguments {
     pub(crate) top: Option<usize>,
 
     /// Only call sites that allocated at least so many blocks
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(long, value_name = "N", value_parser = parse_count, default_value_t = 10)]
     pub(crate) min_blocks: u64,
 
     #[command(flatten)]

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use alloc_trace_analysis::{AnalysisError, ReadError};
 
+use crate::printable::printable;
 use crate::units::count;
 
 /// Why a command failed.
@@ -22,7 +23,12 @@ pub(crate) enum CommandError {
         source: io::Error,
     },
     /// The recorded program could not be run.
-    Run { program: String, source: io::Error },
+    Run {
+        program: String,
+        /// What may be the matter, where that can be seen.
+        hint: Option<String>,
+        source: io::Error,
+    },
     /// Anything else that the operating system refused.
     Io { attempt: &'static str, source: io::Error },
     /// The output would replace a recording.
@@ -132,7 +138,7 @@ impl From<ReadError> for CommandError {
 }
 
 /// Prints an error and what caused it, on one line of standard error.
-pub(crate) fn print(error: &dyn Error) {
+pub(crate) fn print(error: &CommandError) {
     let mut line = format!("alloc-trace: {error}");
     let mut source = error.source();
     while let Some(cause) = source {
@@ -140,5 +146,9 @@ pub(crate) fn print(error: &dyn Error) {
         line.push_str(&cause.to_string());
         source = cause.source();
     }
-    eprintln!("{line}");
+    if let CommandError::Run { hint: Some(hint), .. } = error {
+        line.push_str("; ");
+        line.push_str(hint);
+    }
+    eprintln!("{}", printable(&line));
 }

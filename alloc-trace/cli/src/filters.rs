@@ -5,6 +5,8 @@ use std::ops::Bound;
 use alloc_trace_analysis::{EventKind, Filter, Moment, Regex};
 use clap::{Args, ValueEnum};
 
+use crate::quantities::{parse_duration, parse_size};
+
 /// Which part of a recording is looked at.
 ///
 /// A filter picks requests for memory; what they obtained goes with them until it is released.
@@ -27,13 +29,13 @@ pub(crate) struct FilterArguments {
     #[arg(long, value_enum, value_name = "KIND")]
     kind: Vec<Kind>,
 
-    /// Of these sizes: MIN..MAX without MAX, MIN..=MAX with it, MIN.. or ..MAX, or one size; KiB,
-    /// MiB and GiB are understood
+    /// Of these sizes: MIN..MAX without MAX, MIN..=MAX with it, MIN.. or ..MAX, or one size; as in
+    /// 4096, 64KiB, 1.5M or 2GB (KiB and k are 1024, kB is 1000)
     #[arg(long, value_name = "MIN..MAX", value_parser = parse_sizes)]
     size: Option<Range>,
 
     /// Whose block lived so long until it was freed or reallocated, as in 1ms.. or ..10us; ns, us,
-    /// ms and s are understood
+    /// ms, s, min and h are understood
     #[arg(long, value_name = "MIN..MAX", value_parser = parse_lifetimes)]
     lifetime: Option<Range>,
 
@@ -142,39 +144,6 @@ fn parse_lifetimes(text: &str) -> Result<Range, String> {
     parse_range(text, parse_duration)
 }
 
-/// A number of bytes.
-pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
-    let text = text.trim();
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit: u64 = match text[digits.len()..].to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "k" | "kib" => 1 << 10,
-        "m" | "mib" => 1 << 20,
-        "g" | "gib" => 1 << 30,
-        other => return Err(format!("no unit of size: `{other}`")),
-    };
-    let number: u64 = digits.trim().parse().map_err(|_| format!("`{text}` is no size in bytes"))?;
-    number.checked_mul(unit).ok_or_else(|| format!("`{text}` is too large"))
-}
-
-/// A number of nanoseconds.
-fn parse_duration(text: &str) -> Result<u64, String> {
-    let text = text.trim();
-    let digits = text.trim_end_matches(|c: char| c.is_alphabetic());
-    let unit: f64 = match &text[digits.len()..] {
-        "ns" => 1.0,
-        "us" | "µs" => 1e3,
-        "ms" => 1e6,
-        "s" => 1e9,
-        "" => return Err(format!("`{text}` has no unit: ns, us, ms or s")),
-        other => return Err(format!("no unit of time: `{other}`; ns, us, ms and s are")),
-    };
-    let number: Option<f64> = digits.trim().parse().ok();
-    let number = number.filter(|number| number.is_finite() && *number >= 0.0);
-    let number = number.ok_or_else(|| format!("`{text}` is no time, as 1.5s or 200ms are"))?;
-    Ok((number * unit).round() as u64)
-}
-
 /// A time, `peak`, or else the text of a marker.
 fn parse_moment(text: &str) -> Result<Moment, String> {
     if text == "peak" {
@@ -221,7 +190,7 @@ mod tests {
         assert_eq!(parse_moment("phases"), Ok(Moment::Marker("phases".into())));
         assert!(parse_moment("15").is_err(), "a forgotten unit is no marker");
         assert_eq!(parse_lifetimes("1ms.."), Ok((Bound::Included(1_000_000), Bound::Unbounded)));
-        for wrong in ["1", "-1s", "1h", "s"] {
+        for wrong in ["1", "-1s", "1d", "s"] {
             assert!(parse_lifetimes(wrong).is_err(), "{wrong}");
         }
     }

@@ -2,7 +2,7 @@
 
 use alloc_trace_analysis::Growth;
 
-use crate::filters::parse_size;
+use crate::quantities::{parse_count, parse_size};
 
 /// What a limit allows.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -18,10 +18,7 @@ pub(crate) fn parse_size_limit(text: &str) -> Result<Allowed, String> {
 }
 
 pub(crate) fn parse_number_limit(text: &str) -> Result<Allowed, String> {
-    parse(text, |text| {
-        let number: u64 = text.parse().map_err(|_| format!("`{text}` is no number"))?;
-        Ok(number as f64)
-    })
+    parse(text, |text| parse_count(text).map(|number| number as f64))
 }
 
 /// Percent of the requests; with a `+` percentage points, for percent of percent mislead.

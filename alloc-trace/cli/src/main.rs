@@ -8,13 +8,17 @@
 
 mod args;
 mod commands;
+mod debuginfod;
 mod error;
 mod export;
 mod filters;
 mod limits;
 mod measures;
+mod open;
 mod output;
+mod printable;
 mod progress;
+mod quantities;
 mod style;
 mod table;
 mod text;

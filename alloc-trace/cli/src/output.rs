@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use alloc_trace_analysis::Recording;
 
 use crate::error::CommandError;
-use crate::style::Style;
+use crate::style::{ColorChoice, Style};
 
 /// A buffered output that knows its name and how wide it is.
 #[derive(Debug)]
@@ -31,13 +31,16 @@ enum Target {
 
 /// What is not written to a terminal is made for one of this width.
 const COLUMNS: usize = 80;
+/// In less nothing can be laid out; longer lines are hard to follow.
+const NARROWEST: usize = 40;
+const WIDEST: usize = 160;
 
 impl Output {
     /// Opens a file to write to; `-` is standard output. What was there is replaced once there is
     /// something to replace it with: a command that fails leaves it.
     ///
     /// A recording is not replaced: it would mostly be the one that is being read.
-    pub(crate) fn open(path: &Path) -> Result<Self, CommandError> {
+    pub(crate) fn open(path: &Path, color: ColorChoice) -> Result<Self, CommandError> {
         let (target, terminal) = if path.as_os_str() == "-" {
             let stdout = io::stdout();
             let terminal = stdout.is_terminal();
@@ -53,12 +56,13 @@ impl Output {
             (Target::File { file, full }, false)
         };
         let width = terminal.then(terminal_size::terminal_size).flatten();
-        let columns = width.map_or(COLUMNS, |(width, _)| usize::from(width.0).max(COLUMNS));
+        let columns =
+            width.map_or(COLUMNS, |(width, _)| usize::from(width.0).clamp(NARROWEST, WIDEST));
         Ok(Self {
             path: path.to_owned(),
             writer: BufWriter::with_capacity(64 << 10, target),
             columns,
-            style: Style::new(terminal),
+            style: Style::new(color, terminal),
         })
     }
 

@@ -1,7 +1,9 @@
-//! Tables: figures to the right, one text to the left that takes what the width leaves.
+//! Tables: figures to the left, and last one text that takes what the width leaves. Where that is too
+//! little, the text stands above its figures, and these in as many lines as they need.
 
 use std::io::{self, Write};
 
+use crate::printable::printable;
 use crate::style::Style;
 
 /// A table of figures about things that have names.
@@ -53,7 +55,10 @@ impl Table {
         };
         let widths: Vec<usize> = (0..headings.len()).map(width).collect();
         let taken: usize = widths.iter().map(|width| width + 2).sum();
-        let room = columns.saturating_sub(taken).max(NARROWEST_NAME);
+        if columns < taken + NARROWEST_NAME {
+            return self.write_stacked(out, columns, &widths, style, shorten);
+        }
+        let room = columns - taken;
         let mut line = String::new();
         for (heading, width) in headings.iter().zip(&widths) {
             line.push_str(&format!("{heading:>width$}  "));
@@ -72,13 +77,61 @@ impl Table {
         }
         Ok(())
     }
+
+    /// Each name on a line of its own, above its figures.
+    fn write_stacked(
+        &self,
+        out: &mut dyn Write,
+        columns: usize,
+        widths: &[usize],
+        style: Style,
+        shorten: impl Fn(&str, usize) -> String,
+    ) -> io::Result<()> {
+        let Some((name_heading, headings)) = self.headings.split_last() else { return Ok(()) };
+        writeln!(out, "{}", style.faint(name_heading))?;
+        for line in stacked(headings, widths, columns) {
+            writeln!(out, "{}", style.faint(line))?;
+        }
+        for row in &self.rows {
+            writeln!(out, "{}", shorten(&row.name, columns))?;
+            for detail in &row.details {
+                let detail = from_the_back(detail, columns.saturating_sub(INDENT));
+                writeln!(out, "{:INDENT$}{}", "", style.faint(detail))?;
+            }
+            for line in stacked(&row.figures, widths, columns) {
+                writeln!(out, "{line}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What stands below a name is set in by so much.
+const INDENT: usize = 2;
+
+/// Cells in as few lines as they fit in; at least one in each.
+fn stacked(cells: &[impl AsRef<str>], widths: &[usize], columns: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut length = 0;
+    for (cell, width) in cells.iter().zip(widths) {
+        if length > 0 && length + INDENT + width > columns {
+            lines.push(String::new());
+            length = 0;
+        }
+        if let Some(line) = lines.last_mut() {
+            line.push_str(&format!("{:INDENT$}{:>width$}", "", cell.as_ref()));
+        }
+        length += INDENT + width;
+    }
+    lines
 }
 
 /// Keeps the end of a text that is too long: of a path that is what tells most.
 pub(crate) fn from_the_back(text: &str, columns: usize) -> String {
+    let text = printable(text);
     let length = text.chars().count();
     if length <= columns {
-        return text.to_owned();
+        return text.into_owned();
     }
     let kept: String = text.chars().skip(length + 1 - columns.max(1)).collect();
     format!("…{kept}")
@@ -86,8 +139,9 @@ pub(crate) fn from_the_back(text: &str, columns: usize) -> String {
 
 /// Keeps the beginning of a text that is too long.
 pub(crate) fn from_the_front(text: &str, columns: usize) -> String {
+    let text = printable(text);
     if text.chars().count() <= columns {
-        return text.to_owned();
+        return text.into_owned();
     }
     let kept: String = text.chars().take(columns.saturating_sub(1)).collect();
     format!("{kept}…")
@@ -103,13 +157,36 @@ mod tests {
         table.row(vec!["1".into()], "short".into(), None);
         table.row(vec!["1234567".into()], "x".repeat(90), Some("/a/long/path".into()));
         let mut out = Vec::new();
-        table.write(&mut out, 40, Style::new(false), from_the_front).expect("memory");
+        table.write(&mut out, 40, Style::plain(), from_the_front).expect("memory");
         let text = String::from_utf8(out).expect("text");
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "  bytes  name");
         assert_eq!(lines[1], "      1  short");
         assert_eq!(lines[2].chars().count(), 40);
         assert_eq!(lines[3], "         /a/long/path");
+    }
+
+    #[test]
+    fn where_a_name_has_no_room_its_figures_stand_below_it() {
+        let mut table = Table::new(&["allocated", "requests", "peak", "call site"]);
+        let figures = ["1023 KiB", "1,234,567", "999 MiB"].map(str::to_owned).to_vec();
+        table.row(figures, "app::load".into(), Some("src/main.rs:7".into()));
+        let printed = |columns| {
+            let mut out = Vec::new();
+            table.write(&mut out, columns, Style::plain(), from_the_front).expect("memory");
+            String::from_utf8(out).expect("text")
+        };
+        let expected = "\
+call site
+  allocated   requests     peak
+app::load
+  src/main.rs:7
+   1023 KiB  1,234,567  999 MiB
+";
+        assert_eq!(printed(40), expected);
+        let narrow = printed(24);
+        assert!(narrow.lines().all(|line| line.chars().count() <= 24), "{narrow}");
+        assert!(narrow.contains("\n  999 MiB\n"), "{narrow}");
     }
 
     #[test]

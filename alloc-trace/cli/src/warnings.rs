@@ -1,53 +1,74 @@
 //! What a reader must know of a recording before it believes the figures.
 
-use alloc_trace_analysis::{RecordingEnd, RecordingState, SkippedPart, Summary, SymbolProblem};
+use std::path::Path;
 
+use alloc_trace_analysis::{
+    FilterKind, RecordingEnd, RecordingState, SkippedPart, SymbolProblem, UnmatchedFilter,
+};
+
+use crate::printable::printable;
 use crate::units::{count, counted};
 
-/// Why the figures may not be the whole truth, a sentence each.
-pub(crate) fn of_summary(summary: &Summary) -> Vec<String> {
-    let mut warnings = of_parts(summary.end, summary.lost_records, &summary.skipped);
-    if summary.inferred_frees > 0 {
-        warnings.push(format!(
-            "{} have no free in the recording, although their address was given out again",
-            counted(summary.inferred_frees, "block")
-        ));
-    }
+/// Why the figures may not be what they seem, a sentence each.
+pub(crate) fn of_state(state: &RecordingState) -> Vec<String> {
+    let mut warnings = incomplete(state);
+    warnings.extend(notes(state));
     warnings
 }
 
-/// Why what was found may not be the whole truth, a sentence each.
-pub(crate) fn of_state(state: &RecordingState) -> Vec<String> {
-    of_parts(state.end, state.lost_records, &state.skipped)
-}
-
-fn of_parts(end: Option<RecordingEnd>, lost_records: u64, parts: &[SkippedPart]) -> Vec<String> {
+/// What of the recording is missing, a sentence each.
+pub(crate) fn incomplete(state: &RecordingState) -> Vec<String> {
     let mut warnings = Vec::new();
-    match end {
-        None => warnings.push(unclosed().to_owned()),
+    match state.end {
+        None => warnings.push(
+            "the recording ended without its closing record: the program was killed, or still runs"
+                .to_owned(),
+        ),
         Some(RecordingEnd::WriteFailed) => warnings.push(
             "the recording could not be written to its end: what happened later is missing".into(),
         ),
         Some(_) => {}
     }
-    warnings.extend(lost(lost_records));
-    warnings.extend(skipped(parts));
+    if state.lost_records > 0 {
+        warnings.push(format!("{} records were lost", count(state.lost_records)));
+    }
+    warnings.extend(skipped(&state.skipped));
     warnings
+}
+
+/// What else there is to know, a sentence each.
+pub(crate) fn notes(state: &RecordingState) -> Vec<String> {
+    let mut notes = Vec::new();
+    if state.inferred_frees > 0 {
+        notes.push(format!(
+            "{} have no free in the recording, although their address was given out again",
+            counted(state.inferred_frees, "block")
+        ));
+    }
+    notes.extend(state.unmatched_filters.iter().map(unmatched));
+    notes
+}
+
+/// A filter picks nothing because of a name.
+fn unmatched(filter: &UnmatchedFilter) -> String {
+    let value = &filter.value;
+    let (nothing, all, option) = match filter.filter {
+        FilterKind::Thread => (format!("no thread is `{value}`"), "threads", "--thread"),
+        FilterKind::Span => (format!("no span is called `{value}`"), "spans", "--span"),
+        _ => (format!("no call site matches `{value}`"), "call sites", "--site"),
+    };
+    if filter.near.is_empty() {
+        return format!("{nothing}: the recording has no {all}, so {option} picks nothing");
+    }
+    format!(
+        "{nothing}, so {option} picks nothing by it; the nearest are: {}",
+        filter.near.join(", ")
+    )
 }
 
 /// Why call sites have no name or no line, a sentence each.
 pub(crate) fn of_symbols(problems: &[SymbolProblem]) -> Vec<String> {
     problems.iter().map(ToString::to_string).collect()
-}
-
-/// The recording has no closing record.
-pub(crate) const fn unclosed() -> &'static str {
-    "the recording ended without its closing record: the program was killed, or still runs"
-}
-
-/// Records are missing.
-pub(crate) fn lost(records: u64) -> Option<String> {
-    (records > 0).then(|| format!("{} records were lost", count(records)))
 }
 
 /// Parts of the file could not be read: the first few, with their offsets.
@@ -71,16 +92,22 @@ pub(crate) fn skipped(parts: &[SkippedPart]) -> Vec<String> {
     lines
 }
 
+/// Prints all that is to be known of a recording on standard error.
+pub(crate) fn tell(file: &Path, state: &RecordingState) {
+    print(file, &of_state(state));
+    print_names(&state.symbol_problems);
+}
+
 /// Prints warnings about a file on standard error.
-pub(crate) fn print(file: &std::path::Path, warnings: &[String]) {
+pub(crate) fn print(file: &Path, warnings: &[String]) {
     for warning in warnings {
-        eprintln!("alloc-trace: {}: {warning}", file.display());
+        eprintln!("alloc-trace: {}: {}", printable(&file.to_string_lossy()), printable(warning));
     }
 }
 
 /// Prints on standard error why call sites have no name or no line.
 pub(crate) fn print_names(problems: &[SymbolProblem]) {
     for problem in of_symbols(problems) {
-        eprintln!("alloc-trace: {problem}");
+        eprintln!("alloc-trace: {}", printable(&problem));
     }
 }

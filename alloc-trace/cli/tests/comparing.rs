@@ -73,6 +73,12 @@ fn groups_add_up_to_the_whole() {
                 assert_eq!(grouped["total"][key], report[key], "{key}");
             }
         }
+        // Sites that only free are among them.
+        for key in ["frees", "freed_bytes", "events", "allocated_bytes", "live_bytes_at_end"] {
+            let sites = report["sites"].as_array().expect("a list").iter();
+            let sum: u64 = sites.filter_map(|site| site[key].as_u64()).sum();
+            assert_eq!(sum, report[key].as_u64().expect("a number"), "{key} of call sites");
+        }
         let leaks = json(&[&"leaks", &"--json", &"--by=thread", recording]);
         let blocks = leaks["groups"].as_array().expect("a list").iter();
         let blocks: u64 = blocks.filter_map(|group| group["live_blocks_at_end"].as_u64()).sum();

@@ -81,6 +81,9 @@ fn write_bursts(path: &Path, names: &dyn Fn(&str) -> String) {
             let text = names("warm").into();
             write(1, Record::Marker { thread: ThreadId(1), stamp, text });
         }
+        if round % 400 == 0 {
+            write(1, Record::Resident { stamp, bytes: (4 << 20) + 1_000 * round });
+        }
         if round % 500 == 10 {
             let span = SpanId(1 + u64::from(round > 3_000));
             write(1, Record::SpanEnter { thread: ThreadId(1), stamp, span });
@@ -614,7 +617,7 @@ fn a_timeline_opens_in_a_browser_with_peak_markers_and_spans() {
             page.get("[...document.querySelectorAll('text')].map((it) => it.textContent.trim())");
         let texts: Vec<&str> =
             texts.as_array().expect("texts").iter().filter_map(Value::as_str).collect();
-        for name in ["warm <&>", "load <&>", "serve <&>"] {
+        for name in ["warm <&>", "load <&>", "serve <&>", "resident", "≤ 9.3 MiB"] {
             assert!(texts.contains(&name), "{measure}: {name} is not in {texts:?}");
         }
         assert_no_complaints(page);

@@ -37,6 +37,19 @@ fn pretend() {
         let writer = alloc_trace_format::RecordingWriter::create(Path::new(&path), &header, window);
         writer.expect("created").finish(None).expect("finished");
     }
+    if task.contains("numbered") {
+        let value = std::env::var("ALLOC_TRACE").expect("set");
+        // As the recorder does, and the second as its child would.
+        for pid in [std::process::id(), 7] {
+            let path = value.replace("{pid}", &pid.to_string());
+            let mut header = support::header(pid);
+            header.start_realtime_ns = u64::MAX;
+            let window = alloc_trace_format::Window::default();
+            let writer =
+                alloc_trace_format::RecordingWriter::create(Path::new(&path), &header, window);
+            writer.expect("created").finish(None).expect("finished");
+        }
+    }
     if task.contains("wait") {
         fs::write("ready", "").expect("written");
         std::thread::sleep(Duration::from_secs(60));
@@ -188,6 +201,32 @@ fn recordings_of_processes_that_the_program_started_are_told() {
 }
 
 #[test]
+fn the_number_of_the_process_stands_where_its_name_says() {
+    let directory = directory();
+    // One of an earlier run.
+    write_sample(&directory.path().join("app.3.trace"), 3, true);
+    let output = run(&directory, &["-o", "app.{pid}.trace"], "numbered 4");
+    let told = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{told}");
+    let mut names = names(directory.path());
+    names.retain(|name| name != "app.7.trace" && name != "app.3.trace");
+    let [name] = names.as_slice() else { panic!("{names:?}") };
+    let pid = name.strip_prefix("app.").and_then(|name| name.strip_suffix(".trace"));
+    assert!(pid.is_some_and(|pid| pid.parse::<u32>().is_ok()), "{name}");
+    assert!(told.contains(&format!("recorded 0 heap events in {name}\n")), "{told}");
+    let recording = Recording::open(&directory.path().join(name)).expect("readable");
+    assert_eq!(recording.exit_status(), Some(ExitStatus::Code(4)));
+    let further = "1 further recording of processes that it started: app.7.trace …";
+    assert!(told.contains(further), "{told}");
+    // What was recorded is from the end of time: it would be new for ever.
+    fs::remove_file(directory.path().join("app.7.trace")).expect("removed");
+    fs::remove_file(directory.path().join(name)).expect("removed");
+    let output = run(&directory, &["-o", "app.{pid}.trace"], "nothing 0");
+    let told = text(&output.stderr);
+    assert!(told.contains("nothing was recorded"), "what was there is not new: {told}");
+}
+
+#[test]
 fn an_output_that_cannot_be_written_is_told_before_the_program_runs() {
     let directory = directory();
     fs::write(directory.path().join("text"), "somebody's").expect("written");
@@ -221,7 +260,37 @@ fn a_program_that_cannot_be_run_is_told_as_a_shell_does() {
         assert_eq!(output.status.code(), Some(code));
         let told = text(&output.stderr);
         assert!(told.starts_with(&format!("alloc-trace: {program}: cannot be run: ")), "{told}");
+        assert_eq!(told.contains("it is not executable: chmod +x ./plain"), code == 126, "{told}");
         assert!(!directory.path().join("app.trace").exists());
+    }
+}
+
+#[test]
+fn a_program_that_cannot_be_run_is_told_with_what_may_be_the_matter() {
+    let directory = directory();
+    let write = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        fs::write(&path, text).expect("written");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("changed");
+    };
+    write("tool", "#!/bin/sh\n");
+    write("lost", "#!/nowhere/interpreter\n");
+    write("data", "no program\n");
+    for (program, code, told) in [
+        ("tool", 127, "the one that is here is ./tool"),
+        ("no-such-program", 127, "it is not in the directories of PATH; give its path"),
+        ("./lost", 127, "the interpreter in the first line of a script"),
+        ("./data", 126, "neither a program for this machine nor a script"),
+        (".", 126, "it is a directory"),
+    ] {
+        let output = command()
+            .current_dir(directory.path())
+            .args(["record", "-o", "app.trace", "--", program])
+            .output()
+            .expect("run");
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{program}: {stderr}");
+        assert!(stderr.contains(told), "{program}: {stderr}");
     }
 }
 

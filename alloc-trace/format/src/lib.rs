@@ -30,6 +30,7 @@ mod header;
 mod heap_snapshot;
 mod merged;
 mod payload;
+mod read_progress;
 mod record;
 mod recording;
 mod varint;
@@ -50,6 +51,7 @@ pub use header::{
 };
 pub use heap_snapshot::{ClassFigures, HeapFigures, HeapSnapshot, SnapshotReason};
 pub use merged::{Merged, Step};
+pub use read_progress::ReadProgress;
 pub use record::{
     Context, EndReason, Event, EventKind, ExitStatus, Module, ModuleUnload, NodeDefinition, NodeId,
     Process, Record, Span, SpanId, Stamp, ThreadId, ThreadStart,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::block::{BlockHeader, Codec};
 use crate::columns::unpack::Unpacker;
 use crate::error::ReadError;
+use crate::read_progress::ReadProgress;
 use crate::record::Stamp;
 use crate::recording::{Chunk, MAX_CHUNK_BYTES, Payload, Skipped};
 
@@ -16,6 +17,7 @@ use crate::recording::{Chunk, MAX_CHUNK_BYTES, Payload, Skipped};
 pub(crate) struct PayloadReader {
     file: Arc<File>,
     path: Arc<Path>,
+    progress: Arc<ReadProgress>,
     unpacker: Unpacker,
     /// What is to be unpacked.
     packed: Vec<u8>,
@@ -31,8 +33,8 @@ pub(crate) enum Loaded {
 }
 
 impl PayloadReader {
-    pub(crate) fn new(file: Arc<File>, path: Arc<Path>) -> Self {
-        Self { file, path, unpacker: Unpacker::default(), packed: Vec::new() }
+    pub(crate) fn new(file: Arc<File>, path: Arc<Path>, progress: Arc<ReadProgress>) -> Self {
+        Self { file, path, progress, unpacker: Unpacker::default(), packed: Vec::new() }
     }
 
     /// Reads a chunk's payload into `buffer`, replacing what it held.
@@ -101,6 +103,7 @@ impl PayloadReader {
     ) -> Result<Loaded, ReadError> {
         buffer.clear();
         let bytes = header.stored_bytes;
+        self.progress.advance(bytes);
         let skipped = |expected: String, truncated| {
             Ok(Loaded::Rows(Some(Skipped { offset, bytes, expected, truncated })))
         };

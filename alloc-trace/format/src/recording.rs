@@ -18,6 +18,7 @@ use crate::error::ReadError;
 use crate::header::{FILE_HEADER_BYTES, FileHeader, HeaderError};
 use crate::merged::Merged;
 use crate::payload::PayloadReader;
+use crate::read_progress::ReadProgress;
 use crate::record::{ExitStatus, Record, Stamp};
 
 /// No chunk's payload is longer once decoded: a length beyond it is a lie.
@@ -35,6 +36,14 @@ pub struct Skipped {
     pub expected: String,
     /// Whether the file merely ends too early, rather than contradicting itself.
     pub truncated: bool,
+}
+
+impl Skipped {
+    /// Counts no byte that a file of this length does not have: headers that are damaged promise any.
+    pub fn keep_within(&mut self, file_bytes: u64) {
+        self.offset = self.offset.min(file_bytes);
+        self.bytes = self.bytes.min(file_bytes - self.offset);
+    }
 }
 
 /// A recording opened for reading.
@@ -62,6 +71,8 @@ pub struct Recording {
     skipped: Vec<Skipped>,
     exit_status: Option<ExitStatus>,
     file: Arc<File>,
+    file_bytes: u64,
+    progress: Arc<ReadProgress>,
 }
 
 /// Where one chunk's payload is.
@@ -145,6 +156,7 @@ impl Recording {
         });
         chunks.dedup_by_key(|chunk| (chunk.stream, chunk.sequence));
         note_gaps(&chunks, &mut skipped);
+        skipped.iter_mut().for_each(|skip| skip.keep_within(metadata.len()));
         skipped.sort_by_key(|skip| skip.offset);
         let furthest = [Some(header.ready), last_anchor, header.end]
             .into_iter()
@@ -160,6 +172,8 @@ impl Recording {
             skipped,
             exit_status,
             file: Arc::new(file),
+            file_bytes: metadata.len(),
+            progress: Arc::default(),
         })
     }
 
@@ -167,6 +181,24 @@ impl Recording {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// How long the file was when it was opened.
+    #[must_use]
+    pub const fn file_bytes(&self) -> u64 {
+        self.file_bytes
+    }
+
+    /// How far it has been read.
+    #[must_use]
+    pub const fn progress(&self) -> &Arc<ReadProgress> {
+        &self.progress
+    }
+
+    /// How many bytes of chunks its log promises: what [`ReadProgress::bytes`] comes to in a pass.
+    #[must_use]
+    pub fn logged_bytes(&self) -> u64 {
+        self.logged().fold(0, |sum, (_, _, header)| sum.saturating_add(header.stored_bytes))
     }
 
     /// The header of the file.
@@ -224,12 +256,14 @@ impl Recording {
     /// All records of all streams, merged by time.
     #[must_use]
     pub fn merged(&self) -> Merged<'_> {
+        self.progress.begin();
         Merged::new(self)
     }
 
     /// All records but the heap events, stream by stream.
     #[must_use]
     pub fn definitions(&self) -> Definitions<'_> {
+        self.progress.begin();
         Definitions::new(self)
     }
 
@@ -247,7 +281,8 @@ impl Recording {
 
     /// What reads the chunks' payloads.
     pub(crate) fn reader(&self) -> PayloadReader {
-        PayloadReader::new(Arc::clone(&self.file), Arc::clone(&self.path))
+        let (file, path) = (Arc::clone(&self.file), Arc::clone(&self.path));
+        PayloadReader::new(file, path, Arc::clone(&self.progress))
     }
 }
 

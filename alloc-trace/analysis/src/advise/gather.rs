@@ -87,6 +87,7 @@ pub(super) struct Gather {
     half: Stamp,
     last_stamp: Stamp,
     backtraces: bool,
+    inferred_frees: u64,
 }
 
 impl Gather {
@@ -100,12 +101,18 @@ impl Gather {
             half: last_stamp.saturating_sub(prepared.first_stamp()) / 2,
             last_stamp,
             backtraces: false,
+            inferred_frees: 0,
         }
     }
 
     /// Whether any event had a backtrace.
     pub(super) fn has_backtraces(&self) -> bool {
         self.backtraces
+    }
+
+    /// Blocks whose address was handed out again before they were released.
+    pub(super) fn inferred_frees(&self) -> u64 {
+        self.inferred_frees
     }
 
     /// Takes the event that the replay came to; `gap`: records of its thread were lost before it.
@@ -166,6 +173,7 @@ impl Gather {
             && let Some(old) = self.blocks.insert(event.address, block)
         {
             // Its free is not in the recording.
+            self.inferred_frees += 1;
             self.forget(&old);
         }
     }

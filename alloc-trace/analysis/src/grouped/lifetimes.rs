@@ -51,6 +51,7 @@ impl ByLifetime {
             groups: vec![Sum::default(); LIFETIMES as usize + 1],
         };
         let mut ledger = Ledger::run(account, replay)?;
+        let inferred_frees = ledger.inferred_frees;
         let left: Vec<Held> = ledger.live().map(|(_, held)| *held).collect();
         let account = &mut ledger.account;
         for held in left {
@@ -85,7 +86,7 @@ impl ByLifetime {
         let groups = groups.collect();
         let mut total = account.tallies.total();
         total.finish(|stamp| account.clock.ns(stamp));
-        let state = RecordingState::new(recording, &replay.prepared);
+        let state = RecordingState::new(recording, &replay.prepared).inferred(inferred_frees);
         Ok(Grouped { state, by: By::Lifetime, total, groups })
     }
 }

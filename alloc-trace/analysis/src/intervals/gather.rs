@@ -407,7 +407,7 @@ fn intervals(recording: &Recording, replay: &Replay<'_>, ledger: Ledger<Gather>)
     let tree: &[FlameNode] = prepared.flame_tree.as_ref().map_or(&[], |tree| tree.nodes());
     let nodes = nodes.all(tree.len());
     Intervals {
-        state: RecordingState::new(recording, prepared),
+        state: RecordingState::new(recording, prepared).inferred(inferred_frees),
         program: definitions.process.as_ref().map(Program::from),
         started_at_unix_ns: recording.header().start_realtime_ns,
         internal_events,
@@ -416,6 +416,11 @@ fn intervals(recording: &Recording, replay: &Replay<'_>, ledger: Ledger<Gather>)
         markers: definitions
             .markers()
             .map(|(text, stamp)| (Arc::from(text), gather.clock.ns(stamp)))
+            .collect(),
+        resident: definitions
+            .resident
+            .iter()
+            .map(|&(stamp, bytes)| (gather.clock.ns(stamp), bytes))
             .collect(),
         bin_ns: gather.bin_ns,
         bins: gather.bins,

@@ -1,10 +1,14 @@
 //! Debug information in a file of its own, where GDB looks for it too: by build id under
 //! `/usr/lib/debug`, and by the name that the module links to, or its own with `.debug`, in the module's
-//! directory, in `.debug` within that, and in the same directory under `/usr/lib/debug`.
+//! directory, in `.debug` within that, and in the same directory under `/usr/lib/debug`. Last, and only
+//! where that is wanted, debuginfod servers are asked.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use addr2line::Loader;
 
@@ -13,9 +17,28 @@ use super::module::Found;
 const SYSTEM: &str = "/usr/lib/debug";
 
 /// The debug information of a module, if there is a file that is sure to belong to it.
-pub(super) fn find(module: &Path, found: &Found) -> Option<Loader> {
-    let path = candidates(module, found).into_iter().find(|path| belongs(path, found))?;
+pub(super) fn find(module: &Path, found: &Found, debuginfod: bool) -> Option<Loader> {
+    let here = candidates(module, found).into_iter().find(|path| belongs(path, found));
+    let asked = || download(found).filter(|path| belongs(path, found));
+    let path = here.or_else(|| if debuginfod { asked() } else { None })?;
     Loader::new(path).ok()
+}
+
+/// The program of elfutils that asks the servers of `DEBUGINFOD_URLS`, and keeps what they answer.
+const DEBUGINFOD_FIND: &str = "debuginfod-find";
+
+/// Asks debuginfod servers; what they answer is in the file of the returned name.
+fn download(found: &Found) -> Option<PathBuf> {
+    if found.build_id.is_empty() {
+        return None;
+    }
+    let mut command = Command::new(DEBUGINFOD_FIND);
+    command.arg("debuginfo").arg(hexadecimal(&found.build_id));
+    // Its progress and its errors are for whoever waits at the terminal.
+    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().ok()?;
+    let path = output.stdout.trim_ascii_end();
+    let answered = output.status.success() && !path.is_empty();
+    answered.then(|| PathBuf::from(OsStr::from_bytes(path)))
 }
 
 /// A build id as it is written.

@@ -36,7 +36,12 @@ impl fmt::Debug for ModuleSymbols {
 }
 
 impl ModuleSymbols {
-    pub(super) fn open(path: &str, recorded_build_id: &[u8], recorded_at_ns: u64) -> Self {
+    pub(super) fn open(
+        path: &str,
+        recorded_build_id: &[u8],
+        recorded_at_ns: u64,
+        debuginfod: bool,
+    ) -> Self {
         let module = PathBuf::from(path);
         // The kernel's own module has no file, and so nothing to be told of.
         let virtual_module = !path.contains('/');
@@ -62,7 +67,8 @@ impl ModuleSymbols {
             Ok(own) => own,
             Err(error) => return without(Some(unreadable(error.to_string()))),
         };
-        let separate = if found.has_lines { None } else { debug_file::find(&module, &found) };
+        let separate =
+            if found.has_lines { None } else { debug_file::find(&module, &found, debuginfod) };
         let problem = if found.has_lines || separate.is_some() || is_system_library(path) {
             None
         } else if found.has_symbols {

@@ -1,6 +1,6 @@
 //! What figures are grouped by, and what comes first.
 
-use alloc_trace_analysis::{By, Group};
+use alloc_trace_analysis::{By, Group, LeakSite};
 use clap::ValueEnum;
 
 use crate::measures::MeasureName;
@@ -82,6 +82,40 @@ impl SortKey {
         match self.measure() {
             Some(measure) => measure.measure().of(&group.figures),
             None => group.lifetimes.mean_ns,
+        }
+    }
+}
+
+/// By what leaks are ordered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LeakKey {
+    /// Bytes never freed
+    Bytes,
+    /// Blocks never freed
+    Blocks,
+    /// The largest of their blocks; of call sites only
+    Size,
+    /// The oldest of their blocks; of call sites only
+    Age,
+}
+
+impl LeakKey {
+    /// The same of groups; none for what is known of call sites only.
+    pub(crate) const fn of_groups(self) -> Option<SortKey> {
+        match self {
+            Self::Bytes => Some(SortKey::Live),
+            Self::Blocks => Some(SortKey::LiveBlocks),
+            Self::Size | Self::Age => None,
+        }
+    }
+
+    /// What of a call site decides.
+    pub(crate) const fn of_site(self, site: &LeakSite) -> u64 {
+        match self {
+            Self::Bytes => site.bytes,
+            Self::Blocks => site.blocks,
+            Self::Size => site.max_size,
+            Self::Age => site.oldest_age_ns,
         }
     }
 }

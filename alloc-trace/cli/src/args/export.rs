@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 
 use super::ReadingArguments;
 use crate::measures::MeasureName;
+use crate::quantities::parse_count;
 
 /// Write a recording in the format of another program
 ///
@@ -29,13 +30,10 @@ pub(crate) struct ExportArguments {
     #[arg(long, value_enum, value_name = "MEASURE", default_value_t = MeasureName::Bytes)]
     pub(crate) measure: MeasureName,
 
-    /// How many blocks the Firefox Profiler is handed at most: it keeps all in memory
-    #[arg(long, value_name = "N", default_value_t = 500_000)]
+    /// How many blocks the Firefox Profiler is handed at most: it keeps all of them in memory, and for
+    /// more the export is refused
+    #[arg(long, value_name = "N", value_parser = parse_count, default_value_t = 1_000_000)]
     pub(crate) max_blocks: u64,
-
-    /// Fold nothing away: frames of allocators, runtime and standard libraries too
-    #[arg(long)]
-    pub(crate) full: bool,
 
     #[command(flatten)]
     pub(crate) reading: ReadingArguments,

@@ -31,10 +31,6 @@ pub(crate) struct FlameArguments {
     #[arg(value_parser = clap::value_parser!(u32).range(200..=20_000))]
     pub(crate) width: u32,
 
-    /// Show frames of allocators, runtime and standard libraries too
-    #[arg(long)]
-    pub(crate) full: bool,
-
     #[command(flatten)]
     pub(crate) reading: ReadingArguments,
 }

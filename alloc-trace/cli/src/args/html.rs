@@ -23,10 +23,6 @@ pub(crate) struct HtmlArguments {
     #[arg(value_parser = clap::value_parser!(u32).range(1..=8192))]
     pub(crate) bins: u32,
 
-    /// Show frames of allocators, runtime and standard libraries too
-    #[arg(long)]
-    pub(crate) full: bool,
-
     #[command(flatten)]
     pub(crate) reading: ReadingArguments,
 }

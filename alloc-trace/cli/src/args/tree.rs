@@ -40,10 +40,6 @@ pub(crate) struct TreeArguments {
     #[arg(long, value_name = "N")]
     pub(crate) depth: Option<u32>,
 
-    /// Fold nothing away: frames of allocators, runtime and standard libraries too
-    #[arg(long)]
-    pub(crate) full: bool,
-
     #[command(flatten)]
     pub(crate) reading: ReadingArguments,
 }

@@ -3,17 +3,15 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use alloc_trace_analysis::{
-    Advice, CallSite, Evidence, Finding, Recording, Rule, Thresholds, shorten,
-};
+use alloc_trace_analysis::{Advice, CallSite, Evidence, Finding, Rule, Thresholds};
 
 use crate::args::AdviseArguments;
 use crate::error::CommandError;
-use crate::output::Output;
+use crate::open;
 use crate::progress::Progress;
 use crate::style::Style;
 use crate::table::{from_the_back, from_the_front};
-use crate::text::{short_path, wrap};
+use crate::text::{self, short_path, wrap, write_heading};
 use crate::units::{bytes, count, counted, duration};
 use crate::warnings;
 
@@ -21,11 +19,11 @@ use crate::warnings;
 const FINDINGS: usize = 5;
 
 pub(crate) fn run(arguments: &AdviseArguments) -> Result<ExitCode, CommandError> {
-    let recording = Recording::open(&arguments.file)?;
-    let mut output = Output::open(&arguments.reading.output)?;
+    let recording = open::recording(&arguments.file)?;
+    let mut output = arguments.reading.open_output()?;
     let options = arguments.reading.options();
     let thresholds = Thresholds::default().min_blocks(arguments.min_blocks);
-    let progress = Progress::reading(&arguments.file);
+    let progress = Progress::reading(&recording);
     let mut advice = Advice::of(&recording, options, thresholds)?;
     drop(progress);
     let rules: Vec<Rule> = match arguments.rule.as_slice() {
@@ -88,7 +86,7 @@ fn write_text(
             all if all > top => format!("{top} of {}", count(all as u64)),
             all => count(all as u64),
         };
-        writeln!(out, "{}", style.heading(format!("{} ({shown})", heading(rule))))?;
+        write_heading(out, &format!("{} ({shown})", heading(rule)), columns, style)?;
         for finding in found.into_iter().take(top) {
             write_finding(out, finding, columns, style)?;
         }
@@ -133,7 +131,7 @@ fn write_finding(
     style: Style,
 ) -> io::Result<()> {
     let site = &finding.site;
-    writeln!(out, "\n  {}", shorten(&site.function, columns.saturating_sub(2)))?;
+    writeln!(out, "\n  {}", text::function(&site.function, columns.saturating_sub(2)))?;
     if let Some(place) = place(site) {
         writeln!(out, "  {}", style.faint(from_the_back(&place, columns.saturating_sub(2))))?;
     }
@@ -187,7 +185,7 @@ pub(crate) fn evidence(finding: &Finding, columns: usize) -> String {
                 "{blocks} of {size}, at most {} at a time, {enclosed} within one activation of {}\
                  {others}: saves {saved}",
                 count(*at_once),
-                shorten(frame, columns),
+                text::function(frame, columns),
             )
         }
         Evidence::Growth {

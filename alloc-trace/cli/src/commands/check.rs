@@ -10,7 +10,9 @@ use serde::Serialize;
 use crate::args::CheckArguments;
 use crate::error::CommandError;
 use crate::limits::Allowed;
-use crate::output::Output;
+use crate::open;
+use crate::printable::printable;
+use crate::progress::Progress;
 use crate::units::{bytes, count};
 use crate::warnings;
 
@@ -29,13 +31,14 @@ struct Answer {
 
 pub(crate) fn run(arguments: &CheckArguments) -> Result<ExitCode, CommandError> {
     let limits = limits(arguments)?;
-    let recording = Recording::open(&arguments.file)?;
-    let baseline = arguments.baseline.as_deref().map(Recording::open).transpose()?;
-    let mut output = Output::open(&arguments.reading.output)?;
+    let recording = open::recording(&arguments.file)?;
+    let baseline = arguments.baseline.as_deref().map(open::recording).transpose()?;
+    let mut output = arguments.reading.open_output()?;
     // No figure that is limited depends on names, unless they pick it.
     let reading = &arguments.reading;
     let names = reading.filters.asks_for_sites() && !reading.no_symbols;
     let sum_up = |recording: &Recording| -> Result<Summary, AnalysisError> {
+        let _progress = Progress::reading(recording);
         Summary::of(recording, reading.options().symbols(names))
     };
     let summary = sum_up(&recording)?;
@@ -48,19 +51,29 @@ pub(crate) fn run(arguments: &CheckArguments) -> Result<ExitCode, CommandError> 
         (Allowed::More(_), None) => None,
     };
     let limits: Vec<CheckedLimit> = limits.into_iter().filter_map(check).collect();
-    let mut incomplete = if summary.complete { Vec::new() } else { warnings::of_summary(&summary) };
-    if let Some(baseline) = baseline.filter(|baseline| !baseline.complete) {
-        let of_baseline = warnings::of_summary(&baseline).into_iter();
-        incomplete.extend(of_baseline.map(|why| format!("in the baseline: {why}")));
-    }
+    let (state, before) = (summary.state(), baseline.map(|baseline| baseline.state()));
+    let missing = warnings::incomplete(&state);
+    let missing_before = before.as_ref().map(warnings::incomplete).unwrap_or_default();
+    let mut incomplete = missing.clone();
+    incomplete.extend(missing_before.iter().map(|why| format!("in the baseline: {why}")));
     let complete = incomplete.is_empty();
     let believed = complete || arguments.allow_incomplete;
     let passed = believed && limits.iter().all(|limit| limit.kept);
     let answer = Answer { passed, complete, incomplete, limits };
+    let baseline_file = arguments.baseline.as_deref().zip(before.as_ref());
     if arguments.allow_incomplete {
-        warnings::print(&arguments.file, &answer.incomplete);
+        warnings::print(&arguments.file, &missing);
+        if let Some((file, _)) = baseline_file {
+            warnings::print(file, &missing_before);
+        }
     }
-    warnings::print_names(&summary.symbol_problems);
+    warnings::print(&arguments.file, &warnings::notes(&state));
+    warnings::print_names(&state.symbol_problems);
+    if let Some((file, before)) = baseline_file {
+        warnings::print(file, &warnings::notes(before));
+        let new = before.symbol_problems.iter().filter(|it| !state.symbol_problems.contains(it));
+        warnings::print_names(&new.cloned().collect::<Vec<_>>());
+    }
     if reading.is_filtered() && summary.total.events == 0 {
         let nothing = "the filters pick no event: there was nothing to exceed a limit".to_owned();
         warnings::print(&arguments.file, &[nothing]);
@@ -113,7 +126,7 @@ fn write_text(
     baseline: Option<&Path>,
 ) -> io::Result<()> {
     if !believed {
-        writeln!(out, "incomplete: {}", answer.incomplete.join("; "))?;
+        writeln!(out, "incomplete: {}", printable(&answer.incomplete.join("; ")))?;
         writeln!(out, "  --allow-incomplete checks what there is")?;
     }
     for limit in answer.limits.iter().filter(|limit| !limit.kept) {
@@ -127,7 +140,10 @@ fn write_text(
         };
         let (actual, max) = (unit(limit.actual), unit(limit.max));
         let from = match (limit.baseline, baseline) {
-            (Some(figure), Some(path)) => format!(", from {} in {}", unit(figure), path.display()),
+            (Some(figure), Some(path)) => {
+                let name = path.to_string_lossy();
+                format!(", from {} in {}", unit(figure), printable(&name))
+            }
             _ => String::new(),
         };
         writeln!(out, "{name}: {actual} exceeds {max}{from}")?;

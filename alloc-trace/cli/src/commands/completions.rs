@@ -7,6 +7,7 @@ use clap::CommandFactory;
 use crate::args::{Arguments, CompletionsArguments};
 use crate::error::CommandError;
 use crate::output::Output;
+use crate::style::ColorChoice;
 
 /// The generator for bash spells a hyphen of the command's name in two ways, so that no arm of its
 /// script is ever met (clap-rs/clap#6421): the arms are renamed to what the script looks for.
@@ -14,7 +15,7 @@ const ARMS: &str = "alloc__subcmd__trace__subcmd__";
 const STATES: &str = "alloc__trace__subcmd__";
 
 pub(crate) fn run(arguments: &CompletionsArguments) -> Result<ExitCode, CommandError> {
-    let mut output = Output::open(&arguments.output)?;
+    let mut output = Output::open(&arguments.output, ColorChoice::Never)?;
     let mut command = Arguments::command();
     let name = command.get_name().to_owned();
     // The generator takes it that its writer never fails.

@@ -5,18 +5,18 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use alloc_trace_analysis::{
-    By, Diff, DiffFigures, DiffRow, Figures, Grouped, Measure, Recording, shorten,
-};
+use alloc_trace_analysis::{By, Diff, DiffFigures, DiffRow, Figures, Grouped, Measure, Recording};
 use serde::Serialize;
 
 use crate::args::{ByName, DiffArguments, SortKey};
 use crate::commands::grouped;
 use crate::error::CommandError;
 use crate::measures::{self, value};
-use crate::output::Output;
+use crate::open;
+use crate::progress::Progress;
 use crate::style::Style;
 use crate::table::{Table, from_the_back, from_the_front};
+use crate::text::{self, write_heading};
 use crate::units::{count, counted, duration};
 use crate::warnings;
 
@@ -39,9 +39,9 @@ pub(crate) fn run(arguments: &DiffArguments) -> Result<ExitCode, CommandError> {
                 .into(),
         ));
     }
-    let before = Recording::open(&arguments.before)?;
-    let after = Recording::open(&arguments.after)?;
-    let mut output = Output::open(&arguments.reading.output)?;
+    let before = open::recording(&arguments.before)?;
+    let after = open::recording(&arguments.after)?;
+    let mut output = arguments.reading.open_output()?;
     let whats = match arguments.by {
         // Lines move: a call site is found again by its function.
         Some(ByName::Site) => vec![By::Function],
@@ -50,7 +50,10 @@ pub(crate) fn run(arguments: &DiffArguments) -> Result<ExitCode, CommandError> {
     };
     let mut tables = Vec::new();
     for by in whats {
-        let group = |recording| Grouped::of(recording, arguments.reading.options(), by);
+        let group = |recording: &Recording| {
+            let _progress = Progress::reading(recording);
+            Grouped::of(recording, arguments.reading.options(), by)
+        };
         let mut diff = Diff::of(group(&before)?, group(&after)?);
         diff.rows.sort_by_key(|row| Reverse(weight(row, arguments.sort)));
         tables.push(diff);
@@ -103,8 +106,11 @@ pub(crate) fn run(arguments: &DiffArguments) -> Result<ExitCode, CommandError> {
     };
     CommandError::unless_closed(written.and_then(|()| output.finish()))?;
     if let Some(diff) = tables.first() {
-        warnings::print_names(&diff.before.state.symbol_problems);
-        warnings::print_names(&diff.after.state.symbol_problems);
+        let (before, after) = (&diff.before.state, &diff.after.state);
+        warnings::print_names(&before.symbol_problems);
+        // What both miss is told once.
+        let new = after.symbol_problems.iter().filter(|it| !before.symbol_problems.contains(it));
+        warnings::print_names(&new.cloned().collect::<Vec<_>>());
     }
     Ok(if excess.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -137,7 +143,7 @@ fn write_text(
     writeln!(out, "before  {}", name(&arguments.before))?;
     writeln!(out, "after   {}", name(&arguments.after))?;
     writeln!(out)?;
-    write_totals(out, &first.before.total, &first.after.total, layout.style)?;
+    write_totals(out, &first.before.total, &first.after.total, layout)?;
     for diff in tables {
         let outside_only = diff.by == By::Span && diff.rows.len() < 2;
         if arguments.by.is_some() || !outside_only {
@@ -151,10 +157,14 @@ fn write_totals(
     out: &mut dyn Write,
     before: &Figures,
     after: &Figures,
-    style: Style,
+    layout: Layout,
 ) -> io::Result<()> {
-    let heading = format!("{:22}{:>12}{:>12}{:>12}", "", "before", "after", "change");
-    writeln!(out, "{}", style.faint(heading))?;
+    // Where there is no room beside the figures, what they are of stands above them.
+    let narrow = layout.columns < 22 + 3 * 12 + 10;
+    let (name_width, width) = if narrow { (0, 10) } else { (22, 12) };
+    let heading =
+        format!("{:name_width$}{:>width$}{:>width$}{:>width$}", "", "before", "after", "change");
+    writeln!(out, "{}", layout.style.faint(heading))?;
     let measures = [
         Measure::Bytes,
         Measure::Requests,
@@ -172,7 +182,12 @@ fn write_totals(
         let change = signed(i128::from(new) - i128::from(old), |change| value(measure, change));
         let (old_text, new_text) = (value(measure, old), value(measure, new));
         let percent = relative(old, new);
-        let line = format!("{name:22}{old_text:>12}{new_text:>12}{change:>12}{percent:>10}");
+        if narrow {
+            writeln!(out, "{name}")?;
+        }
+        let name = if narrow { "" } else { name };
+        let figures = format!("{old_text:>width$}{new_text:>width$}{change:>width$}{percent:>10}");
+        let line = format!("{name:name_width$}{figures}");
         writeln!(out, "{}", line.trim_end())?;
     }
     Ok(())
@@ -203,7 +218,8 @@ fn write_table(out: &mut dyn Write, diff: &Diff, layout: Layout) -> io::Result<(
         }
         all => format!("{names} by change of {phrase} ({}{same})", counted_rows(all)),
     };
-    writeln!(out, "\n{}", layout.style.heading(from_the_front(&heading, layout.columns)))?;
+    writeln!(out)?;
+    write_heading(out, &heading, layout.columns, layout.style)?;
     if changed.is_empty() {
         return Ok(());
     }
@@ -224,7 +240,7 @@ fn write_table(out: &mut dyn Write, diff: &Diff, layout: Layout) -> io::Result<(
     }
     let functions = diff.by == By::Function;
     table.write(out, layout.columns, layout.style, |name, columns| match diff.by {
-        _ if functions => shorten(name, columns),
+        _ if functions => text::function(name, columns),
         By::File => from_the_back(name, columns),
         _ => from_the_front(name, columns),
     })

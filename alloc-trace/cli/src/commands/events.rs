@@ -4,33 +4,31 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use alloc_trace_analysis::{EventRow, Events, Recording, shorten};
+use alloc_trace_analysis::{EventRow, Events};
 use serde::Serialize;
 
 use crate::args::EventsArguments;
 use crate::error::CommandError;
-use crate::output::Output;
-use crate::table::{from_the_back, from_the_front};
+use crate::open;
+use crate::table::from_the_front;
+use crate::text;
 use crate::units::duration;
 use crate::warnings;
 
 pub(crate) fn run(arguments: &EventsArguments) -> Result<ExitCode, CommandError> {
-    let recording = Recording::open(&arguments.file)?;
-    let mut output = Output::open(&arguments.reading.output)?;
+    let recording = open::recording(&arguments.file)?;
+    let mut output = arguments.reading.open_output()?;
     let options = arguments.reading.options();
     let mut events = Events::of(&recording, options)?;
-    let mut notes = warnings::skipped(&events.skipped());
-    notes.extend(warnings::lost(events.lost_records()));
-    if !events.is_closed() {
-        notes.push(warnings::unclosed().into());
-    }
-    warnings::print(&arguments.file, &notes);
-    let problems = warnings::of_symbols(events.symbol_problems());
-
+    let state = events.state();
+    warnings::print(&arguments.file, &warnings::of_state(&state));
     let columns = output.columns;
     if !arguments.json {
-        let heading = output.style.faint(heading()).to_string();
-        output.write(|out| writeln!(out, "{heading}"))?;
+        let style = output.style;
+        let heading = heading(columns);
+        output.write(|out| {
+            heading.iter().try_for_each(|line| writeln!(out, "{}", style.faint(line)))
+        })?;
     }
     let mut printed = 0;
     while arguments.limit.is_none_or(|limit| printed < limit) {
@@ -41,9 +39,11 @@ pub(crate) fn run(arguments: &EventsArguments) -> Result<ExitCode, CommandError>
         })?;
     }
     output.finish()?;
-    for problem in problems {
-        eprintln!("alloc-trace: {problem}");
-    }
+    // Damage that only the events have is found on the way.
+    let found = events.state().skipped;
+    let new: Vec<_> = found.into_iter().filter(|part| !state.skipped.contains(part)).collect();
+    warnings::print(&arguments.file, &warnings::skipped(&new));
+    warnings::print_names(&state.symbol_problems);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -105,30 +105,74 @@ fn write_json(out: &mut dyn Write, event: &EventRow<'_>) -> io::Result<()> {
     out.write_all(b"\n")
 }
 
-fn heading() -> String {
-    format!(
-        "{:>6} {:>7} {:>3} {:<12} {:<14} {:>7} {:>4} {}",
-        "seq", "time", "thr", "kind", "addr", "size", "algn", "site [span]"
-    )
+/// An event's figures, up to its call site.
+struct Figures([String; 7]);
+
+impl Figures {
+    fn of(event: &EventRow<'_>) -> Self {
+        Self([
+            format!("{:>6}", event.seq),
+            format!("{:>7}", duration(event.time_ns)),
+            format!("{:>3}", event.thread),
+            format!("{:<12}", event.kind.name()),
+            format!("{:<#14x}", event.address),
+            format!("{:>7}", event.size),
+            format!("{:>4}", event.align),
+        ])
+    }
+
+    fn heading() -> Self {
+        Self([
+            format!("{:>6}", "seq"),
+            format!("{:>7}", "time"),
+            format!("{:>3}", "thr"),
+            format!("{:<12}", "kind"),
+            format!("{:<14}", "addr"),
+            format!("{:>7}", "size"),
+            format!("{:>4}", "algn"),
+        ])
+    }
+
+    /// On one line, or, where that leaves no room for a call site, on two.
+    fn lines(&self, columns: usize) -> Vec<String> {
+        let Self(cells) = self;
+        if columns >= WIDTH + NARROWEST_SITE {
+            return vec![cells.join(" ") + " "];
+        }
+        let (first, second) = cells.split_at(4);
+        vec![first.join(" "), format!("{SET_IN}{}", second.join(" "))]
+    }
+}
+
+/// What figures take on one line.
+const WIDTH: usize = 6 + 1 + 7 + 1 + 3 + 1 + 12 + 1 + 14 + 1 + 7 + 1 + 4 + 1;
+/// No call site is cut to less.
+const NARROWEST_SITE: usize = 16;
+/// Before what goes on with an event on another line.
+const SET_IN: &str = "       ";
+
+fn heading(columns: usize) -> Vec<String> {
+    let mut lines = Figures::heading().lines(columns);
+    match lines.as_mut_slice() {
+        [line] => line.push_str("site [span]"),
+        _ => lines.push(format!("{SET_IN}site [span]")),
+    }
+    lines
 }
 
 fn write_text(out: &mut dyn Write, event: &EventRow<'_>, columns: usize) -> io::Result<()> {
-    let kind = event.kind.name();
-    let mut line = format!(
-        "{:>6} {:>7} {:>3} {kind:<12} {:<#14x} {:>7} {:>4} ",
-        event.seq,
-        duration(event.time_ns),
-        event.thread,
-        event.address,
-        event.size,
-        event.align,
-    );
+    let mut lines = Figures::of(event).lines(columns);
+    let mut line = match lines.as_slice() {
+        [_] => lines.pop().unwrap_or_default(),
+        _ => SET_IN.to_owned(),
+    };
     let room = columns.saturating_sub(line.chars().count());
     // The span gets what the call site's own name leaves, and at least a third.
     let span = event.span.map(|span| from_the_front(span.name, (room / 3).max(4)));
     let span = span.map_or_else(String::new, |span| format!(" [{span}]"));
     let room = room.saturating_sub(span.chars().count());
-    line.push_str(&shorten(&event.site.function, room));
+    line.push_str(&text::function(&event.site.function, room));
     line.push_str(&span);
-    writeln!(out, "{}", from_the_back(line.trim_end(), line.chars().count().max(columns)))
+    lines.push(line);
+    lines.iter().try_for_each(|line| writeln!(out, "{}", line.trim_end()))
 }

@@ -13,7 +13,9 @@ use crate::args::ExportFormat as Format;
 use crate::error::CommandError;
 use crate::export::{collapsed, dhat, firefox, perfetto, pprof, rows, speedscope};
 use crate::measures;
+use crate::open;
 use crate::output::Output;
+use crate::progress::Progress;
 use crate::units::count;
 use crate::warnings;
 
@@ -29,15 +31,16 @@ pub(crate) fn run(arguments: &ExportArguments) -> Result<ExitCode, CommandError>
                 .into(),
         ));
     }
-    let recording = Recording::open(&arguments.file)?;
+    let recording = open::recording(&arguments.file)?;
     let export = Export { arguments, recording: &recording };
     // Before a file is replaced by nothing.
+    let progress = Progress::reading(&recording);
     export.refuse_too_many_blocks()?;
-    let mut output = Output::open(&arguments.reading.output)?;
+    let mut output = arguments.reading.open_output()?;
     let state = export.write(&mut output)?;
     output.finish()?;
-    warnings::print(&arguments.file, &warnings::of_state(&state));
-    warnings::print_names(&state.symbol_problems);
+    drop(progress);
+    warnings::tell(&arguments.file, &state);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -75,7 +78,7 @@ impl Export<'_> {
     }
 
     fn options(&self) -> Options {
-        self.arguments.reading.options().all_frames(self.arguments.full)
+        self.arguments.reading.options()
     }
 
     fn stacks(&self, output: &mut Output) -> Result<RecordingState, CommandError> {
@@ -171,13 +174,13 @@ impl Export<'_> {
     fn moments(&self) -> Result<Moments, CommandError> {
         let moments = Moments::of(self.recording)?;
         if moments.omitted_spans > 0 {
-            eprintln!(
-                "alloc-trace: {}: of the times that threads were in spans, the {} longest are kept, \
+            let omitted = format!(
+                "of the times that threads were in spans, the {} longest are kept, \
                  and {} are not",
-                self.arguments.file.display(),
                 count(moments.spans.len() as u64),
                 count(moments.omitted_spans),
             );
+            warnings::print(&self.arguments.file, &[omitted]);
         }
         Ok(moments)
     }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use alloc_trace_analysis::{CallTreeWeights, Measure, Recording};
+use alloc_trace_analysis::{CallTreeWeights, Measure};
 use inferno::flamegraph::color::{BasicPalette, Palette};
 use inferno::flamegraph::{self, Direction, Options};
 
@@ -10,18 +10,18 @@ use crate::args::FlameArguments;
 use crate::error::CommandError;
 use crate::export::collapsed;
 use crate::measures;
-use crate::output::Output;
+use crate::open;
+use crate::printable::printable;
 use crate::progress::Progress;
 use crate::units::duration;
 use crate::warnings;
 
 pub(crate) fn run(arguments: &FlameArguments) -> Result<ExitCode, CommandError> {
-    let recording = Recording::open(&arguments.file)?;
+    let recording = open::recording(&arguments.file)?;
     let reading = &arguments.reading;
-    let mut output = Output::open(&reading.output)?;
-    let progress = Progress::reading(&arguments.file);
-    let options = reading.options().all_frames(arguments.full);
-    let weights = CallTreeWeights::of(&recording, options)?;
+    let mut output = reading.open_output()?;
+    let progress = Progress::reading(&recording);
+    let weights = CallTreeWeights::of(&recording, reading.options())?;
     let measure = measures::adding_up(arguments.measure.measure());
     let mut lines = Vec::new();
     // Nothing can fail on the way to memory.
@@ -29,8 +29,7 @@ pub(crate) fn run(arguments: &FlameArguments) -> Result<ExitCode, CommandError> 
         .map_err(|source| CommandError::write(&reading.output, source))?;
     let lines = String::from_utf8_lossy(&lines);
     drop(progress);
-    warnings::print(&arguments.file, &warnings::of_state(&weights.state));
-    warnings::print_names(&weights.state.symbol_problems);
+    warnings::tell(&arguments.file, &weights.state);
     if lines.is_empty() {
         return Err(CommandError::Nothing(measures::phrase(measure)));
     }
@@ -68,5 +67,9 @@ fn subtitle(arguments: &FlameArguments, weights: &CallTreeWeights) -> String {
     let name = arguments.file.file_name().unwrap_or(arguments.file.as_os_str());
     let filtered =
         if arguments.reading.is_filtered() { ", only of what the filters pick" } else { "" };
-    format!("{}, {}{filtered}", name.display(), duration(weights.state.duration_ns))
+    format!(
+        "{}, {}{filtered}",
+        printable(&name.to_string_lossy()),
+        duration(weights.state.duration_ns)
+    )
 }

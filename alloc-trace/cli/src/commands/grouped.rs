@@ -4,15 +4,16 @@ use std::cmp::Reverse;
 use std::io::{self, Write};
 use std::path::Path;
 
-use alloc_trace_analysis::{By, Group, GroupKey, Grouped, Recording, shorten};
+use alloc_trace_analysis::{By, Group, GroupKey, Grouped};
 
 use crate::args::{ByName, ReadingArguments, SortKey};
 use crate::error::CommandError;
 use crate::measures;
-use crate::output::Output;
+use crate::open;
+use crate::progress::Progress;
 use crate::style::Style;
 use crate::table::{Table, from_the_back, from_the_front};
-use crate::text::short_path;
+use crate::text::{self, short_path, wrap, write_heading};
 use crate::units::{bytes, count, counted, duration, share};
 use crate::warnings;
 
@@ -33,17 +34,18 @@ pub(crate) struct Request<'a> {
 }
 
 pub(crate) fn run(request: Request<'_>) -> Result<(), CommandError> {
-    let recording = Recording::open(request.file)?;
-    let mut output = Output::open(&request.reading.output)?;
+    let recording = open::recording(request.file)?;
+    let mut output = request.reading.open_output()?;
     let by = request.by.by();
     // Only call sites have names.
     let of_sites = matches!(by, By::Site | By::Function | By::File | By::Crate);
     let named = of_sites || request.reading.filters.asks_for_sites();
     let options = request.reading.options();
     let options = if named { options } else { options.symbols(false) };
+    let progress = Progress::reading(&recording);
     let mut grouped = Grouped::of(&recording, options, by)?;
+    drop(progress);
     warnings::print(request.file, &warnings::of_state(&grouped.state));
-    let problems = warnings::of_symbols(&grouped.state.symbol_problems);
     if request.leaks {
         grouped.groups.retain(|group| group.figures.live_blocks_at_end > 0);
     }
@@ -70,9 +72,7 @@ pub(crate) fn run(request: Request<'_>) -> Result<(), CommandError> {
         output.write(|out| write_text(out, &grouped, layout))?;
     }
     output.finish()?;
-    for problem in problems {
-        eprintln!("alloc-trace: {problem}");
-    }
+    warnings::print_names(&grouped.state.symbol_problems);
     Ok(())
 }
 
@@ -98,7 +98,7 @@ fn write_text(out: &mut dyn Write, grouped: &Grouped, layout: Layout) -> io::Res
         let allocated = bytes(total.allocated_bytes);
         format!("Allocated: {allocated} in {requests}, peak {}", bytes(total.peak_bytes))
     };
-    writeln!(out, "{line}")?;
+    wrap(&line, layout.columns).iter().try_for_each(|line| writeln!(out, "{line}"))?;
     let (names, name) = names(grouped.by);
     let ordered = match layout.sort {
         None => String::new(),
@@ -112,7 +112,9 @@ fn write_text(out: &mut dyn Write, grouped: &Grouped, layout: Layout) -> io::Res
         all if all > layout.rows => format!(" ({} of {})", layout.rows, count(all as u64)),
         _ => String::new(),
     };
-    writeln!(out, "\n{}", layout.style.heading(format!("{names}{ordered}{shown}")))?;
+    writeln!(out)?;
+    let heading = format!("{names}{ordered}{shown}");
+    write_heading(out, &heading, layout.columns, layout.style)?;
     let temporary = layout.sort == Some(SortKey::Temporary);
     let fourth = if temporary { "temp." } else { "lifetime" };
     let mut table = if layout.leaks {
@@ -144,7 +146,7 @@ fn write_text(out: &mut dyn Write, grouped: &Grouped, layout: Layout) -> io::Res
         table.row(cells, label(&group.key), place(&group.key));
     }
     table.write(out, layout.columns, layout.style, |name, columns| match grouped.by {
-        By::Site | By::Function => shorten(name, columns),
+        By::Site | By::Function => text::function(name, columns),
         By::File => from_the_back(name, columns),
         _ => from_the_front(name, columns),
     })

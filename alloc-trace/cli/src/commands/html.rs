@@ -6,12 +6,13 @@ mod encode;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use alloc_trace_analysis::{Intervals, Recording, Resolution, Thresholds};
+use alloc_trace_analysis::{Intervals, Resolution, Thresholds};
 use base64::prelude::{BASE64_STANDARD, Engine};
 
 use crate::args::HtmlArguments;
 use crate::error::CommandError;
-use crate::output::Output;
+use crate::open;
+use crate::printable::printable;
 use crate::progress::Progress;
 use crate::warnings;
 
@@ -36,23 +37,21 @@ const SCRIPTS: [&str; 9] = [
 const NODE_CELLS: usize = 300_000;
 
 pub(crate) fn run(arguments: &HtmlArguments) -> Result<ExitCode, CommandError> {
-    let recording = Recording::open(&arguments.file)?;
-    let mut output = Output::open(&arguments.reading.output)?;
+    let recording = open::recording(&arguments.file)?;
+    let mut output = arguments.reading.open_output()?;
     let reading = &arguments.reading;
-    let progress = Progress::reading(&arguments.file);
+    let mut progress = Progress::reading(&recording);
     let resolution = Resolution::default().bins(arguments.bins);
-    let options = reading.options().all_frames(arguments.full);
     let thresholds = Thresholds::default();
     let (mut intervals, advice) =
-        Intervals::with_advice(&recording, options, resolution, thresholds)?;
+        Intervals::with_advice(&recording, reading.options(), resolution, thresholds)?;
     intervals.fold_nodes(NODE_CELLS);
     progress.now("writing the page");
     let packed = data::pack(&arguments.file, reading.is_filtered(), &intervals, &advice);
     output.write(|out| write_page(out, &title(&intervals), &packed))?;
     output.finish()?;
     drop(progress);
-    warnings::print(&arguments.file, &warnings::of_state(&intervals.state));
-    warnings::print_names(&intervals.state.symbol_problems);
+    warnings::tell(&arguments.file, &intervals.state);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -87,7 +86,7 @@ fn write_page(out: &mut dyn Write, title: &str, packed: &[u8]) -> io::Result<()>
 
 /// A text as it stands in a page.
 fn escaped(text: &str) -> String {
-    text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
+    printable(text).chars().fold(String::with_capacity(text.len()), |mut out, c| {
         match c {
             '&' => out.push_str("&amp;"),
             '<' => out.push_str("&lt;"),

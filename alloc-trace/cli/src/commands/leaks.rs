@@ -1,18 +1,19 @@
 //! `alloc-trace leaks`: what was never freed, by call site.
 
+use std::cmp::Reverse;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use alloc_trace_analysis::{LeakSite, Leaks, Recording, shorten};
+use alloc_trace_analysis::{LeakSite, Leaks};
 
-use crate::args::LeaksArguments;
+use crate::args::{ByName, LeakKey, LeaksArguments};
 use crate::commands::grouped;
 use crate::error::CommandError;
-use crate::output::Output;
+use crate::open;
 use crate::progress::Progress;
 use crate::style::Style;
 use crate::table::Table;
-use crate::text::short_path;
+use crate::text::{self, short_path, write_heading};
 use crate::units::{bytes, count, counted, duration};
 use crate::warnings;
 
@@ -23,10 +24,15 @@ const NAMES: usize = 3;
 
 pub(crate) fn run(arguments: &LeaksArguments) -> Result<ExitCode, CommandError> {
     if let Some(by) = arguments.by {
+        let Some(sort) = arguments.sort.of_groups() else {
+            let why = "leaks: of groups the size and the age of blocks are not known: give another \
+                       --sort, or no --by";
+            return Err(CommandError::Usage(why.into()));
+        };
         grouped::run(grouped::Request {
             file: &arguments.file,
             by,
-            sort: None,
+            sort: Some(sort).filter(|_| arguments.sort != LeakKey::Bytes || !is_ordered(by)),
             top: arguments.top,
             json: arguments.json,
             leaks: true,
@@ -34,13 +40,14 @@ pub(crate) fn run(arguments: &LeaksArguments) -> Result<ExitCode, CommandError> 
         })?;
         return Ok(ExitCode::SUCCESS);
     }
-    let recording = Recording::open(&arguments.file)?;
-    let mut output = Output::open(&arguments.reading.output)?;
+    let recording = open::recording(&arguments.file)?;
+    let mut output = arguments.reading.open_output()?;
     let options = arguments.reading.options();
-    let progress = Progress::reading(&arguments.file);
+    let progress = Progress::reading(&recording);
     let mut leaks = Leaks::of(&recording, options)?;
     drop(progress);
     warnings::print(&arguments.file, &warnings::of_state(&leaks.state));
+    leaks.sites.sort_by_key(|site| Reverse(arguments.sort.of_site(site)));
     if arguments.json {
         leaks.sites.truncate(arguments.top.unwrap_or(usize::MAX));
         output.write(|out| {
@@ -55,6 +62,11 @@ pub(crate) fn run(arguments: &LeaksArguments) -> Result<ExitCode, CommandError> 
     output.finish()?;
     warnings::print_names(&leaks.state.symbol_problems);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether groups have an order of their own, which they keep unless another is asked for.
+const fn is_ordered(by: ByName) -> bool {
+    matches!(by, ByName::Size | ByName::Lifetime)
 }
 
 fn write_text(
@@ -73,7 +85,7 @@ fn write_text(
     };
     let blocks = counted(leaks.blocks, "block");
     let heading = format!("Never freed: {} in {blocks}{shown}", bytes(leaks.bytes));
-    writeln!(out, "{}", style.heading(heading))?;
+    write_heading(out, &heading, columns, style)?;
     let mut table = Table::new(&["at end", "blocks", "of", "size", "oldest", "call site"]);
     for site in leaks.sites.iter().take(rows) {
         let size = if site.min_size == site.max_size {
@@ -90,7 +102,7 @@ fn write_text(
         ];
         table.row(figures, site.site.function.to_string(), details(site));
     }
-    table.write(out, columns, style, shorten)
+    table.write(out, columns, style, text::function)
 }
 
 /// Where the call site is, and by which threads and in which spans the blocks were obtained.

@@ -10,6 +10,7 @@ use clap_mangen::Man;
 use crate::args::{Arguments, ManArguments};
 use crate::error::CommandError;
 use crate::output::Output;
+use crate::style::ColorChoice;
 
 pub(crate) fn run(arguments: &ManArguments) -> Result<ExitCode, CommandError> {
     let mut command = Arguments::command();
@@ -23,7 +24,7 @@ pub(crate) fn run(arguments: &ManArguments) -> Result<ExitCode, CommandError> {
         None => page(command),
         Some(name) => page(subcommand(&command, name)?),
     };
-    let mut output = Output::open(&arguments.output)?;
+    let mut output = Output::open(&arguments.output, ColorChoice::Never)?;
     output.write(|out| out.write_all(&page.map_err(io::Error::other)?))?;
     output.finish()?;
     Ok(ExitCode::SUCCESS)
@@ -38,7 +39,7 @@ fn write_all(directory: &Path, command: &Command) -> Result<(), CommandError> {
             Some(name) => (format!("alloc-trace-{name}.1"), page(subcommand(command, name)?)),
         };
         let path = directory.join(file);
-        let mut output = Output::open(&path)?;
+        let mut output = Output::open(&path, ColorChoice::Never)?;
         output.write(|out| out.write_all(&page.map_err(io::Error::other)?))?;
         output.finish()?;
     }

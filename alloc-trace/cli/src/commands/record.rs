@@ -4,6 +4,10 @@ mod destination;
 mod forward;
 
 use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -13,6 +17,7 @@ use alloc_trace_format::{ExitStatus, Recording, append_exit_status};
 use self::destination::{Destination, environment_value};
 use crate::args::RecordArguments;
 use crate::error::{self, CommandError};
+use crate::printable::printable;
 use crate::units::counted;
 
 /// The environment variable that tells the recorder where to record to.
@@ -38,9 +43,9 @@ pub(crate) fn run(arguments: &RecordArguments) -> Result<ExitCode, CommandError>
         .args(rest)
         .env(VARIABLE, environment_value(destination.path(), !arguments.no_stacks))
         .spawn();
-    let mut child = child.map_err(|source| CommandError::Run {
-        program: program.to_string_lossy().into_owned(),
-        source,
+    let mut child = child.map_err(|source| {
+        let hint = hint(Path::new(program), &source);
+        CommandError::Run { program: program.to_string_lossy().into_owned(), hint, source }
     })?;
     signals.send_to(child.id());
     let status = child
@@ -58,9 +63,10 @@ pub(crate) fn run(arguments: &RecordArguments) -> Result<ExitCode, CommandError>
 
 /// Says on standard error what became of the recording. Whatever went wrong with it, the exit
 /// status stays the program's.
-fn tell(program: &OsStr, destination: &Destination, pid: u32, status: Option<ExitStatus>) {
+fn tell(program: &OsStr, template: &Destination, pid: u32, status: Option<ExitStatus>) {
+    let destination = &template.of_process(pid);
     let path = destination.path();
-    let beside = destination.recordings_beside();
+    let beside = destination.recordings_beside(template);
     let result = destination.new_recording().and_then(|header| {
         let Some(header) = header else { return Ok(None) };
         // Of a process further down, as that of a shell script, this is not the status.
@@ -71,7 +77,7 @@ fn tell(program: &OsStr, destination: &Destination, pid: u32, status: Option<Exi
     });
     match result {
         Ok(Some(recording)) => {
-            let shown = destination.shown().display();
+            let shown = printable(&destination.shown().to_string_lossy()).into_owned();
             eprintln!(
                 "alloc-trace: recorded {} in {shown}",
                 counted(recording.events(), "heap event")
@@ -85,8 +91,46 @@ fn tell(program: &OsStr, destination: &Destination, pid: u32, status: Option<Exi
     }
     if let Some(first) = beside.first() {
         let processes = counted(beside.len() as u64, "further recording");
-        eprintln!("alloc-trace: {processes} of processes that it started: {} …", first.display());
+        eprintln!(
+            "alloc-trace: {processes} of processes that it started: {} …",
+            printable(&first.to_string_lossy())
+        );
     }
+}
+
+/// What may be the matter with a program that cannot be run, as far as that can be seen.
+fn hint(program: &Path, why: &io::Error) -> Option<String> {
+    const NO_FORMAT: i32 = 8;
+    let shown = printable(&program.to_string_lossy()).into_owned();
+    let by_name =
+        program.components().count() == 1 && !program.as_os_str().as_bytes().contains(&b'/');
+    let metadata = fs::metadata(program).ok();
+    let hint = match (why.kind(), metadata) {
+        (io::ErrorKind::NotFound, Some(here)) if by_name && here.is_file() => {
+            format!("it is not in the directories of PATH; the one that is here is ./{shown}")
+        }
+        (io::ErrorKind::NotFound, Some(_)) if !by_name => {
+            "it is there, but not what it is run by: the interpreter in the first line of a script, or \
+             the loader that a program was linked for"
+                .into()
+        }
+        (io::ErrorKind::NotFound, _) if by_name => {
+            "it is not in the directories of PATH; give its path if it is elsewhere".into()
+        }
+        (io::ErrorKind::PermissionDenied, Some(found)) if found.is_dir() => {
+            "it is a directory".into()
+        }
+        (io::ErrorKind::PermissionDenied, Some(found)) if found.mode() & 0o111 == 0 => {
+            format!("it is not executable: chmod +x {shown}, or name its interpreter before it")
+        }
+        _ if why.raw_os_error() == Some(NO_FORMAT) => {
+            "it is neither a program for this machine nor a script whose first line names its \
+             interpreter"
+                .into()
+        }
+        _ => return None,
+    };
+    Some(hint)
 }
 
 fn nothing_recorded(program: &OsStr) -> String {
@@ -97,12 +141,11 @@ fn nothing_recorded(program: &OsStr) -> String {
          \x20   #[global_allocator]\n\
          \x20   static ALLOCATOR: alloc_trace::TraceAlloc<std::alloc::System> =\n\
          \x20       alloc_trace::TraceAlloc::new(std::alloc::System);",
-        program.display()
+        printable(&program.to_string_lossy())
     )
 }
 
-/// `alloc-trace.PROGRAM.PID.trace`, the process being this one: the program's is not known before
-/// it runs, and must be told the name then.
+/// `alloc-trace.PROGRAM.PID.trace`, the process being this one: so it is known before the program runs.
 fn default_path(program: &OsStr) -> OsString {
     let name = Path::new(program).file_name().unwrap_or(OsStr::new("program"));
     let mut path = OsString::from("alloc-trace.");

@@ -6,19 +6,17 @@ use std::cmp::Reverse;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use alloc_trace_analysis::{
-    Figures, Measure, ProcessEnd, Recording, SiteFigures, Summary, shorten,
-};
+use alloc_trace_analysis::{Figures, Measure, ProcessEnd, SiteFigures, Summary};
 
 use crate::args::{ByName, ReportArguments, SortKey};
 use crate::commands::grouped;
 use crate::error::CommandError;
 use crate::measures::{self, MeasureName};
-use crate::output::Output;
+use crate::open;
 use crate::progress::Progress;
 use crate::style::Style;
 use crate::table::{Table, from_the_front};
-use crate::text::{short_path, wrap};
+use crate::text::{self, short_path, wrap, write_fact, write_heading};
 use crate::units::{bytes, count, counted, duration, share};
 use crate::warnings;
 
@@ -41,33 +39,28 @@ pub(crate) fn run(arguments: &ReportArguments) -> Result<ExitCode, CommandError>
         return Ok(ExitCode::SUCCESS);
     }
     let measure = arguments.sort.and_then(SortKey::measure).unwrap_or(MeasureName::Bytes).measure();
-    let recording = Recording::open(&arguments.file)?;
+    let recording = open::recording(&arguments.file)?;
     // Before the work, so that nobody waits for an output that cannot be written.
-    let mut output = Output::open(&arguments.reading.output)?;
+    let mut output = arguments.reading.open_output()?;
     let options = arguments.reading.options();
-    let progress = Progress::reading(&arguments.file);
+    let progress = Progress::reading(&recording);
     let mut summary = Summary::of(&recording, options)?;
     drop(progress);
     sort(&mut summary, measure);
-    let problems = warnings::of_symbols(&summary.symbol_problems);
     if arguments.json {
         if let Some(top) = arguments.top {
             summary.sites.truncate(top);
         }
-        warnings::print(&arguments.file, &warnings::of_summary(&summary));
+        warnings::print(&arguments.file, &warnings::of_state(&summary.state()));
         output.write(|out| write_json(out, &summary))?;
     } else {
         let (columns, style) = (output.columns, output.style);
-        let filtered = !arguments.reading.filters.filter().is_empty();
+        let filtered = arguments.reading.is_filtered();
         let layout = Layout { columns, style, rows: arguments.top.unwrap_or(ROWS), filtered };
-        let skipped: Vec<String> = warnings::skipped(&summary.skipped);
-        warnings::print(&arguments.file, &skipped);
         output.write(|out| write_text(out, &summary, measure, layout))?;
     }
     output.finish()?;
-    for problem in problems {
-        eprintln!("alloc-trace: {problem}");
-    }
+    warnings::print_names(&summary.symbol_problems);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -118,17 +111,15 @@ fn write_head(out: &mut dyn Write, summary: &Summary, layout: Layout) -> io::Res
         };
         writeln!(out, "process {}{end}", program.pid)?;
     }
-    writeln!(
-        out,
-        "{} in {}, {}",
-        counted(summary.total.events, "heap event"),
-        duration(summary.duration_ns),
-        counted(summary.threads, "thread"),
-    )?;
+    let events = counted(summary.total.events, "heap event");
+    let (time, threads) = (duration(summary.duration_ns), counted(summary.threads, "thread"));
+    for line in wrap(&format!("{events} in {time}, {threads}"), layout.columns) {
+        writeln!(out, "{line}")?;
+    }
     if layout.filtered {
         writeln!(out, "only of what the filters pick")?;
     }
-    for warning in warnings::of_summary(summary) {
+    for warning in warnings::of_state(&summary.state()) {
         for (index, line) in wrap(&warning, layout.columns.saturating_sub(9)).iter().enumerate() {
             let mark = if index == 0 { "WARNING:" } else { "" };
             writeln!(out, "{}", layout.style.warning(format!("{mark:8} {line}")))?;
@@ -139,10 +130,7 @@ fn write_head(out: &mut dyn Write, summary: &Summary, layout: Layout) -> io::Res
 
 fn write_totals(out: &mut dyn Write, summary: &Summary, layout: Layout) -> io::Result<()> {
     let total = &summary.total;
-    let mut line = |name: &str, text: String| {
-        let text = from_the_front(&text, layout.columns.saturating_sub(14));
-        writeln!(out, "{name:<14}{text}")
-    };
+    let mut line = |name: &str, text: String| write_fact(out, name, &text, layout.columns);
     let in_requests = counted(total.requests(), "request");
     line("allocated", format!("{} in {in_requests}", bytes(total.allocated_bytes)))?;
     line(
@@ -186,21 +174,25 @@ fn write_sites(
     measure: Measure,
     layout: Layout,
 ) -> io::Result<()> {
-    if summary.sites.is_empty() {
+    if summary.sites.iter().all(|site| site.figures.requests() == 0) {
         return Ok(());
     }
     let by = measures::phrase(measure);
-    let shown = shown(summary.sites.len(), layout.rows);
-    writeln!(out, "\n{}", layout.style.heading(format!("Call sites by {by}{shown}")))?;
+    // What only frees has nothing of its own to show; --json has it, so that all adds up.
+    let asking = || summary.sites.iter().filter(|site| site.figures.requests() > 0);
+    let shown = shown(asking().count(), layout.rows);
+    writeln!(out)?;
+    let heading = format!("Call sites by {by}{shown}");
+    write_heading(out, &heading, layout.columns, layout.style)?;
     let mut table = Table::new(&["allocated", "requests", "temp.", "peak", "at end", "call site"]);
-    for SiteFigures { site, figures, .. } in summary.sites.iter().take(layout.rows) {
+    for SiteFigures { site, figures, .. } in asking().take(layout.rows) {
         let place = site.file.as_deref().map(|file| match site.line {
             Some(line) => format!("{}:{line}", short_path(file)),
             None => short_path(file),
         });
         table.row(columns_of(figures), site.function.to_string(), place);
     }
-    table.write(out, layout.columns, layout.style, shorten)
+    table.write(out, layout.columns, layout.style, text::function)
 }
 
 fn write_spans(out: &mut dyn Write, summary: &Summary, layout: Layout) -> io::Result<()> {
@@ -208,7 +200,9 @@ fn write_spans(out: &mut dyn Write, summary: &Summary, layout: Layout) -> io::Re
         return Ok(());
     }
     let shown = shown(summary.by_span.len(), layout.rows);
-    writeln!(out, "\n{}", layout.style.heading(format!("Spans, each without those in it{shown}")))?;
+    writeln!(out)?;
+    let heading = format!("Spans, each without those in it{shown}");
+    write_heading(out, &heading, layout.columns, layout.style)?;
     let mut table = Table::new(&["allocated", "requests", "temp.", "peak", "at end", "span"]);
     for span in summary.by_span.iter().take(layout.rows) {
         let name = match span.fields.as_deref() {

@@ -5,20 +5,20 @@ mod series;
 
 use std::process::ExitCode;
 
-use alloc_trace_analysis::{Intervals, Recording, Resolution};
+use alloc_trace_analysis::{Intervals, Resolution};
 
 use self::series::Series;
 use crate::args::TimelineArguments;
 use crate::error::CommandError;
-use crate::output::Output;
+use crate::open;
 use crate::progress::Progress;
 use crate::warnings;
 
 pub(crate) fn run(arguments: &TimelineArguments) -> Result<ExitCode, CommandError> {
-    let recording = Recording::open(&arguments.file)?;
+    let recording = open::recording(&arguments.file)?;
     let reading = &arguments.reading;
-    let mut output = Output::open(&reading.output)?;
-    let progress = Progress::reading(&arguments.file);
+    let mut output = reading.open_output()?;
+    let progress = Progress::reading(&recording);
     // No plot has anything that is called by its call site, unless that picks it.
     let names = reading.filters.asks_for_sites() && !reading.no_symbols;
     let resolution = Resolution::default().bins(arguments.bins);
@@ -31,7 +31,6 @@ pub(crate) fn run(arguments: &TimelineArguments) -> Result<ExitCode, CommandErro
     let drawn = plot::draw(&intervals, &series, &title, arguments.width);
     output.write(|out| out.write_all(drawn?.as_bytes()))?;
     output.finish()?;
-    warnings::print(&arguments.file, &warnings::of_state(&intervals.state));
-    warnings::print_names(&intervals.state.symbol_problems);
+    warnings::tell(&arguments.file, &intervals.state);
     Ok(ExitCode::SUCCESS)
 }

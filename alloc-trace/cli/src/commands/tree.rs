@@ -3,24 +3,23 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use alloc_trace_analysis::{CallTreeWeights, Measure, Recording, Tree, TreeShape, shorten};
+use alloc_trace_analysis::{CallTreeWeights, Measure, Tree, TreeShape};
 
 use crate::args::TreeArguments;
 use crate::error::CommandError;
 use crate::measures::{self, value};
-use crate::output::Output;
+use crate::open;
 use crate::progress::Progress;
 use crate::style::Style;
-use crate::table::from_the_front;
+use crate::text::{self, write_heading};
 use crate::units::share;
 use crate::warnings;
 
 pub(crate) fn run(arguments: &TreeArguments) -> Result<ExitCode, CommandError> {
-    let recording = Recording::open(&arguments.file)?;
-    let mut output = Output::open(&arguments.reading.output)?;
-    let progress = Progress::reading(&arguments.file);
-    let weights =
-        CallTreeWeights::of(&recording, arguments.reading.options().all_frames(arguments.full))?;
+    let recording = open::recording(&arguments.file)?;
+    let mut output = arguments.reading.open_output()?;
+    let progress = Progress::reading(&recording);
+    let weights = CallTreeWeights::of(&recording, arguments.reading.options())?;
     drop(progress);
     warnings::print(&arguments.file, &warnings::of_state(&weights.state));
     // A program leaves out for itself what it does not want.
@@ -46,8 +45,11 @@ pub(crate) fn run(arguments: &TreeArguments) -> Result<ExitCode, CommandError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The figures to the left of the tree.
+/// The figures to the left of the tree, and the last of them, which a narrow terminal has no room for.
 const FIGURES: usize = 9 + 1 + 7 + 1 + 9 + 2;
+const OWN: usize = 1 + 9;
+/// No function's name is cut to less.
+const NARROWEST_NAME: usize = 16;
 /// No frame is indented further: what is below stands there, with its depth.
 const DEEPEST: usize = 24;
 
@@ -62,13 +64,17 @@ fn write_text(
     let direction = if tree.inverted { "Callers" } else { "Call tree" };
     let heading =
         format!("{direction} by {}: {}", measures::phrase(measure), value(measure, whole));
-    writeln!(out, "{}", style.heading(from_the_front(&heading, columns)))?;
+    write_heading(out, &heading, columns, style)?;
     if tree.nodes.is_empty() {
         return writeln!(out, "Nothing to show.");
     }
     // Outwards, what a function asked for itself is at the beginning of each way.
     let own_heading = if tree.inverted { "" } else { "own" };
-    let heading = format!("{:>9} {:>7} {own_heading:>9}  function", "total", "");
+    let narrow = columns < FIGURES + DEEPEST + NARROWEST_NAME;
+    let own_column = |text: &str| if narrow { String::new() } else { format!(" {text:>9}") };
+    let figures = if narrow { FIGURES - OWN } else { FIGURES };
+    let deepest = if narrow { 6 } else { DEEPEST };
+    let heading = format!("{:>9} {:>7}{}  function", "total", "", own_column(own_heading));
     writeln!(out, "{}", style.faint(heading))?;
     let lines = Lines::of(tree);
     for (node, line) in tree.nodes.iter().zip(&lines.0) {
@@ -78,15 +84,16 @@ fn write_text(
             _ if tree.inverted => String::new(),
             own => value(measure, own),
         };
-        let indent = line.indent(DEEPEST);
-        let room = columns.saturating_sub(FIGURES + indent.chars().count()).max(16);
+        let indent = line.indent(deepest);
+        let room = columns.saturating_sub(figures + indent.chars().count()).max(NARROWEST_NAME - 3);
         writeln!(
             out,
-            "{:>9} {:>7} {own:>9}  {}{}",
+            "{:>9} {:>7}{}  {}{}",
             value(measure, inclusive),
             share(inclusive, whole),
+            own_column(&own),
             style.faint(&indent),
-            shorten(&node.function, room),
+            text::function(&node.function, room),
         )?;
     }
     Ok(())

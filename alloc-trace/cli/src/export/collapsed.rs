@@ -5,6 +5,8 @@ use std::io::{self, Write};
 
 use alloc_trace_analysis::{CallTreeWeights, Measure};
 
+use crate::printable::printable;
+
 pub(crate) fn write(
     out: &mut dyn Write,
     weights: &CallTreeWeights,
@@ -23,11 +25,7 @@ pub(crate) fn write(
                 line.push(';');
             }
             // A name can have what sets frames off, as in `[u8; 4]`.
-            line.extend(frame.function.chars().map(|c| match c {
-                ';' => ':',
-                '\n' | '\r' => ' ',
-                c => c,
-            }));
+            line.push_str(&printable(&frame.function).replace(';', ":"));
         }
         writeln!(out, "{line} {weight}")?;
     }

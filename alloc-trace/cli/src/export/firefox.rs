@@ -2,7 +2,8 @@
 //! were in spans.
 //!
 //! The profiler has one track of allocations a process, on its first thread: that holds those of all
-//! threads, for it must see each block's release, whoever makes it.
+//! threads, for it must see each block's release, whoever makes it. The crate that writes the format puts
+//! them there whatever thread they are given for, as Firefox itself does.
 
 use std::io::{self, Write};
 use std::time::Duration;

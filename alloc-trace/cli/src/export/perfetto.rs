@@ -1,5 +1,5 @@
-//! Perfetto's trace: live bytes of the program, of each thread and in each span as counters, spans as
-//! slices, markers as instants.
+//! Perfetto's trace: live bytes of the program, of each thread and in each span and the resident memory as
+//! counters, spans as slices, markers as instants.
 //!
 //! Time is cut into bins. A counter stands at a bin's end, where it is exact, and the program's also at
 //! each bin's peak: so a trace is no larger for a recording with more events.
@@ -30,6 +30,7 @@ pub(crate) struct About<'a> {
 const PROCESS: u64 = 1;
 const LIVE: u64 = 2;
 const MARKERS: u64 = 3;
+const RESIDENT: u64 = 4;
 const FIRST_THREAD: u64 = 1 << 32;
 const FIRST_THREAD_COUNTER: u64 = 2 << 32;
 const FIRST_SPAN_COUNTER: u64 = 3 << 32;
@@ -118,6 +119,12 @@ impl Tracer<'_> {
         self.value(0, LIVE, 0)?;
         for point in live_points(intervals) {
             self.value(point.time_ns, LIVE, point.live_bytes)?;
+        }
+        if !intervals.resident.is_empty() {
+            self.counter(RESIDENT, PROCESS, "resident memory".into())?;
+        }
+        for &(time_ns, bytes) in &intervals.resident {
+            self.value(time_ns, RESIDENT, bytes)?;
         }
         for row in &intervals.threads {
             let number = row.key.thread;

@@ -5,7 +5,7 @@ mod proto;
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use alloc_trace_analysis::{CallTreeWeights, Figures, Measure};
+use alloc_trace_analysis::{CallTreeWeights, Figures, LoadedModule, Measure};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use prost::Message;
@@ -84,10 +84,10 @@ fn profile(
         default_sample_type: texts.number(name_of(first)),
         ..Profile::default()
     };
-    let mut mappings = Mappings::new(&mut texts, executable);
+    let mut mappings = Mappings::new(&weights.modules, &mut texts, executable);
     let mut functions: FxHashMap<(i64, i64), u64> = FxHashMap::default();
     let backtraces = &weights.backtraces;
-    for (id, frame) in (1..).zip(&backtraces.frames) {
+    for ((id, frame), &address) in (1..).zip(&backtraces.frames).zip(&backtraces.addresses) {
         let name = texts.number(&frame.function);
         let filename = texts.number(frame.file.as_deref().unwrap_or_default());
         let next = functions.len() as u64 + 1;
@@ -103,7 +103,7 @@ fn profile(
         }
         let mapping_id = mappings.number(&mut texts, frame.module.as_ref());
         let line = vec![Line { function_id, line: i64::from(frame.line.unwrap_or_default()) }];
-        profile.location.push(Location { id, mapping_id, address: 0, line, is_folded: false });
+        profile.location.push(Location { id, mapping_id, address, line, is_folded: false });
     }
     profile.mapping = mappings.mappings;
     for (node, figures) in (0..).zip(&weights.own) {
@@ -146,15 +146,17 @@ impl Texts {
 }
 
 /// The modules. The first is the program: viewers take its name for the profile's.
-#[derive(Debug, Default)]
-struct Mappings {
+#[derive(Debug)]
+struct Mappings<'a> {
+    modules: &'a [LoadedModule],
     mappings: Vec<Mapping>,
     numbers: FxHashMap<Arc<str>, u64>,
 }
 
-impl Mappings {
-    fn new(texts: &mut Texts, executable: Option<&str>) -> Self {
-        let mut mappings = Self::default();
+impl<'a> Mappings<'a> {
+    fn new(modules: &'a [LoadedModule], texts: &mut Texts, executable: Option<&str>) -> Self {
+        let (mappings, numbers) = (Vec::new(), FxHashMap::default());
+        let mut mappings = Self { modules, mappings, numbers };
         if let Some(executable) = executable {
             mappings.number(texts, Some(&executable.into()));
         }
@@ -167,8 +169,14 @@ impl Mappings {
         let next = self.mappings.len() as u64 + 1;
         let number = *self.numbers.entry(Arc::clone(module)).or_insert(next);
         if number == next {
+            // Of several at one path the one that was loaded last.
+            let loaded = self.modules.iter().rfind(|loaded| *loaded.path == **module);
+            let build_id = loaded.map(|loaded| hexadecimal(&loaded.build_id)).unwrap_or_default();
             self.mappings.push(Mapping {
                 id: number,
+                memory_start: loaded.map_or(0, |loaded| loaded.start),
+                memory_limit: loaded.map_or(0, |loaded| loaded.end),
+                build_id: texts.number(&build_id),
                 filename: texts.number(module),
                 // There is nothing left to look up.
                 has_functions: true,
@@ -180,4 +188,9 @@ impl Mappings {
         }
         number
     }
+}
+
+/// A build id as it is written.
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -2,21 +2,79 @@
 
 #![allow(dead_code, reason = "each test uses a part")]
 
+use std::ffi::OsStr;
 use std::fs;
-use std::path::Path;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 
 use alloc_trace_format::{
     Anchor, Architecture, ClassFigures, ClockKind, EndReason, Event, EventKind, FileHeader,
     HeapFigures, HeapSnapshot, NodeDefinition, NodeId, Process, Record, RecordingWriter,
     SnapshotReason, Span, SpanId, ThreadId, ThreadStart, Window,
 };
+use serde_json::Value;
+use tempfile::TempDir;
 
 /// The command, with an environment that changes nothing of its output.
 pub(crate) fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_alloc-trace"));
     command.env_remove("NO_COLOR").env_remove("ALLOC_TRACE").env("TERM", "xterm");
     command
+}
+
+/// What a command with these arguments comes to.
+pub(crate) fn run(arguments: &[&dyn AsRef<OsStr>]) -> Output {
+    command().args(arguments.iter().map(|argument| argument.as_ref())).output().expect("run")
+}
+
+/// The object that a command with these arguments writes.
+pub(crate) fn json(arguments: &[&dyn AsRef<OsStr>]) -> Value {
+    let output = run(arguments);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("one JSON object")
+}
+
+/// The objects that a command with these arguments writes, a line each.
+pub(crate) fn json_lines(arguments: &[&dyn AsRef<OsStr>]) -> Vec<Value> {
+    let output = run(arguments);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let lines = text(&output.stdout).lines();
+    lines.map(|line| serde_json::from_str(line).expect("an object a line")).collect()
+}
+
+/// What `check` prints, and its exit code.
+pub(crate) fn check(path: &Path, limits: &[&str]) -> (String, Option<i32>) {
+    let output = command().arg("check").arg(path).args(limits).output().expect("run");
+    (text(&output.stdout).to_owned(), output.status.code())
+}
+
+/// The sample, in a directory of its own.
+pub(crate) fn sample(closed: bool) -> (TempDir, PathBuf) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("sample.trace");
+    write_sample(&path, 42, closed);
+    (directory, path)
+}
+
+/// A recording of a program with many faults, in a directory of its own.
+pub(crate) fn faults(backtraces: bool) -> (TempDir, PathBuf) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("faults.trace");
+    write_faults(&path, backtraces);
+    (directory, path)
+}
+
+/// A recording of so many events, each an allocation of eight bytes.
+pub(crate) fn write_long(path: &Path, events: u64) {
+    let mut writer = RecordingWriter::create(path, &header(1), Window::default()).expect("created");
+    for number in 0..events {
+        let (stamp, address) = (1_000 + number, 0x10 * (number + 1));
+        let event = Event { node: NodeId::ROOT, ..event(EventKind::Alloc, 1, stamp, address, 8) };
+        writer.write(0, &Record::Event(event)).expect("written");
+    }
+    let stamp = 1_000 + events;
+    writer.write(0, &Record::End { stamp, reason: EndReason::Exited, events }).expect("written");
+    writer.finish(Some(Anchor { ticks: stamp, monotonic_ns: stamp })).expect("finished");
 }
 
 /// Every command.

@@ -26,6 +26,8 @@ struct Description<'a> {
     warnings: Vec<String>,
     symbol_problems: Vec<String>,
     bin_ns: u64,
+    /// The most that was resident in each bin that has a sample, as bin and bytes.
+    resident: Vec<(u64, u64)>,
     markers: &'a [(Arc<str>, u64)],
     backtraces: bool,
     /// Function, file and line of each; where there is none, `null`.
@@ -129,6 +131,7 @@ fn describe<'a>(
         warnings: warnings::of_state(&intervals.state),
         symbol_problems: warnings::of_symbols(&intervals.state.symbol_problems),
         bin_ns: intervals.bin_ns,
+        resident: resident(intervals),
         markers: &intervals.markers,
         backtraces: advice.backtraces,
         sites,
@@ -144,6 +147,19 @@ fn describe<'a>(
         advice: advice_groups,
         texts: texts.texts,
     }
+}
+
+/// One sample a bin: a recording can have far more than a page has columns.
+fn resident(intervals: &Intervals) -> Vec<(u64, u64)> {
+    let mut by_bin: Vec<(u64, u64)> = Vec::new();
+    for &(ns, bytes) in &intervals.resident {
+        let bin = ns / intervals.bin_ns.max(1);
+        match by_bin.last_mut() {
+            Some((last, most)) if *last == bin => *most = bytes.max(*most),
+            _ => by_bin.push((bin, bytes)),
+        }
+    }
+    by_bin
 }
 
 fn groups(advice: &Advice, texts: &mut Texts) -> Vec<Group> {

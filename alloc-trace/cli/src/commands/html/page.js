@@ -40,7 +40,6 @@ class Page {
       counted(this.figures.total.requests + this.figures.total.frees, 'heap event'),
       counted(about.threads.length, 'thread'),
       unmatched && `${unmatched} of blocks older than the recording`,
-      of(about.inferred_frees, 'block') && `${counted(about.inferred_frees, 'block')} without a record of the free`,
     ];
     byId('facts').textContent = facts.filter(Boolean).join(' · ');
     const warnings = [...about.warnings, ...about.symbol_problems];

@@ -1,8 +1,10 @@
-// The timeline: live bytes, what was requested in each bin, spans and markers; and the brush over it.
+// The timeline: live bytes, what was requested in each bin, the resident memory, spans and markers; and
+// the brush over it.
 
 const MARGIN = { left: 82, right: 14, top: 22, bottom: 20 };
 const LIVE_HEIGHT = 190;
 const CHURN_HEIGHT = 46;
+const RESIDENT_HEIGHT = 32;
 const LANE_HEIGHT = 13;
 const LANES = 6;
 const MARKERS = 40;
@@ -50,13 +52,16 @@ class Timeline {
     const width = this.frame.clientWidth;
     if (width === 0) return;
     this.plot = Math.max(width - MARGIN.left - MARGIN.right, 50);
-    const lanesTop = MARGIN.top + LIVE_HEIGHT + 8 + CHURN_HEIGHT + 8;
+    const residentTop = MARGIN.top + LIVE_HEIGHT + 8 + CHURN_HEIGHT + 8;
+    const strip = this.figures.about.resident.length > 0 ? RESIDENT_HEIGHT + 8 : 0;
+    const lanesTop = residentTop + strip;
     this.height = lanesTop + this.lanes.length * LANE_HEIGHT + MARGIN.bottom;
     const svg = element('svg:svg', {
       width, height: this.height, viewBox: `0 0 ${width} ${this.height}`, 'aria-hidden': 'true',
     });
     this.drawLive(svg, width);
     this.drawChurn(svg);
+    if (strip > 0) this.drawResident(svg, residentTop);
     this.drawLanes(svg, lanesTop);
     this.drawTimes(svg);
     this.drawMarkers(svg);
@@ -120,6 +125,22 @@ class Timeline {
     );
   }
 
+  // On a scale of its own. A sample holds until the next one.
+  drawResident(svg, top) {
+    const { resident } = this.figures.about;
+    const most = Math.max(...resident.map(([, size]) => size), 1);
+    const bottom = top + RESIDENT_HEIGHT;
+    const y = (size) => (bottom - (size / most) * RESIDENT_HEIGHT).toFixed(1);
+    let path = `M${this.x(resident[0][0] + 0.5).toFixed(1)},${y(resident[0][1])}`;
+    for (const [bin, size] of resident.slice(1)) path += `H${this.x(bin + 0.5).toFixed(1)}V${y(size)}`;
+    path += `H${this.x(this.length).toFixed(1)}`;
+    svg.append(
+      element('svg:path', { class: 'resident', d: path }),
+      element('svg:text', { x: MARGIN.left - 6, y: top + 12, 'text-anchor': 'end' }, 'resident'),
+      element('svg:text', { x: MARGIN.left - 6, y: top + 25, 'text-anchor': 'end' }, `≤ ${bytes(most)}`),
+    );
+  }
+
   drawLanes(svg, top) {
     const axis = this.figures.axes.span;
     this.lanes.forEach((row, lane) => {
@@ -173,6 +194,7 @@ class Timeline {
     const parts = [
       `Live bytes over ${duration(about.duration_ns)} in ${count(bins.length)} bins.`,
       `Peak ${bytes(peak)} after ${duration(bins.peakAt[bins.peak.indexOf(peak)])}.`,
+      about.resident.length ? `Resident: at most ${bytes(Math.max(...about.resident.map(([, size]) => size)))}.` : '',
       spans.length ? `Spans: ${spans.join(', ')}.` : '',
       about.markers.length ? `Markers: ${about.markers.map(([text]) => text).join(', ')}.` : '',
     ];

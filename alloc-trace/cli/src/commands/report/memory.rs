@@ -7,6 +7,7 @@ use alloc_trace_analysis::{ClassState, HeapReason, HeapState, Memory};
 
 use super::{Layout, shown};
 use crate::table::{Table, from_the_front};
+use crate::text::{write_fact, write_heading};
 use crate::units::{bytes, count, counted, duration, share};
 
 /// The line of the most that was resident.
@@ -29,16 +30,14 @@ pub(super) fn write_heap(out: &mut dyn Write, memory: &Memory, layout: Layout) -
     let of = counted(memory.heap_snapshots.len() as u64, "snapshot");
     let heading =
         format!("The heap at its largest, of {of}: {why}, after {}", duration(heap.time_ns));
-    writeln!(out, "\n{}", layout.style.heading(heading))?;
+    writeln!(out)?;
+    write_heading(out, &heading, layout.columns, layout.style)?;
     write_sums(out, heap, layout)?;
     write_classes(out, heap, layout)
 }
 
 fn write_sums(out: &mut dyn Write, heap: &HeapState, layout: Layout) -> io::Result<()> {
-    let mut line = |name: &str, text: String| {
-        let text = from_the_front(&text, layout.columns.saturating_sub(14));
-        writeln!(out, "{name:<14}{text}")
-    };
+    let mut line = |name: &str, text: String| write_fact(out, name, &text, layout.columns);
     let metadata = bytes(heap.metadata_bytes);
     let segments = counted(heap.segments, "segment");
     line(

@@ -1,4 +1,4 @@
-//! How a series is drawn: as an area, with markers, and below it the spans.
+//! How a series is drawn: as an area, with markers, and below it the resident memory and the spans.
 
 use std::fmt::Display;
 use std::io;
@@ -11,11 +11,13 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::series::Series;
 use crate::table::from_the_front;
+use crate::units::bytes;
 
 const HEIGHT: u32 = 420;
 const LEFT: u32 = 96;
 const MARGIN: u32 = 14;
 const LANE: u32 = 18;
+const STRIP: u32 = 54;
 /// How many spans and markers are shown, those that asked for most and those that came first.
 const LANES: usize = 8;
 const MARKERS: usize = 40;
@@ -24,6 +26,7 @@ const AREA: RGBColor = RGBColor(47, 127, 214);
 const PEAK: RGBColor = RGBColor(192, 42, 29);
 const MARKER: RGBColor = RGBColor(106, 53, 181);
 const GROUND: RGBColor = RGBColor(244, 246, 249);
+const RESIDENT: RGBColor = RGBColor(120, 120, 120);
 const TEXT: RGBColor = RGBColor(60, 70, 82);
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
@@ -37,13 +40,17 @@ pub(super) fn draw(
     width: u32,
 ) -> io::Result<String> {
     let lanes = lanes(intervals);
+    let strip = if intervals.resident.is_empty() { 0 } else { STRIP };
     let below = if lanes.is_empty() { 0 } else { LANE * lanes.len() as u32 + MARGIN };
     let mut svg = String::new();
     {
-        let root = SVGBackend::with_string(&mut svg, (width, HEIGHT + below)).into_drawing_area();
+        let root =
+            SVGBackend::with_string(&mut svg, (width, HEIGHT + strip + below)).into_drawing_area();
         root.fill(&WHITE).map_err(failed)?;
         let (upper, lower) = root.split_vertically(HEIGHT);
         draw_series(&upper, intervals, series, title)?;
+        let (resident, lower) = lower.split_vertically(strip);
+        draw_resident(&resident, intervals, width)?;
         draw_lanes(&lower, intervals, &lanes, width)?;
         root.present().map_err(failed)?;
     }
@@ -138,13 +145,48 @@ fn draw_markers(
     Ok(())
 }
 
+/// How much memory the process had resident, on a scale of its own: it is far more than what is live
+/// where that is little, and the recorder's own is in it.
+fn draw_resident(area: &Area<'_>, intervals: &Intervals, width: u32) -> io::Result<()> {
+    let Some(most) = intervals.resident.iter().map(|&(_, size)| size).max() else {
+        return Ok(());
+    };
+    let (left, right) = (LEFT as i32, (width - MARGIN) as i32);
+    let (top, bottom) = (0, STRIP as i32 - MARGIN as i32);
+    let whole = whole_ns(intervals).max(1.0);
+    let x = |ns: u64| left + (ns as f64 / whole * f64::from(right - left)) as i32;
+    let y =
+        |size: u64| bottom - (size as f64 / most.max(1) as f64 * f64::from(bottom - top)) as i32;
+    let ground = Rectangle::new([(left, top), (right, bottom)], GROUND.filled());
+    area.draw(&ground).map_err(failed)?;
+    // A sample holds until the next one.
+    let mut line = Vec::with_capacity(2 * intervals.resident.len() + 1);
+    for &(ns, size) in &intervals.resident {
+        if let Some(&(_, before)) = line.last() {
+            line.push((x(ns), before));
+        }
+        line.push((x(ns), y(size)));
+    }
+    if let Some(&(_, last)) = line.last() {
+        line.push((x(intervals.state.duration_ns), last));
+    }
+    area.draw(&PathElement::new(line, RESIDENT.stroke_width(2))).map_err(failed)?;
+    let style =
+        ("sans-serif", 12).into_font().color(&TEXT).pos(Pos::new(HPos::Right, VPos::Center));
+    let labels = [("resident".to_owned(), top + 10), (format!("≤ {}", bytes(most)), top + 26)];
+    for (text, y) in labels {
+        area.draw(&Text::new(text, (left - 6, y), style.clone())).map_err(failed)?;
+    }
+    Ok(())
+}
+
 /// The spans that asked for most.
 fn lanes(intervals: &Intervals) -> Vec<&Row<Option<SpanKey>>> {
     let mut rows: Vec<_> = intervals.spans.iter().filter(|row| row.key.is_some()).collect();
-    let bytes = |row: &Row<Option<SpanKey>>| {
+    let allocated = |row: &Row<Option<SpanKey>>| {
         row.cells.iter().fold(0_u64, |sum, cell| sum.saturating_add(cell.allocated_bytes))
     };
-    rows.sort_by_key(|row| std::cmp::Reverse(bytes(row)));
+    rows.sort_by_key(|row| std::cmp::Reverse(allocated(row)));
     rows.truncate(LANES);
     rows
 }
