@@ -1,160 +1,19 @@
 //! The page that `alloc-trace html` makes, in a real browser: what is clicked, dragged, typed and read.
 
 mod browser;
+mod bursts;
 mod support;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use alloc_trace_format::{
-    Anchor, EndReason, Event, EventKind, NodeDefinition, NodeId, Process, Record, RecordingWriter,
-    Span, SpanId, ThreadId, ThreadStart, Window,
-};
+use alloc_trace_format::{RecordingWriter, Window};
 use serde_json::Value;
-use tempfile::TempDir;
 
 use browser::Page;
-use support::{command, event, header, text};
-
-const CALLEES: u32 = 24;
-
-/// Writes a recording of two threads that ask for memory in bursts, from two dozen places.
-fn write_bursts(path: &Path, names: &dyn Fn(&str) -> String) {
-    let mut writer =
-        RecordingWriter::create(path, &header(42), Window::default()).expect("created");
-    let mut write = |stream, record: Record| writer.write(stream, &record).expect("written");
-    let process = Process {
-        pid: 42,
-        parent_pid: 41,
-        executable: names("/usr/bin/bursts").into(),
-        arguments: [names("bursts"), "--fast".into()].map(Box::from).into(),
-    };
-    write(0, Record::Process(Box::new(process)));
-    for thread in 1..=2 {
-        write(
-            thread,
-            Record::ThreadStart(ThreadStart {
-                thread: ThreadId(thread),
-                os_thread: 4_200 + thread,
-                internal: false,
-                stamp: 1_000,
-                name: names(["main", "worker"][thread as usize - 1]).into(),
-            }),
-        );
-    }
-    // The first calls four others, and each of those five.
-    for number in 0..CALLEES {
-        let parent = if number == 0 { 0 } else { 2 + (number - 1) / 5 };
-        let address = 0x1000 * u64::from(number + 1);
-        let id = NodeId(2 + number);
-        write(1, Record::Node(NodeDefinition { id, parent: NodeId(parent), address }));
-    }
-    for (id, name) in [(1, "load"), (2, "serve")] {
-        let span = Span {
-            id: SpanId(id),
-            stamp: 1_100,
-            parent: None,
-            again: false,
-            level: 3,
-            name: names(name).into(),
-            target: "bursts".into(),
-            fields: "".into(),
-        };
-        write(1, Record::Span(Box::new(span)));
-    }
-    let mut random = 1_u64;
-    let mut next = move || {
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        random
-    };
-    let mut stamp = 2_000_u64;
-    let mut live: Vec<(u64, u64)> = Vec::new();
-    let mut events = 0;
-    for round in 0..6_000_u64 {
-        let thread = 1 + u32::from(round % 3 == 2);
-        // A pause between bursts, longer than a bin.
-        stamp += if round % 500 == 0 { 300_000 } else { 50 + next() % 100 };
-        if round == 1_500 {
-            let text = names("warm").into();
-            write(1, Record::Marker { thread: ThreadId(1), stamp, text });
-        }
-        if round % 400 == 0 {
-            write(1, Record::Resident { stamp, bytes: (4 << 20) + 1_000 * round });
-        }
-        if round % 500 == 10 {
-            let span = SpanId(1 + u64::from(round > 3_000));
-            write(1, Record::SpanEnter { thread: ThreadId(1), stamp, span });
-        }
-        if round % 500 == 400 {
-            let span = SpanId(1 + u64::from(round > 3_000));
-            write(1, Record::SpanExit { thread: ThreadId(1), stamp, span });
-        }
-        let growing = round % 1_000 < 600;
-        let choice = next() % 10;
-        let node = NodeId(2 + (next() % u64::from(CALLEES)) as u32);
-        let size = 1 + next() % (1 << (next() % 14));
-        let address = 0x10_0000 + 0x1_0000 * round;
-        let mut made = Event { node, ..event(EventKind::Alloc, thread, stamp, address, size) };
-        let index = next() as usize % live.len().max(1);
-        if live.is_empty() || (choice < if growing { 6 } else { 3 }) {
-            live.push((address, size));
-        } else if choice == 9 {
-            (made.old_address, made.old_size) = live[index];
-            made.kind = EventKind::Realloc;
-            live[index] = (address, size);
-        } else {
-            made.kind = EventKind::Free;
-            (made.address, made.size) = live.swap_remove(index);
-        }
-        write(thread, Record::Event(made));
-        events += 1;
-    }
-    stamp += 100;
-    write(1, Record::End { stamp, reason: EndReason::Exited, events });
-    writer.finish(Some(Anchor { ticks: stamp, monotonic_ns: stamp })).expect("finished");
-}
-
-struct Made {
-    _directory: TempDir,
-    recording: PathBuf,
-    page: PathBuf,
-}
-
-/// A recording, and the page made of it.
-fn make(names: &dyn Fn(&str) -> String, arguments: &[&str]) -> Made {
-    let directory = tempfile::tempdir().expect("a directory");
-    let recording = directory.path().join("bursts.trace");
-    let page = directory.path().join("page.html");
-    write_bursts(&recording, names);
-    let output = command()
-        .arg("html")
-        .arg(&recording)
-        .arg("-o")
-        .arg(&page)
-        .args(arguments)
-        .output()
-        .expect("run");
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    Made { _directory: directory, recording, page }
-}
-
-/// What `alloc-trace report --json` says, with these arguments.
-fn report(recording: &Path, arguments: &[&str]) -> Value {
-    let output =
-        command().args(["report", "--json"]).arg(recording).args(arguments).output().expect("run");
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    serde_json::from_slice(&output.stdout).expect("JSON")
-}
-
-fn requests(figures: &Value) -> u64 {
-    ["allocations", "zeroed_allocations", "reallocations"]
-        .iter()
-        .map(|key| figures[key].as_u64().expect("a figure"))
-        .sum()
-}
+use bursts::{CALLEES, Made, assert_no_complaints, make, report, requests};
+use support::{command, header, text};
 
 /// The columns of the page's tables, as they stand there.
 const COLUMNS: [&str; 8] =
@@ -243,12 +102,6 @@ fn open(browser: &Path, page: &Path) -> Page {
     let mut page = Page::open(browser, page, 1280, 900);
     page.wait_for("document.documentElement?.dataset.state === 'ready'");
     page
-}
-
-fn assert_no_complaints(page: &mut Page) {
-    page.settle();
-    assert_eq!(page.errors, Vec::<String>::new());
-    assert_eq!(page.requests, Vec::<String>::new(), "no network");
 }
 
 #[test]
@@ -543,102 +396,6 @@ fn an_empty_recording_makes_a_page() {
         page.click(&format!("#tab-{tab}"));
     }
     assert_no_complaints(page);
-}
-
-/// A picture of a recording, by the command of this name.
-fn draw(made: &Made, arguments: &[&str]) -> PathBuf {
-    let path = made.recording.with_file_name(arguments.join("-") + ".svg");
-    let output =
-        command().args(arguments).arg(&made.recording).arg("-o").arg(&path).output().expect("run");
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    path
-}
-
-#[test]
-fn a_flame_graph_opens_in_a_browser_and_has_the_figures_of_the_report() {
-    let Some(browser) = browser::find() else { return };
-    let made = make(&|name| format!("{name} <&>"), &[]);
-    let whole = report(&made.recording, &[]);
-    let sites = whole["sites"].as_array().expect("sites");
-    // Functions that call no other, so that they have what their call site has.
-    let last = format!("[{:#x}]", 0x1000 * CALLEES);
-    let site = sites.iter().find(|site| site["function"] == *last).expect("the site");
-    let total = |key: &str| whole[key].as_u64().expect("a figure");
-    for (measure, whole, of_site) in [
-        ("bytes", total("allocated_bytes"), &site["allocated_bytes"]),
-        ("requests", requests(&whole), &Value::from(requests(site))),
-        ("temporary", total("temporary_allocations"), &site["temporary_allocations"]),
-        ("live", total("live_bytes_at_end"), &site["live_bytes_at_end"]),
-        ("live-blocks", total("live_blocks_at_end"), &site["live_blocks_at_end"]),
-        ("peak", total("peak_bytes"), &site["at_peak_bytes"]),
-    ] {
-        let svg = draw(&made, &["flame", "--measure", measure]);
-        let svg = std::fs::read_to_string(svg).expect("text");
-        let samples = |value: u64| {
-            let digits = value.to_string();
-            let with_commas = digits.as_bytes().rchunks(3).rev().map(text).collect::<Vec<_>>();
-            with_commas.join(",")
-        };
-        let all = format!("<title>all ({} ", samples(whole));
-        assert!(svg.contains(&all), "{measure}: {all}");
-        let of_site = of_site.as_u64().expect("a figure");
-        if of_site > 0 {
-            let one = format!("<title>{last} ({} ", samples(of_site));
-            assert!(svg.contains(&one), "{measure}: {one}");
-        }
-    }
-    let page = &mut Page::open(&browser, &draw(&made, &["flame"]), 1200, 700);
-    page.wait_for("document.querySelectorAll('#frames g').length > 20");
-    let width = "document.querySelector('#frames g rect').getAttribute('width')";
-    let before = page.get(width);
-    page.get(
-        "[...document.querySelectorAll('#frames g')]\
-         .find((g) => g.textContent.startsWith('[0x2000]'))\
-         .dispatchEvent(new MouseEvent('click', { bubbles: true }))",
-    );
-    page.settle();
-    let zoomed = "[...document.querySelectorAll('#frames g')]\
-                  .find((g) => g.textContent.startsWith('[0x2000]'))\
-                  .querySelector('rect').width.baseVal.value";
-    assert!(page.get(zoomed).as_f64() > Some(1_000.0), "{before}");
-    assert_no_complaints(page);
-}
-
-#[test]
-fn a_timeline_opens_in_a_browser_with_peak_markers_and_spans() {
-    let Some(browser) = browser::find() else { return };
-    let made = make(&|name| format!("{name} <&>"), &[]);
-    let measures = ["live", "live-blocks", "bytes", "freed", "requests", "temporary"];
-    for measure in measures {
-        let page =
-            &mut Page::open(&browser, &draw(&made, &["timeline", "--measure", measure]), 1200, 700);
-        page.wait_for("document.documentElement?.nodeName === 'svg'");
-        let texts =
-            page.get("[...document.querySelectorAll('text')].map((it) => it.textContent.trim())");
-        let texts: Vec<&str> =
-            texts.as_array().expect("texts").iter().filter_map(Value::as_str).collect();
-        for name in ["warm <&>", "load <&>", "serve <&>", "resident", "≤ 9.3 MiB"] {
-            assert!(texts.contains(&name), "{measure}: {name} is not in {texts:?}");
-        }
-        assert_no_complaints(page);
-    }
-    let svg = std::fs::read_to_string(draw(&made, &["timeline"])).expect("text");
-    assert!(svg.contains("live bytes, peak "), "its title");
-    assert_eq!(svg.matches("<circle").count(), 1, "the peak");
-}
-
-#[test]
-fn there_is_no_picture_of_nothing() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let path = directory.path().join("bursts.trace");
-    write_bursts(&path, &str::to_owned);
-    let output = command().args(["flame", "--size", "1GiB.."]).arg(&path).output().expect("run");
-    assert_eq!(output.status.code(), Some(1));
-    assert_eq!(
-        text(&output.stderr),
-        "alloc-trace: there is nothing to show: no allocated bytes; pick another --measure, or less \
-         narrow filters\n"
-    );
 }
 
 /// Opens the page that `PAGE` names, says how long that took, and takes the pictures of the README into

@@ -183,7 +183,6 @@ impl<'a> Mappings<'a> {
                 has_filenames: true,
                 has_line_numbers: true,
                 has_inline_frames: true,
-                ..Mapping::default()
             });
         }
         number

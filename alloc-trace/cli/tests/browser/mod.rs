@@ -1,5 +1,7 @@
 //! A browser without a window, driven over its DevTools protocol.
 
+#![allow(dead_code, reason = "each test uses a part")]
+
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
