@@ -1,6 +1,6 @@
 //! What packing costs on a recording: `packing FILE [ROUNDS]`. The chunks of its log are packed, compressed
 //! and unpacked again; prints bytes an event, of each column too, and nanoseconds an event. Make FILE with
-//! `compress=off`.
+//! `compress=off`. The compressor is set as the recorder's is at level 1.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -51,6 +51,8 @@ fn main() -> ExitCode {
                 CParameter::CompressionLevel(level),
                 CParameter::LiteralCompressionMode(literals),
                 CParameter::ContentSizeFlag(false),
+                CParameter::MinMatch(7),
+                CParameter::HashLog(12),
             ];
             for parameter in set {
                 context.set_parameter(parameter).expect("a parameter that zstd has");

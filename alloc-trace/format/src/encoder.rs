@@ -125,8 +125,28 @@ impl Encoder {
         event: &PlainEvent,
     ) -> Option<usize> {
         let stamp = self.stamp.checked_add(event.ticks)?;
-        // Its thread is the context's: no event's record says it.
-        self.event(out, &event.event(ThreadId(0), stamp))
+        let values = [
+            event.ticks,
+            event.size,
+            varint::difference(self.address, event.address),
+            varint::difference(u64::from(self.node.0), u64::from(event.node.0)),
+            varint::difference(self.stack_pointer, event.stack_pointer),
+        ];
+        if event.align_log2 >= tag::ALIGN_FOLLOWS || !fields::are_short(&values) {
+            // Its thread is the context's: no event's record says it.
+            return self.any_event(out, &event.event(ThreadId(0), stamp));
+        }
+        self.stamp = stamp;
+        self.address = event.address;
+        self.node = event.node;
+        self.stack_pointer = event.stack_pointer;
+        Some(fields::write_plain(out, event.tag | event.align_log2 << tag::ALIGN_SHIFT, &values))
+    }
+
+    /// [`Self::event`], for callers that need it seldom.
+    #[cold]
+    fn any_event(&mut self, out: &mut [u8; MAX_EVENT_BYTES], event: &Event) -> Option<usize> {
+        self.event(out, event)
     }
 
     /// Writes an event that has something that few have. All but the last address is still to be

@@ -3,6 +3,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::slice::Iter;
 
 use super::model::{BLOCKS, Block, Blocks, Model, Site};
 use super::pack::{HEAD_BYTES, LENGTHS_BYTES, on_heap};
@@ -176,7 +177,8 @@ impl Inflater {
 
 /// The columns as they are read.
 pub(super) struct Columns<'a> {
-    rest: [&'a [u8]; COLUMNS],
+    /// What is left of each.
+    rest: [Iter<'a, u8>; COLUMNS],
 }
 
 impl<'a> Columns<'a> {
@@ -185,36 +187,34 @@ impl<'a> Columns<'a> {
         let rest = lengths.map(|length| {
             let (column, after) = behind.split_at_checked(length).unwrap_or_default();
             behind = after;
-            column
+            column.iter()
         });
         Self { rest }
     }
 
     /// Columns that have been read to some place, each from there to its end.
     pub(super) fn at(bytes: &'a [u8], places: &[(usize, usize); COLUMNS]) -> Self {
-        Self { rest: places.map(|(begin, end)| bytes.get(begin..end).unwrap_or_default()) }
+        Self { rest: places.map(|(begin, end)| bytes.get(begin..end).unwrap_or_default().iter()) }
     }
 
     /// What is left of a column.
     pub(super) fn rest(&self, column: usize) -> &'a [u8] {
-        self.rest[column]
+        self.rest[column].as_slice()
     }
 
     /// How much is left of each column.
     pub(super) fn lengths(&self) -> [usize; COLUMNS] {
-        self.rest.map(<[u8]>::len)
+        self.rest.each_ref().map(|rest| rest.len())
     }
 
     /// Goes on by so many bytes in a column.
     pub(super) fn pass(&mut self, column: usize, bytes: usize) {
-        self.rest[column] = self.rest[column].get(bytes..).unwrap_or_default();
+        self.rest[column] = self.rest(column).get(bytes..).unwrap_or_default().iter();
     }
 
     #[inline(always)]
     pub(super) fn next_byte(&mut self, column: usize) -> Option<u8> {
-        let (&byte, after) = self.rest[column].split_first()?;
-        self.rest[column] = after;
-        Some(byte)
+        self.rest[column].next().copied()
     }
 
     #[inline(always)]
@@ -224,12 +224,24 @@ impl<'a> Columns<'a> {
 
     #[inline]
     pub(super) fn varint(&mut self, column: usize) -> Result<u64, Expected> {
-        let rest = self.rest[column];
-        let (value, length) = match *rest {
-            [byte, ..] if byte < 0x80 => (u64::from(byte), 1),
-            _ => varint::read(rest).ok_or("a longer column of numbers")?,
-        };
-        self.rest[column] = rest.get(length..).unwrap_or_default();
+        match self.rest[column].as_slice() {
+            [byte, ..] if *byte < 0x80 => {
+                self.rest[column].next();
+                Ok(u64::from(*byte))
+            }
+            [low, high, ..] if *high < 0x80 => {
+                self.pass(column, 2);
+                Ok(u64::from(low & 0x7f) | u64::from(*high) << 7)
+            }
+            _ => self.long_varint(column),
+        }
+    }
+
+    #[inline(never)]
+    fn long_varint(&mut self, column: usize) -> Result<u64, Expected> {
+        let read = varint::read(self.rest(column));
+        let (value, length) = read.ok_or("a longer column of numbers")?;
+        self.pass(column, length);
         Ok(value)
     }
 
@@ -540,7 +552,7 @@ impl Rebuild<'_> {
     }
 
     fn other(&mut self, columns: &mut Columns<'_>) -> Result<(), Expected> {
-        let column = columns.rest[OTHER];
+        let column = columns.rest(OTHER);
         let mut state = DecodeState::at(self.encoder.last_stamp(), self.placed);
         let mut length = 0;
         let mut event = Event::NONE;
@@ -553,9 +565,8 @@ impl Rebuild<'_> {
             Row::Other => self.encoder.advance_to(state.stamp()),
             Row::Event | Row::Node(_) | Row::End => return Err("an extended record"),
         }
-        let (record, rest) = column.split_at_checked(length).unwrap_or_default();
-        columns.rest[OTHER] = rest;
-        self.rows.extend(record)
+        columns.pass(OTHER, length);
+        self.rows.extend(column.get(..length).unwrap_or_default())
     }
 }
 
