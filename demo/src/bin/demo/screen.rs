@@ -95,7 +95,9 @@ pub(crate) fn recorded(out: &mut dyn Write, recorded: &Option<Recorded>) -> io::
     }
     writeln!(out, "\nWhere the most bytes were requested, all jobs and both ways together:")?;
     writeln!(out, "{:>11}{:>11}{:>11}  call site", "requests", "requested", "peak")?;
-    for site in summary.sites.iter().take(SITES) {
+    // What only frees has nothing to show.
+    let asking = summary.sites.iter().filter(|site| site.figures.requests() > 0);
+    for site in asking.take(SITES) {
         let figures = &site.figures;
         writeln!(
             out,
