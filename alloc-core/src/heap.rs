@@ -16,6 +16,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use crate::class::{CACHES, CLASSES, CacheIndex, Class, SLOTS};
 use crate::decay::Period;
+use crate::fatal::fatal;
 use crate::owner::{OwnerPtr, OwnerU32, OwnerU64};
 use crate::page::{Page, Place};
 use crate::remote::Inbox;
@@ -481,33 +482,16 @@ impl Heap {
         let first = unsafe { &*slots }.get();
         let page = Page::locate(first);
         let is_own = ptr::eq(page.owner(), self);
-        let set_bits = |word, bits| {
-            if is_own {
-                page.set_local_bits(word, bits);
-            } else {
-                page.set_remote_bits(word, bits);
-            }
+        let freed = if is_own {
+            // SAFETY: passed on.
+            unsafe { page.put(slots, count) }
+        } else {
+            // SAFETY: passed on.
+            unsafe { page.put_remotely(slots, count) }
         };
-
-        let extent = page.extent();
-        let mut word = extent.place(first).map_or(0, |place| place.word);
-        let mut bits = 0;
-        let mut freed = 0;
-        while freed < count {
-            // SAFETY: `freed` is below `count`.
-            let block = unsafe { &*slots.wrapping_add(freed) }.get();
-            let Some(place) = extent.place(block) else { break };
-            // A block that is here twice is found when its bit is set the second time.
-            if place.word != word || bits & place.bit != 0 {
-                set_bits(word, bits);
-                word = place.word;
-                bits = 0;
-            }
-            bits |= place.bit;
-            freed += 1;
+        if freed == 0 {
+            fatal("freed an address that is not the start of a block", first.addr());
         }
-        set_bits(word, bits);
-
         if is_own {
             let bytes = (freed * page.class().size()) as u64;
             self.returned_bytes.set(self.returned_bytes.get() + bytes);
@@ -848,7 +832,9 @@ fn post_to_owner(page: Page) {
 /// something.
 pub(crate) fn free_remotely(block: *mut u8) {
     let page = Page::locate(block);
-    let Some(Place { word, bit }) = page.extent().place(block) else { return };
+    let Some(Place { word, bit }) = page.extent().place(block) else {
+        fatal("freed an address that is not the start of a block", block.addr())
+    };
     page.set_remote_bits(word, bit);
     if page.remote().count(1) {
         post_to_owner(page);
@@ -960,7 +946,7 @@ mod tests {
                 free_remotely(*block);
             }
             heap.drain_inbox();
-            let bytes = page.extent().bytes();
+            let bytes = page.bytes();
             let first = (blocks[kept].addr() / os_page) * os_page;
             let end = (blocks[kept].addr() + class.size()).next_multiple_of(os_page);
             assert_eq!(page.sweep(os_page), bytes - (end - first), "{size}");
