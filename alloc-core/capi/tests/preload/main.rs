@@ -92,6 +92,7 @@ rules! {
     ending_threads_allocate_and_leave_blocks,
     a_signal_handler_can_allocate,
     blocks_are_freed_by_other_threads,
+    blocks_far_from_the_first_are_blocks_like_them,
     libraries_come_and_go_with_their_thread_locals,
     blocks_live_from_before_main_until_after_it,
 }

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -38,7 +39,7 @@
 static const size_t SIZES[] = {
     0,     1,     7,     8,     15,    16,      17,          24,      25,          100,
     255,   256,   257,   1000,  1024,  1025,    4095,        4096,    4097,        10000,
-    32767, 32768, 32769, 65535, 65536, 65537,   200 * 1000,  MIB,     MIB + 1,     3 * MIB,
+    32767, 32768, 32769, 32840, 32841, 65535, 65536, 65537,   200 * 1000,  MIB,     MIB + 1,     3 * MIB,
     4 * MIB - 1,  4 * MIB, 4 * MIB + 1, 5 * MIB, 16 * MIB + 5,
 };
 #define COUNT(array) (sizeof(array) / sizeof *(array))
@@ -692,6 +693,33 @@ static void blocks_are_freed_by_other_threads(void) {
         free(passed.blocks[i]);
 }
 
+// Another 40 GiB lie between the first segment and the later ones: `free` has to learn of those in
+// another way.
+static void blocks_far_from_the_first_are_blocks_like_them(void) {
+    enum { BLOCKS = 120 * 1000, SIZE = 1000 };
+    static size_t *blocks[BLOCKS];
+    const size_t between = (size_t)40 << 30;
+    void *near = malloc(SIZE);
+    EXPECT(mmap(NULL, between, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) !=
+           MAP_FAILED);
+    size_t far = 0;
+    for (size_t i = 0; i < BLOCKS; i++) {
+        EXPECT(blocks[i] = malloc(SIZE));
+        *blocks[i] = i;
+        uintptr_t a = (uintptr_t)near, b = (uintptr_t)blocks[i];
+        far += (a > b ? a - b : b - a) > between;
+    }
+    EXPECT(far > 1000);
+    for (size_t i = 0; i < BLOCKS; i++) {
+        EXPECT(*blocks[i] == i);
+        EXPECT(malloc_usable_size(blocks[i]) >= SIZE);
+        if (i % 2)
+            EXPECT((blocks[i] = realloc(blocks[i], 2 * SIZE)) && *blocks[i] == i);
+        free(blocks[i]);
+    }
+    free(near);
+}
+
 static void *use_library(void *library) {
     int *(*counter)(void) = dlsym(library, "counter");
     EXPECT(counter);
@@ -769,6 +797,7 @@ static const struct rule RULES[] = {
     RULE(ending_threads_allocate_and_leave_blocks),
     RULE(a_signal_handler_can_allocate),
     RULE(blocks_are_freed_by_other_threads),
+    RULE(blocks_far_from_the_first_are_blocks_like_them),
     RULE(libraries_come_and_go_with_their_thread_locals),
     RULE(blocks_live_from_before_main_until_after_it),
 };
