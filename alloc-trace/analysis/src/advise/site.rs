@@ -1,6 +1,5 @@
 //! What is gathered of one call site, for the rules to judge.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use alloc_trace_format::Stamp;
@@ -79,7 +78,8 @@ pub(super) struct GrowthEvidence {
 /// How many blocks there were of each size.
 #[derive(Debug, Default)]
 pub(super) struct Sizes {
-    counts: BTreeMap<u64, u64>,
+    /// Asked at every block, and put in order only for a verdict.
+    counts: FxHashMap<u64, u64>,
     total: u64,
 }
 
@@ -88,25 +88,32 @@ const DISTINCT_SIZES: usize = 1024;
 
 impl Sizes {
     pub(super) fn add(&mut self, size: u64) {
-        let known = self.counts.len() < DISTINCT_SIZES || self.counts.contains_key(&size);
+        self.total += 1;
+        if let Some(count) = self.counts.get_mut(&size) {
+            *count += 1;
+            return;
+        }
+        let known = self.counts.len() < DISTINCT_SIZES;
         let size = if known { size } else { size.checked_next_power_of_two().unwrap_or(size) };
         *self.counts.entry(size).or_default() += 1;
-        self.total += 1;
     }
 
     pub(super) fn min(&self) -> u64 {
-        self.counts.keys().next().copied().unwrap_or_default()
+        self.counts.keys().min().copied().unwrap_or_default()
     }
 
     pub(super) fn max(&self) -> u64 {
-        self.counts.keys().next_back().copied().unwrap_or_default()
+        self.counts.keys().max().copied().unwrap_or_default()
     }
 
     /// The smallest size that is not exceeded by `percent` of the blocks.
     pub(super) fn percentile(&self, percent: u64) -> u64 {
         let wanted = (self.total * percent).div_ceil(100);
         let mut seen = 0;
-        for (&size, &count) in &self.counts {
+        let mut counts: Vec<(u64, u64)> =
+            self.counts.iter().map(|(&size, &count)| (size, count)).collect();
+        counts.sort_unstable();
+        for (size, count) in counts {
             seen += count;
             if seen >= wanted {
                 return size;
@@ -115,9 +122,9 @@ impl Sizes {
         self.max()
     }
 
-    /// The size that most blocks have, and how many have it.
+    /// The size that most blocks have, the largest of several such, and how many have it.
     pub(super) fn most_frequent(&self) -> (u64, u64) {
-        let most = self.counts.iter().max_by_key(|&(_, &count)| count);
+        let most = self.counts.iter().max_by_key(|&(&size, &count)| (count, size));
         most.map_or((0, 0), |(&size, &count)| (size, count))
     }
 }
