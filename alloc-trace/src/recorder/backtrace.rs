@@ -100,6 +100,8 @@ pub(super) struct Backtrace {
     limited: bool,
     /// Whether the way outwards led over memory that is not remembered: it is gone anew each time.
     elsewhere: bool,
+    /// Whether the code of a remembered frame may be unloaded.
+    late: bool,
     /// Remembered frames from the front; while a backtrace is captured, the frames unwound anew from
     /// the back, so that in both parts the outermost comes first.
     frames: Frames,
@@ -132,6 +134,7 @@ impl Backtrace {
         root: NodeId::ROOT,
         limited: false,
         elsewhere: false,
+        late: false,
         frames: Frames::NONE,
     };
 
@@ -143,6 +146,7 @@ impl Backtrace {
         self.root = NodeId::ROOT;
         self.limited = false;
         self.elsewhere = false;
+        self.late = false;
     }
 
     /// Captures the backtrace whose innermost frame has the registers that are given, wherever it is.
@@ -154,7 +158,8 @@ impl Backtrace {
         sink: &mut impl Sink,
     ) -> Captured {
         let known = self.stack.contains(registers.stack_pointer, 8) && !self.limited;
-        let forgotten = !known && self.forget(registers.stack_pointer);
+        let replaced = self.late && self.forget_replaced(shared.modules);
+        let forgotten = replaced || !known && self.forget(registers.stack_pointer);
         let mut capture = Capture {
             walk: Walk::new(self.stack, registers),
             kept: if self.elsewhere { 0 } else { self.length },
@@ -167,6 +172,7 @@ impl Backtrace {
             capture = self.begin_anew(capture, root);
         }
         self.elsewhere = capture.walk.elsewhere;
+        self.late |= capture.walk.late;
         if capture.kept + (CAPACITY - capture.new) > shared.depth {
             capture = self.limit(capture, shared.depth);
         }
@@ -373,6 +379,35 @@ impl Backtrace {
             self.limited = false;
         }
         had_frames && self.length == 0
+    }
+
+    /// Forgets everything where the code of a remembered frame is not the same module's any more:
+    /// memory may hold what it held, but the addresses are another function's. Answers whether there
+    /// was anything to forget.
+    ///
+    /// The loader is asked once for each run of frames of one module that can be unloaded.
+    #[cold]
+    #[inline(never)]
+    fn forget_replaced(&mut self, modules: &Modules) -> bool {
+        let mut asked: Option<Module> = None;
+        let mut replaced = false;
+        self.late = false;
+        for index in 0..self.length {
+            // A return address can lie behind the last instruction of its function.
+            let address = self.frames.address(index).wrapping_sub(1);
+            if asked.is_some_and(|module| module.start <= address && address < module.end) {
+                continue;
+            }
+            asked = modules.find(address);
+            if let Some(module) = asked.filter(|module| module.late) {
+                self.late = true;
+                replaced |= !modules.is_current(&module, address);
+            }
+        }
+        if replaced {
+            self.length = 0;
+        }
+        replaced
     }
 
     /// The addresses of the backtrace captured last, the outermost first.

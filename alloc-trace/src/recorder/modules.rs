@@ -185,6 +185,18 @@ impl Modules {
         (unsafe { function(address, &raw mut object) } == 0).then_some(object)
     }
 
+    /// As if all modules had been loaded late, and the one at `address` been replaced since.
+    #[cfg(test)]
+    pub(super) fn pretend_late(&self, replaced: Option<u64>) {
+        for entry in &self.entries {
+            entry.late.store(true, Ordering::Relaxed);
+            let module = entry.load();
+            if replaced.is_some_and(|address| module.start <= address && address < module.end) {
+                entry.link_map.store(1, Ordering::Relaxed);
+            }
+        }
+    }
+
     /// Adds a module; `false` where there is no room or another thread is adding one.
     fn add(&self, module: &Module) -> bool {
         if self.adding.swap(true, Ordering::Acquire) {

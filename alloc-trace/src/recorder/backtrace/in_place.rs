@@ -28,8 +28,8 @@ impl Backtrace {
         {
             return None;
         }
-        if self.limited {
-            // Frames that were left out would come back.
+        if self.limited || self.late {
+            // Frames that were left out would come back; code that may be unloaded is asked for.
             return None;
         }
         if self.frames.address(innermost) != program_counter {

@@ -15,6 +15,8 @@ unsafe extern "C" {
 #[derive(Default)]
 struct Numbers {
     nodes: HashMap<(NodeId, u64), NodeId>,
+    /// How often a module was met.
+    modules: usize,
 }
 
 impl Sink for Numbers {
@@ -25,7 +27,9 @@ impl Sink for Numbers {
 
     fn prefetch(&self, _path: Path) {}
 
-    fn module(&mut self, _module: &Module, _identity: Identity<'_>) {}
+    fn module(&mut self, _module: &Module, _identity: Identity<'_>) {
+        self.modules += 1;
+    }
 
     fn unloaded(&mut self, _module: &Module) {}
 }
@@ -361,6 +365,35 @@ fn moving_to_another_stack_and_back_forgets_what_was_on_the_first() {
         scope.spawn(|| tester.capture_after_a_move()).join().expect("no assertion failed");
     });
     tester.capture_after_a_move();
+}
+
+#[test]
+fn frames_kept_in_code_that_was_replaced_are_asked_for_again() {
+    #[inline(never)]
+    fn repeated(tester: &mut Tester, replaced: bool) -> Captured {
+        let mut captured = None;
+        for round in 0..2 {
+            if round == 1 && replaced {
+                let here = (repeated as *const ()).expose_provenance() as u64;
+                tester.modules.pretend_late(Some(here));
+            }
+            captured = Some(tester.capture_as_a_hook(registers()));
+        }
+        captured.expect("two rounds")
+    }
+    on_a_thread(|| {
+        let mut tester = Tester::new(MAX_DEPTH);
+        tester.modules.pretend_late(None);
+        let [kept, anew] = [false, true].map(|replaced| {
+            let before = tester.numbers.modules;
+            (repeated(&mut tester, replaced), tester.numbers.modules - before)
+        });
+        // Memory holds what it held, and the addresses are the same; only the module is not.
+        assert_eq!((kept.0.kept_frames, kept.1), (None, 0));
+        assert_eq!((anew.0.kept_frames, anew.1), (Some(0), 1));
+        assert_eq!(anew.0.node, kept.0.node);
+        assert!(tester.incremental.late);
+    });
 }
 
 impl Tester {

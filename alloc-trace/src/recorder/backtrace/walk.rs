@@ -19,6 +19,8 @@ pub(super) struct Walk {
     pub(super) elsewhere: bool,
     /// Whether the last step depended on the frame pointer's value.
     pub(super) used_frame_pointer: bool,
+    /// Whether a frame was met whose code can be unloaded.
+    pub(super) late: bool,
 }
 
 /// One step outwards.
@@ -42,7 +44,14 @@ impl Walk {
             address_slot: -1,
             frame_pointer_slot: NO_SLOT,
         };
-        Self { stack, frame, interrupted: false, elsewhere: false, used_frame_pointer: false }
+        Self {
+            stack,
+            frame,
+            interrupted: false,
+            elsewhere: false,
+            used_frame_pointer: false,
+            late: false,
+        }
     }
 
     /// Goes on from a remembered frame, which made a call.
@@ -105,6 +114,9 @@ impl Walk {
             Some(rule) if !rule.is_late() || is_current(address, shared.modules) => rule.unpack(),
             _ => learn(address, shared, sink),
         };
+        // What is in the table as no late code's is late code's nowhere; the rest is looked up.
+        self.late |= known.is_none_or(Packed::is_late)
+            && shared.modules.find(address).is_some_and(|module| module.late);
         self.used_frame_pointer = false;
         let step = match rule {
             Rule::Framed(framed) => self.framed_unpacked(framed),
