@@ -217,6 +217,37 @@ fn matches_are_looked_for_only_where_that_pays() {
 }
 
 #[test]
+fn an_allocators_size_classes_are_found_out_by_the_third_chunk() {
+    // glibc gives 24 bytes and 16 bytes the same blocks, but not 25 bytes.
+    let mut encoder = Encoder::new();
+    let mut payload = vec![0; 100_000];
+    let anchor = Anchor { ticks: 1_000, monotonic_ns: 1_000 };
+    let context = Context { thread: ThreadId(3), stamp: 1_000, anchor };
+    let mut length = encoder.context(&mut payload, &context).expect("room");
+    for n in 0..1_000u64 {
+        // An allocation gets what was freed before it.
+        let (stamp, address) = (1_000 + n, 0x7f00_0000_0010 + n / 2 % 7 * 0x1000);
+        let (kind, size) = match n % 4 {
+            0 => (EventKind::Free, 24),
+            1 => (EventKind::Alloc, 16),
+            2 => (EventKind::Free, 32),
+            _ => (EventKind::Alloc, 25),
+        };
+        let made = event(kind, 3, stamp, address, size);
+        length += encoder.event(&mut payload[length..], &made).expect("room");
+    }
+    payload.truncate(length);
+    let (mut packer, mut space) = (Packer::new(), HeapSpace::default());
+    let mut out = vec![0; payload.len() * 4];
+    let mut roundings = [0; 4];
+    for rounding in &mut roundings {
+        packer.pack(space.lend(), &payload, &mut out, plain).expect("packs");
+        *rounding = out[1];
+    }
+    assert_eq!(roundings, [15, 7, 7, 7]);
+}
+
+#[test]
 fn a_payload_that_is_no_row_of_records_is_not_packed() {
     let (mut packer, mut space) = (Packer::new(), HeapSpace::default());
     let mut out = vec![0; 10_000];

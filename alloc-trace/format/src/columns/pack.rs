@@ -25,7 +25,7 @@ pub struct Packer {
     /// Where in the model's blocks an address may be.
     places: [u16; BLOCKS],
     /// How often each rounding of sizes foretold an address, in 1,024 allocations, when it was last
-    /// tried: the better one is taken, and the other is tried again now and then.
+    /// tried, and at least 1; 0 before. The better one is taken, and the other is tried again now and then.
     hits: [u16; ROUNDINGS.len()],
     /// What is done with each column.
     plans: [Plan; COLUMNS],
@@ -244,7 +244,11 @@ impl Packer {
         out: &mut [u8],
         mut compress: impl FnMut(Effort, &[u8], &mut [u8]) -> Option<usize>,
     ) -> Option<usize> {
-        let choice = usize::from(self.hits[1] > self.hits[0]);
+        let choice = match self.hits {
+            [0, _] => 0,
+            [_, 0] => 1,
+            [first, second] => usize::from(second > first),
+        };
         let rounding = ROUNDINGS[choice];
         self.model.reset(rounding);
         let mut packing = Packing {
@@ -258,9 +262,12 @@ impl Packer {
         packing.records(payload)?;
         let Packing { columns, asked, expected, .. } = packing;
         if asked >= 64 {
-            self.hits[choice] = (u64::from(expected) * 1024 / u64::from(asked)) as u16;
+            self.hits[choice] = (u64::from(expected) * 1024 / u64::from(asked)).max(1) as u16;
         }
-        self.hits[1 - choice] = self.hits[1 - choice].saturating_add(4).min(1024);
+        let other = &mut self.hits[1 - choice];
+        if *other > 0 {
+            *other = other.saturating_add(4).min(1024);
+        }
 
         let mut at = HEAD_BYTES + COLUMNS * LENGTHS_BYTES;
         let head = out.get_mut(..at)?;
