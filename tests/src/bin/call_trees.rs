@@ -8,6 +8,7 @@
 
 use std::alloc::System;
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::ffi::{c_int, c_void};
 use std::fmt::Write;
 use std::future::Future;
@@ -104,6 +105,8 @@ struct Wide<const N: usize>;
 struct ByClosure;
 /// By an asynchronous function.
 struct ByFuture;
+/// By tasks that take turns on an executor.
+struct ByTasks;
 /// By a function of the C library.
 struct ByCCallback;
 /// Through a panic that is caught.
@@ -134,16 +137,18 @@ impl Step for ByClosure {
     }
 }
 
+/// Pending once, so that the state machine is entered again.
+struct Pause(bool);
+
+impl Future for Pause {
+    type Output = ();
+    fn poll(mut self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<()> {
+        if std::mem::replace(&mut self.0, true) { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
 impl Step for ByFuture {
     fn call(&self, random: &mut Random, depth: usize) {
-        /// Pending once, so that the state machine is entered again.
-        struct Pause(bool);
-        impl Future for Pause {
-            type Output = ();
-            fn poll(mut self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<()> {
-                if std::mem::replace(&mut self.0, true) { Poll::Ready(()) } else { Poll::Pending }
-            }
-        }
         async fn inner(random: &mut Random, depth: usize) {
             sample();
             Pause(false).await;
@@ -157,6 +162,43 @@ impl Step for ByFuture {
         let mut future = pin!(outer(random, depth));
         let mut context = Context::from_waker(Waker::noop());
         while future.as_mut().poll(&mut context).is_pending() {}
+    }
+}
+
+impl Step for ByTasks {
+    fn call(&self, random: &mut Random, depth: usize) {
+        type Task<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
+        /// Awaits itself, each level in a box of its own, and pauses on the way in and out.
+        fn nested(levels: usize) -> Task<'static> {
+            Box::pin(async move {
+                if !levels.is_multiple_of(2) {
+                    Pause(false).await;
+                }
+                sample();
+                if let Some(levels) = levels.checked_sub(1) {
+                    nested(levels).await;
+                    Pause(false).await;
+                    sample();
+                }
+            })
+        }
+        async fn calling(random: &mut Random, depth: usize) {
+            Pause(false).await;
+            nested(1).await;
+            descend(random, depth);
+        }
+        // Each time that a task goes on, its frames hang from another poll.
+        let mut tasks: VecDeque<Task<'_>> = VecDeque::new();
+        for levels in 0..3 {
+            tasks.push_back(nested(levels));
+        }
+        tasks.push_back(Box::pin(calling(random, depth)));
+        let mut context = Context::from_waker(Waker::noop());
+        while let Some(mut task) = tasks.pop_front() {
+            if task.as_mut().poll(&mut context).is_pending() {
+                tasks.push_back(task);
+            }
+        }
     }
 }
 
@@ -242,13 +284,14 @@ fn descend(random: &mut Random, depth: usize) {
         sample();
         return;
     };
-    let steps: [&dyn Step; 10] = [
+    let steps: [&dyn Step; 11] = [
         &Wide::<8>,
         &Wide::<40>,
         &Wide::<300>,
         &Wide::<5000>,
         &ByClosure,
         &ByFuture,
+        &ByTasks,
         &ByCCallback,
         &ByPanic,
         &BySignal,
