@@ -83,18 +83,12 @@ impl Request {
     fn begin(&self) -> Stamp {
         if self.kind == EventKind::Realloc { self.begin } else { Stamp::MAX }
     }
-
-    /// The time now, on the side of the request that orders it rightly between threads.
-    #[inline]
-    fn now(&self) -> Stamp {
-        if self.kind == EventKind::Free { clock::before() } else { clock::after() }
-    }
 }
 
-/// The time now, before whatever the thread does next.
+/// The time now, between what the thread has done and what it does next.
 #[inline]
 pub(crate) fn stamp() -> Stamp {
-    clock::before()
+    clock::now()
 }
 
 /// What is shared by all threads.
@@ -233,7 +227,7 @@ pub(crate) fn heap_snapshot() -> bool {
         RECORDER.enter(None, |recorder, state| {
             let (log, writer) = (&recorder.log, &mut state.writer);
             if let Some(bytes) = sys::resident_bytes() {
-                let stamp = clock::before().max(writer.last_stamp());
+                let stamp = clock::now().max(writer.last_stamp());
                 writer.write(log, |encoder, out| encoder.resident(out, stamp, bytes))?;
             }
             heap_snapshots::take(writer, log, SnapshotReason::Requested)?;
@@ -383,7 +377,7 @@ impl Recorder {
             return;
         }
         self.enter(None, |recorder, state| {
-            let stamp = clock::before().max(state.writer.last_stamp());
+            let stamp = clock::now().max(state.writer.last_stamp());
             state.writer.write(&recorder.log, |encoder, out| encode(encoder, out, stamp))
         });
     }
@@ -396,7 +390,7 @@ impl Recorder {
         request: &Request,
         registers: Option<Registers>,
     ) -> Result<(), Errno> {
-        let stamp = if request.stamp == 0 { request.now() } else { request.stamp };
+        let stamp = if request.stamp == 0 { clock::now() } else { request.stamp };
         let stamp = stamp.max(state.writer.last_stamp());
         let captured = match registers {
             Some(registers) => self.capture(state, registers)?,
@@ -631,7 +625,7 @@ impl Recorder {
             if joined >= epoch::FIRST && joined == self.epoch().load(Ordering::Relaxed) {
                 self.with_slot(thread, slot, Stamp::MAX, |recorder, state| {
                     recorder.write_name(state)?;
-                    let stamp = clock::before().max(state.writer.last_stamp());
+                    let stamp = clock::now().max(state.writer.last_stamp());
                     state
                         .writer
                         .write(&recorder.log, |encoder, out| encoder.thread_exit(out, stamp))
@@ -679,7 +673,7 @@ impl Recorder {
 #[cold]
 fn interrupted(slot: &Slot, request: Option<&Request>) {
     match request {
-        Some(request) => slot.spill.add(&Request { stamp: request.now(), ..*request }),
+        Some(request) => slot.spill.add(&Request { stamp: clock::now(), ..*request }),
         None => slot.spill.lose(),
     }
 }

@@ -1,8 +1,11 @@
 //! The operating system's calls that the scenarios need, as safe functions.
 
 use std::ffi::{CString, c_int, c_void};
+use std::fs::File;
 use std::mem::MaybeUninit;
+use std::os::fd::AsRawFd;
 use std::ptr;
+use std::sync::atomic::AtomicU64;
 
 use crate::block::trail;
 
@@ -64,6 +67,23 @@ pub fn wait(child: i32) -> i32 {
     let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
     assert_eq!(waited, child);
     status
+}
+
+/// The first eight bytes of a file, shared with whoever reads it.
+///
+/// # Panics
+///
+/// Where the file cannot be mapped.
+#[must_use]
+pub fn map_number(path: &str) -> &'static AtomicU64 {
+    let file = File::options().read(true).write(true).open(path).expect("the file");
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let (shared, descriptor) = (libc::MAP_SHARED, file.as_raw_fd());
+    // SAFETY: a new mapping, which replaces nothing.
+    let place = unsafe { libc::mmap(ptr::null_mut(), 8, protection, shared, descriptor, 0) };
+    assert_ne!(place, libc::MAP_FAILED);
+    // SAFETY: the mapping is never given back, is aligned to a page, and any eight bytes are a number.
+    unsafe { AtomicU64::from_ptr(place.cast()) }
 }
 
 /// Writes to an address that is not mapped.

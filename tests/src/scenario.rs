@@ -62,6 +62,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("cancelled", threads::cancelled),
     ("forks_in_handlers", threads::forks_in_handlers),
     ("coroutine", coroutines::resumed_by_another_thread),
+    ("acknowledged", life::acknowledged),
     ("progress", life::progress),
     ("end", life::end),
     ("fork", life::fork),

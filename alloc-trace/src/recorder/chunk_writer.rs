@@ -162,7 +162,7 @@ impl ChunkWriter {
 
     /// Writes the closing record, for which there is always room.
     pub(super) fn write_end(&mut self, reason: EndReason, events: u64) {
-        let stamp = clock::before().max(self.last_stamp());
+        let stamp = clock::now().max(self.last_stamp());
         self.append(0, &mut |encoder, out| encoder.end(out, stamp, reason, events));
     }
 

@@ -355,7 +355,7 @@ impl Recorder {
         let mut write = |module: &Module, identity: Identity<'_>| {
             // The loader calls the program itself by no name.
             let path = if identity.path.is_empty() { executable } else { identity.path };
-            let stamp = clock::before().max(state.writer.last_stamp());
+            let stamp = clock::now().max(state.writer.last_stamp());
             let Module { bias, start, end, .. } = *module;
             let written = state.writer.write(&self.log, |encoder, out| {
                 encoder.module(out, stamp, bias, start, end, identity.build_id, path)

@@ -48,6 +48,20 @@ pub(super) fn progress(_given: &Given) {
     }
 }
 
+/// Makes blocks without end, the one numbered I of 1 + I % 500 bytes, aligned to 4,096, and frees each at
+/// once; how many there are stands in the first eight bytes of a `file`, which is mapped. Behind the
+/// first hundred it makes a system call.
+pub(super) fn acknowledged(given: &Given) {
+    let count = os::map_number(given.text("file").expect("a file"));
+    for number in 0_u64.. {
+        Block::new(1 + (number % 500) as usize, 4096).free();
+        count.store(number + 1, Ordering::Release);
+        if number == 100 {
+            thread::yield_now();
+        }
+    }
+}
+
 /// Makes the trail of 65,000, 1,000 blocks, and ends as `how` says.
 pub(super) fn end(given: &Given) {
     let recording = given.start();

@@ -1,7 +1,9 @@
 //! What others do to a recording's file while it is written harms neither program nor what was
 //! recorded before, where that can be.
 
+use std::env;
 use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
 
 use alloc_trace_format::EndReason;
 use tempfile::TempDir;
@@ -23,6 +25,55 @@ fn a_recording_grows_to_the_length_that_was_asked_for_and_the_program_runs_on() 
         assert_eq!(finished.stderr, complaint);
         assert!(path.metadata().expect("a file").len() <= bytes);
         let history = History::read(&path);
+        history.assert_sound();
+        assert_eq!(history.end.map(|(reason, _)| reason), Some(EndReason::WriteFailed));
+        let made = finished.numbers()[0];
+        let found = history.of_size(65_000).count() as u64;
+        assert!(found.abs_diff(2 * made) <= 2, "{found} of twice {made}");
+    }
+}
+
+/// A memory file system of its own, of so many bytes. It goes when this is dropped.
+struct Mounted(TempDir);
+
+impl Mounted {
+    /// `None` where nobody may mount one.
+    fn new(bytes: u64) -> Option<Self> {
+        let directory = TempDir::new().expect("a directory");
+        let size = format!("size={bytes}");
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(directory.path());
+        let mounted = mount.status().is_ok_and(|status| status.success());
+        mounted.then(|| Self(directory))
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg("-l").arg(self.0.path()).status();
+        assert!(unmounted.is_ok_and(|status| status.success()));
+    }
+}
+
+#[test]
+fn a_full_file_system_ends_the_recording_with_its_reason_and_the_program_runs_on() {
+    // The window and some chunks fit, or the window alone does not.
+    for (bytes, fits) in [(1_400_000, true), (600_000, false)] {
+        let Some(mounted) = Mounted::new(bytes) else {
+            assert!(env::var_os("CI").is_none(), "no file system can be mounted");
+            eprintln!("SKIPPED: no file system can be mounted, which takes the rights of root");
+            return;
+        };
+        let path = mounted.0.path().join("recording");
+        let mut command = recorded(OVER_SYSTEM, &["until_it_ends"], &path, ",window=1M");
+        let finished = run(&mut command).success();
+        let said = finished.complaints();
+        assert!(said.len() == 1 && said[0].ends_with("no space left"), "{said:?}");
+        if !fits {
+            assert!(!path.exists(), "an empty recording is left behind");
+            continue;
+        }
+        let history = History::read_killed(&path);
         history.assert_sound();
         assert_eq!(history.end.map(|(reason, _)| reason), Some(EndReason::WriteFailed));
         let made = finished.numbers()[0];

@@ -6,6 +6,7 @@
 
 mod backtraces;
 mod command_line;
+mod drain;
 mod ends;
 mod exact;
 mod heap;
@@ -18,4 +19,5 @@ mod pressure;
 mod program;
 mod several_processes;
 mod starts;
+mod stepped;
 mod threads;

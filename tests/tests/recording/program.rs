@@ -171,6 +171,13 @@ pub(crate) fn optimised_call_trees() -> &'static Path {
     BUILT.get_or_init(|| build("tests", "call_trees", OsStr::new("release"), &options))
 }
 
+/// The program `merge_order`, optimised.
+pub(crate) fn optimised_merge_order() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let options = ["--no-default-features"];
+    BUILT.get_or_init(|| build("tests", "merge_order", OsStr::new("release"), &options))
+}
+
 /// Builds a program of another package, or in another way, and answers where Cargo says it is.
 ///
 /// Cargo holds its lock on the target directory only while it builds, so a test may call it. What it

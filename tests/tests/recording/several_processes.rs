@@ -80,14 +80,16 @@ fn a_child_that_is_cloned_behind_the_c_librarys_back_records_for_itself() {
 
 #[test]
 fn children_that_handlers_fork_in_the_middle_of_a_hook_leave_the_parents_file_alone() {
-    let directory = TempDir::new().expect("a directory");
-    let path = directory.path().join("recording");
-    let mut command = recorded(OVER_POOL, &["forks_in_handlers"], &path, ",window=1M");
-    let made = run(&mut command).quiet().numbers()[0];
-    let parent = History::read(&path);
-    parent.assert_whole();
-    assert_eq!(parent.of_size(70_000).count() as u64, 2 * made);
-    assert_eq!(parent.of_trail(66_000).count(), 0);
+    for how in ["how=fork", "how=clone"] {
+        let directory = TempDir::new().expect("a directory");
+        let path = directory.path().join("recording");
+        let mut command = recorded(OVER_POOL, &["forks_in_handlers", how], &path, ",window=1M");
+        let made = run(&mut command).quiet().numbers()[0];
+        let parent = History::read(&path);
+        parent.assert_whole();
+        assert_eq!(parent.of_size(70_000).count() as u64, 2 * made, "{how}");
+        assert_eq!(parent.of_trail(66_000).count(), 0, "{how}");
+    }
 }
 
 #[test]

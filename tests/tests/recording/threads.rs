@@ -7,7 +7,9 @@ use tempfile::TempDir;
 
 use crate::exact::{record, report};
 use crate::history::History;
-use crate::program::{OVER_POOL, OVER_SYSTEM, SCENARIOS, checked, recorded, run, scenario};
+use crate::program::{
+    OVER_POOL, OVER_SYSTEM, SCENARIOS, checked, optimised_merge_order, recorded, run, scenario,
+};
 
 /// How many times longer the stress tests run than by default: `ALLOC_TRACE_SOAK=100` takes minutes.
 fn soak() -> u64 {
@@ -64,6 +66,17 @@ fn eight_threads_that_free_each_others_blocks_are_merged_in_order() {
         assert_eq!((&said["unmatched_frees"], &said["inferred_frees"]), (&0.into(), &0.into()));
         assert_eq!(said["complete"], true);
     }
+}
+
+#[test]
+fn of_five_million_events_of_eight_threads_no_address_is_live_twice() {
+    let directory = TempDir::new().expect("a directory");
+    let path = directory.path().join("recording");
+    let mut command = scenario(optimised_merge_order(), &[]);
+    command.arg(&path).arg((5_000_000 * soak()).to_string());
+    let finished = run(&mut command).quiet();
+    let &[events, remote, handed_on] = finished.numbers().as_slice() else { panic!("three") };
+    assert!(remote > events / 32 && handed_on > events / 32, "{remote} {handed_on} of {events}");
 }
 
 #[test]
