@@ -25,13 +25,16 @@ mod chunk_writer;
 mod clock;
 mod compressor;
 mod destination;
+mod digest;
 mod extents;
+mod fold;
 #[cfg_attr(not(feature = "heap-snapshots"), path = "recorder/no_heap_snapshots.rs")]
 mod heap_snapshots;
 mod log;
 mod modules;
 mod options;
 mod pausing;
+mod ring;
 mod session;
 mod slots;
 mod stack;
@@ -129,8 +132,26 @@ mod epoch {
     pub(super) const STOPPED: u64 = 1;
     /// A forked process is about to begin a recording of its own.
     pub(super) const ADOPTING: u64 = 2;
-    /// The first recording's number.
-    pub(super) const FIRST: u64 = 16;
+    /// The first recording's number. What is below are generations of a ring, 0 without one.
+    pub(super) const FIRST: u64 = 1 << 32;
+
+    /// Whether a recording runs.
+    pub(super) const fn is_recording(epoch: u64) -> bool {
+        epoch >= FIRST
+    }
+
+    /// The recording, whatever its generation.
+    pub(super) const fn recording(epoch: u64) -> u64 {
+        epoch & !(FIRST - 1)
+    }
+
+    pub(super) const fn generation(epoch: u64) -> u32 {
+        epoch as u32
+    }
+
+    pub(super) const fn with_generation(epoch: u64, generation: u32) -> u64 {
+        recording(epoch) | generation as u64
+    }
 }
 
 /// What the epoch pointer leads to before any recording.
@@ -142,9 +163,10 @@ const TAKEN: u64 = u64::MAX;
 /// What the recorder keeps in each thread.
 struct Thread {
     slot: Cell<*const Slot>,
-    /// Its number in the recording `session`.
+    /// Its number in the recording `session`, which knows it by a record of its own in a generation.
     number: Cell<u32>,
     session: Cell<u64>,
+    generation: Cell<u32>,
     /// The recording that leaves it out by its name, and how often it would have joined.
     left_out: Cell<u64>,
     refusals: Cell<u32>,
@@ -162,6 +184,7 @@ thread_local! {
             slot: Cell::new(ptr::null()),
             number: Cell::new(0),
             session: Cell::new(0),
+            generation: Cell::new(0),
             left_out: Cell::new(0),
             refusals: Cell::new(0),
             attaching: Cell::new(false),
@@ -289,7 +312,7 @@ impl Recorder {
             tables: OnceLock::new(),
             epoch: AtomicPtr::new((&raw const NO_EPOCH).cast_mut()),
             state: AtomicU32::new(session::IDLE),
-            sessions: AtomicU64::new(epoch::FIRST),
+            sessions: AtomicU64::new(1),
             next_thread: AtomicU32::new(1),
             lost: AtomicU64::new(0),
             begun: AtomicU64::new(0),
@@ -522,7 +545,7 @@ impl Recorder {
         if epoch == epoch::WIPED {
             epoch = self.adopt_child(slot);
         }
-        if epoch < epoch::FIRST || !self.takes(thread, epoch) {
+        if !epoch::is_recording(epoch) || !self.takes(thread, epoch::recording(epoch)) {
             return false;
         }
         // SAFETY: the slot is this thread's and busy, so nobody else uses its state.
@@ -579,12 +602,13 @@ impl Recorder {
         earliest: Stamp,
     ) -> Result<(), Errno> {
         let stream = slot.stream.load(Ordering::Relaxed);
-        if state.session != epoch {
+        let (recording, generation) = (epoch::recording(epoch), epoch::generation(epoch));
+        if state.session != recording {
             let (chunk, bytes) = self.log.chunk(stream)?;
             // SAFETY: the chunk is this slot's alone, and stays mapped until the recording is
             // stopped, which waits for this slot and detaches it.
             unsafe { state.writer.attach(chunk.as_ptr(), bytes, stream) };
-            state.session = epoch;
+            state.session = recording;
             state.events = 0;
             // What was spilled before this recording belongs to none; what a handler spilled since
             // is not told apart in time to be written.
@@ -595,10 +619,17 @@ impl Recorder {
                 self.lost.fetch_add(unwritten + lost, Ordering::Relaxed);
             }
         }
-        let is_new = thread.session.get() != epoch;
-        if is_new {
+        if state.writer.generation() != generation {
+            // What it holds names nodes of its own generation.
+            state.writer.drain(&self.log)?;
+            state.writer.begin_generation(generation);
+        }
+        slot.generation.store(generation, Ordering::Relaxed);
+        let mut is_new = thread.generation.replace(generation) != generation;
+        if thread.session.get() != recording {
+            is_new = true;
             thread.number.set(self.next_thread.fetch_add(1, Ordering::Relaxed));
-            thread.session.set(epoch);
+            thread.session.set(recording);
         }
         let number = ThreadId(thread.number.get());
         state.backtrace.reset();
@@ -622,7 +653,8 @@ impl Recorder {
     fn leave(&'static self, thread: &Thread, slot: &Slot) {
         if !slot.busy.load(Ordering::Relaxed) {
             let joined = slot.epoch.load(Ordering::Relaxed);
-            if joined >= epoch::FIRST && joined == self.epoch().load(Ordering::Relaxed) {
+            let present = epoch::recording(self.epoch().load(Ordering::Relaxed));
+            if epoch::is_recording(joined) && epoch::recording(joined) == present {
                 self.with_slot(thread, slot, Stamp::MAX, |recorder, state| {
                     recorder.write_name(state)?;
                     let stamp = clock::now().max(state.writer.last_stamp());
@@ -728,7 +760,7 @@ struct Sink<'a> {
 impl backtrace::Sink for Sink<'_> {
     #[inline]
     fn node(&mut self, path: Path, parent: NodeId, address: u64) -> NodeId {
-        match self.tree.find(path, parent, address) {
+        match self.tree.find(path, parent, address ^ self.salt()) {
             Some(id) => id,
             None => self.define(path, parent, address),
         }
@@ -757,12 +789,19 @@ impl backtrace::Sink for Sink<'_> {
         let written = self.writer.write(self.log, |encoder, out| {
             encoder.module_unload(out, module.start, module.end, first_node)
         });
-        self.tree.forget_code(module.start, module.end);
+        self.tree.forget_code(module.start, module.end, self.salt());
         self.result = self.result.and(written);
     }
 }
 
 impl Sink<'_> {
+    /// What an address is mixed with for the call tree: something else in each generation of a ring, so
+    /// that none finds the nodes of another. Nothing without a ring.
+    #[inline(always)]
+    fn salt(&self) -> u64 {
+        u64::from(self.writer.generation()).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+
     #[cold]
     fn define(&mut self, path: Path, parent: NodeId, address: u64) -> NodeId {
         let id = self.tree.reserve();
@@ -773,7 +812,7 @@ impl Sink<'_> {
         let written = self.writer.write(self.log, |encoder, out| encoder.node(out, &node));
         if written.is_ok() {
             // Only now may other threads name it.
-            self.tree.insert(path, parent, address, id);
+            self.tree.insert(path, parent, address ^ self.salt(), id);
         }
         self.result = self.result.and(written);
         id

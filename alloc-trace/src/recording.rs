@@ -58,6 +58,7 @@ pub struct RecordingBuilder {
     compression: Compression,
     window_bytes: Option<usize>,
     limit_bytes: Option<u64>,
+    ring: bool,
     paused: bool,
     signal: Option<i32>,
     only_threads: Option<String>,
@@ -161,6 +162,19 @@ impl RecordingBuilder {
         self
     }
 
+    /// Whether the recording keeps its last part where it would become longer than the limit:
+    /// `false` by default.
+    ///
+    /// The limit is 256 MiB then if none is given; 16 MiB is enough for any window. It bounds the whole file but for
+    /// what more than 48 live threads need of the window, 1 MiB for each 256 of them. Of what was written
+    /// over the blocks stay known that are still live, with their call sites, threads and times. What is
+    /// live must fit into an eighth of the file, at some 15 bytes a block; else the recording ends with
+    /// that reason.
+    pub const fn ring(mut self, yes: bool) -> Self {
+        self.ring = yes;
+        self
+    }
+
     /// Whether the recording begins paused, until [`resume`]: `false` by default.
     pub const fn paused(mut self, yes: bool) -> Self {
         self.paused = yes;
@@ -241,6 +255,7 @@ impl RecordingBuilder {
             options.set_window(bytes);
         }
         options.set_limit(self.limit_bytes);
+        options.set_ring(self.ring);
         options.set_pausing(self.paused, self.signal);
         for (names, only) in [(&self.only_threads, true), (&self.not_threads, false)] {
             if let Some(names) = names
@@ -251,6 +266,10 @@ impl RecordingBuilder {
         }
         if is_recording() {
             return Err(StartError::AlreadyRecording);
+        }
+        #[cfg(feature = "tracing-events")]
+        if self.ring && self.tracing_events {
+            return Err(StartError::RingWithEvents);
         }
         #[cfg(feature = "tracing-events")]
         let live = if self.tracing_events {
@@ -382,6 +401,10 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// The limit is too low for a ring: 16 MiB is enough.
+    LimitTooLow,
+    /// A ring was asked for together with `tracing` events, which are read from the whole recording.
+    RingWithEvents,
     /// There is no memory for the recorder.
     OutOfMemory,
     /// The thread that emits `tracing` events cannot be started, or cannot read the recording.
@@ -397,6 +420,7 @@ impl StartError {
             recorder::StartError::AlreadyRecording => Self::AlreadyRecording,
             recorder::StartError::OutOfMemory => Self::OutOfMemory,
             recorder::StartError::NotARecording => Self::NotARecording { path: path.to_owned() },
+            recorder::StartError::LimitTooLow => Self::LimitTooLow,
             recorder::StartError::File(code) => {
                 Self::File { path: path.to_owned(), source: io::Error::from_raw_os_error(code) }
             }
@@ -419,6 +443,8 @@ impl fmt::Display for StartError {
             Self::ThreadNames { pattern } => {
                 write!(f, "{pattern}: too long for a pattern of thread names")
             }
+            Self::LimitTooLow => f.write_str("the limit is too low for a ring: 16 MiB is enough"),
+            Self::RingWithEvents => f.write_str("a ring gives no tracing events"),
             Self::OutOfMemory => f.write_str("no memory for the recorder"),
             Self::Thread { .. } => f.write_str("cannot start the thread that emits tracing events"),
         }

@@ -38,6 +38,8 @@ impl Options {
 
     pub(crate) const fn set_limit(&mut self, _bytes: Option<u64>) {}
 
+    pub(crate) const fn set_ring(&mut self, _ring: bool) {}
+
     pub(crate) const fn set_pausing(&mut self, _paused: bool, _signal: Option<i32>) {}
 
     pub(crate) const fn set_threads(&mut self, _pattern: &[u8], _only: bool) -> bool {
@@ -54,6 +56,7 @@ pub(crate) enum StartError {
     AlreadyRecording,
     OutOfMemory,
     NotARecording,
+    LimitTooLow,
     File(i32),
 }
 

@@ -13,6 +13,7 @@ mod life;
 mod live_events;
 mod options;
 mod pressure;
+mod ring;
 mod threads;
 
 use std::env;
@@ -83,6 +84,8 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("resident", pressure::resident),
     ("stack", pressure::stack),
     ("heap_snapshots", heap::snapshots),
+    ("ring", ring::churn),
+    ("ring_idle", ring::idle),
     ("in_turn", options::in_turn),
     ("workers", options::workers),
     ("growing", options::growing),

@@ -70,6 +70,13 @@ impl Limited {
         Self::Temporary,
     ];
 
+    /// Whether it depends on the whole recording: what is live in the end does not, so that it is right
+    /// in a recording that kept its last part.
+    #[must_use]
+    pub const fn needs_everything(self) -> bool {
+        !matches!(self, Self::Leaked | Self::LeakedBlocks)
+    }
+
     /// What a recording says: bytes, a number, or percent.
     ///
     /// Figures beyond 2^53 are rounded.

@@ -14,10 +14,14 @@ use crate::unmatched::UnmatchedFilter;
 pub struct RecordingState {
     /// From the beginning of the recording to its last record, in nanoseconds.
     pub duration_ns: u64,
+    /// Where what is known begins, in a recording that kept its last part, in nanoseconds from the
+    /// beginning of the recording: of what was before only the requests of blocks that were live then
+    /// count in any figure. `None` where everything was kept.
+    pub horizon_ns: Option<u64>,
     /// Records that are known to be missing.
     pub lost_records: u64,
     /// Whether every record is there: the recording was closed, everything in the file could be
-    /// read, and nothing is known to be missing.
+    /// read, nothing was written over, and nothing is known to be missing.
     pub complete: bool,
     /// Why the recording was closed; `None` where it ended without its closing record.
     pub end: Option<RecordingEnd>,
@@ -40,8 +44,10 @@ impl RecordingState {
         let skipped: Vec<SkippedPart> = definitions.skipped.iter().map(SkippedPart::from).collect();
         Self {
             duration_ns: recording.clock().ns(definitions.last_stamp),
+            horizon_ns: horizon_ns(recording),
             lost_records,
-            complete: end.is_some_and(|end| end != RecordingEnd::WriteFailed)
+            complete: recording.horizon().is_none()
+                && end.is_some_and(|end| end != RecordingEnd::WriteFailed)
                 && skipped.is_empty()
                 && lost_records == 0,
             end,
@@ -57,4 +63,9 @@ impl RecordingState {
         self.inferred_frees = frees;
         self
     }
+}
+
+/// Where what is known of a recording begins, unless that is its beginning.
+pub(crate) fn horizon_ns(recording: &Recording) -> Option<u64> {
+    recording.horizon().map(|horizon| recording.clock().ns(horizon))
 }

@@ -65,6 +65,10 @@ pub struct Summary {
     pub duration_ns: u64,
     /// When recording began, in nanoseconds since the Unix epoch.
     pub started_at_unix_ns: u64,
+    /// Where what is known begins, in a recording that kept its last part, in nanoseconds from the
+    /// beginning of the recording: of what was before only the requests of blocks that were live then
+    /// count in any figure. `None` where everything was kept.
+    pub horizon_ns: Option<u64>,
     /// Records that are known to be missing.
     pub lost_records: u64,
     /// Whether every record is there: see [`RecordingState::complete`].
@@ -323,6 +327,7 @@ fn close(mut ledger: Ledger<Totals>, recording: &Recording, replay: &Replay<'_>)
         threads: by_thread.len() as u64,
         duration_ns: state.duration_ns,
         started_at_unix_ns: recording.header().start_realtime_ns,
+        horizon_ns: state.horizon_ns,
         lost_records: state.lost_records,
         complete: state.complete,
         end: state.end,
@@ -401,6 +406,7 @@ impl Summary {
     pub fn state(&self) -> RecordingState {
         RecordingState {
             duration_ns: self.duration_ns,
+            horizon_ns: self.horizon_ns,
             lost_records: self.lost_records,
             complete: self.complete,
             end: self.end,

@@ -7,7 +7,7 @@ use alloc_trace_analysis::{
 };
 
 use crate::printable::printable;
-use crate::units::{count, counted};
+use crate::units::{count, counted, duration};
 
 /// Why the figures may not be what they seem, a sentence each.
 pub(crate) fn of_state(state: &RecordingState) -> Vec<String> {
@@ -16,9 +16,20 @@ pub(crate) fn of_state(state: &RecordingState) -> Vec<String> {
     warnings
 }
 
+/// The recording kept its last part only.
+fn horizon(at_ns: Option<u64>) -> Option<String> {
+    at_ns.map(|at_ns| {
+        format!(
+            "the recording kept what happened after {}: of what was before only the blocks that were \
+             live then count, and totals, peak and the rest of it are unknown",
+            duration(at_ns)
+        )
+    })
+}
+
 /// What of the recording is missing, a sentence each.
 pub(crate) fn incomplete(state: &RecordingState) -> Vec<String> {
-    let mut warnings = Vec::new();
+    let mut warnings = Vec::from_iter(horizon(state.horizon_ns));
     match state.end {
         None => warnings.push(
             "the recording ended without its closing record: the program was killed, or still runs"

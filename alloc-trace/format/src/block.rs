@@ -26,6 +26,12 @@ pub enum BlockKind {
     ExitStatus,
     /// Nothing: the space before an extent, whose chunks begin at an OS page.
     Padding,
+    /// The log of a recording that keeps its last part: its payload is written around and around.
+    Ring,
+    /// In a ring: a part of what is carried on from the chunks that were written over.
+    Checkpoint,
+    /// In a ring: what is to be carried on from one chunk, for the recorder's own use.
+    Digest,
     /// Another kind, which this reader skips.
     Other(u8),
 }
@@ -63,7 +69,9 @@ pub struct BlockHeader {
     pub first_stamp: u64,
     /// A chunk: the last stamp in it.
     pub last_stamp: u64,
-    /// The CRC-32 (IEEE) of the stored payload; 0 for an extent, whose payload changes.
+    /// A block in a ring: its place, counted on from the ring's first round. Else 0.
+    pub place: u64,
+    /// The CRC-32 (IEEE) of the stored payload; 0 for an extent or a ring, whose payload changes.
     pub checksum: u32,
 }
 
@@ -82,6 +90,7 @@ impl BlockHeader {
             events: 0,
             first_stamp: 0,
             last_stamp: 0,
+            place: 0,
             checksum: 0,
         }
     }
@@ -95,6 +104,9 @@ impl BlockHeader {
             BlockKind::Chunk => 2,
             BlockKind::ExitStatus => 3,
             BlockKind::Padding => 4,
+            BlockKind::Ring => 5,
+            BlockKind::Checkpoint => 6,
+            BlockKind::Digest => 7,
             BlockKind::Other(code) => code,
         };
         let codec = match self.codec {
@@ -102,7 +114,7 @@ impl BlockHeader {
             Codec::Columns => 3,
             Codec::Other(code) => code,
         };
-        let fields: [(usize, &[u8]); 10] = [
+        let fields: [(usize, &[u8]); 11] = [
             (0, &BLOCK_MAGIC.to_le_bytes()),
             (4, &[kind, codec]),
             (8, &self.stored_bytes.to_le_bytes()),
@@ -112,6 +124,7 @@ impl BlockHeader {
             (28, &self.events.to_le_bytes()),
             (32, &self.first_stamp.to_le_bytes()),
             (40, &self.last_stamp.to_le_bytes()),
+            (48, &self.place.to_le_bytes()),
             (56, &self.checksum.to_le_bytes()),
         ];
         for (offset, field) in fields {
@@ -139,6 +152,9 @@ impl BlockHeader {
                 2 => BlockKind::Chunk,
                 3 => BlockKind::ExitStatus,
                 4 => BlockKind::Padding,
+                5 => BlockKind::Ring,
+                6 => BlockKind::Checkpoint,
+                7 => BlockKind::Digest,
                 other => BlockKind::Other(other),
             },
             codec: match bytes[5] {
@@ -153,6 +169,7 @@ impl BlockHeader {
             events: u32::from_le_bytes(array(bytes, 28)?),
             first_stamp: u64::from_le_bytes(array(bytes, 32)?),
             last_stamp: u64::from_le_bytes(array(bytes, 40)?),
+            place: u64::from_le_bytes(array(bytes, 48)?),
             checksum: u32::from_le_bytes(array(bytes, 56)?),
         })
     }
@@ -192,6 +209,7 @@ mod tests {
             events: 120,
             first_stamp: 11,
             last_stamp: 12,
+            place: 13,
             checksum: 14,
         };
         let bytes = header.encode();

@@ -193,6 +193,16 @@ impl DecodeState {
         Self { stamp, placed, ..Self::START }
     }
 
+    /// The state in front of a record of a thread, the stamps of which count on from `stamp`.
+    pub(crate) const fn of(thread: ThreadId, stamp: Stamp) -> Self {
+        Self { thread, ..Self::at(stamp, true) }
+    }
+
+    /// The thread whose records come.
+    pub(crate) const fn thread(&self) -> ThreadId {
+        self.thread
+    }
+
     /// The last stamp decoded.
     #[must_use]
     pub const fn stamp(&self) -> Stamp {

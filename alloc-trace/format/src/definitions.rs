@@ -19,6 +19,8 @@ use crate::recording::{Chunk, Recording, Skipped};
 pub struct Definitions<'a> {
     recording: &'a Recording,
     reader: PayloadReader,
+    /// How many of the records that a ring carries on were given.
+    carried: usize,
     next_chunk: usize,
     payload: Vec<u8>,
     /// Where the payload lies in the file.
@@ -40,6 +42,7 @@ impl<'a> Definitions<'a> {
         Self {
             recording,
             reader: recording.reader(),
+            carried: 0,
             next_chunk: 0,
             payload: Vec::new(),
             payload_offset: 0,
@@ -62,6 +65,11 @@ impl<'a> Definitions<'a> {
     /// Where the operating system cannot read the file. Damage is no error: see
     /// [`Definitions::skipped`].
     pub fn next_record(&mut self) -> Result<Option<Record>, ReadError> {
+        if let Some((record, stamp)) = self.recording.carried().definitions.get(self.carried) {
+            self.carried += 1;
+            self.stamp = *stamp;
+            return Ok(Some(record.clone()));
+        }
         loop {
             if let Some((record, stamp)) = self.skimmed.pop_front() {
                 self.stamp = stamp;

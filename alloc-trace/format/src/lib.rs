@@ -17,6 +17,7 @@
 
 mod ahead;
 mod block;
+mod carried;
 mod chunk;
 mod clock;
 mod columns;
@@ -28,11 +29,13 @@ mod fields;
 mod follower;
 mod header;
 mod heap_snapshot;
+mod items;
 mod merged;
 mod payload;
 mod read_progress;
 mod record;
 mod recording;
+mod ring;
 mod varint;
 mod writer;
 
@@ -50,6 +53,9 @@ pub use header::{
     Architecture, ClockKind, FILE_HEADER_BYTES, FILE_MAGIC, FORMAT_VERSION, FileHeader, HeaderError,
 };
 pub use heap_snapshot::{ClassFigures, HeapFigures, HeapSnapshot, SnapshotReason};
+pub use items::{
+    CarriedRecord, ChunkRow, HeldBlock, Item, ItemState, MAX_ITEM_BYTES, Rows, Subject,
+};
 pub use merged::{Merged, Step};
 pub use read_progress::ReadProgress;
 pub use record::{
@@ -57,4 +63,5 @@ pub use record::{
     Process, Record, Span, SpanId, Stamp, ThreadId, ThreadStart,
 };
 pub use recording::{Recording, Skipped, append_exit_status};
+pub use ring::{Commit, RING_SEGMENTS};
 pub use writer::{RecordingWriter, Window};

@@ -58,6 +58,10 @@ pub struct Merged<'a> {
     /// The reallocation that was given last.
     released: Event,
     given: Given,
+    /// How many of the events that a ring carries on were given.
+    carried: usize,
+    /// The first stamp that is behind the horizon; 0 where there is none.
+    from: Stamp,
 }
 
 /// Where chunks come from.
@@ -167,6 +171,8 @@ impl<'a> Merged<'a> {
             pending: Vec::new(),
             released: Event::NONE,
             given: Given::Released,
+            carried: 0,
+            from: recording.horizon().map_or(0, |horizon| horizon.saturating_add(1)),
         }
     }
 
@@ -217,7 +223,9 @@ impl<'a> Merged<'a> {
             Ok(Decoded::End) | Err(_) => return false,
         }
         let event = &cursor.event;
-        let next = event.kind != EventKind::Realloc && event.begin_stamp < others;
+        let next = event.kind != EventKind::Realloc
+            && event.begin_stamp < others
+            && event.stamp >= self.from;
         if next {
             cursor.last_stamp = event.stamp;
             self.given = Given::Cursor(index);
@@ -228,6 +236,12 @@ impl<'a> Merged<'a> {
     }
 
     fn advance_further(&mut self) -> Result<Step, ReadError> {
+        if self.from > 0
+            && let Some(event) = self.source.recording.carried().events.get(self.carried)
+        {
+            self.carried += 1;
+            return Ok(self.give(*event));
+        }
         loop {
             let Some((key, index)) = self.earliest()? else {
                 let last = self.release_ended((Stamp::MAX, u64::MAX), usize::MAX);
@@ -250,6 +264,9 @@ impl<'a> Merged<'a> {
                 }
             }
             let event = &cursor.event;
+            if event.stamp < self.from {
+                continue;
+            }
             if event.kind == EventKind::Realloc {
                 self.pending.push((*event, index));
                 continue;

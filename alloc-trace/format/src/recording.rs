@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::block::{BLOCK_ALIGN_BYTES, BLOCK_HEADER_BYTES, BlockHeader, BlockKind};
+use crate::carried::{Carried, CheckpointBlock};
 use crate::chunk::{CHUNK_HEADER_BYTES, ChunkHeader};
 use crate::clock::{Anchor, Clock};
 use crate::decoder::Decoder;
@@ -20,6 +21,7 @@ use crate::merged::Merged;
 use crate::payload::PayloadReader;
 use crate::read_progress::ReadProgress;
 use crate::record::{ExitStatus, Record, Stamp};
+use crate::ring::Commit;
 
 /// No chunk's payload is longer once decoded: a length beyond it is a lie.
 pub(crate) const MAX_CHUNK_BYTES: u32 = 16 << 20;
@@ -73,7 +75,13 @@ pub struct Recording {
     file: Arc<File>,
     file_bytes: u64,
     progress: Arc<ReadProgress>,
+    /// Of a ring that was written over: where what is known begins.
+    horizon: Option<Stamp>,
+    carried: Carried,
 }
+
+/// How often a ring is read again that is being written over meanwhile.
+const ATTEMPTS: usize = 8;
 
 /// Where one chunk's payload is.
 #[derive(Debug)]
@@ -139,10 +147,22 @@ impl Recording {
         }
         let mut file = File::open(path).map_err(|error| io("open", error))?;
         let header = read_header(&mut file, path)?;
-        let mut scan = Scan::new(path, &mut file, metadata.len());
-        // The window first: a chunk that moves to the log meanwhile is then found twice, not never.
-        scan.run()?;
+        let mut commit = last_commit(&mut file, path)?;
+        let mut attempts = 0;
+        let scan = loop {
+            let mut scan = Scan::new(path, &mut file, metadata.len(), Rings::Since(commit));
+            // The window first: a chunk that moves to the log meanwhile is then found twice, not never.
+            scan.run()?;
+            let now = last_commit(scan.file, path)?;
+            attempts += 1;
+            if now == commit || attempts == ATTEMPTS {
+                break scan;
+            }
+            // A part was written over while it was read.
+            commit = now;
+        };
         let Scan { mut chunks, mut skipped, exit_status, last_anchor, cut_chunk, .. } = scan;
+        let blocks = scan.checkpoint;
         if let Some((index, cut)) = cut_chunk
             && chunks.iter().any(|chunk| chunk.makes_up_for(&cut))
         {
@@ -155,26 +175,66 @@ impl Recording {
             (chunk.stream, chunk.sequence, Reverse(chunk.payload_bytes()), chunk.is_logged())
         });
         chunks.dedup_by_key(|chunk| (chunk.stream, chunk.sequence));
-        note_gaps(&chunks, &mut skipped);
+        note_gaps(&chunks, commit.is_some(), &mut skipped);
         skipped.iter_mut().for_each(|skip| skip.keep_within(metadata.len()));
-        skipped.sort_by_key(|skip| skip.offset);
         let furthest = [Some(header.ready), last_anchor, header.end]
             .into_iter()
             .flatten()
             .max_by_key(|anchor| anchor.ticks)
             .unwrap_or(header.ready);
         let clock = Clock::new(header.start, furthest);
+        let (path, file): (Arc<Path>, _) = (Arc::from(path), Arc::new(file));
+        let mut carried = Carried::default();
+        if let Some(commit) = commit {
+            if blocks.len() != commit.blocks as usize {
+                skipped.push(Skipped {
+                    offset: FILE_HEADER_BYTES as u64,
+                    bytes: 0,
+                    expected: format!(
+                        "{} blocks of checkpoint {}, found {}",
+                        commit.blocks,
+                        commit.number,
+                        blocks.len()
+                    ),
+                    truncated: false,
+                });
+            }
+            let mut reader =
+                PayloadReader::new(Arc::clone(&file), Arc::clone(&path), Arc::default());
+            let Commit { horizon, .. } = commit;
+            let start = header.start;
+            carried = Carried::gather(&blocks, &chunks, horizon, start, &mut reader, &mut skipped)?;
+        }
+        skipped.sort_by_key(|skip| skip.offset);
+        let horizon = commit.map(|commit| commit.horizon);
+        let (file_bytes, progress) = (metadata.len(), Arc::default());
         Ok(Self {
-            path: Arc::from(path),
+            path,
             header,
             clock,
             chunks,
             skipped,
             exit_status,
-            file: Arc::new(file),
-            file_bytes: metadata.len(),
-            progress: Arc::default(),
+            file,
+            file_bytes,
+            progress,
+            horizon,
+            carried,
         })
+    }
+
+    /// Where what is known begins, in a recording that keeps its last part and has written over an
+    /// earlier one; `None` where the recording has everything.
+    ///
+    /// Of what was before only the blocks are known that were live then: each is given as the request
+    /// that obtained it, at its own time, with its call site and thread. All later events are there.
+    #[must_use]
+    pub const fn horizon(&self) -> Option<Stamp> {
+        self.horizon
+    }
+
+    pub(crate) const fn carried(&self) -> &Carried {
+        &self.carried
     }
 
     /// The file.
@@ -250,7 +310,8 @@ impl Recording {
                 events
             }
         };
-        self.logged_events() + self.chunks.iter().map(in_window).sum::<u64>()
+        let held = self.carried.events.len() as u64;
+        self.logged_events() + self.chunks.iter().map(in_window).sum::<u64>() + held
     }
 
     /// All records of all streams, merged by time.
@@ -299,10 +360,11 @@ pub fn append_exit_status(path: &Path, status: ExitStatus) -> Result<(), ReadErr
     let end = file.metadata().map_err(|error| io("examine", error))?.len();
     // Behind the last block's stated end: a process that was killed can leave that block cut short,
     // and whatever lay within its length would not be found.
-    let mut scan = Scan::new(path, &mut file, end);
+    let mut scan = Scan::new(path, &mut file, end, Rings::PassedOver);
     scan.run()?;
     let stated_end = scan.stated_end;
-    let plausible = stated_end.saturating_sub(end) <= u64::from(MAX_CHUNK_BYTES);
+    // A ring that was not filled ends behind the end of the file, however long it is.
+    let plausible = scan.in_ring || stated_end.saturating_sub(end) <= u64::from(MAX_CHUNK_BYTES);
     let place = if plausible { end.max(stated_end) } else { end };
     let place = place.next_multiple_of(BLOCK_ALIGN_BYTES);
     let (kind, value) = match status {
@@ -371,6 +433,27 @@ pub(crate) fn read_header(file: &mut File, path: &Path) -> Result<FileHeader, Re
     Ok(header)
 }
 
+/// The last commit of a ring, if the file has one.
+fn last_commit(file: &mut File, path: &Path) -> Result<Option<Commit>, ReadError> {
+    let mut read = || {
+        let mut bytes = Vec::with_capacity(512);
+        file.seek(SeekFrom::Start(0))?;
+        file.take(512).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = read().map_err(|error| ReadError::io(path, "read the file header", error))?;
+    Ok(Commit::last(&bytes))
+}
+
+/// What is read of a ring.
+#[derive(Debug, Clone, Copy)]
+enum Rings {
+    /// What counts by its last commit.
+    Since(Option<Commit>),
+    /// Nothing.
+    PassedOver,
+}
+
 /// One pass over the blocks of the file.
 struct Scan<'a> {
     path: &'a Path,
@@ -384,10 +467,14 @@ struct Scan<'a> {
     stated_end: u64,
     /// The chunk that the file ends in, and which of `skipped` says so.
     cut_chunk: Option<(usize, BlockHeader)>,
+    rings: Rings,
+    /// Whether the last block was a ring.
+    in_ring: bool,
+    checkpoint: Vec<CheckpointBlock>,
 }
 
 impl<'a> Scan<'a> {
-    fn new(path: &'a Path, file: &'a mut File, file_bytes: u64) -> Self {
+    fn new(path: &'a Path, file: &'a mut File, file_bytes: u64, rings: Rings) -> Self {
         Self {
             path,
             file,
@@ -398,6 +485,9 @@ impl<'a> Scan<'a> {
             last_anchor: None,
             stated_end: 0,
             cut_chunk: None,
+            rings,
+            in_ring: false,
+            checkpoint: Vec::new(),
         }
     }
 
@@ -424,11 +514,18 @@ impl<'a> Scan<'a> {
                         self.exit_status = decode_exit_status(&bytes);
                     }
                 }
-                BlockKind::Padding | BlockKind::Other(_) => {}
+                BlockKind::Ring => {
+                    if let Rings::Since(commit) = self.rings {
+                        self.ring(payload, header.stored_bytes, commit)?;
+                    }
+                }
+                _ => {}
             }
+            self.in_ring = header.kind == BlockKind::Ring;
             let end = payload.saturating_add(header.stored_bytes);
             self.stated_end = end;
-            if end > self.file_bytes {
+            // A ring is as long as it may become.
+            if end > self.file_bytes && !self.in_ring {
                 if header.kind == BlockKind::Chunk {
                     self.cut_chunk = Some((self.skipped.len(), header));
                 }
@@ -451,6 +548,71 @@ impl<'a> Scan<'a> {
         let grown = length > self.file_bytes;
         self.file_bytes = self.file_bytes.max(length);
         Ok(grown)
+    }
+
+    /// Reads the headers of the blocks that count of a ring, and the checkpoint's payloads.
+    ///
+    /// What stands between them was written on earlier rounds; a block says itself where it belongs.
+    fn ring(&mut self, begin: u64, bytes: u64, commit: Option<Commit>) -> Result<(), ReadError> {
+        const STEP_BYTES: u64 = 1 << 16;
+        if bytes == 0 || !bytes.is_multiple_of(BLOCK_ALIGN_BYTES) {
+            return Ok(());
+        }
+        let tail = commit.map_or(0, |commit| commit.tail) & !(BLOCK_ALIGN_BYTES - 1);
+        let end = tail.saturating_add(bytes);
+        let mut place = tail;
+        let mut buffer = Vec::new();
+        let mut buffered = 0..0;
+        while place < end {
+            let in_ring = place % bytes;
+            let offset = begin.saturating_add(in_ring);
+            if offset >= self.file_bytes && !self.has_grown()? {
+                // The rest of a round that was never written.
+                place = place.saturating_add(bytes - in_ring);
+                continue;
+            }
+            if !buffered.contains(&place) {
+                let length = STEP_BYTES.min(bytes - in_ring);
+                buffer = self.read_at(offset, length as usize)?;
+                buffered = place..place.saturating_add(buffer.len().max(1) as u64);
+            }
+            let from = (place - buffered.start) as usize;
+            let found = BlockHeader::decode(buffer.get(from..).unwrap_or_default());
+            let header = match found.filter(|header| header.place == place) {
+                Some(header) if header.span_bytes() <= bytes => header,
+                _ => {
+                    place += BLOCK_ALIGN_BYTES;
+                    continue;
+                }
+            };
+            let payload = offset + BLOCK_HEADER_BYTES as u64;
+            match header.kind {
+                BlockKind::Chunk => {
+                    if payload.saturating_add(header.stored_bytes) > self.file_bytes {
+                        self.cut_chunk = Some((self.skipped.len(), header));
+                        self.skipped.push(Skipped {
+                            offset: self.file_bytes,
+                            bytes: payload + header.stored_bytes - self.file_bytes,
+                            expected: format!("the rest of the block at offset {offset}"),
+                            truncated: true,
+                        });
+                    }
+                    self.chunk(payload, header);
+                }
+                BlockKind::Checkpoint
+                    if commit.is_some_and(|commit| commit.number == header.stream) =>
+                {
+                    let payload_bytes = self.read_at(payload, header.stored_bytes as usize)?;
+                    if crc32fast::hash(&payload_bytes) == header.checksum {
+                        let block = CheckpointBlock { offset: payload, payload: payload_bytes };
+                        self.checkpoint.push(block);
+                    }
+                }
+                _ => {}
+            }
+            place = place.saturating_add(header.span_bytes());
+        }
+        Ok(())
     }
 
     fn chunk(&mut self, payload: u64, header: BlockHeader) {
@@ -594,11 +756,13 @@ impl<'a> Scan<'a> {
 }
 
 /// Notes the chunks that a stream must have had and that were not found.
-fn note_gaps(chunks: &[Chunk], skipped: &mut Vec<Skipped>) {
+///
+/// Of a ring that was written over, `from_within`, a stream's first ones may be missing.
+fn note_gaps(chunks: &[Chunk], from_within: bool, skipped: &mut Vec<Skipped>) {
     let mut expected = (u32::MAX, 0);
     for chunk in chunks {
         if chunk.stream != expected.0 {
-            expected = (chunk.stream, 0);
+            expected = (chunk.stream, if from_within { chunk.sequence } else { 0 });
         }
         if chunk.sequence > expected.1 {
             skipped.push(Skipped {

@@ -120,17 +120,17 @@ impl CallTree {
         NodeId(self.next.load(Ordering::Relaxed))
     }
 
-    /// Forgets the nodes of calls from `start` to `end`: other code is there now, whose nodes are
-    /// others. Takes a millisecond where the table is full.
+    /// Forgets the nodes of calls from `start` to `end`, whose addresses are mixed with `salt`: other
+    /// code is there now, whose nodes are others. Takes a millisecond where the table is full.
     #[cold]
-    pub(super) fn forget_code(&self, start: u64, end: u64) {
+    pub(super) fn forget_code(&self, start: u64, end: u64, salt: u64) {
         for index in 0..LINES {
             // SAFETY: the mapping holds `LINES` lines.
             let line = unsafe { self.lines.add(index) };
             // SAFETY: mapped, and zero is a valid line of atomics.
             for entry in unsafe { &line.as_ref().0 } {
                 let node = entry.node.load(Ordering::Relaxed);
-                let address = entry.address.load(Ordering::Relaxed) ^ mix(node & !ASKED_FOR);
+                let address = entry.address.load(Ordering::Relaxed) ^ mix(node & !ASKED_FOR) ^ salt;
                 // A return address is behind its call.
                 if node != 0 && start < address && address <= end {
                     entry.node.store(0, Ordering::Relaxed);
@@ -294,7 +294,7 @@ mod tests {
         // One that was asked for is forgotten as well.
         let find = |address| tree.find(path(address), NodeId::ROOT, address);
         assert_eq!(find(0x1001), Some(ids[1]));
-        tree.forget_code(0x1000, 0x2000);
+        tree.forget_code(0x1000, 0x2000, 0);
         let found = [0x1000, 0x1001, 0x2000, 0x2001].map(find);
         assert_eq!(found, [Some(ids[0]), None, None, Some(ids[3])]);
         let next = tree.next_number();

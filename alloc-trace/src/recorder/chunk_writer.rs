@@ -40,6 +40,8 @@ pub(super) struct ChunkWriter {
     events: u32,
     /// The time from which the chunk's stamps count on.
     first_stamp: Stamp,
+    /// Of a ring: the generation that the chunk's nodes are of.
+    generation: u32,
     thread: ThreadId,
     encoder: Encoder,
 }
@@ -75,6 +77,7 @@ impl ChunkWriter {
         sequence: 0,
         events: 0,
         first_stamp: 0,
+        generation: 0,
         thread: ThreadId(0),
         encoder: Encoder::new(),
     };
@@ -111,8 +114,28 @@ impl ChunkWriter {
             let _errno = PreserveErrno::new();
             self.drain(log)?;
         }
-        self.begin(if overtakes { earliest } else { self.last_stamp() });
+        let begins = if overtakes {
+            earliest
+        } else if self.position == 0 && log.is_ring() {
+            // As late as can be: a ring knows by it how far back an unfinished chunk reaches.
+            clock::before().min(earliest).max(self.last_stamp())
+        } else {
+            self.last_stamp()
+        };
+        self.begin(begins);
         Ok(())
+    }
+
+    /// The generation of a ring that it writes for.
+    #[inline]
+    pub(super) const fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// Goes on in another generation of a ring, in a chunk that begins with the next context. Nothing
+    /// was written yet, or the chunk was drained.
+    pub(super) const fn begin_generation(&mut self, generation: u32) {
+        self.generation = generation;
     }
 
     /// Writes one record with `encode`, going on to the next chunk where this one is full. `encode`
@@ -209,7 +232,7 @@ impl ChunkWriter {
             last_stamp: self.encoder.last_stamp(),
             ..BlockHeader::empty(BlockKind::Chunk)
         };
-        log.append_chunk(header, payload)?;
+        log.append_chunk(header, self.generation, payload)?;
         self.sequence = self.sequence.wrapping_add(1);
         self.position = 0;
         self.events = 0;

@@ -10,14 +10,27 @@ use alloc_trace_format::{
     BLOCK_ALIGN_BYTES, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, Codec, FILE_HEADER_BYTES,
 };
 
+use super::digest::LONGEST_CHUNK_BYTES;
 use super::extents::{DEFAULT_WINDOW_BYTES, MAX_EXTENTS, Shape, extent_of};
+use super::fold::Folds;
+use super::options::Options;
+use super::ring::{self, For, Place, Ring};
 use super::sys::{self, Errno};
 use super::workroom::{Room, Workrooms};
-use super::{RECORDER, epoch};
+use super::{RECORDER, THREAD, epoch};
 
 /// Why nothing is written in a process that a signal handler forked within a hook: the file is the
 /// parent's.
 pub(super) const FORKED: Errno = libc::ECHILD;
+
+/// How long a ring that nobody makes room in is waited for, in tenths of a millisecond.
+const PATIENCE: u32 = 100_000;
+
+/// How long a recording with a ring may become, if nobody says.
+const DEFAULT_RING_BYTES: u64 = 256 << 20;
+
+/// A ring's window is no longer: its chunks have digests.
+const LONGEST_RING_WINDOW_BYTES: usize = 16 * LONGEST_CHUNK_BYTES;
 
 /// The open file of a recording.
 #[derive(Debug)]
@@ -42,6 +55,8 @@ pub(super) struct Log {
     /// The level at which chunks are compressed; 0 for as they are.
     level: AtomicI32,
     rooms: Workrooms,
+    ring: Ring,
+    folds: Folds,
     /// Where each extent of the window is mapped; null where it is not.
     windows: [AtomicPtr<u8>; MAX_EXTENTS],
     /// Where each mapped extent lies in the file.
@@ -62,31 +77,54 @@ impl Log {
             sampled_ns: AtomicU64::new(0),
             level: AtomicI32::new(0),
             rooms: Workrooms::new(),
+            ring: Ring::new(),
+            folds: Folds::new(),
             windows: [const { AtomicPtr::new(ptr::null_mut()) }; MAX_EXTENTS],
             offsets: [const { AtomicU64::new(0) }; MAX_EXTENTS],
         }
     }
 
-    /// Begins with a new file that may become so long, with a window of that length and chunks
-    /// compressed at that level.
-    pub(super) fn open(
-        &self,
-        fd: i32,
-        window_bytes: usize,
-        level: i32,
-        limit_bytes: u64,
-    ) -> Result<(), Errno> {
+    /// Begins with a new file, as the options say. `EDOM` where the limit is too low for a ring.
+    pub(super) fn open(&self, fd: i32, options: &Options) -> Result<(), Errno> {
+        let Options { window_bytes, level, limit_bytes, ring, .. } = *options;
         let identity = sys::identity(fd)?;
         self.device.store(identity.device, Ordering::Relaxed);
         self.inode.store(identity.inode, Ordering::Relaxed);
         self.fd.store(fd, Ordering::Relaxed);
-        self.window_bytes.store(window_bytes, Ordering::Relaxed);
+        let longest = if ring { LONGEST_RING_WINDOW_BYTES } else { usize::MAX };
+        self.window_bytes.store(window_bytes.min(longest), Ordering::Relaxed);
         self.level.store(level, Ordering::Relaxed);
+        let unlimited = ring && limit_bytes == u64::MAX;
+        let limit_bytes = if unlimited { DEFAULT_RING_BYTES } else { limit_bytes };
         self.limit_bytes.store(limit_bytes, Ordering::Relaxed);
         self.least_bytes.store(0, Ordering::Relaxed);
         self.torn.store(false, Ordering::Relaxed);
         self.end.store(FILE_HEADER_BYTES as u64, Ordering::Relaxed);
+        self.ring.close();
+        if ring { self.open_ring(limit_bytes) } else { Ok(()) }
+    }
+
+    /// Puts a ring behind the first part of the window.
+    fn open_ring(&self, limit_bytes: u64) -> Result<(), Errno> {
+        self.chunk(0)?;
+        let window_end = self.end.load(Ordering::Relaxed);
+        let (begin, end) = ring::bounds(window_end, limit_bytes);
+        let bytes = self.ring.open(begin, end)?;
+        self.write_padding(window_end, begin - BLOCK_HEADER_BYTES as u64)?;
+        let header = BlockHeader { stored_bytes: bytes, ..BlockHeader::empty(BlockKind::Ring) };
+        self.write_at(begin - BLOCK_HEADER_BYTES as u64, &header.encode())?;
+        self.end.store(begin + bytes, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// The ring, which may not be open.
+    pub(super) const fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
+    /// Whether the last part is kept.
+    pub(super) fn is_ring(&self) -> bool {
+        self.ring.is_open()
     }
 
     /// The file's descriptor, if it is still the file's.
@@ -165,9 +203,21 @@ impl Log {
         sys::write_at(self.fd()?, offset, bytes, &[])
     }
 
-    /// Appends a chunk, compressed where a workroom is free and where that makes it shorter; codec,
-    /// lengths and checksum are filled in.
-    pub(super) fn append_chunk(&self, header: BlockHeader, payload: &[u8]) -> Result<(), Errno> {
+    /// Reads what was written at a place in the file; behind its end there are zeros.
+    pub(super) fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Errno> {
+        let read = sys::read_at(self.fd.load(Ordering::Relaxed), offset, buffer)?;
+        buffer.get_mut(read..).unwrap_or_default().fill(0);
+        Ok(())
+    }
+
+    /// Appends a chunk of a generation, compressed where a workroom is free and where that makes it
+    /// shorter; codec, lengths and checksum are filled in.
+    pub(super) fn append_chunk(
+        &self,
+        header: BlockHeader,
+        generation: u32,
+        payload: &[u8],
+    ) -> Result<(), Errno> {
         let raw_bytes = payload.len() as u32;
         let plain = BlockHeader {
             codec: Codec::Plain,
@@ -176,6 +226,9 @@ impl Log {
             ..header
         };
         let level = self.level.load(Ordering::Relaxed);
+        if self.ring.is_open() {
+            return self.append_to_ring(&plain, generation, level, payload);
+        }
         let entered = if level == 0 {
             None
         } else {
@@ -203,6 +256,120 @@ impl Log {
     #[cfg(feature = "heap-snapshots")]
     pub(super) fn in_room<R>(&self, work: impl FnOnce() -> R) -> Option<R> {
         self.rooms.enter(|_| work())
+    }
+
+    /// Appends a chunk and its digest to the ring, and makes room in it where that is due.
+    ///
+    /// A chunk without a digest could not be carried on: here it is waited for a room.
+    fn append_to_ring(
+        &self,
+        plain: &BlockHeader,
+        generation: u32,
+        level: i32,
+        payload: &[u8],
+    ) -> Result<(), Errno> {
+        for _ in 0..PATIENCE {
+            let entered = self.rooms.enter(|room| {
+                let Room { packer, space, compressor, output, digester, .. } = room;
+                let digest = digester.digest(payload).ok_or(libc::EFBIG)?;
+                let output = output.get_mut(..payload.len()).filter(|_| level != 0);
+                let packed = output.and_then(|output| {
+                    let packed =
+                        packer.pack(space.lend(), payload, output, |effort, column, out| {
+                            compressor.compress(effort, level, column, out)
+                        })?;
+                    output.get(..packed)
+                });
+                let (codec, stored) = match packed {
+                    Some(packed) => (Codec::Columns, packed),
+                    None => (Codec::Plain, payload),
+                };
+                let header = BlockHeader { codec, stored_bytes: stored.len() as u64, ..*plain };
+                let digest_header = BlockHeader {
+                    stored_bytes: digest.bytes.len() as u64,
+                    raw_bytes: digest.effect_bytes,
+                    events: digest.node_bytes,
+                    stream: generation,
+                    first_stamp: plain.first_stamp,
+                    last_stamp: plain.last_stamp,
+                    ..BlockHeader::empty(BlockKind::Digest)
+                };
+                let bytes = header.span_bytes() + digest_header.span_bytes();
+                let place = self.wait_for_place(bytes)?;
+                let header = BlockHeader { place: place.place, ..header };
+                let digest_place = place.place + header.span_bytes();
+                let digest_header = BlockHeader { place: digest_place, ..digest_header };
+                self.write_at_place(&place, &header.with_checksum(stored), stored)?;
+                let digest_header = digest_header.with_checksum(digest.bytes);
+                self.write_at_place(&place, &digest_header, digest.bytes)?;
+                drop(place);
+                while self.ring.is_due() && self.folds.fold(self)? {}
+                Ok(())
+            });
+            if let Some(result) = entered {
+                return result;
+            }
+            sys::pause();
+        }
+        Err(libc::ENOMEM)
+    }
+
+    /// Reserves a place in the ring for a chunk; where there is none, makes room or waits for whoever
+    /// does.
+    fn wait_for_place(&self, bytes: u64) -> Result<Place<'_>, Errno> {
+        if let Some(place) = self.ring.reserve(bytes, For::Chunk)? {
+            return Ok(place);
+        }
+        // SAFETY: a thread's pointer is null or leads to a slot, and slots are never given back.
+        let slot = THREAD.with(|thread| unsafe { thread.slot.get().as_ref() });
+        let waits = |waits| {
+            if let Some(slot) = slot {
+                // Release: whoever sees it finds the chunk as it is left.
+                slot.waits.store(waits, Ordering::Release);
+            }
+        };
+        waits(true);
+        let mut result = Err(libc::EDOM);
+        for _ in 0..PATIENCE {
+            match self.folds.fold(self) {
+                Ok(true) => {}
+                Ok(false) => sys::pause(),
+                Err(error) => {
+                    result = Err(error);
+                    break;
+                }
+            }
+            if let Some(place) = self.ring.reserve(bytes, For::Chunk).transpose() {
+                result = place;
+                break;
+            }
+        }
+        waits(false);
+        result
+    }
+
+    /// Writes a block of the ring at the place that its header states, which was reserved.
+    pub(super) fn write_at_place(
+        &self,
+        reserved: &Place<'_>,
+        header: &BlockHeader,
+        payload: &[u8],
+    ) -> Result<(), Errno> {
+        let offset = reserved.ring.offset(header.place);
+        if offset + header.span_bytes() > sys::file_size_limit() {
+            return Err(libc::EFBIG);
+        }
+        sys::write_at(self.fd()?, offset, &header.encode(), payload)
+    }
+
+    /// Where the chunk of a stream is mapped, if its extent is.
+    pub(super) fn mapped_chunk(&self, stream: u32) -> Option<NonNull<u8>> {
+        let extent = extent_of(stream);
+        let shape = self.shape(extent);
+        let window = NonNull::new(self.windows.get(extent)?.load(Ordering::Acquire))?;
+        let index = (stream - shape.first_stream) as usize;
+        // SAFETY: the index is below the number of the extent's chunks.
+        Some(unsafe { window.add(index * shape.chunk_bytes as usize) })
     }
 
     /// The process was forked: whoever worked here is not in this process.
@@ -332,6 +499,10 @@ impl Log {
         if end > self.limit_bytes.load(Ordering::Relaxed) {
             return Err(libc::EDOM);
         }
+        self.check_file_size(end)
+    }
+
+    fn check_file_size(&self, end: u64) -> Result<(), Errno> {
         if end > sys::file_size_limit() { Err(libc::EFBIG) } else { Ok(()) }
     }
 

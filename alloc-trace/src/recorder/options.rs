@@ -90,6 +90,8 @@ pub(crate) struct Options {
     pub(crate) level: i32,
     /// How long the file may become.
     pub(crate) limit_bytes: u64,
+    /// Whether the last part is kept where it would become longer.
+    pub(crate) ring: bool,
     /// Which threads are recorded.
     pub(crate) threads: ThreadNames,
     /// Whether it begins paused.
@@ -110,6 +112,7 @@ impl Options {
         window_bytes: DEFAULT_WINDOW_BYTES,
         level: DEFAULT_LEVEL,
         limit_bytes: u64::MAX,
+        ring: false,
         threads: ThreadNames::ALL,
         paused: false,
         signal: None,
@@ -130,6 +133,11 @@ impl Options {
         if let Some(bytes) = bytes {
             self.limit_bytes = bytes;
         }
+    }
+
+    /// Sets whether the last part is kept.
+    pub(crate) const fn set_ring(&mut self, ring: bool) {
+        self.ring = ring;
     }
 
     /// Sets whether it begins paused, and by which signal that changes.
@@ -199,6 +207,7 @@ impl Options {
         let (key, value) = (parts.next().unwrap_or_default(), parts.next());
         match (key, value) {
             (b"check", None) => self.check = true,
+            (b"ring", None) => self.ring = true,
             (b"paused", None) => self.paused = true,
             (b"stacks", Some(b"off")) => self.depth = 0,
             (b"stacks", Some(depth)) => match number(depth) {
@@ -294,14 +303,15 @@ mod tests {
     #[test]
     fn what_is_recorded_is_told() {
         let (options, unknown) =
-            parse("{name}-{pid},limit=3G,paused,signal=USR1,threads=w*,not-threads=*-0");
+            parse("{name}-{pid},limit=3G,ring,paused,signal=USR1,threads=w*,not-threads=*-0");
         assert_eq!(options.path.as_bytes(), b"app-42");
+        assert!(options.ring && !parse("t").0.ring);
         assert_eq!((options.limit_bytes, options.paused), (3 << 30, true));
         assert_eq!(options.signal, Some(libc::SIGUSR1));
         assert!(options.threads.takes(b"w-1") && !options.threads.takes(b"w-0"));
         assert!(unknown.is_empty());
-        let (_, unknown) = parse("t,limit=0,signal=KILLED,signal=65,paused=no,limit=");
-        assert_eq!(unknown.len(), 5);
+        let (_, unknown) = parse("t,limit=0,signal=KILLED,signal=65,paused=no,limit=,ring=1");
+        assert_eq!(unknown.len(), 6);
     }
 
     #[test]

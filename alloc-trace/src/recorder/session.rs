@@ -81,6 +81,8 @@ pub(crate) enum StartError {
     OutOfMemory,
     /// At the path there is something that is no recording.
     NotARecording,
+    /// The limit is too low for a ring.
+    LimitTooLow,
     /// The file cannot be made or written.
     File(Errno),
 }
@@ -128,6 +130,7 @@ fn complain_of_start(error: &StartError, path: &Path) {
         StartError::AlreadyRecording => b"a recording runs already".as_slice(),
         StartError::OutOfMemory => b"out of memory",
         StartError::NotARecording => b"exists and is not a recording",
+        StartError::LimitTooLow => b"the limit is too low for a ring: 16 MiB is enough",
         StartError::File(error) => sys::describe(*error),
     };
     sys::complain(&[b"nothing is recorded: ", path.as_bytes(), b": ", reason]);
@@ -258,10 +261,15 @@ impl Recorder {
         })?;
         // SAFETY: only the thread that sets the recording up touches it.
         unsafe { *self.setup.path.get() = destination.path };
-        let Options { window_bytes, level, limit_bytes, .. } = *options;
-        self.log
-            .open(destination.fd, window_bytes, level, limit_bytes)
-            .map_err(StartError::File)?;
+        if let Err(error) = self.log.open(destination.fd, options) {
+            self.log.abandon_windows();
+            self.log.close();
+            let _ = sys::unlink(destination.path.as_c_str());
+            return Err(match error {
+                libc::EDOM => StartError::LimitTooLow,
+                error => StartError::File(error),
+            });
+        }
         // SAFETY: as above; a hook reads it only when it has seen the epoch that is published below.
         unsafe { *self.setup.names.get() = options.threads };
         bus_error::handle();
@@ -270,7 +278,7 @@ impl Recorder {
         self.next_thread.store(1, Ordering::Relaxed);
         self.lost.store(0, Ordering::Relaxed);
         self.begun.store(start.ticks, Ordering::Relaxed);
-        let epoch = self.sessions.fetch_add(1, Ordering::Relaxed);
+        let epoch = self.sessions.fetch_add(1, Ordering::Relaxed) * epoch::FIRST;
         if epoch != epoch::FIRST {
             tables.call_tree.clear();
             tables.rules.clear();
@@ -289,7 +297,11 @@ impl Recorder {
             process_start_ticks: ProcessStat::read(sys::pid()).map_or(0, |stat| stat.start_ticks),
             end: None,
         };
-        let write_header = |header: &FileHeader| self.log.write_at(0, &header.encode());
+        let write_header = |header: &FileHeader| {
+            let is_ring = self.log.is_ring();
+            let bytes = if is_ring { header.encode_of_ring() } else { header.encode() };
+            self.log.write_at(0, &bytes)
+        };
         let written = write_header(&header).and_then(|()| self.write_first_records(epoch, origin));
         let written = written.and_then(|()| {
             header.ready = clock::anchor();
@@ -386,7 +398,7 @@ impl Recorder {
     fn end(&'static self, reason: Option<EndReason>) {
         mode::end_recording();
         let own = self.own_slot();
-        let recorded = self.epoch().swap(epoch::STOPPED, Ordering::AcqRel);
+        let recorded = epoch::recording(self.epoch().swap(epoch::STOPPED, Ordering::AcqRel));
         let quiet = self.wait_for_hooks(own);
         if let (Some(reason), true) = (reason, quiet) {
             self.write_last_records(own, recorded, reason);
@@ -423,6 +435,11 @@ impl Recorder {
         self.log.close();
     }
 
+    /// Has every thread's stores be seen, where the kernel can.
+    pub(super) fn barrier(&'static self) -> bool {
+        self.setup.barrier.load(Ordering::Relaxed) && sys::barrier()
+    }
+
     /// The calling thread's slot, joined to the recording.
     fn own_slot(&'static self) -> Option<&'static Slot> {
         // The closing record is written by whoever stops the recording, of whatever name.
@@ -438,7 +455,7 @@ impl Recorder {
     /// Waits until no slot is busy; `false` where that cannot be known or takes too long.
     fn wait_for_hooks(&'static self, own: Option<&'static Slot>) -> bool {
         // Every hook either sees the new epoch or had set its flag before.
-        if !(self.setup.barrier.load(Ordering::Relaxed) && sys::barrier()) {
+        if !self.barrier() {
             return false;
         }
         let mut patience = PATIENCE;
@@ -482,7 +499,7 @@ impl Recorder {
             return;
         }
         for slot in self.slots.iter() {
-            if slot.epoch.load(Ordering::Relaxed) != recorded {
+            if epoch::recording(slot.epoch.load(Ordering::Relaxed)) != recorded {
                 continue;
             }
             let thread = if ptr::eq(slot, own) {
@@ -543,6 +560,7 @@ impl Recorder {
         for other in self.slots.iter().filter(|other| !ptr::eq(*other, slot)) {
             other.epoch.store(epoch::STOPPED, Ordering::Relaxed);
             other.busy.store(false, Ordering::Relaxed);
+            other.waits.store(false, Ordering::Relaxed);
         }
         for other in self.slots.iter() {
             // SAFETY: the other threads do not exist here, and the caller holds no reference.
@@ -564,6 +582,7 @@ impl Recorder {
             window_bytes: self.log.window_bytes(),
             level: self.log.level(),
             limit_bytes: self.log.limit_bytes(),
+            ring: self.log.is_ring(),
             threads: *self.setup.thread_names(),
             paused: false,
             signal: None,

@@ -33,6 +33,10 @@ pub(super) struct Slot {
     pub(super) epoch: AtomicU64,
     /// The number of the slot, and so of its stream.
     pub(super) stream: AtomicU32,
+    /// Of a ring: the generation that its chunk is of.
+    pub(super) generation: AtomicU32,
+    /// Whether its owner, busy, waits for room in a ring.
+    pub(super) waits: AtomicBool,
     /// Requests made by signal handlers while the slot was busy.
     pub(super) spill: Spill,
     pub(super) state: UnsafeCell<State>,

@@ -257,6 +257,24 @@ pub(crate) fn read(fd: c_int, buffer: &mut [u8]) -> Result<usize, Errno> {
     Ok(done)
 }
 
+/// Reads at an offset until the buffer is full or the file ends; answers how many bytes that were.
+pub(crate) fn read_at(fd: c_int, offset: u64, buffer: &mut [u8]) -> Result<usize, Errno> {
+    let mut done = 0;
+    while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        let (place, length) = (offset + done as u64, rest.len());
+        // SAFETY: the buffer is the caller's and as long as stated.
+        let result =
+            unsafe { libc::syscall(libc::SYS_pread64, fd, rest.as_mut_ptr(), length, place) };
+        match check(result) {
+            Ok(0) => break,
+            Ok(length) => done += length as usize,
+            Err(libc::EINTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(done)
+}
+
 /// Reads where a symbolic link points.
 pub(crate) fn read_link<'a>(path: &CStr, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
     // SAFETY: the path is a C string, the buffer the caller's and as long as stated.

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use alloc_trace_format::{Packer, PackerSpace};
 
 use super::compressor::{Compressor, WORKSPACE_BYTES};
+use super::digest::Digester;
 use super::extents::LARGEST_CHUNK_BYTES;
 use super::{stack_switch, sys};
 
@@ -40,6 +41,7 @@ pub(super) struct Room {
     pub(super) packer: Packer,
     pub(super) space: PackerSpace,
     pub(super) compressor: Compressor,
+    pub(super) digester: Digester,
     pub(super) output: [u8; LARGEST_CHUNK_BYTES],
     workspace: UnsafeCell<[u8; WORKSPACE_BYTES]>,
 }

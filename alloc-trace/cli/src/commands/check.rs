@@ -4,7 +4,9 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use alloc_trace_analysis::{AnalysisError, CheckedLimit, Growth, Limited, Recording, Summary};
+use alloc_trace_analysis::{
+    AnalysisError, CheckedLimit, Growth, Limited, Recording, RecordingState, Summary,
+};
 use serde::Serialize;
 
 use crate::args::CheckArguments;
@@ -51,7 +53,14 @@ pub(crate) fn run(arguments: &CheckArguments) -> Result<ExitCode, CommandError> 
         (Allowed::More(_), None) => None,
     };
     let limits: Vec<CheckedLimit> = limits.into_iter().filter_map(check).collect();
-    let (state, before) = (summary.state(), baseline.map(|baseline| baseline.state()));
+    // What is live in the end is known of a recording that kept its last part, too.
+    let needs_everything = limits.iter().any(|limit| limit.limit.needs_everything());
+    let known = |mut state: RecordingState| {
+        state.horizon_ns = state.horizon_ns.filter(|_| needs_everything);
+        state
+    };
+    let state = known(summary.state());
+    let before = baseline.map(|baseline| known(baseline.state()));
     let missing = warnings::incomplete(&state);
     let missing_before = before.as_ref().map(warnings::incomplete).unwrap_or_default();
     let mut incomplete = missing.clone();
