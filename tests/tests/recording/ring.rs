@@ -10,7 +10,9 @@ use std::time::Duration;
 use alloc_trace_format::{Event, EventKind, NodeId, Record, Recording, Stamp, ThreadId};
 use tempfile::TempDir;
 
-use crate::program::{Finished, OVER_CORE, OVER_SYSTEM, Watchdog, kill, recorded, run, scenario};
+use crate::program::{
+    Finished, OVER_CORE, OVER_SYSTEM, Watchdog, alloc_trace, kill, recorded, run, scenario,
+};
 
 /// Little is kept, and what is written is long: so that a test need not record for long.
 const LIMIT: u64 = 9 << 20;
@@ -236,10 +238,22 @@ fn a_killed_process_leaves_a_ring_that_is_whole() {
     let path = directory.path().join("recording");
     let mut written_over = 0;
     for round in 0..12 {
+        let _ = std::fs::remove_file(&path);
         let arguments = ["ring", "threads=3", "live=3000"];
         let mut command = recorded(OVER_CORE, &arguments, &path, RING);
         let mut child = command.stdout(Stdio::null()).spawn().expect("starts");
-        thread::sleep(Duration::from_millis(900 + round * 317));
+        // From the first checkpoint on, and twice while everything is kept.
+        for _ in 0..3_000 {
+            let begun = std::fs::read(&path).is_ok_and(|bytes| {
+                bytes.get(128..256).is_some_and(|commits| commits.iter().any(|&byte| byte != 0))
+            });
+            let exists = path.metadata().is_ok_and(|metadata| metadata.len() > 2 << 20);
+            if begun || round < 2 && exists {
+                break;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        thread::sleep(Duration::from_millis(round * 83));
         kill(child.id());
         child.wait().expect("its end");
         let kept = Kept::read(&path);
@@ -272,7 +286,7 @@ fn a_thread_that_sleeps_keeps_its_blocks_and_they_their_backtraces() {
 fn a_forked_child_has_a_ring_of_its_own() {
     let directory = TempDir::new().expect("a directory");
     let path = directory.path().join("recording");
-    let arguments = ["ring", "steps=400000", "live=2000", "fork=1"];
+    let arguments = ["ring", "steps=230000", "live=2000", "fork=1"];
     let finished = run(&mut recorded(OVER_SYSTEM, &arguments, &path, RING)).quiet();
     let files = directory.path().read_dir().expect("there").map(|entry| entry.expect("one").path());
     let mut horizons = 0;
