@@ -118,7 +118,7 @@ impl ChunkWriter {
             earliest
         } else if self.position == 0 && log.is_ring() {
             // As late as can be: a ring knows by it how far back an unfinished chunk reaches.
-            clock::before().min(earliest).max(self.last_stamp())
+            clock::now().min(earliest).max(self.last_stamp())
         } else {
             self.last_stamp()
         };

@@ -213,7 +213,7 @@ impl Ring {
             return;
         }
         // Asked for before: another thread may begin the next generation before this goes on.
-        let now = clock::before();
+        let now = clock::now();
         if self.generation.fetch_max(segment, Ordering::AcqRel) >= segment {
             return;
         }
