@@ -227,9 +227,11 @@ mod tests {
     #[test]
     fn what_was_seen_last_of_each_address_is_told_with_nodes_and_records() {
         let layout = std::alloc::Layout::new::<Digester>();
-        // SAFETY: the layout is not empty, and zeroed memory is a valid digester.
-        let mut digester =
-            unsafe { Box::from_raw(std::alloc::alloc_zeroed(layout).cast::<Digester>()) };
+        // SAFETY: the layout is not empty.
+        let memory = unsafe { std::alloc::alloc_zeroed(layout) }.cast::<Digester>();
+        assert!(!memory.is_null());
+        // SAFETY: allocated just now with that layout; zeroed memory is a valid digester.
+        let mut digester = unsafe { Box::from_raw(memory) };
         let mut payload = vec![0; 4096];
         let (mut encoder, mut length) = (Encoder::new(), 0);
         let anchor = Anchor { ticks: 100, monotonic_ns: 0 };
