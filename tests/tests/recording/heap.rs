@@ -44,7 +44,7 @@ fn assert_snapshots(history: &History) {
     assert_eq!((first.reason, last.reason), (SnapshotReason::Start, SnapshotReason::End));
     assert_eq!((of(SnapshotReason::Start).count(), of(SnapshotReason::End).count()), (1, 1));
     assert!(live(last, 1_000) < 1_000, "{last:?}");
-    let peak = of(SnapshotReason::Peak).last().expect("it grew by 48 MiB");
+    let peak = of(SnapshotReason::Peak).next_back().expect("it grew by 48 MiB");
     assert!(live(peak, 1_000) > 10_000, "{peak:?}");
 }
 
