@@ -1,6 +1,9 @@
 //! The backtrace of a request that is made where the previous one was: by a function whose stack
 //! pointer is as it was.
 //!
+//! Inlined where it is optimised; elsewhere its frame would stay on the caller's stack below the general
+//! way's.
+//!
 //! Most are. Then at most one frame is unwound, nothing is moved, and a few checks take the place of
 //! the general way. What they do not cover is left to that: nothing is changed before all is known.
 
@@ -13,7 +16,8 @@ use super::{Backtrace, Captured, Path, Registers, Rules};
 impl Backtrace {
     /// Captures the backtrace where at most the innermost frame's address is another one, and its
     /// node is known to `find`; otherwise nothing is changed.
-    #[inline(always)]
+    #[cfg_attr(debug_assertions, inline(never))]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     pub(in super::super) fn capture_in_place(
         &mut self,
         registers: Registers,
