@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use alloc_trace_format::{BLOCK_HEADER_BYTES, BlockHeader, BlockKind, Codec};
 use serde_json::Value;
 
 use support::{command, run, sample, text};
@@ -59,7 +60,8 @@ fn what_is_no_recording_is_refused_with_its_name_and_the_reason() {
     assert_refused(&path("damaged"), told);
     bytes[8] = 9;
     fs::write(path("later"), &bytes).expect("written");
-    let told = "recording of format version 9 at offset 8; this reader knows version 1";
+    let told = "made by another version of alloc-trace (format 9, this one reads up to 2): \
+                record again or read it with that version";
     assert_refused(&path("later"), told);
 }
 
@@ -176,6 +178,28 @@ fn damage_is_told_with_its_offset_and_the_rest_is_read() {
     assert_eq!(report["skipped"][0]["truncated"], false);
     let told = text(&output.stderr);
     assert!(told.contains(&format!("damaged at offset {}", log + 64)), "{told}");
+}
+
+#[test]
+fn a_recording_packed_by_another_version_is_told_as_such_by_every_command() {
+    let (_directory, path) = sample(true);
+    let mut bytes = fs::read(&path).expect("readable");
+    let log = alloc_trace_format::FILE_HEADER_BYTES + 64 + 3 * 512;
+    let block = &mut bytes[log..log + BLOCK_HEADER_BYTES];
+    let header = BlockHeader::decode(block).expect("the header of a chunk");
+    assert_eq!(header.kind, BlockKind::Chunk);
+    block.copy_from_slice(&BlockHeader { codec: Codec::Other(2), ..header }.encode());
+    fs::write(&path, bytes).expect("written");
+    let told = "made by another version of alloc-trace (codec 2, this one reads 3): \
+                record again or read it with that version";
+    assert_refused(&path, told);
+    let (_other, sound) = sample(true);
+    for order in [[&path, &sound], [&sound, &path]] {
+        let output = command().arg("diff").args(order).output().expect("run");
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(text(&output.stdout), "");
+        assert_eq!(text(&output.stderr), format!("alloc-trace: {}: {told}\n", path.display()));
+    }
 }
 
 #[test]

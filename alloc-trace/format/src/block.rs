@@ -48,6 +48,11 @@ pub enum Codec {
     Other(u8),
 }
 
+impl Codec {
+    /// The number of [`Codec::Columns`] in a file.
+    pub(crate) const COLUMNS: u8 = 3;
+}
+
 /// The fields at the front of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BlockHeader {
@@ -111,7 +116,7 @@ impl BlockHeader {
         };
         let codec = match self.codec {
             Codec::Plain => 0,
-            Codec::Columns => 3,
+            Codec::Columns => Codec::COLUMNS,
             Codec::Other(code) => code,
         };
         let fields: [(usize, &[u8]); 11] = [
@@ -159,7 +164,7 @@ impl BlockHeader {
             },
             codec: match bytes[5] {
                 0 => Codec::Plain,
-                3 => Codec::Columns,
+                Codec::COLUMNS => Codec::Columns,
                 other => Codec::Other(other),
             },
             stored_bytes: u64::from_le_bytes(array(bytes, 8)?),

@@ -5,6 +5,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::block::Codec;
+
 /// Why a recording could not be read.
 ///
 /// Truncated and corrupt are different answers: a truncated file ends before what it promises, a
@@ -37,6 +39,13 @@ pub enum ReadError {
         path: PathBuf,
         /// The version that the file states.
         found: u16,
+    },
+    /// The file has chunks that are packed in a way that this reader does not know.
+    UnsupportedCodec {
+        /// The file.
+        path: PathBuf,
+        /// The number of the codec.
+        found: u8,
     },
     /// The file ends inside its header, so that nothing in it can be read.
     Truncated {
@@ -78,9 +87,17 @@ impl fmt::Display for ReadError {
             ),
             Self::UnsupportedVersion { path, found } => write!(
                 f,
-                "{}: recording of format version {found} at offset 8; this reader knows version {}",
+                "{}: made by another version of alloc-trace (format {found}, this one reads up to {}): \
+                 record again or read it with that version",
                 path.display(),
                 crate::FORMAT_VERSION
+            ),
+            Self::UnsupportedCodec { path, found } => write!(
+                f,
+                "{}: made by another version of alloc-trace (codec {found}, this one reads {}): \
+                 record again or read it with that version",
+                path.display(),
+                Codec::COLUMNS
             ),
             Self::Truncated { path, offset, expected } => {
                 write!(f, "{}: truncated at offset {offset}: expected {expected}", path.display())

@@ -9,7 +9,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::block::{BLOCK_ALIGN_BYTES, BLOCK_HEADER_BYTES, BlockHeader, BlockKind};
+use crate::block::{BLOCK_ALIGN_BYTES, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, Codec};
 use crate::carried::{Carried, CheckpointBlock};
 use crate::chunk::{CHUNK_HEADER_BYTES, ChunkHeader};
 use crate::clock::{Anchor, Clock};
@@ -116,6 +116,16 @@ impl Chunk {
         }
     }
 
+    /// The number of the codec that it is packed by, if this reader does not know it.
+    const fn unknown_codec(&self) -> Option<u8> {
+        match &self.payload {
+            Payload::Logged { header: BlockHeader { codec: Codec::Other(found), .. } } => {
+                Some(*found)
+            }
+            _ => None,
+        }
+    }
+
     /// Whether this is the window's whole copy of a chunk that the log has only in part.
     fn makes_up_for(&self, logged: &BlockHeader) -> bool {
         let same = self.stream == logged.stream && self.sequence == logged.sequence;
@@ -136,9 +146,9 @@ impl Recording {
     ///
     /// # Errors
     ///
-    /// Where the file cannot be read, is no recording, is of a later version, or ends or
-    /// contradicts itself within its header. Damage behind the header is no error: it is passed
-    /// over and listed by [`Recording::skipped`].
+    /// Where the file cannot be read, is no recording, is of a later version, has chunks of a codec
+    /// that this reader does not know, or ends or contradicts itself within its header. Damage behind
+    /// the header is no error: it is passed over and listed by [`Recording::skipped`].
     pub fn open(path: &Path) -> Result<Self, ReadError> {
         let io = |attempt: &str, source| ReadError::io(path, attempt, source);
         let metadata = std::fs::metadata(path).map_err(|error| io("open", error))?;
@@ -163,6 +173,10 @@ impl Recording {
         };
         let Scan { mut chunks, mut skipped, exit_status, last_anchor, cut_chunk, .. } = scan;
         let blocks = scan.checkpoint;
+        if let Some(found) = chunks.iter().find_map(Chunk::unknown_codec) {
+            // Its header's checksum was right: this is no damage, and no other command would do better.
+            return Err(ReadError::UnsupportedCodec { path: path.to_owned(), found });
+        }
         if let Some((index, cut)) = cut_chunk
             && chunks.iter().any(|chunk| chunk.makes_up_for(&cut))
         {
