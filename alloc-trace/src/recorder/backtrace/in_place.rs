@@ -1,11 +1,11 @@
 //! The backtrace of a request that is made where the previous one was: by a function whose stack
 //! pointer is as it was.
 //!
-//! Inlined where it is optimised; elsewhere its frame would stay on the caller's stack below the general
-//! way's.
-//!
 //! Most are. Then at most one frame is unwound, nothing is moved, and a few checks take the place of
 //! the general way. What they do not cover is left to that: nothing is changed before all is known.
+//!
+//! It is inlined where code is optimised; elsewhere its frame would stay on the stack during the general
+//! way.
 
 use alloc_trace_format::NodeId;
 
