@@ -17,6 +17,7 @@ mod live_events;
 mod options;
 mod pressure;
 mod program;
+mod rebuilt;
 mod ring;
 mod several_processes;
 mod starts;
