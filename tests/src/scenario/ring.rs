@@ -8,6 +8,7 @@ use alloc_trace::Compression;
 
 use super::Given;
 use crate::block::Block;
+use crate::os;
 
 /// Of every block that a test looks for.
 const ALIGN: usize = 32;
@@ -31,11 +32,14 @@ fn at_depth(depth: usize, size: usize) -> Block {
 /// `steps` steps, without end where that is 0: the block at a place that looks like chance is freed and
 /// another one put there, or it is given another size. `keep` first blocks are never touched again. At
 /// the end the blocks are left, and their number, bytes, and a sum of their sizes are said, weighted by
-/// place. With `fork` the child of a fork goes on as its parent does, and says its own.
+/// place. With `file_bytes` no file may become longer than that. With `fork` the child of a fork goes on as its parent does, and says its own.
 pub(super) fn churn(given: &Given) {
     let number = |key: &str, or: usize| given.number(key).unwrap_or(or);
     let (threads, steps) = (number("threads", 1), number("steps", 0));
     let (live, keep) = (number("live", 1_000), number("keep", 100));
+    if let Some(bytes) = given.number("file_bytes") {
+        os::limit_file_bytes(bytes as u64);
+    }
     let recording = given.builder().map(|builder| {
         let builder = builder.ring(true).limit_bytes(9 << 20).window_bytes(1 << 20);
         builder.compression(Compression::Off).start().expect("a recording")

@@ -3,6 +3,7 @@
 
 use std::env;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::Command;
 
 use alloc_trace_format::EndReason;
@@ -34,17 +35,21 @@ fn a_recording_grows_to_the_length_that_was_asked_for_and_the_program_runs_on() 
 }
 
 /// A memory file system of its own, of so many bytes. It goes when this is dropped.
-struct Mounted(TempDir);
+pub(crate) struct Mounted(TempDir);
 
 impl Mounted {
     /// `None` where nobody may mount one.
-    fn new(bytes: u64) -> Option<Self> {
+    pub(crate) fn new(bytes: u64) -> Option<Self> {
         let directory = TempDir::new().expect("a directory");
         let size = format!("size={bytes}");
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(directory.path());
         let mounted = mount.status().is_ok_and(|status| status.success());
         mounted.then(|| Self(directory))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
     }
 }
 
@@ -64,7 +69,7 @@ fn a_full_file_system_ends_the_recording_with_its_reason_and_the_program_runs_on
             eprintln!("SKIPPED: no file system can be mounted, which takes the rights of root");
             return;
         };
-        let path = mounted.0.path().join("recording");
+        let path = mounted.path().join("recording");
         let mut command = recorded(OVER_SYSTEM, &["until_it_ends"], &path, ",window=1M");
         let finished = run(&mut command).success();
         let said = finished.complaints();

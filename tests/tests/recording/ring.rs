@@ -1,15 +1,17 @@
 //! A recording that keeps its last part: what is known of what was before, whatever ends it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::env;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
-use alloc_trace_format::{Event, EventKind, NodeId, Record, Recording, Stamp, ThreadId};
+use alloc_trace_format::{EndReason, Event, EventKind, NodeId, Record, Recording, Stamp, ThreadId};
 use tempfile::TempDir;
 
+use crate::hostile::Mounted;
 use crate::program::{
     Finished, OVER_CORE, OVER_SYSTEM, Watchdog, alloc_trace, kill, recorded, run, scenario,
 };
@@ -29,6 +31,7 @@ struct Kept {
     threads: BTreeSet<ThreadId>,
     names: BTreeSet<String>,
     nodes: BTreeMap<NodeId, (NodeId, u64)>,
+    end: Option<EndReason>,
 }
 
 impl Kept {
@@ -45,6 +48,7 @@ impl Kept {
             threads: BTreeSet::new(),
             names: BTreeSet::new(),
             nodes: BTreeMap::new(),
+            end: None,
         };
         let mut definitions = recording.definitions();
         while let Some(record) = definitions.next_record().expect("readable") {
@@ -56,6 +60,7 @@ impl Kept {
                     kept.threads.insert(start.thread);
                     kept.names.insert(start.name.into());
                 }
+                Record::End { reason, .. } => kept.end = Some(reason),
                 _ => {}
             }
         }
@@ -342,4 +347,58 @@ fn a_ring_that_is_too_small_is_refused_and_one_of_the_builder_is_kept() {
     kept.assert_defined();
     let blocks = kept.live.values().filter(|event| event.align() == 32);
     assert_eq!(blocks.count() as u64, finished.numbers()[0]);
+}
+
+/// The program makes the same requests whether recorded or not, so until its end no block is unknown.
+#[track_caller]
+fn assert_ended(finished: &Finished, path: &Path, why: &str) -> Kept {
+    let said = finished.complaints();
+    assert!(said.len() == 1 && said[0].ends_with(why), "{said:?}");
+    let kept = Kept::read(path);
+    kept.assert_defined();
+    assert_eq!((kept.strangers, kept.end), (0, Some(EndReason::WriteFailed)));
+    // The block of the last step may just have been freed.
+    let [count, ..] = kept.figures();
+    assert!((1_999..=2_000).contains(&count), "{count}");
+    kept
+}
+
+/// Lengths of a file at which the ring of a limit of 9 MiB is in its first round: before anything is
+/// carried on, in the first checkpoint or beside it, and behind it.
+const SHORT: [u64; 3] = [3 << 20, 6_600 << 10, 7_500 << 10];
+
+#[test]
+fn a_file_size_limit_ends_a_ring_with_its_reason_and_the_program_runs_on() {
+    let directory = TempDir::new().expect("a directory");
+    let mut horizons = BTreeSet::new();
+    for bytes in SHORT {
+        let path = directory.path().join("recording");
+        let limit = format!("file_bytes={bytes}");
+        let arguments = ["ring", "steps=250000", "live=2000", &limit];
+        let finished = run(&mut recorded(OVER_CORE, &arguments, &path, RING)).success();
+        assert_eq!(finished.numbers()[0], 2_000);
+        let kept = assert_ended(&finished, &path, "file too large for the limit set");
+        assert!(path.metadata().expect("there").len() <= bytes);
+        horizons.insert(kept.horizon.is_some());
+    }
+    assert_eq!(horizons.len(), 2, "with nothing written over, and with something");
+}
+
+#[test]
+fn a_full_file_system_ends_a_ring_with_its_reason_and_the_program_runs_on() {
+    let mut horizons = BTreeSet::new();
+    for bytes in SHORT {
+        let Some(mounted) = Mounted::new(bytes) else {
+            assert!(env::var_os("CI").is_none(), "no file system can be mounted");
+            eprintln!("SKIPPED: no file system can be mounted, which takes the rights of root");
+            return;
+        };
+        let path = mounted.path().join("recording");
+        let arguments = ["ring", "steps=250000", "live=2000"];
+        let finished = run(&mut recorded(OVER_CORE, &arguments, &path, RING)).success();
+        assert_eq!(finished.numbers()[0], 2_000);
+        let kept = assert_ended(&finished, &path, "no space left");
+        horizons.insert(kept.horizon.is_some());
+    }
+    assert_eq!(horizons.len(), 2, "with nothing written over, and with something");
 }
