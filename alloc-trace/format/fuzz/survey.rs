@@ -27,7 +27,8 @@ pub(crate) fn survey(path: &Path) {
             Step::End => break,
         }
     }
-    if merged.skipped().is_empty() {
+    // What a ring carries on of the part that was written over, each pass has in its own way.
+    if merged.skipped().is_empty() && recording.horizon().is_none() {
         // Nothing is wrong with any record: then both passes see the same.
         assert_eq!((definitions.events(), defined), (events, others));
     }

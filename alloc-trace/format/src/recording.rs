@@ -595,7 +595,7 @@ impl<'a> Scan<'a> {
             let header = match found.filter(|header| header.place == place) {
                 Some(header) if header.span_bytes() <= bytes => header,
                 _ => {
-                    place += BLOCK_ALIGN_BYTES;
+                    place = place.saturating_add(BLOCK_ALIGN_BYTES);
                     continue;
                 }
             };
