@@ -13,3 +13,4 @@ pub mod os;
 pub mod pool;
 #[cfg(feature = "scenarios")]
 pub mod scenario;
+pub mod steps;

@@ -86,6 +86,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("heap_snapshots", heap::snapshots),
     ("ring", ring::churn),
     ("ring_idle", ring::idle),
+    ("ring_acknowledged", ring::acknowledged),
     ("in_turn", options::in_turn),
     ("workers", options::workers),
     ("growing", options::growing),

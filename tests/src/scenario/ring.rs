@@ -2,13 +2,14 @@
 
 use std::io::{Write, stdout};
 use std::sync::Mutex;
+use std::sync::atomic::Ordering;
 use std::thread;
 
 use alloc_trace::Compression;
 
 use super::Given;
 use crate::block::Block;
-use crate::os;
+use crate::{os, steps};
 
 /// Of every block that a test looks for.
 const ALIGN: usize = 32;
@@ -141,4 +142,21 @@ pub(super) fn idle(given: &Given) {
     thread.join().expect("no panic");
     println!("{}", kept.len());
     std::mem::forget(kept);
+}
+
+/// Makes the blocks of [`steps`] without end, says each step in `file` once it is done, and has a long
+/// marker in between, which fills the ring.
+pub(super) fn acknowledged(given: &Given) {
+    let count = os::map_number(given.text("file").expect("a file"));
+    let filler = "x".repeat(1_000);
+    let mut table: Vec<Option<Block>> = (0..steps::LIVE).map(|_| None).collect();
+    for number in 0_u64.. {
+        if let Some(block) = table[steps::place(number)].take() {
+            block.free();
+        }
+        let depth = (number % 5) as usize;
+        table[steps::place(number)] = Some(at_depth(depth, steps::size(number) as usize));
+        alloc_trace::mark(&filler);
+        count.store(number + 1, Ordering::Release);
+    }
 }

@@ -19,6 +19,7 @@ mod pressure;
 mod program;
 mod rebuilt;
 mod ring;
+mod ring_steps;
 mod several_processes;
 mod starts;
 mod stepped;

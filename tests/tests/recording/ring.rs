@@ -18,16 +18,16 @@ use crate::program::{
 
 /// Little is kept, and what is written is long: so that a test need not record for long.
 const LIMIT: u64 = 9 << 20;
-const RING: &str = ",ring,limit=9M,window=1M,compress=off";
+pub(crate) const RING: &str = ",ring,limit=9M,window=1M,compress=off";
 
 /// What a ring's recording says.
-struct Kept {
-    horizon: Option<Stamp>,
+pub(crate) struct Kept {
+    pub(crate) horizon: Option<Stamp>,
     /// The events behind the horizon, and how many frees among them were of no block that is known.
-    later: Vec<Event>,
-    strangers: u64,
+    pub(crate) later: Vec<Event>,
+    pub(crate) strangers: u64,
     /// What is live in the end.
-    live: BTreeMap<u64, Event>,
+    pub(crate) live: BTreeMap<u64, Event>,
     threads: BTreeSet<ThreadId>,
     names: BTreeSet<String>,
     nodes: BTreeMap<NodeId, (NodeId, u64)>,
@@ -37,7 +37,7 @@ struct Kept {
 impl Kept {
     /// Reads a recording, in which no address may be live twice, and nothing damaged.
     #[track_caller]
-    fn read(path: &Path) -> Self {
+    pub(crate) fn read(path: &Path) -> Self {
         let recording = Recording::open(path).expect("a recording");
         assert!(recording.skipped().iter().all(|part| part.truncated), "{:?}", recording.skipped());
         let mut kept = Self {
@@ -105,7 +105,7 @@ impl Kept {
 
     /// Every block that is live and every later event has a whole backtrace and a known thread.
     #[track_caller]
-    fn assert_defined(&self) {
+    pub(crate) fn assert_defined(&self) {
         for event in self.later.iter().chain(self.live.values()) {
             assert!(self.threads.contains(&event.thread), "{event:?}");
             let mut next = event.node;

@@ -39,6 +39,11 @@ impl Stepped {
         self.go_on(libc::PTRACE_SINGLESTEP)
     }
 
+    /// It was looked at for long: from here on it has the whole time again.
+    pub(crate) fn has_time_again(&mut self) {
+        self._watchdog = Watchdog::of(&self.child);
+    }
+
     fn go_on(&self, how: Request) -> bool {
         request(how, self.pid()).expect("it stands still");
         self.wait()
