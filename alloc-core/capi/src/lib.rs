@@ -11,19 +11,26 @@
 //!
 //! The library is for loading, not for linking: whatever it were linked into would get this heap.
 
-use core::ffi::{c_int, c_void};
+use core::ffi::{CStr, c_int, c_void};
 
-use alloc_core::c;
+use alloc_core::{CoreAlloc, c};
 
 mod operators;
 
 /// Sets the heap up when the library is loaded, if nobody has asked for a block by then: a program may
-/// begin with limiting its address space to what it has.
+/// begin with limiting its address space to what it has. What the environment says of the heap is
+/// taken from here on.
 #[used]
 #[unsafe(link_section = ".init_array")]
 static SET_UP: extern "C" fn() = set_up;
 
 extern "C" fn set_up() {
+    // SAFETY: the name is a string, and nobody changes the environment while libraries are loaded.
+    let value = unsafe { libc::getenv(c"ALLOC_CORE_PURGE_IN_BACKGROUND".as_ptr()) };
+    // SAFETY: a value of the environment is a string.
+    if !value.is_null() && unsafe { CStr::from_ptr(value) } == c"off" {
+        CoreAlloc::new().purge_in_background(false);
+    }
     // SAFETY: a new block, used by nobody.
     unsafe { c::free(c::malloc(1)) };
 }

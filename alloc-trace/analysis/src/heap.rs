@@ -126,10 +126,12 @@ impl Memory {
         }
     }
 
-    /// The snapshot in which most address space was mapped, the first of those.
+    /// The snapshot in which most memory of the heap had been touched and, among those, most was live;
+    /// the first of those.
     #[must_use]
     pub fn largest(&self) -> Option<&HeapState> {
-        self.heap_snapshots.iter().rev().max_by_key(|state| state.mapped_bytes)
+        let by_size = |state: &&HeapState| (state.touched_bytes, state.live_bytes);
+        self.heap_snapshots.iter().rev().max_by_key(by_size)
     }
 }
 

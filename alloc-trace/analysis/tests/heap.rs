@@ -7,7 +7,7 @@ use alloc_trace_format::{ClassFigures, HeapFigures, HeapSnapshot, Record, Snapsh
 
 use self::support::{Script, alloc};
 
-fn snapshot(stamp: u64, reason: SnapshotReason, mapped_bytes: u64) -> Record {
+fn snapshot(stamp: u64, reason: SnapshotReason, touched_bytes: u64) -> Record {
     let class = |block_bytes, capacity, live, cached| ClassFigures {
         block_bytes,
         pages: 2,
@@ -19,10 +19,10 @@ fn snapshot(stamp: u64, reason: SnapshotReason, mapped_bytes: u64) -> Record {
         stamp,
         reason,
         figures: HeapFigures {
-            mapped_bytes,
+            mapped_bytes: 20_000,
             metadata_bytes: 10,
             segments: 3,
-            touched_bytes: 4_000,
+            touched_bytes,
             pages: 4,
             page_bytes: 3_000,
             large_blocks: 1,
@@ -63,7 +63,7 @@ fn a_snapshot_has_the_moment_of_the_record_before_and_the_sums_of_its_classes() 
     let expected = [(0, HeapReason::Start), (20, HeapReason::Peak), (20, HeapReason::Requested)];
     assert_eq!(taken, expected);
     let heap = memory.largest().expect("there are some");
-    assert_eq!((heap.reason, heap.mapped_bytes), (HeapReason::Peak, 9_000));
+    assert_eq!((heap.reason, heap.touched_bytes), (HeapReason::Peak, 9_000));
     assert_eq!((heap.live_blocks, heap.live_bytes), (43 + 3, 40 * 16 + 300 + 500 + 7_000));
     assert_eq!((heap.cached_bytes, heap.free_bytes), (80, 3_000 - 640 - 300 - 80));
     assert_eq!(heap.classes.iter().map(|class| class.free).collect::<Vec<_>>(), [15, 17]);

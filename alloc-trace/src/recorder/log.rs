@@ -260,7 +260,8 @@ impl Log {
 
     /// Appends a chunk and its digest to the ring, and makes room in it where that is due.
     ///
-    /// A chunk without a digest could not be carried on: here it is waited for a room.
+    /// A chunk without a digest could not be carried on: here it is waited for a room. Those who have
+    /// the rooms may be waiting for a fold, which passes over a slot only where it says that it waits.
     fn append_to_ring(
         &self,
         plain: &BlockHeader,
@@ -270,6 +271,7 @@ impl Log {
     ) -> Result<(), Errno> {
         for _ in 0..PATIENCE {
             let entered = self.rooms.enter(|room| {
+                set_waits(false);
                 let Room { packer, space, compressor, output, digester, .. } = room;
                 let digest = digester.digest(payload).ok_or(libc::EFBIG)?;
                 let output = output.get_mut(..payload.len()).filter(|_| level != 0);
@@ -309,8 +311,10 @@ impl Log {
             if let Some(result) = entered {
                 return result;
             }
+            set_waits(true);
             sys::pause();
         }
+        set_waits(false);
         Err(libc::ENOMEM)
     }
 
@@ -320,15 +324,7 @@ impl Log {
         if let Some(place) = self.ring.reserve(bytes, For::Chunk)? {
             return Ok(place);
         }
-        // SAFETY: a thread's pointer is null or leads to a slot, and slots are never given back.
-        let slot = THREAD.with(|thread| unsafe { thread.slot.get().as_ref() });
-        let waits = |waits| {
-            if let Some(slot) = slot {
-                // Release: whoever sees it finds the chunk as it is left.
-                slot.waits.store(waits, Ordering::Release);
-            }
-        };
-        waits(true);
+        set_waits(true);
         let mut result = Err(libc::EDOM);
         for _ in 0..PATIENCE {
             match self.folds.fold(self) {
@@ -344,7 +340,7 @@ impl Log {
                 break;
             }
         }
-        waits(false);
+        set_waits(false);
         result
     }
 
@@ -555,3 +551,13 @@ impl Log {
 }
 
 const _: () = assert!((FILE_HEADER_BYTES as u64).is_multiple_of(BLOCK_ALIGN_BYTES));
+
+/// Says whether this thread waits, in the middle of a hook, and leaves its chunk as it is meanwhile.
+fn set_waits(waits: bool) {
+    // SAFETY: a thread's pointer is null or leads to a slot, and slots are never given back.
+    let slot = THREAD.with(|thread| unsafe { thread.slot.get().as_ref() });
+    if let Some(slot) = slot {
+        // Release: whoever sees it finds the chunk as it is left.
+        slot.waits.store(waits, Ordering::Release);
+    }
+}

@@ -75,3 +75,30 @@ fn a_shell_and_its_pipes_do_the_same() {
                   {print s}'; ls -l src | wc -l; echo text | gzip | gunzip";
     does_the_same("sh", &["-c", script]);
 }
+
+#[test]
+fn no_thread_is_started_where_the_environment_says_so() {
+    // Says the most threads that there were, until there were two or for two seconds.
+    let script = "
+import os, time
+blocks = [bytes(3000 + i % 100) for i in range(20000)]
+del blocks
+most, end = 1, time.monotonic() + 2
+while most == 1 and time.monotonic() < end:
+    time.sleep(0.01)
+    most = max(most, len(os.listdir('/proc/self/task')))
+print(most)
+";
+    let command = || {
+        let mut command = Command::new("python3");
+        command.args(["-c", script]).env("PYTHONMALLOC", "malloc");
+        command
+    };
+    if let Err(error) = command().output() {
+        eprintln!("SKIPPED, not tested: python3 is not here: {error}");
+        return;
+    }
+    let said = |command: &mut Command| run_preloaded(command).stdout;
+    assert_eq!(said(&mut command()), "2\n");
+    assert_eq!(said(command().env("ALLOC_CORE_PURGE_IN_BACKGROUND", "off")), "1\n");
+}
