@@ -7,8 +7,9 @@ use super::super::unwind_rules::CALLS_PUSH;
 use super::Frame;
 use super::walk::return_address;
 
-/// Room for frames.
-pub(super) const CAPACITY: usize = super::MAX_DEPTH + 24;
+/// Room for frames: as many as there may be, and for the new ones of a change that are gathered from the
+/// other end. A deep backtrace that changes by more gives up remembered frames for them.
+pub(super) const CAPACITY: usize = super::MAX_DEPTH + 12;
 
 /// Where calls push it, the return address lies directly below the stack pointer.
 const ADDRESS_SLOTS: usize = if CALLS_PUSH { 0 } else { CAPACITY };
