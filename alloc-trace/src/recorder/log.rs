@@ -24,7 +24,7 @@ use super::{RECORDER, THREAD, epoch};
 pub(super) const FORKED: Errno = libc::ECHILD;
 
 /// How long a ring that nobody makes room in is waited for, in tenths of a millisecond.
-const PATIENCE: u32 = 100_000;
+const PATIENCE: u32 = 300_000;
 
 /// How long a recording with a ring may become, if nobody says.
 const DEFAULT_RING_BYTES: u64 = 256 << 20;

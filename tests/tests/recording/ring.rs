@@ -229,7 +229,8 @@ fn threads_free_each_others_blocks_and_no_file_is_longer_than_its_limit() {
             thread::sleep(Duration::from_millis(2));
         }
         let output = waiter.join().expect("no panic");
-        assert!(!watchdog.barked() && output.status.success() && output.stderr.is_empty());
+        assert!(!watchdog.barked(), "{threads}: it did not end in time");
+        assert!(output.status.success() && output.stderr.is_empty(), "{threads}: {output:?}");
         assert!(most > LIMIT / 2 && most <= LIMIT, "{most}");
         let stdout = String::from_utf8(output.stdout).expect("text");
         let (pid, stderr) = (0, String::new());
