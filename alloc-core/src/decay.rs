@@ -3,8 +3,8 @@
 //! Page faults cost more than anything else that a heap does, so memory is kept for the next
 //! request and only what stayed unused for a whole period is purged. Whoever leaves the fast path
 //! looks at the clock, and the first one past the period's end does the work; where nobody comes by,
-//! [`purger`](crate::purger) does. Each heap's thread, the first time that it leaves the fast path in a new period,
-//! also hands back what its caches hold of classes that the last period did not need.
+//! [`purger`](crate::purger) does. Each heap's thread, the first time that it leaves the fast path in a
+//! new period, also hands back what its caches hold of classes that the last period did not need.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 

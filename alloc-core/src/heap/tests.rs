@@ -6,20 +6,25 @@ fn class(size: usize) -> Class {
     Class::of(Layout::from_size_align(size, 1).unwrap()).unwrap()
 }
 
+/// A block of the heap's cache, which is refilled if it is empty.
+fn take(heap: &'static Heap, class: Class) -> *mut u8 {
+    let block = heap.pop(CacheIndex::of(class));
+    if block.is_null() && heap.refill(class) { heap.pop(CacheIndex::of(class)) } else { block }
+}
+
+/// Gives a block to the heap's cache, which makes room for it if it is full.
+fn give(heap: &'static Heap, class: Class, block: *mut u8) {
+    if !heap.push(CacheIndex::of(class), block) {
+        heap.make_room(class);
+        assert!(heap.push(CacheIndex::of(class), block));
+    }
+}
+
 /// A heap that no thread has, with all blocks of one page of a class taken.
 fn heap_with_full_page(class: Class) -> (&'static Heap, Vec<*mut u8>, Page) {
     let heap = Heap::make().unwrap();
     let count = class.shape().blocks as usize;
-    let blocks: Vec<_> = (0..count)
-        .map(|_| {
-            let block = heap.pop(CacheIndex::of(class));
-            if block.is_null() && heap.refill(class) {
-                heap.pop(CacheIndex::of(class))
-            } else {
-                block
-            }
-        })
-        .collect();
+    let blocks: Vec<_> = (0..count).map(|_| take(heap, class)).collect();
     let page = Page::locate(blocks[0]);
     assert!(blocks.iter().all(|block| page.extent().place(*block).is_some()));
     (heap, blocks, page)
@@ -71,10 +76,7 @@ fn what_a_whole_period_did_not_need_is_handed_back() {
     let class = class(3000);
     let (heap, blocks, _) = heap_with_full_page(class);
     for block in &blocks {
-        if !heap.push(CacheIndex::of(class), *block) {
-            heap.make_room(class);
-            assert!(heap.push(CacheIndex::of(class), *block));
-        }
+        give(heap, class, *block);
     }
     assert_ne!(heap.cached(class), 0);
     // It was in use in the period that ends here, and not in the next.
@@ -127,22 +129,11 @@ fn a_thread_that_gives_back_much_keeps_little_in_its_caches() {
     let blocks: Vec<_> = (0..300_000)
         .map(|index| {
             let class = classes[index % 3];
-            let block = heap.pop(CacheIndex::of(class));
-            (
-                class,
-                if block.is_null() && heap.refill(class) {
-                    heap.pop(CacheIndex::of(class))
-                } else {
-                    block
-                },
-            )
+            (class, take(heap, class))
         })
         .collect();
     for (class, block) in blocks {
-        if !heap.push(CacheIndex::of(class), block) {
-            heap.make_room(class);
-            assert!(heap.push(CacheIndex::of(class), block));
-        }
+        give(heap, class, block);
     }
     heap.check().unwrap();
     for class in classes {

@@ -2,6 +2,8 @@
 
 use alloc_trace_format::Module;
 
+use crate::symbols::hexadecimal;
+
 /// A module of the recorded program: its executable, or a shared object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -16,6 +18,14 @@ pub struct LoadedModule {
     pub bias: u64,
     /// The GNU build id; empty where there is none.
     pub build_id: Box<[u8]>,
+}
+
+impl LoadedModule {
+    /// The build id as it is written, in hexadecimal; empty where there is none.
+    #[must_use]
+    pub fn build_id_text(&self) -> String {
+        hexadecimal(&self.build_id)
+    }
 }
 
 impl From<&Module> for LoadedModule {

@@ -18,6 +18,7 @@ use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 use self::cache::{Cache, CachedFrame};
+pub(crate) use self::debug_file::hexadecimal;
 use self::module::ModuleSymbols;
 pub use self::name::shorten;
 use crate::call_site;

@@ -11,13 +11,13 @@ use std::process::Stdio;
 
 use alloc_trace_format::{
     EventKind, Module, NodeDefinition, NodeId, Process, Record, RecordingWriter, Span, SpanId,
-    ThreadId, ThreadStart, Window,
+    ThreadId, Window,
 };
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use tempfile::TempDir;
 
-use support::{command, event, faults, header, sample, text, write_long};
+use support::{command, event, faults, header, sample, start, text, write_long};
 
 /// A terminal of a width: the end that a program writes to, and the end that shows it.
 fn terminal(columns: u16) -> (File, File) {
@@ -195,13 +195,7 @@ fn write_hostile(path: &Path) {
         arguments: [hostile("app"), hostile("--fast")].map(Box::from).into(),
     })));
     for thread in 1..=2 {
-        write(Record::ThreadStart(ThreadStart {
-            thread: ThreadId(thread),
-            os_thread: 4_200 + thread,
-            internal: false,
-            stamp: 1_000,
-            name: hostile("thread").into(),
-        }));
+        write(start(thread, &hostile("thread"), false));
     }
     write(Record::Module(Box::new(Module {
         stamp: 1_000,

@@ -433,7 +433,7 @@ pub(crate) struct Output<'a> {
 
 impl<'a> Output<'a> {
     #[inline]
-    fn new(bytes: &'a mut [u8]) -> Self {
+    pub(crate) fn new(bytes: &'a mut [u8]) -> Self {
         Self { bytes, length: 0 }
     }
 
@@ -454,7 +454,7 @@ impl<'a> Output<'a> {
         self.byte(value as u8);
     }
 
-    fn bytes(&mut self, bytes: &[u8]) {
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
         if let Some(place) = self.bytes.get_mut(self.length..self.length + bytes.len()) {
             place.copy_from_slice(bytes);
         }
@@ -470,7 +470,7 @@ impl<'a> Output<'a> {
 
     /// How many bytes were written; `None` where there was no room for some.
     #[inline]
-    fn finish(self) -> Option<usize> {
+    pub(crate) fn finish(self) -> Option<usize> {
         (self.length <= self.bytes.len()).then_some(self.length)
     }
 }

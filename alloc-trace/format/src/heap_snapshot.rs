@@ -90,58 +90,36 @@ pub struct ClassFigures {
 impl HeapFigures {
     const COUNT: usize = 14;
 
-    const fn to_array(self) -> [u64; Self::COUNT] {
+    /// All figures, in the order in which they are written.
+    const fn in_order(&mut self) -> [&mut u64; Self::COUNT] {
         [
-            self.mapped_bytes,
-            self.metadata_bytes,
-            self.segments,
-            self.touched_bytes,
-            self.pages,
-            self.page_bytes,
-            self.large_blocks,
-            self.large_bytes,
-            self.large_requested_bytes,
-            self.huge_blocks,
-            self.huge_bytes,
-            self.huge_requested_bytes,
-            self.heaps,
-            self.purged_bytes,
+            &mut self.mapped_bytes,
+            &mut self.metadata_bytes,
+            &mut self.segments,
+            &mut self.touched_bytes,
+            &mut self.pages,
+            &mut self.page_bytes,
+            &mut self.large_blocks,
+            &mut self.large_bytes,
+            &mut self.large_requested_bytes,
+            &mut self.huge_blocks,
+            &mut self.huge_bytes,
+            &mut self.huge_requested_bytes,
+            &mut self.heaps,
+            &mut self.purged_bytes,
         ]
     }
 
-    const fn from_array(figures: [u64; Self::COUNT]) -> Self {
-        let [
-            mapped_bytes,
-            metadata_bytes,
-            segments,
-            touched_bytes,
-            pages,
-            page_bytes,
-            large_blocks,
-            large_bytes,
-            large_requested_bytes,
-            huge_blocks,
-            huge_bytes,
-            huge_requested_bytes,
-            heaps,
-            purged_bytes,
-        ] = figures;
-        Self {
-            mapped_bytes,
-            metadata_bytes,
-            segments,
-            touched_bytes,
-            pages,
-            page_bytes,
-            large_blocks,
-            large_bytes,
-            large_requested_bytes,
-            huge_blocks,
-            huge_bytes,
-            huge_requested_bytes,
-            heaps,
-            purged_bytes,
+    fn to_array(mut self) -> [u64; Self::COUNT] {
+        self.in_order().map(|figure| *figure)
+    }
+
+    fn from_array(figures: [u64; Self::COUNT]) -> Self {
+        let mut all = Self::default();
+        for (place, figure) in all.in_order().into_iter().zip(figures) {
+            *place = figure;
         }
+        all
     }
 }
 

@@ -5,6 +5,7 @@
 //! by one from bytes that need not be all there are.
 
 use crate::decoder::{DecodeState, Decoder, Row};
+use crate::encoder::Output;
 use crate::record::{Event, EventKind, NodeDefinition, NodeId, Record, Stamp, ThreadId, kind};
 use crate::varint;
 
@@ -155,7 +156,7 @@ impl ItemState {
     #[must_use]
     pub fn write(&mut self, out: &mut [u8], item: &Item<'_>) -> Option<usize> {
         let before = *self;
-        let mut out = Out { bytes: out, length: 0 };
+        let mut out = Output::new(out);
         match *item {
             Item::Held(held) => {
                 let align = held.align_log2.min(code::ALIGN_FOLLOWS);
@@ -189,14 +190,14 @@ impl ItemState {
                 out.bytes(record.bytes);
             }
         }
-        let fits = out.length <= out.bytes.len();
-        if !fits {
+        let length = out.finish();
+        if length.is_none() {
             *self = before;
         }
-        fits.then_some(out.length)
+        length
     }
 
-    fn place(&mut self, out: &mut Out<'_>, address: u64, stamp: Stamp) {
+    fn place(&mut self, out: &mut Output<'_>, address: u64, stamp: Stamp) {
         out.varint(varint::difference(self.address, address));
         out.varint(varint::difference(self.stamp, stamp));
         (self.address, self.stamp) = (address, stamp);
@@ -266,37 +267,6 @@ impl ItemState {
         self.address = varint::apply_difference(self.address, input.varint()?);
         self.stamp = varint::apply_difference(self.stamp, input.varint()?);
         Some(())
-    }
-}
-
-struct Out<'a> {
-    bytes: &'a mut [u8],
-    length: usize,
-}
-
-impl Out<'_> {
-    #[inline]
-    fn byte(&mut self, byte: u8) {
-        if let Some(place) = self.bytes.get_mut(self.length) {
-            *place = byte;
-        }
-        self.length += 1;
-    }
-
-    #[inline]
-    fn varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.byte(value as u8 | 0x80);
-            value >>= 7;
-        }
-        self.byte(value as u8);
-    }
-
-    fn bytes(&mut self, bytes: &[u8]) {
-        if let Some(place) = self.bytes.get_mut(self.length..self.length + bytes.len()) {
-            place.copy_from_slice(bytes);
-        }
-        self.length += bytes.len();
     }
 }
 

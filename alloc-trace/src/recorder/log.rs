@@ -233,16 +233,9 @@ impl Log {
             None
         } else {
             self.rooms.enter(|room| {
-                let Room { packer, space, compressor, output, .. } = room;
-                // No longer than the payload: what gains nothing is stored as it is.
-                let output = output.get_mut(..payload.len())?;
-                let packed =
-                    packer.pack(space.lend(), payload, output, |effort, column, out| {
-                        compressor.compress(effort, level, column, out)
-                    })?;
-                let stored = output.get(..packed)?;
-                let header =
-                    BlockHeader { codec: Codec::Columns, stored_bytes: packed as u64, ..plain };
+                let stored = room.packing.pack(level, payload)?;
+                let stored_bytes = stored.len() as u64;
+                let header = BlockHeader { codec: Codec::Columns, stored_bytes, ..plain };
                 Some(self.append(header, stored))
             })
         };
@@ -272,16 +265,9 @@ impl Log {
         for _ in 0..PATIENCE {
             let entered = self.rooms.enter(|room| {
                 set_waits(false);
-                let Room { packer, space, compressor, output, digester, .. } = room;
+                let Room { packing, digester, .. } = room;
                 let digest = digester.digest(payload).ok_or(libc::EFBIG)?;
-                let output = output.get_mut(..payload.len()).filter(|_| level != 0);
-                let packed = output.and_then(|output| {
-                    let packed =
-                        packer.pack(space.lend(), payload, output, |effort, column, out| {
-                            compressor.compress(effort, level, column, out)
-                        })?;
-                    output.get(..packed)
-                });
+                let packed = if level == 0 { None } else { packing.pack(level, payload) };
                 let (codec, stored) = match packed {
                     Some(packed) => (Codec::Columns, packed),
                     None => (Codec::Plain, payload),
@@ -361,11 +347,8 @@ impl Log {
     /// Where the chunk of a stream is mapped, if its extent is.
     pub(super) fn mapped_chunk(&self, stream: u32) -> Option<NonNull<u8>> {
         let extent = extent_of(stream);
-        let shape = self.shape(extent);
         let window = NonNull::new(self.windows.get(extent)?.load(Ordering::Acquire))?;
-        let index = (stream - shape.first_stream) as usize;
-        // SAFETY: the index is below the number of the extent's chunks.
-        Some(unsafe { window.add(index * shape.chunk_bytes as usize) })
+        Some(self.chunk_in(window, extent, stream).0)
     }
 
     /// The process was forked: whoever worked here is not in this process.
@@ -398,17 +381,22 @@ impl Log {
     /// Where the chunk of a stream is mapped, and its length; its extent is mapped if it is not.
     pub(super) fn chunk(&self, stream: u32) -> Result<(NonNull<u8>, usize), Errno> {
         let extent = extent_of(stream);
-        let shape = self.shape(extent);
         let place = self.windows.get(extent).ok_or(libc::ENOMEM)?;
         // Acquire pairs with the exchange in `map_extent`.
         let window = match NonNull::new(place.load(Ordering::Acquire)) {
             Some(window) => window,
             None => self.map_extent(extent)?,
         };
+        Ok(self.chunk_in(window, extent, stream))
+    }
+
+    /// Where in its extent's window the chunk of a stream lies, and how long it is.
+    fn chunk_in(&self, window: NonNull<u8>, extent: usize, stream: u32) -> (NonNull<u8>, usize) {
+        let shape = self.shape(extent);
         let index = (stream - shape.first_stream) as usize;
         let chunk_bytes = shape.chunk_bytes as usize;
         // SAFETY: the index is below the number of the extent's chunks.
-        Ok((unsafe { window.add(index * chunk_bytes) }, chunk_bytes))
+        (unsafe { window.add(index * chunk_bytes) }, chunk_bytes)
     }
 
     /// Adds an extent to the file and maps it.

@@ -243,29 +243,30 @@ pub(crate) fn read_file<'a>(path: &CStr, buffer: &'a mut [u8]) -> Result<&'a [u8
 
 /// Reads until the buffer is full or the file ends.
 pub(crate) fn read(fd: c_int, buffer: &mut [u8]) -> Result<usize, Errno> {
-    let mut done = 0;
-    while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
+    fill(buffer, |rest, _| {
         // SAFETY: the buffer is the caller's and as long as stated.
-        let result = unsafe { libc::syscall(libc::SYS_read, fd, rest.as_mut_ptr(), rest.len()) };
-        match check(result) {
-            Ok(0) => break,
-            Ok(length) => done += length as usize,
-            Err(libc::EINTR) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(done)
+        unsafe { libc::syscall(libc::SYS_read, fd, rest.as_mut_ptr(), rest.len()) }
+    })
 }
 
 /// Reads at an offset until the buffer is full or the file ends; answers how many bytes that were.
 pub(crate) fn read_at(fd: c_int, offset: u64, buffer: &mut [u8]) -> Result<usize, Errno> {
-    let mut done = 0;
-    while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
+    fill(buffer, |rest, done| {
         let (place, length) = (offset + done as u64, rest.len());
         // SAFETY: the buffer is the caller's and as long as stated.
-        let result =
-            unsafe { libc::syscall(libc::SYS_pread64, fd, rest.as_mut_ptr(), length, place) };
-        match check(result) {
+        unsafe { libc::syscall(libc::SYS_pread64, fd, rest.as_mut_ptr(), length, place) }
+    })
+}
+
+/// Makes a call that reads, given the rest of the buffer and how much stands before it, until the buffer
+/// is full or the call finds nothing more; answers how many bytes that were.
+fn fill(
+    buffer: &mut [u8],
+    mut call: impl FnMut(&mut [u8], usize) -> c_long,
+) -> Result<usize, Errno> {
+    let mut done = 0;
+    while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        match check(call(rest, done)) {
             Ok(0) => break,
             Ok(length) => done += length as usize,
             Err(libc::EINTR) => {}

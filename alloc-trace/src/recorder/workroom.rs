@@ -38,12 +38,32 @@ struct Place {
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(super) struct Room {
-    pub(super) packer: Packer,
-    pub(super) space: PackerSpace,
-    pub(super) compressor: Compressor,
+    pub(super) packing: Packing,
     pub(super) digester: Digester,
-    pub(super) output: [u8; LARGEST_CHUNK_BYTES],
     workspace: UnsafeCell<[u8; WORKSPACE_BYTES]>,
+}
+
+/// What a chunk is packed and compressed with.
+#[derive(Debug)]
+#[repr(C)]
+pub(super) struct Packing {
+    packer: Packer,
+    space: PackerSpace,
+    compressor: Compressor,
+    output: [u8; LARGEST_CHUNK_BYTES],
+}
+
+impl Packing {
+    /// Packs a chunk's records and compresses them at a level; `None` where that gains nothing: no
+    /// longer than the payload.
+    pub(super) fn pack(&mut self, level: i32, payload: &[u8]) -> Option<&[u8]> {
+        let Self { packer, space, compressor, output } = self;
+        let output = output.get_mut(..payload.len())?;
+        let packed = packer.pack(space.lend(), payload, output, |effort, column, out| {
+            compressor.compress(effort, level, column, out)
+        })?;
+        output.get(..packed)
+    }
 }
 
 impl Workrooms {
@@ -96,7 +116,7 @@ impl Place {
         // SAFETY: the workspace lies in the room, which nobody else has seen.
         let workspace = unsafe { (&raw mut (*place).workspace).cast::<u8>() };
         // SAFETY: as above.
-        let compressor = unsafe { &raw mut (*place).compressor };
+        let compressor = unsafe { &raw mut (*place).packing.compressor };
         // SAFETY: as above; a zeroed compressor is given its workspace, for good.
         unsafe { compressor.write(Compressor::new(workspace)) };
         self.room.store(place, Ordering::Release);

@@ -42,7 +42,7 @@ fn download(found: &Found) -> Option<PathBuf> {
 }
 
 /// A build id as it is written.
-pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -171,7 +171,7 @@ impl<'a> Mappings<'a> {
         if number == next {
             // Of several at one path the one that was loaded last.
             let loaded = self.modules.iter().rfind(|loaded| *loaded.path == **module);
-            let build_id = loaded.map(|loaded| hexadecimal(&loaded.build_id)).unwrap_or_default();
+            let build_id = loaded.map(LoadedModule::build_id_text).unwrap_or_default();
             self.mappings.push(Mapping {
                 id: number,
                 memory_start: loaded.map_or(0, |loaded| loaded.start),
@@ -187,9 +187,4 @@ impl<'a> Mappings<'a> {
         }
         number
     }
-}
-
-/// A build id as it is written.
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

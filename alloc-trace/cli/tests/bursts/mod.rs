@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 
 use alloc_trace_format::{
     Anchor, EndReason, Event, EventKind, NodeDefinition, NodeId, Process, Record, RecordingWriter,
-    Span, SpanId, ThreadId, ThreadStart, Window,
+    Span, SpanId, ThreadId, Window,
 };
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::browser::Page;
-use crate::support::{command, event, header, text};
+use crate::support::{command, event, header, start, text};
 
 pub(crate) const CALLEES: u32 = 24;
 
@@ -30,16 +30,7 @@ pub(crate) fn write_bursts(path: &Path, names: &dyn Fn(&str) -> String) {
     };
     write(0, Record::Process(Box::new(process)));
     for thread in 1..=2 {
-        write(
-            thread,
-            Record::ThreadStart(ThreadStart {
-                thread: ThreadId(thread),
-                os_thread: 4_200 + thread,
-                internal: false,
-                stamp: 1_000,
-                name: names(["main", "worker"][thread as usize - 1]).into(),
-            }),
-        );
+        write(thread, start(thread, &names(["main", "worker"][thread as usize - 1]), false));
     }
     // The first calls four others, and each of those five.
     for number in 0..CALLEES {

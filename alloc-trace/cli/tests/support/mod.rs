@@ -144,18 +144,20 @@ pub(crate) fn event(kind: EventKind, thread: u32, stamp: u64, address: u64, size
     }
 }
 
+/// The start of a thread, at the recording's beginning.
+pub(crate) fn start(thread: u32, name: &str, internal: bool) -> Record {
+    Record::ThreadStart(ThreadStart {
+        thread: ThreadId(thread),
+        os_thread: 4_200 + thread,
+        internal,
+        stamp: 1_000,
+        name: name.into(),
+    })
+}
+
 /// A recording with a little of everything, whose figures are known.
 pub(crate) fn sample_records() -> Vec<(u32, Record)> {
     use EventKind::{Alloc, AllocZeroed, Free, Realloc};
-    let start = |thread: u32, name: &str, internal| {
-        Record::ThreadStart(ThreadStart {
-            thread: ThreadId(thread),
-            os_thread: 4_200 + thread,
-            internal,
-            stamp: 1_000,
-            name: name.into(),
-        })
-    };
     let span = |id, parent: Option<u64>, name: &str| {
         Record::Span(Box::new(Span {
             id: SpanId(id),
@@ -241,16 +243,7 @@ pub(crate) fn write_faults(path: &Path, backtraces: bool) {
         RecordingWriter::create(path, &header(42), Window::default()).expect("created");
     let mut write = |stream, record| writer.write(stream, &record).expect("written");
     for thread in 1..=2 {
-        write(
-            thread,
-            Record::ThreadStart(ThreadStart {
-                thread: ThreadId(thread),
-                os_thread: 4_200 + thread,
-                internal: false,
-                stamp: 1_000,
-                name: ["main", "worker"][thread as usize - 1].into(),
-            }),
-        );
+        write(thread, start(thread, ["main", "worker"][thread as usize - 1], false));
     }
     for id in 2..2 + SITES {
         let parent = if id == 2 { NodeId::ROOT } else { NodeId(2) };

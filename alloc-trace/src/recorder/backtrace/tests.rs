@@ -125,17 +125,23 @@ impl Tester {
         }
     }
 
-    /// Captures here, both ways, and compares.
-    #[inline(never)]
-    fn capture(&mut self) {
-        // By one of two calls: so the innermost address is another one where nothing else is.
-        let registers = if self.next(2) == 0 {
+    /// The calling function's registers, by one of two calls: so the innermost address is another one where
+    /// nothing else is.
+    #[inline(always)]
+    fn registers(&mut self) -> Registers {
+        if self.next(2) == 0 {
             black_box(registers())
         } else {
             let mut found = registers();
             black_box(&mut found);
             found
-        };
+        }
+    }
+
+    /// Captures here, both ways, and compares.
+    #[inline(never)]
+    fn capture(&mut self) {
+        let registers = self.registers();
         self.compare(registers);
     }
 
@@ -143,13 +149,7 @@ impl Tester {
     #[inline(never)]
     fn capture_aligned(&mut self) {
         let local = black_box(Aligned([1; 256]));
-        let registers = if self.next(2) == 0 {
-            black_box(registers())
-        } else {
-            let mut found = registers();
-            black_box(&mut found);
-            found
-        };
+        let registers = self.registers();
         self.compare(registers);
         black_box(&local.0);
     }
