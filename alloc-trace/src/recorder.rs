@@ -249,10 +249,7 @@ pub(crate) fn heap_snapshot() -> bool {
     if crate::mode::is_recording() {
         RECORDER.enter(None, |recorder, state| {
             let (log, writer) = (&recorder.log, &mut state.writer);
-            if let Some(bytes) = sys::resident_bytes() {
-                let stamp = clock::now().max(writer.last_stamp());
-                writer.write(log, |encoder, out| encoder.resident(out, stamp, bytes))?;
-            }
+            writer.write_resident(log, clock::now())?;
             heap_snapshots::take(writer, log, SnapshotReason::Requested)?;
             written = true;
             Ok(())
@@ -415,17 +412,18 @@ impl Recorder {
     ) -> Result<(), Errno> {
         let stamp = if request.stamp == 0 { clock::now() } else { request.stamp };
         let stamp = stamp.max(state.writer.last_stamp());
+        let realloc = request.kind == EventKind::Realloc;
+        let begin_stamp = if realloc { request.begin.min(stamp) } else { stamp };
         let captured = match registers {
-            Some(registers) => self.capture(state, registers)?,
+            Some(registers) => self.capture(state, registers, begin_stamp)?,
             None => None,
         };
-        let realloc = request.kind == EventKind::Realloc;
         let event = Event {
             kind: request.kind,
             failed: request.failed,
             thread: state.writer.thread(),
             stamp,
-            begin_stamp: if realloc { request.begin.min(stamp) } else { stamp },
+            begin_stamp,
             address: request.address as u64,
             size: request.size as u64,
             align_log2: request.align.trailing_zeros() as u8,
@@ -440,12 +438,14 @@ impl Recorder {
         Ok(())
     }
 
-    /// Captures the backtrace, unless the options leave backtraces out.
+    /// Captures the backtrace of an event that begins at `stamp`, unless the options leave backtraces
+    /// out.
     #[inline(always)]
     fn capture(
         &'static self,
         state: &mut State,
         registers: Registers,
+        stamp: Stamp,
     ) -> Result<Option<Captured>, Errno> {
         let depth = self.depth.load(Ordering::Relaxed);
         let Some(tables) = self.tables.get().filter(|_| depth != 0) else { return Ok(None) };
@@ -454,7 +454,7 @@ impl Recorder {
         if in_place.is_some() && !self.check.load(Ordering::Relaxed) {
             return Ok(in_place);
         }
-        self.capture_anywhere(state, registers, tables, in_place)
+        self.capture_anywhere(state, registers, stamp, tables, in_place)
     }
 
     /// Captures a backtrace that could not be captured `in_place`, and checks it if that is asked.
@@ -463,6 +463,7 @@ impl Recorder {
         &'static self,
         state: &mut State,
         registers: Registers,
+        stamp: Stamp,
         tables: &Tables,
         in_place: Option<Captured>,
     ) -> Result<Option<Captured>, Errno> {
@@ -470,6 +471,7 @@ impl Recorder {
         let shared = Shared { modules: &self.modules, rules: &tables.rules, depth };
         let mut sink = Sink {
             tree: &tables.call_tree,
+            stamp: stamp.max(state.writer.last_stamp()),
             writer: &mut state.writer,
             log: &self.log,
             result: Ok(()),
@@ -752,6 +754,9 @@ fn check_backtrace(
 /// Where a capture's nodes and modules go: the call tree, and the slot's own stream.
 struct Sink<'a> {
     tree: &'a CallTree,
+    /// When the event begins. What is met with it is stamped so, and not as the thread's event before:
+    /// since then other threads may have met what was loaded and is gone by now.
+    stamp: Stamp,
     writer: &'a mut ChunkWriter,
     log: &'a Log,
     result: Result<(), Errno>,
@@ -773,8 +778,7 @@ impl backtrace::Sink for Sink<'_> {
 
     #[cold]
     fn module(&mut self, module: &Module, identity: Identity<'_>) {
-        // The event that led here has its stamp already: the module's must not be later.
-        let stamp = self.writer.last_stamp();
+        let stamp = self.stamp;
         let written = self.writer.write(self.log, |encoder, out| {
             let Module { bias, start, end, .. } = *module;
             encoder.module(out, stamp, bias, start, end, identity.build_id, identity.path)
@@ -783,11 +787,14 @@ impl backtrace::Sink for Sink<'_> {
     }
 
     #[cold]
-    fn unloaded(&mut self, module: &Module) {
+    fn unloaded(&mut self, module: &Module, modules: &Modules) {
         // Whoever names what is there now has found the module gone, too: its numbers come later.
-        let first_node = self.tree.next_number();
-        let written = self.writer.write(self.log, |encoder, out| {
-            encoder.module_unload(out, module.start, module.end, first_node)
+        let first_node = modules.settle_first_node_after(module, self.tree.next_number());
+        // Behind a record of this moment, which it shares.
+        let written = self.writer.write_resident(self.log, self.stamp).and_then(|()| {
+            self.writer.write(self.log, |encoder, out| {
+                encoder.module_unload(out, module.start, module.end, first_node)
+            })
         });
         self.tree.forget_code(module.start, module.end, self.salt());
         self.result = self.result.and(written);

@@ -73,6 +73,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("two_recordings", life::two_recordings),
     ("late_library", libraries::late_library),
     ("replaced_libraries", libraries::replaced_libraries),
+    ("libraries_on_threads", libraries::libraries_on_threads),
     ("closed_descriptors", libraries::closed_descriptors),
     ("refused", life::refused),
     ("full_disk", life::full_disk),

@@ -71,8 +71,9 @@ pub(super) trait Sink {
     fn prefetch(&self, path: Path);
     /// A module was met for the first time.
     fn module(&mut self, module: &Module, identity: Identity<'_>);
-    /// A module was unloaded. It is not forgotten yet, so that nobody has met what is there now.
-    fn unloaded(&mut self, module: &Module);
+    /// A module was unloaded. It is not forgotten yet, so that nobody has met what is there now,
+    /// unless another thread has found the same.
+    fn unloaded(&mut self, module: &Module, modules: &Modules);
 }
 
 /// What was captured.
@@ -102,6 +103,8 @@ pub(super) struct Backtrace {
     elsewhere: bool,
     /// Whether the code of a remembered frame may be unloaded.
     late: bool,
+    /// How many modules had been found to be unloaded when such a frame was last known to be right.
+    replacements: u32,
     /// Remembered frames from the front; while a backtrace is captured, the frames unwound anew from
     /// the back, so that in both parts the outermost comes first.
     frames: Frames,
@@ -135,6 +138,7 @@ impl Backtrace {
         limited: false,
         elsewhere: false,
         late: false,
+        replacements: 0,
         frames: Frames::NONE,
     };
 
@@ -159,6 +163,9 @@ impl Backtrace {
     ) -> Captured {
         let known = self.stack.contains(registers.stack_pointer, 8) && !self.limited;
         let replaced = self.late && self.forget_replaced(shared.modules);
+        if !self.late {
+            self.replacements = shared.modules.replacements();
+        }
         let forgotten = replaced || !known && self.forget(registers.stack_pointer);
         let mut capture = Capture {
             walk: Walk::new(self.stack, registers),
@@ -385,7 +392,9 @@ impl Backtrace {
     /// memory may hold what it held, but the addresses are another function's. Answers whether there
     /// was anything to forget.
     ///
-    /// The loader is asked once for each run of frames of one module that can be unloaded.
+    /// The loader is asked once for each run of frames of one module that can be unloaded. Another
+    /// thread may have met what is in its place already, which the loader then finds as it should be:
+    /// so the number of modules that are gone counts too, and is read last.
     #[cold]
     #[inline(never)]
     fn forget_replaced(&mut self, modules: &Modules) -> bool {
@@ -404,8 +413,12 @@ impl Backtrace {
                 replaced |= !modules.is_current(&module, address);
             }
         }
+        let replacements = modules.replacements();
+        replaced |= replacements != self.replacements;
+        self.replacements = replacements;
         if replaced {
             self.length = 0;
+            self.late = false;
         }
         replaced
     }

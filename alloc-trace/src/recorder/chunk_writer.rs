@@ -15,7 +15,7 @@ use alloc_trace_format::{
 };
 
 use super::log::Log;
-use super::sys::{Errno, PreserveErrno};
+use super::sys::{self, Errno, PreserveErrno};
 use super::{RECORDER, clock, heap_snapshots};
 
 /// Kept free at the end of each chunk, so that the closing record always has room.
@@ -213,6 +213,18 @@ impl ChunkWriter {
             return heap_snapshots::take(self, log, SnapshotReason::Peak);
         }
         Ok(())
+    }
+
+    /// Writes how much memory is resident, with a stamp that is not before the last one: for records
+    /// behind it that have no stamp of their own and share this one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::write`].
+    pub(super) fn write_resident(&mut self, log: &Log, stamp: Stamp) -> Result<(), Errno> {
+        let Some(bytes) = sys::resident_bytes() else { return Ok(()) };
+        let stamp = stamp.max(self.last_stamp());
+        self.write(log, |encoder, out| encoder.resident(out, stamp, bytes))
     }
 
     /// Moves what is written to the log; the chunk is empty then.

@@ -8,7 +8,9 @@
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr;
 use std::slice;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
+
+use alloc_trace_format::NodeId;
 
 /// What a hook must know of a module to unwind through it.
 #[derive(Debug, Clone, Copy)]
@@ -45,6 +47,8 @@ pub(super) struct Modules {
     entries: [Entry; MAX_MODULES],
     count: AtomicU32,
     adding: AtomicBool,
+    /// How many modules were found to be unloaded: with it what threads remember of them ends.
+    replacements: AtomicU32,
     /// `_dl_find_object`, where the C library has it (glibc 2.35).
     find_object: AtomicPtr<c_void>,
 }
@@ -58,6 +62,8 @@ struct Entry {
     link_map: AtomicU64,
     build_id_word: AtomicU64,
     late: AtomicBool,
+    /// The first call-tree node that is not of it, once it was found to be unloaded; 0 before.
+    first_node_after: AtomicU32,
 }
 
 impl Modules {
@@ -73,10 +79,12 @@ impl Modules {
                     link_map: AtomicU64::new(0),
                     build_id_word: AtomicU64::new(0),
                     late: AtomicBool::new(false),
+                    first_node_after: AtomicU32::new(0),
                 }
             }; MAX_MODULES],
             count: AtomicU32::new(0),
             adding: AtomicBool::new(false),
+            replacements: AtomicU32::new(0),
             find_object: AtomicPtr::new(ptr::null_mut()),
         }
     }
@@ -142,19 +150,53 @@ impl Modules {
         }
     }
 
+    /// A module was found to be unloaded, and `next` is a number that no call-tree node has yet:
+    /// answers from which number on nodes are not of it. Whoever finds that out first settles the
+    /// number; by what another thread counts who finds it out later, nodes of what was loaded there
+    /// meanwhile would be taken for the module's.
+    pub(super) fn settle_first_node_after(&self, module: &Module, next: NodeId) -> NodeId {
+        let Some(entry) = self.entry_of(module) else { return next };
+        let settled = entry.first_node_after.compare_exchange(
+            0,
+            next.0,
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
+        settled.map_or_else(NodeId, |_| next)
+    }
+
     /// Forgets a module that was unloaded.
     pub(super) fn forget(&self, module: &Module) {
-        let count = self.count.load(Ordering::Acquire) as usize;
-        for entry in self.entries.iter().take(count) {
-            if entry.load().start == module.start && entry.load().link_map == module.link_map {
-                // From here on no address lies in it.
-                entry.end.store(0, Ordering::Relaxed);
-            }
+        if let Some(entry) = self.entry_of(module).filter(|entry| entry.is_there()) {
+            // Before anybody can meet what is there now: see `replacements`.
+            self.replacements.fetch_add(1, Ordering::Relaxed);
+            // From here on no address lies in it. Release: pairs with the acquire in `replacements`,
+            // as does that of the one that is added in its place.
+            entry.end.store(0, Ordering::Release);
         }
     }
 
+    /// How many modules were found to be unloaded so far. Whoever has looked for a module before and
+    /// did not find the one that was there finds a greater number.
+    pub(super) fn replacements(&self) -> u32 {
+        fence(Ordering::Acquire);
+        self.replacements.load(Ordering::Relaxed)
+    }
+
+    /// The latest entry of a module, forgotten or not.
+    fn entry_of(&self, module: &Module) -> Option<&Entry> {
+        let count = self.count.load(Ordering::Acquire) as usize;
+        self.entries.iter().take(count).rev().find(|entry| {
+            let known = entry.load();
+            known.start == module.start
+                && known.link_map == module.link_map
+                && known.unwind_table == module.unwind_table
+                && known.build_id_word == module.build_id_word
+        })
+    }
+
     /// Asks the loader for the module that `address` lies in, without taking a lock, and gives it
-    /// to `found` if it was not met before.
+    /// to `found` if it was not met before, by no other thread either.
     #[cold]
     pub(super) fn discover(
         &self,
@@ -162,14 +204,14 @@ impl Modules {
         found: &mut dyn FnMut(&Module, Identity<'_>),
     ) -> Option<Module> {
         let object = self.find_object(address)?;
-        let mut added = None;
+        let mut discovered = None;
         describe(&object, |module, identity| {
             if self.add(module) {
                 found(module, identity);
-                added = Some(*module);
             }
+            discovered = Some(*module);
         });
-        added
+        discovered
     }
 
     fn find_object(&self, address: u64) -> Option<FoundObject> {
@@ -197,13 +239,15 @@ impl Modules {
         }
     }
 
-    /// Adds a module; `false` where there is no room or another thread is adding one.
+    /// Adds a module; `false` where it is there, where there is no room, or where another thread is
+    /// adding one.
     fn add(&self, module: &Module) -> bool {
         if self.adding.swap(true, Ordering::Acquire) {
             return false;
         }
         let count = self.count.load(Ordering::Relaxed);
-        let entry = self.entries.get(count as usize);
+        let is_there = self.entry_of(module).is_some_and(Entry::is_there);
+        let entry = self.entries.get(count as usize).filter(|_| !is_there);
         if let Some(entry) = entry {
             entry.store(module);
             // Release: pairs with the acquire in `find`.
@@ -228,7 +272,13 @@ impl Entry {
         }
     }
 
+    /// Whether it was not forgotten.
+    fn is_there(&self) -> bool {
+        self.end.load(Ordering::Relaxed) != 0
+    }
+
     fn store(&self, module: &Module) {
+        self.first_node_after.store(0, Ordering::Relaxed);
         self.start.store(module.start, Ordering::Relaxed);
         self.end.store(module.end, Ordering::Relaxed);
         self.bias.store(module.bias, Ordering::Relaxed);

@@ -526,15 +526,16 @@ impl Recorder {
         if lost > 0 {
             let _ = writer.write(&self.log, |encoder, out| encoder.lost(out, lost));
         }
+        let _ = writer.write_resident(&self.log, clock::now());
         if let Some(tables) = self.tables.get() {
-            let first_node = tables.call_tree.next_number();
+            let next = tables.call_tree.next_number();
             self.modules.list_gone(&mut |module| {
+                let first_node = self.modules.settle_first_node_after(module, next);
                 let _ = writer.write(&self.log, |encoder, out| {
                     encoder.module_unload(out, module.start, module.end, first_node)
                 });
             });
         }
-        let _ = writer.sample(&self.log, 0);
         let _ = heap_snapshots::take(writer, &self.log, SnapshotReason::End);
         writer.write_end(reason, events);
     }

@@ -1,10 +1,14 @@
 //! Code that comes and goes while the program is recorded.
 
-use std::ffi::{CString, c_void};
+use std::cell::Cell;
+use std::ffi::{CStr, CString, c_void};
 use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::thread;
 
 use super::Given;
-use crate::block::trail;
+use crate::block::{Block, TRAIL_ALIGN, trail};
+use crate::os::BareThread;
 
 type CallBack = unsafe extern "C" fn(extern "C" fn());
 
@@ -12,12 +16,7 @@ type CallBack = unsafe extern "C" fn(extern "C" fn());
 /// unloads the library, puts other code where it was, and asks through that for one of 64,323.
 pub(super) fn late_library(given: &Given) {
     let path = CString::new(given.text("library").expect("a library")).expect("no zero byte");
-    // SAFETY: the library is the test's own, and has no constructors.
-    let library = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW) };
-    assert!(!library.is_null(), "the library can be loaded");
-    // SAFETY: the handle is the library's, the name a C string.
-    let symbol = unsafe { libc::dlsym(library, c"call_back".as_ptr()) };
-    assert!(!symbol.is_null(), "the library has the function");
+    let (library, symbol) = load(&path);
     // SAFETY: the function takes a function and calls it.
     let call_back: CallBack = unsafe { std::mem::transmute(symbol) };
     // SAFETY: as above.
@@ -42,12 +41,7 @@ pub(super) fn replaced_libraries(given: &Given) {
         [(given.text("first"), ask_64_331 as extern "C" fn()), (given.text("second"), ask_64_332)];
     for (path, ask) in libraries.into_iter().chain(libraries) {
         let path = CString::new(path.expect("a library")).expect("no zero byte");
-        // SAFETY: the library is the test's own, and has no constructors.
-        let library = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW) };
-        assert!(!library.is_null(), "the library can be loaded");
-        // SAFETY: the handle is the library's, the name a C string.
-        let symbol = unsafe { libc::dlsym(library, c"call_back".as_ptr()) };
-        assert!(!symbol.is_null(), "the library has the function");
+        let (library, symbol) = load(&path);
         // SAFETY: the function takes a function and calls it.
         let call_back: CallBack = unsafe { std::mem::transmute(symbol) };
         // SAFETY: as above.
@@ -59,6 +53,82 @@ pub(super) fn replaced_libraries(given: &Given) {
         }
     }
     println!("{}", places.len());
+}
+
+/// Loads a library of the test's, and finds its function `call_back`.
+fn load(path: &CStr) -> (*mut c_void, *mut c_void) {
+    // SAFETY: the library is the test's own, and has no constructors.
+    let library = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW) };
+    assert!(!library.is_null(), "the library can be loaded");
+    // SAFETY: the handle is the library's, the name a C string.
+    let symbol = unsafe { libc::dlsym(library, c"call_back".as_ptr()) };
+    assert!(!symbol.is_null(), "the library has the function");
+    (library, symbol)
+}
+
+/// How many threads `libraries_on_threads` has, and how many libraries they call one after the other.
+const CALLERS: usize = 3;
+const LOADS: usize = 12;
+
+/// The present library's function, how many libraries were loaded, and how often they were called.
+static CALLED: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+static LOADED: AtomicUsize = AtomicUsize::new(0);
+static CALLS: AtomicUsize = AtomicUsize::new(0);
+
+/// Loads each of three libraries in turn, each where the one before it was; three threads call through
+/// each, one after the other and each time another one first, or all at once with `how=together`. Through
+/// the load numbered N a thread frees the block of the load before, asks for one of 64,400 + N bytes, and
+/// makes the trail of 64,500 + N. Says how many different places the libraries had.
+pub(super) fn libraries_on_threads(given: &Given) {
+    let together = given.text("how") == Some("together");
+    let callers = [0, 1, 2].map(|number: usize| {
+        BareThread::start(&format!("caller-{number}"), move || {
+            for load in 0..LOADS {
+                let turn = load * CALLERS + (number + load) % CALLERS;
+                while LOADED.load(Ordering::Acquire) != load + 1
+                    || !together && CALLS.load(Ordering::Acquire) != turn
+                {
+                    thread::yield_now();
+                }
+                // SAFETY: the function takes a function and calls it.
+                let call_back: CallBack =
+                    unsafe { std::mem::transmute(CALLED.load(Ordering::Acquire)) };
+                // SAFETY: as above; the library stays until all have called.
+                unsafe { call_back(ask_for_this_load) };
+                CALLS.fetch_add(1, Ordering::AcqRel);
+            }
+        })
+    });
+    let paths = ["first", "second", "third"]
+        .map(|key| CString::new(given.text(key).expect("a library")).expect("no zero byte"));
+    let mut places = Vec::new();
+    for number in 0..LOADS {
+        let (library, symbol) = load(&paths[number % paths.len()]);
+        CALLED.store(symbol, Ordering::Release);
+        LOADED.store(number + 1, Ordering::Release);
+        while CALLS.load(Ordering::Acquire) != (number + 1) * CALLERS {
+            thread::yield_now();
+        }
+        // SAFETY: nothing of the library is used behind this.
+        unsafe { libc::dlclose(library) };
+        if !places.contains(&symbol) {
+            places.push(symbol);
+        }
+    }
+    for caller in callers {
+        caller.join();
+    }
+    println!("{}", places.len());
+}
+
+extern "C" fn ask_for_this_load() {
+    thread_local!(static KEPT: Cell<Option<Block>> = const { Cell::new(None) });
+    let load = LOADED.load(Ordering::Relaxed) - 1;
+    if let Some(kept) = KEPT.take() {
+        kept.free();
+    }
+    KEPT.set(Some(Block::new(64_400 + load, TRAIL_ALIGN)));
+    trail(64_500 + load, 1);
 }
 
 extern "C" fn ask_64_331() {

@@ -236,14 +236,22 @@ impl History {
     /// The return addresses of a backtrace, the innermost first, and whether it is whole.
     #[track_caller]
     pub(crate) fn backtrace(&self, node: NodeId) -> (Vec<u64>, bool) {
-        let mut addresses = Vec::new();
+        let (nodes, whole) = self.nodes(node);
+        (nodes.into_iter().map(|(_, address)| address).collect(), whole)
+    }
+
+    /// The nodes of a backtrace with their return addresses, the innermost first, and whether it is
+    /// whole.
+    #[track_caller]
+    pub(crate) fn nodes(&self, node: NodeId) -> (Vec<(NodeId, u64)>, bool) {
+        let mut nodes = Vec::new();
         let mut next = node;
         while !next.is_root() {
             let &(parent, address) = self.nodes.get(&next).expect("a node that is defined");
-            addresses.push(address);
-            assert!(addresses.len() <= 128, "deeper than any recorder's");
+            nodes.push((next, address));
+            assert!(nodes.len() <= 128, "deeper than any recorder's");
             next = parent;
         }
-        (addresses, next == NodeId::ROOT)
+        (nodes, next == NodeId::ROOT)
     }
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::{env, fs};
 
+use alloc_trace_format::{Event, EventKind, NodeId};
 use tempfile::TempDir;
 
 use crate::history::History;
@@ -24,6 +25,16 @@ fn compile(directory: &Path, name: &str, text: &str) -> Option<PathBuf> {
         return None;
     }
     Some(library)
+}
+
+/// Compiles a library whose function `call_back` calls what it is given by way of one called `name`: so
+/// libraries are alike to the byte but for a name.
+fn compile_calling(directory: &Path, name: &str) -> Option<PathBuf> {
+    let text = format!(
+        "void {name}(void (*f)(void)) {{ f(); __asm__ volatile(\"\" ::: \"memory\"); }}\n\
+         void call_back(void (*f)(void)) {{ {name}(f); __asm__ volatile(\"\" ::: \"memory\"); }}\n"
+    );
+    compile(directory, name, &text)
 }
 
 #[test]
@@ -48,16 +59,8 @@ fn code_that_is_loaded_late_and_replaced_harms_neither_program_nor_recording() {
 #[test]
 fn of_two_libraries_that_had_the_same_place_each_call_is_named_by_its_own() {
     let directory = TempDir::new().expect("a directory");
-    // Alike to the byte, but for a name; and both have the name that is looked up.
-    let text = |name: &str| {
-        format!(
-            "void {name}(void (*f)(void)) {{ f(); __asm__ volatile(\"\" ::: \"memory\"); }}\n\
-             void call_back(void (*f)(void)) {{ {name}(f); __asm__ volatile(\"\" ::: \"memory\"); }}\n"
-        )
-    };
     let names = ["alpha_library", "gamma_library"];
-    let [Some(first), Some(second)] =
-        names.map(|name| compile(directory.path(), name, &text(name)))
+    let [Some(first), Some(second)] = names.map(|name| compile_calling(directory.path(), name))
     else {
         return;
     };
@@ -83,6 +86,62 @@ fn of_two_libraries_that_had_the_same_place_each_call_is_named_by_its_own() {
                 let stacks = run(&mut tree).success().stdout;
                 assert!(stacks.contains(own) && !stacks.contains(other), "{size}: {stacks}");
             }
+        }
+    }
+}
+
+#[test]
+fn each_of_several_threads_is_in_the_library_that_was_there_when_it_asked() {
+    let directory = TempDir::new().expect("a directory");
+    let names = ["alpha_library", "gamma_library", "omega_library"];
+    let mut arguments = vec!["libraries_on_threads".to_owned()];
+    for (key, name) in ["first", "second", "third"].into_iter().zip(names) {
+        let Some(library) = compile_calling(directory.path(), name) else { return };
+        arguments.push(format!("{key}={}", library.display()));
+    }
+    for (how, options) in [("turns", ""), ("turns", ",check"), ("together", "")] {
+        let path = directory.path().join("recording");
+        let how = format!("how={how}");
+        let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        arguments.push(&how);
+        let finished = run(&mut recorded(OVER_CORE, &arguments, &path, options)).quiet();
+        assert_eq!(finished.numbers(), [1], "each was loaded where the other ones had been");
+        let history = History::read(&path);
+        history.assert_whole();
+        // Threads that find one unload at the same time say the same of it.
+        let mut ends: Vec<NodeId> = history.unloads.iter().map(|gone| gone.first_node).collect();
+        ends.sort_unstable();
+        ends.dedup();
+        assert_eq!(ends.len(), 12, "{how}{options}: {ends:?}");
+        let place = history.unloads[0].start + 1..=history.unloads[0].end;
+        // Of the event itself, by the numbers of its nodes: whatever is asked for, and what is freed,
+        // too, which was obtained through the library before.
+        let within = |event: &Event, load: usize| {
+            let first = load.checked_sub(1).map_or(NodeId::ROOT, |before| ends[before]);
+            let (nodes, _) = history.nodes(event.node);
+            let own: Vec<NodeId> =
+                nodes.iter().filter(|node| place.contains(&node.1)).map(|node| node.0).collect();
+            assert_eq!(own.len(), 2, "{event:?}");
+            assert!(
+                own.iter().all(|node| first <= *node && *node < ends[load]),
+                "{how}{options}: load {load}: {event:?}: {own:?} of {ends:?}"
+            );
+        };
+        for load in 0..12 {
+            let kept: Vec<&Event> = history.of_size(64_400 + load as u64).collect();
+            assert_eq!(kept.len(), if load == 11 { 3 } else { 6 });
+            for event in kept {
+                within(event, load + usize::from(event.kind == EventKind::Free));
+            }
+            assert_eq!(history.of_size(64_500 + load as u64).count(), 6);
+            history.of_size(64_500 + load as u64).for_each(|event| within(event, load));
+            // And as the reader has it.
+            let size = (64_500 + load).to_string();
+            let mut stacks = alloc_trace();
+            stacks.args(["export", "--format=collapsed", "--size", &size]).arg(&path);
+            let stacks = run(&mut stacks).success().stdout;
+            let found = names.map(|name| stacks.contains(name));
+            assert_eq!(found, [0, 1, 2].map(|name| name == load % 3), "{size}: {stacks}");
         }
     }
 }

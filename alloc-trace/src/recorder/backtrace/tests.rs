@@ -31,7 +31,7 @@ impl Sink for Numbers {
         self.modules += 1;
     }
 
-    fn unloaded(&mut self, _module: &Module) {}
+    fn unloaded(&mut self, _module: &Module, _modules: &Modules) {}
 }
 
 /// Where a frame has it, the stack pointer is aligned beyond the usual and the frame is left by its

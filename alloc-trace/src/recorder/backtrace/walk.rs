@@ -110,13 +110,12 @@ impl Walk {
         shared: &Shared<'_>,
         sink: &mut impl Sink,
     ) -> (Self, Step) {
-        let rule = match known {
-            Some(rule) if !rule.is_late() || is_current(address, shared.modules) => rule.unpack(),
+        let (rule, late) = match known {
+            Some(rule) if !rule.is_late() => (rule.unpack(), false),
+            Some(rule) if is_current(address, shared.modules) => (rule.unpack(), true),
             _ => learn(address, shared, sink),
         };
-        // What is in the table as no late code's is late code's nowhere; the rest is looked up.
-        self.late |= known.is_none_or(Packed::is_late)
-            && shared.modules.find(address).is_some_and(|module| module.late);
+        self.late |= late;
         self.used_frame_pointer = false;
         let step = match rule {
             Rule::Framed(framed) => self.framed_unpacked(framed),
@@ -198,15 +197,16 @@ impl Walk {
     }
 }
 
-/// Evaluates the rule for an address that is not in the shared table yet.
+/// Evaluates the rule for an address that is not in the shared table yet; answers it, and whether the
+/// code can be unloaded.
 #[cold]
-fn learn(address: u64, shared: &Shared<'_>, sink: &mut impl Sink) -> Rule {
+fn learn(address: u64, shared: &Shared<'_>, sink: &mut impl Sink) -> (Rule, bool) {
     let mut found = shared.modules.find(address);
     if let Some(module) = found.filter(|module| module.late)
         && !shared.modules.is_current(&module, address)
     {
         // It was unloaded: what is known of its code is known of other code's addresses.
-        sink.unloaded(&module);
+        sink.unloaded(&module, shared.modules);
         shared.modules.forget(&module);
         shared.rules.clear();
         found = None;
@@ -214,10 +214,10 @@ fn learn(address: u64, shared: &Shared<'_>, sink: &mut impl Sink) -> Rule {
     let found = found.or_else(|| {
         shared.modules.discover(address, &mut |module, identity| sink.module(module, identity))
     });
-    let Some(module) = found else { return Rule::Unknown };
+    let Some(module) = found else { return (Rule::Unknown, false) };
     let rule = unwind_rules::evaluate(&module, address);
     shared.rules.insert(address, &rule, module.late);
-    rule
+    (rule, module.late)
 }
 
 /// Whether the module that a rule of late code was learnt from is still loaded there.
