@@ -27,11 +27,11 @@ use core::alloc::Layout;
 use core::ffi::{c_int, c_void};
 use core::ptr::{self, NonNull};
 
-use crate::class::Class;
+use crate::class::{self, Class};
 use crate::heap::Heap;
 use crate::large::{self, Fill};
 use crate::place::ForC;
-use crate::{arena, core_alloc, decay, os, stats, thread};
+use crate::{arena, core_alloc, decay, grains, os, stats, thread};
 
 /// What every block is aligned to, at least.
 const ALIGN: usize = 16;
@@ -67,18 +67,41 @@ fn malloc_slow(size: usize) -> *mut c_void {
 #[must_use]
 pub fn calloc(count: usize, size: usize) -> *mut c_void {
     let Some(bytes) = count.checked_mul(size) else { return refuse(libc::ENOMEM) };
-    let block = match Class::of_size(bytes) {
-        Some(class) => {
-            let block = alloc_small(class);
-            if !block.is_null() {
-                // SAFETY: a new block of at least so many bytes.
-                unsafe { block.write_bytes(0, bytes) };
-            }
-            block
-        }
-        None => alloc_large(bytes, Fill::Zero),
-    };
+    let block = thread::alloc_cached_of_size::<ForC>(bytes);
+    if block.is_null() {
+        return calloc_slow(bytes);
+    }
+    // SAFETY: a new block of at least so many bytes.
+    unsafe { clear(block, bytes) };
+    block.cast()
+}
+
+#[cold]
+#[inline(never)]
+fn calloc_slow(bytes: usize) -> *mut c_void {
+    let Some(class) = Class::of_size(bytes) else { return answer(alloc_large(bytes, Fill::Zero)) };
+    let block = alloc_small(class);
+    if !block.is_null() {
+        // SAFETY: a new block of at least so many bytes.
+        unsafe { clear(block, bytes) };
+    }
     answer(block)
+}
+
+/// Clears the first bytes of a new block.
+///
+/// # Safety
+///
+/// - It is a block of at least so many bytes, which nobody else uses.
+#[inline(always)]
+unsafe fn clear(block: *mut u8, bytes: usize) {
+    if bytes <= grains::FEW_BYTES {
+        // SAFETY: passed on, with as few bytes as that asks for.
+        unsafe { grains::clear_few(block, bytes) };
+    } else {
+        // SAFETY: passed on.
+        unsafe { block.write_bytes(0, bytes) };
+    }
 }
 
 /// `free`: gives a block up; null is none. Leaves `errno` alone.
@@ -109,8 +132,88 @@ pub unsafe fn free(block: *mut c_void) {
 ///
 /// - `block` is null or a live block of this heap. Unless null is returned for a size other than 0,
 ///   it is given up.
-#[inline]
+#[inline(always)]
 pub unsafe fn realloc(block: *mut c_void, size: usize) -> *mut c_void {
+    let from: *mut u8 = block.cast();
+    // SAFETY: passed on.
+    let kind = unsafe { thread::kind_in_window::<ForC>(from) };
+    let Some(kind) = kind else {
+        // SAFETY: passed on.
+        return unsafe { realloc_slow(block, size) };
+    };
+    let have = class::block_bytes(kind);
+    if have == 0 || size == 0 {
+        // SAFETY: passed on.
+        return unsafe { realloc_slow(block, size) };
+    }
+    if fits(size, have) {
+        return block;
+    }
+    let to = thread::alloc_cached_of_size::<ForC>(size);
+    if to.is_null() {
+        // SAFETY: passed on.
+        return unsafe { realloc_slow(block, size) };
+    }
+    let bytes = have.min(size);
+    if bytes > grains::FEW_BYTES {
+        // SAFETY: both have so many bytes, a new block overlaps no live one, and the caller gives the
+        // old one up.
+        return unsafe { move_to(from, to, bytes) };
+    }
+    // SAFETY: as above, and they are as few bytes as that asks for.
+    unsafe { grains::copy_few(from, to, bytes) };
+    // SAFETY: the caller gives it up.
+    if !unsafe { thread::dealloc_cached_of_kind::<ForC>(from, kind) } {
+        // SAFETY: as above.
+        return unsafe { give_up(from, to) };
+    }
+    to.cast()
+}
+
+/// Whether a block stays that becomes a little smaller, or not larger than it is: moving it would save
+/// nothing much.
+#[inline(always)]
+const fn fits(size: usize, have: usize) -> bool {
+    have.wrapping_sub(size) <= have / 2
+}
+
+/// Moves the contents of a block to a new one. Returns that one.
+///
+/// # Safety
+///
+/// - Both are live blocks of at least `bytes` bytes, not the same, and nobody else uses them. The
+///   first is given up.
+#[inline(never)]
+unsafe fn move_to(from: *mut u8, to: *mut u8, bytes: usize) -> *mut c_void {
+    // SAFETY: by the caller's promise.
+    unsafe { ptr::copy_nonoverlapping(from, to, bytes) };
+    // SAFETY: passed on.
+    unsafe { free(from.cast()) };
+    to.cast()
+}
+
+/// Frees a block that no cache takes at once, and returns another one: as the last call of all it
+/// needs no stack frame.
+///
+/// # Safety
+///
+/// - The first one is a live block that is given up.
+#[cold]
+#[inline(never)]
+unsafe fn give_up(block: *mut u8, instead: *mut u8) -> *mut c_void {
+    // SAFETY: passed on.
+    unsafe { free_slow(block) };
+    instead.cast()
+}
+
+/// [`realloc`] of what is not moved from one cache's block to another's.
+///
+/// # Safety
+///
+/// As for [`realloc`].
+#[cold]
+#[inline(never)]
+unsafe fn realloc_slow(block: *mut c_void, size: usize) -> *mut c_void {
     let Some(known) = NonNull::new(block.cast::<u8>()) else { return malloc(size) };
     if size == 0 {
         // SAFETY: passed on.
@@ -130,7 +233,7 @@ pub unsafe fn realloc(block: *mut c_void, size: usize) -> *mut c_void {
 /// # Safety
 ///
 /// As for [`realloc`], with the product as the size.
-#[inline]
+#[inline(always)]
 pub unsafe fn reallocarray(block: *mut c_void, count: usize, size: usize) -> *mut c_void {
     let Some(bytes) = count.checked_mul(size) else { return refuse(libc::ENOMEM) };
     // SAFETY: passed on.
@@ -213,9 +316,21 @@ pub fn pvalloc(size: usize) -> *mut c_void {
 /// # Safety
 ///
 /// - `block` is null or a live block of this heap.
+#[inline(always)]
 #[must_use]
 pub unsafe fn malloc_usable_size(block: *mut c_void) -> usize {
-    NonNull::new(block.cast()).map_or(0, core_alloc::usable_size)
+    // SAFETY: passed on.
+    let kind = unsafe { thread::kind_in_window::<ForC>(block.cast()) };
+    match kind.map_or(0, class::block_bytes) {
+        0 => usable_size_slow(block.cast()),
+        bytes => bytes,
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn usable_size_slow(block: *mut u8) -> usize {
+    NonNull::new(block).map_or(0, core_alloc::usable_size)
 }
 
 /// `malloc_trim`: gives all unused memory back to the OS now. Returns 1 if there was any, else 0.
@@ -352,13 +467,11 @@ unsafe fn free_slow(block: *mut u8) {
 /// # Safety
 ///
 /// As for [`realloc`]; `size` is not 0.
-#[inline]
 unsafe fn resize(block: NonNull<u8>, size: usize) -> *mut u8 {
     let have = match arena::class_of(block.as_ptr()) {
         Some(class) => {
             let have = class.size();
-            // A block that becomes a little smaller stays: moving it would save nothing much.
-            if size <= have && size >= have / 2 {
+            if fits(size, have) {
                 return block.as_ptr();
             }
             have

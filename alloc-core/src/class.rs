@@ -231,6 +231,25 @@ static BY_SIZE: [u8; (CACHED_SIZES - 1).div_ceil(GRAIN) + 1] = {
     classes
 };
 
+/// Bytes of a block in a page by the page's kind, which is its class's index plus one; 0 for any other
+/// kind.
+static BYTES_BY_KIND: [u32; 1 << u8::BITS] = {
+    let mut bytes = [0; 1 << u8::BITS];
+    let mut index = 0;
+    while index < CLASSES {
+        bytes[index + 1] = class_size(index) as u32;
+        index += 1;
+    }
+    bytes
+};
+
+/// Bytes of a block in a page of this kind; 0 if it is no page's. One load, where a class would have
+/// to be told from the other kinds first.
+#[inline(always)]
+pub(crate) fn block_bytes(kind: u8) -> usize {
+    BYTES_BY_KIND[usize::from(kind)] as usize
+}
+
 const fn class_size(index: usize) -> usize {
     if index < 8 {
         return (index + 1) * 16;
@@ -325,6 +344,14 @@ mod tests {
         }
         // SAFETY: below the limit.
         assert_eq!(unsafe { CacheIndex::of_kind(0) }.class(), None);
+    }
+
+    #[test]
+    fn only_kinds_of_pages_have_blocks_of_a_size() {
+        for kind in 0..=u8::MAX {
+            let size = Class::from_index(kind.wrapping_sub(1)).map_or(0, Class::size);
+            assert_eq!(block_bytes(kind), size, "{kind}");
+        }
     }
 
     #[test]

@@ -276,7 +276,8 @@ impl Heap {
             return;
         }
         if self.gives_back.get() != 0 && !was_refilled {
-            self.flush(class, limit as usize / 2);
+            // Hardly any of them will be wanted: the more go at once, the less each costs.
+            self.flush(class, limit as usize / 8);
         } else if limit < class.shape().cache_blocks {
             self.raise_limit(class);
         } else if was_refilled && limit < class.shape().cache_blocks_max {
@@ -411,11 +412,13 @@ impl Heap {
             // SAFETY: `count` blocks are cached at least, in the slots above `bottom`.
             next += unsafe { self.free_neighbours(bottom.wrapping_add(next), count + 1 - next) };
         }
-        for index in 1..=cached - count {
-            // SAFETY: `index + count` is at most the number of cached blocks.
-            let block = unsafe { &*bottom.wrapping_add(index + count) }.get();
-            // SAFETY: `index` is no more than that.
-            unsafe { &*bottom.wrapping_add(index) }.set(block);
+        let mut to = bottom.wrapping_add(1);
+        for _ in count..cached {
+            // SAFETY: at most the last cached block's slot.
+            let block = unsafe { &*to.wrapping_add(count) }.get();
+            // SAFETY: as above.
+            unsafe { &*to }.set(block);
+            to = to.wrapping_add(1);
         }
         self.top(class).set(bottom.wrapping_add(cached - count));
     }
@@ -524,7 +527,16 @@ impl Heap {
 
     /// Looks at an own page after blocks of it were freed: lists it if it was full, gives it up if
     /// it is empty now, unless it is the class's last with free blocks.
+    #[inline(always)]
     fn settle(&self, page: Page) {
+        if page.local().listed.get() == 0 || page.free() == page.class().shape().blocks {
+            self.settle_changed(page);
+        }
+    }
+
+    /// [`settle`](Self::settle) of a page that was full, or has only free blocks.
+    #[inline(never)]
+    fn settle_changed(&self, page: Page) {
         let local = page.local();
         if local.listed.get() == 0 {
             if page.free() == 0 {

@@ -64,6 +64,7 @@ mod class;
 mod core_alloc;
 mod decay;
 mod fatal;
+mod grains;
 #[cfg(feature = "hardened")]
 mod hardened;
 #[cfg(not(feature = "hardened"))]

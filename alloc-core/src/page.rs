@@ -17,7 +17,7 @@ use crate::fatal::fatal;
 use crate::hardened::{self, Marks};
 use crate::heap::{Heap, Slot};
 use crate::owner::{OwnerU32, OwnerU64};
-use crate::segment::{Placement, SLICE, SLICE_SHIFT, SLICES};
+use crate::segment::{Placement, SLICE, SLICE_SHIFT, SLICES, mask};
 use crate::{os, purger, remote, stats};
 
 /// Most blocks of a page, as words of bits.
@@ -342,6 +342,23 @@ impl Page {
                 fatal("a page has fewer free blocks than it counts", start.addr())
             };
             let mut bits = bits_word.get();
+            let lowest = bits & bits.wrapping_neg();
+            // All free from the lowest on, as in a new page: no bit has to be looked for.
+            if bits.wrapping_add(lowest) == 0 && bits != 0 {
+                let index = bits.trailing_zeros();
+                let run = (u64::BITS - index).min(rest as u32);
+                let mut block = start.wrapping_add((word * 64 + index as usize) * size);
+                for _ in 0..run {
+                    rest -= 1;
+                    // SAFETY: `rest` is below `count`, and the caller vouches for `count` slots.
+                    let slot = unsafe { slots.add(rest) };
+                    // SAFETY: as above; slots are only ever reached through raw pointers and as
+                    // atomics.
+                    unsafe { &*slot }.set(block);
+                    block = block.wrapping_add(size);
+                }
+                bits &= !(mask(index, run));
+            }
             while bits != 0 && rest != 0 {
                 let index = word * 64 + bits.trailing_zeros() as usize;
                 bits &= bits - 1;
@@ -439,7 +456,7 @@ impl Page {
             // SAFETY: `freed` is below `count`.
             let block = unsafe { &*slots.wrapping_add(freed) }.get();
             let Some(index) = extent.index(block) else { break };
-            let Some(word) = local.bits.get(index / 64) else { break };
+            let Some(word) = local.bits.get(index / 64 % WORDS) else { break };
             let (bits, bit) = (word.get(), 1 << (index % 64));
             if bits & bit != 0 {
                 fatal("a block was freed twice", block.addr());

@@ -115,6 +115,18 @@ pub(crate) fn dealloc<P: Place>(class: Class, block: *mut u8) {
     }
 }
 
+/// The kind of the page that a block lies in, if the window shows it: to free the block, or to ask how
+/// large it is. No page's for null, and for a block that is large.
+///
+/// # Safety
+///
+/// - `block` is null or a live block of this heap.
+#[inline(always)]
+pub(crate) unsafe fn kind_in_window<P: Place>(block: *mut u8) -> Option<u8> {
+    // SAFETY: by the caller's promise; nothing of the heap's lies where null does.
+    unsafe { window::kind_byte(P::here().index_in_window(block)) }
+}
+
 /// Frees a block that lies in a page, if its thread's cache has room; `false` when it has not, or the
 /// block is the last one that was freed, or lies in no page that is quickly found.
 ///
@@ -123,11 +135,20 @@ pub(crate) fn dealloc<P: Place>(class: Class, block: *mut u8) {
 /// - `block` is null or a live block of this heap.
 #[inline(always)]
 pub(crate) unsafe fn dealloc_cached<P: Place>(block: *mut u8) -> bool {
-    let place = P::here();
-    // SAFETY: by the caller's promise; null is outside of every window.
-    let kind = unsafe { window::kind_byte(place.index_in_window(block)) };
-    let Some(kind) = kind else { return false };
-    let kind = kind.into();
+    // SAFETY: passed on.
+    let Some(kind) = (unsafe { kind_in_window::<P>(block) }) else { return false };
+    // SAFETY: passed on; that is its kind.
+    unsafe { dealloc_cached_of_kind::<P>(block, kind) }
+}
+
+/// [`dealloc_cached`] of a block whose kind is known.
+///
+/// # Safety
+///
+/// - `block` is null or a live block of this heap, and `kind` what [`kind_in_window`] said.
+#[inline(always)]
+pub(crate) unsafe fn dealloc_cached_of_kind<P: Place>(block: *mut u8, kind: u8) -> bool {
+    let (place, kind) = (P::here(), kind.into());
     if hardened::IS_HARDENED || !place.admits_kind(kind) {
         return false;
     }
