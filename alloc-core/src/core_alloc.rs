@@ -99,10 +99,31 @@ impl CoreAlloc {
     /// anything to do. It is a bare thread of the kernel's with a small stack and all signals blocked,
     /// and the C library does not know of it.
     ///
-    /// To be switched off by a program that must have one thread (`unshare` of a user namespace), or
-    /// that a filter of system calls forbids `clone`. A thread that runs ends within three seconds.
+    /// It has no capabilities, but the ids of the thread in whose request it was started: for what must
+    /// not find it there, see [`without_background_thread`](Self::without_background_thread).
+    ///
+    /// To be switched off by a program that lives under a filter of system calls which forbids `clone`,
+    /// `capset`, `prctl` or `futex`. If the thread runs, this waits for its end, though not longer than
+    /// two seconds.
     pub fn purge_in_background(&self, is_allowed: bool) {
         purger::set_allowed(is_allowed);
+    }
+
+    /// Runs `operation` while the heap has no thread: a change of the user or the groups of the process
+    /// (`setuid`), which does not reach a thread that the C library does not know, or what a process of
+    /// several threads is refused (`unshare` of a user namespace). `operation` should not run long.
+    ///
+    /// If the thread runs, this waits for its end: commonly some microseconds, or what it takes to
+    /// purge what is just being purged, though not longer than two seconds. Under `LD_PRELOAD` of
+    /// `alloc-core-capi` those functions of the C library do all this themselves.
+    ///
+    /// ```
+    /// # static HEAP: alloc_core::CoreAlloc = alloc_core::CoreAlloc::new();
+    /// # fn setuid() -> i32 { 0 }
+    /// assert_eq!(HEAP.without_background_thread(|| setuid()), 0);
+    /// ```
+    pub fn without_background_thread<R>(&self, operation: impl FnOnce() -> R) -> R {
+        purger::without_thread(operation)
     }
 
     /// The bytes that a block really has, at least as many as were asked for. All of them may be

@@ -16,10 +16,11 @@ mod slot;
 mod upkeep;
 
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::AtomicU32;
 
 use crate::class::{CACHES, CLASSES, CacheIndex, Class, SLOTS};
 use crate::fatal::fatal;
+use crate::hold::Hold;
 use crate::owner::{OwnerPtr, OwnerU32, OwnerU64};
 use crate::page::{Page, Place};
 use crate::remote::Inbox;
@@ -104,10 +105,8 @@ pub(crate) struct Heap {
     /// The caches' slots.
     slots: OwnerPtr<Slot>,
     role: Role,
-    /// 1 while somebody holds what lies behind the caches.
-    held: AtomicU32,
-    /// 1 if its thread found it held.
-    missed: AtomicU32,
+    /// Who has hold of what lies behind the caches.
+    pub(crate) hold: Hold,
     /// Index in the pool, and the next idle heap there.
     pub(crate) index: OwnerU32,
     pub(crate) next_idle: AtomicU32,
@@ -158,8 +157,7 @@ impl Heap {
             refilled: ClassBits::new(),
             slots: OwnerPtr::new(ptr::null_mut()),
             role,
-            held: AtomicU32::new(0),
-            missed: AtomicU32::new(0),
+            hold: Hold::new([const { AtomicU32::new(0) }; 2]),
             index: OwnerU32::new(0),
             next_idle: AtomicU32::new(0),
             inbox: Inbox::new(AtomicU32::new(0)),
@@ -185,22 +183,6 @@ impl Heap {
     #[inline(always)]
     pub(crate) fn role(&self) -> Role {
         self.role
-    }
-
-    /// Takes hold of what lies behind the caches; `false` when somebody else has.
-    pub(crate) fn hold(&self) -> bool {
-        // `Acquire` pairs with `let_go`: all that the last holder did.
-        self.held.swap(1, Ordering::Acquire) == 0
-    }
-
-    /// Notes that the heap's thread found it held.
-    pub(crate) fn miss(&self) {
-        self.missed.store(1, Ordering::Relaxed);
-    }
-
-    /// Lets go of what the caller holds.
-    pub(crate) fn let_go(&self) {
-        self.held.store(0, Ordering::Release);
     }
 
     /// The slot of a class's block that is used next.

@@ -4,11 +4,15 @@
 //! held, or ask for memory. So it is a bare `clone`: it shares everything with the thread that made
 //! it, has all signals blocked, and runs on a small stack of its own, which it unmaps as it ends.
 //!
+//! It has the user, the groups and the system call filters of that thread. What the program changes of
+//! them later does not reach it: whoever changes them has it end before.
+//!
 //! It also shares that thread's thread-local memory, which it must never touch: no `errno`, no
 //! `thread_local!`, and of the C library nothing that could use them.
 
 use core::arch::asm;
 use core::ptr::{self, NonNull};
+use core::sync::atomic::AtomicI32;
 
 use crate::os;
 use crate::syscall::call;
@@ -19,15 +23,18 @@ const STACK_BYTES: usize = 4 * os::OS_PAGE;
 /// The kernel's signal set, which is shorter than the C library's.
 type Signals = u64;
 
-/// Starts a thread that runs `main`, which is given what [`end`] needs. Says whether it did.
-pub(crate) fn start(main: extern "C" fn(NonNull<u8>) -> !) -> bool {
+/// What the thread runs. It is given what [`end`] needs, and a word of whoever starts it.
+pub(crate) type Main = extern "C" fn(NonNull<u8>, u64) -> !;
+
+/// Starts a thread that runs `main`, and writes its number before it runs. Says whether it did.
+pub(crate) fn start(main: Main, word: u64, number: &'static AtomicI32) -> bool {
     let Some(stack) = os::map_sparse(STACK_BYTES) else { return false };
     // SAFETY: the mapping was made above, and nobody uses its lower half.
     let is_guarded = unsafe { os::protect(stack, STACK_BYTES / 2) };
     let mut before: Signals = 0;
     let is_started = is_guarded && set_signals(Signals::MAX, Some(&mut before)) && {
         // SAFETY: the stack was made for it, and `main` does not return.
-        let is_started = unsafe { clone(stack, main) };
+        let is_started = unsafe { clone(stack, main, word, number) };
         set_signals(before, None);
         is_started
     };
@@ -56,7 +63,8 @@ const FLAGS: libc::c_int = libc::CLONE_VM
     | libc::CLONE_FILES
     | libc::CLONE_SIGHAND
     | libc::CLONE_THREAD
-    | libc::CLONE_SYSVSEM;
+    | libc::CLONE_SYSVSEM
+    | libc::CLONE_PARENT_SETTID;
 
 /// The upper end of the stack, less a few words of zeros, where whoever follows the frames stops.
 fn top(stack: NonNull<u8>) -> *mut u8 {
@@ -69,7 +77,7 @@ fn top(stack: NonNull<u8>) -> *mut u8 {
 ///
 /// - `stack` is a mapping of [`STACK_BYTES`] that the thread may have.
 #[cfg(target_arch = "x86_64")]
-unsafe fn clone(stack: NonNull<u8>, main: extern "C" fn(NonNull<u8>) -> !) -> bool {
+unsafe fn clone(stack: NonNull<u8>, main: Main, word: u64, number: &'static AtomicI32) -> bool {
     let result: isize;
     // SAFETY: this thread goes on behind the block with its registers as they were; the new one
     // starts with the same values but for its stack pointer, and never leaves `main`.
@@ -80,16 +88,18 @@ unsafe fn clone(stack: NonNull<u8>, main: extern "C" fn(NonNull<u8>) -> !) -> bo
             "jnz 2f",
             "xor ebp, ebp",
             "mov rdi, r9",
+            "mov rsi, r12",
             "call r8",
             "ud2",
             "2:",
             inlateout("rax") libc::SYS_clone as isize => result,
             in("rdi") FLAGS as usize,
             in("rsi") top(stack),
-            in("rdx") 0usize,
+            in("rdx") number.as_ptr(),
             in("r10") 0usize,
             in("r8") main,
             in("r9") stack.as_ptr(),
+            in("r12") word,
             lateout("rcx") _,
             lateout("r11") _,
         );
@@ -103,7 +113,7 @@ unsafe fn clone(stack: NonNull<u8>, main: extern "C" fn(NonNull<u8>) -> !) -> bo
 ///
 /// - `stack` is a mapping of [`STACK_BYTES`] that the thread may have.
 #[cfg(target_arch = "aarch64")]
-unsafe fn clone(stack: NonNull<u8>, main: extern "C" fn(NonNull<u8>) -> !) -> bool {
+unsafe fn clone(stack: NonNull<u8>, main: Main, word: u64, number: &'static AtomicI32) -> bool {
     let result: isize;
     // SAFETY: as on x86_64.
     unsafe {
@@ -113,17 +123,19 @@ unsafe fn clone(stack: NonNull<u8>, main: extern "C" fn(NonNull<u8>) -> !) -> bo
             "mov x29, xzr",
             "mov x30, xzr",
             "mov x0, x10",
+            "mov x1, x11",
             "blr x9",
             "brk 1",
             "2:",
             in("x8") libc::SYS_clone,
             inlateout("x0") FLAGS as isize => result,
             in("x1") top(stack),
-            in("x2") 0usize,
+            in("x2") number.as_ptr(),
             in("x3") 0usize,
             in("x4") 0usize,
             in("x9") main,
             in("x10") stack.as_ptr(),
+            in("x11") word,
         );
     }
     result > 0
@@ -137,14 +149,50 @@ pub(crate) fn set_name() {
     unsafe { call(libc::SYS_prctl, arguments) };
 }
 
-/// Sleeps so many milliseconds.
-pub(crate) fn sleep(ms: u64) {
+/// Gives up what the thread may do beyond any user, for good: the user and the groups of a process that
+/// changes them (`setuid`) stay as they were in a thread that the C library does not know.
+pub(crate) fn give_up_privileges() {
+    const VERSION_3: u32 = 0x2008_0522;
+    let header: [u32; 2] = [VERSION_3, 0];
+    let none = [0u32; 6];
+    // SAFETY: the header is valid for reads and writes and the sets for reads; it is about the calling
+    // thread alone.
+    unsafe { call(libc::SYS_capset, [(&raw const header).addr(), (&raw const none).addr(), 0, 0]) };
+    // The user 0 would have all of them again after an `exec`.
+    let arguments = [libc::PR_SET_NO_NEW_PRIVS as usize, 1, 0, 0];
+    // SAFETY: as above.
+    unsafe { call(libc::SYS_prctl, arguments) };
+}
+
+/// Sleeps so many milliseconds, or until the word is changed and somebody [`wake`]s this thread; not
+/// at all if the word is another by now.
+///
+/// # Safety
+///
+/// - `word` is valid for reads.
+pub(crate) unsafe fn doze(word: *const u32, value: u32, ms: u64) {
     let time = libc::timespec {
         tv_sec: (ms / 1000).cast_signed(),
         tv_nsec: (ms % 1000 * 1_000_000).cast_signed(),
     };
-    // SAFETY: the time is valid for reads, and the rest of it is not asked for.
-    unsafe { call(libc::SYS_nanosleep, [(&raw const time).addr(), 0, 0, 0]) };
+    let wait = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG) as usize;
+    let arguments = [word.addr(), wait, value as usize, (&raw const time).addr()];
+    // SAFETY: the word and the time are valid for reads.
+    unsafe { call(libc::SYS_futex, arguments) };
+}
+
+/// Wakes whoever [`doze`]s by this word.
+pub(crate) fn wake(word: *const u32) {
+    let wake = (libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG) as usize;
+    // SAFETY: the address is not read.
+    unsafe { call(libc::SYS_futex, [word.addr(), wake, 1, 0]) };
+}
+
+/// Whether a process still has a thread of this number.
+pub(crate) fn is_alive(process: u32, number: i32) -> bool {
+    let arguments = [process as usize, number as usize, 0, 0];
+    // SAFETY: no signal is sent.
+    number > 0 && unsafe { call(libc::SYS_tgkill, arguments) == 0 }
 }
 
 /// Ends the thread that was given this stack.

@@ -31,6 +31,7 @@
 //! | `class` | size classes |
 //! | `decay` | when unused memory goes back to the OS |
 //! | `purger`, `helper` | the thread that sees to it when no other comes by |
+//! | `hold` | who may touch what lies behind a heap's caches |
 //! | `arena` | metadata by address; address space |
 //! | `window` | what a `free` without a layout asks first |
 //! | `open` | which segments have free slices |
@@ -72,6 +73,7 @@ mod hardened;
 mod hardened;
 mod heap;
 mod helper;
+mod hold;
 mod idle;
 mod large;
 mod open;

@@ -256,9 +256,15 @@ pub(crate) fn resident_bytes(start: usize, bytes: usize) -> usize {
 }
 
 /// The number of this process, which the child of a fork does not share.
-pub(crate) fn process() -> i32 {
+pub(crate) fn process() -> u32 {
     // SAFETY: has no preconditions.
-    unsafe { call(libc::SYS_getpid, [0; 4]) as i32 }
+    unsafe { call(libc::SYS_getpid, [0; 4]) as u32 }
+}
+
+/// The user and the group that the calling thread acts as.
+pub(crate) fn ids() -> [u32; 2] {
+    // SAFETY: has no preconditions.
+    [libc::SYS_geteuid, libc::SYS_getegid].map(|number| unsafe { call(number, [0; 4]) as u32 })
 }
 
 /// Lets other threads run.

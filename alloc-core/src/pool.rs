@@ -43,14 +43,14 @@ pub(crate) fn take_or_make() -> Option<&'static Heap> {
 pub(crate) fn take() -> Option<&'static Heap> {
     let pop = || IDLE.pop(heap, |heap| &heap.next_idle);
     let first = pop()?;
-    if first.hold() {
+    if first.hold.take() {
         return Some(first);
     }
     // Somebody looks after this one: another will do.
     let second = pop();
     push(first);
     match second {
-        Some(second) if second.hold() => Some(second),
+        Some(second) if second.hold.take() => Some(second),
         Some(second) => {
             push(second);
             None
@@ -61,7 +61,7 @@ pub(crate) fn take() -> Option<&'static Heap> {
 
 /// Puts a heap back that the caller owns and holds.
 pub(crate) fn put(heap: &'static Heap) {
-    heap.let_go();
+    heap.hold.let_go();
     push(heap);
 }
 
@@ -87,7 +87,7 @@ fn make() -> Option<&'static Heap> {
     if COUNT.load(Ordering::Relaxed) as usize >= HEAPS - 1 {
         return None;
     }
-    let heap = Heap::make().filter(|heap| heap.hold())?;
+    let heap = Heap::make().filter(|heap| heap.hold.take())?;
     let index = COUNT.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
     // Lost only by threads that raced past the comparison above at the very last indices.
     let entry = TABLE.get(index as usize)?;

@@ -7,7 +7,13 @@
 //! what [`decay::tick`] does, looks after the heaps whose threads did not leave the fast path, and
 //! ends when a few periods had nothing to do.
 //!
-//! The child of a fork does not have it, and starts its own when there is need.
+//! The child of a fork does not have it, and starts its own when there is need. A program that becomes
+//! another user's is not left with a thread of the old one's: the helper has no privileges, is
+//! dismissed when there is need of it and the ids are found changed, and [`without_thread`] has it end
+//! before.
+
+mod gate;
+mod post;
 
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
@@ -15,6 +21,9 @@ use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use crate::decay::{self, PERIOD_MS};
 use crate::segment::SLICE;
 use crate::{helper, os, pool, stats};
+
+use gate::Gate;
+use post::{Claim, Post};
 
 /// Free bytes that are worth a thread.
 pub(crate) const WORTH_BYTES: usize = 8 << 20;
@@ -31,19 +40,20 @@ const PATIENCE_MS: u64 = 2 * PERIOD_MS;
 /// How long after a failure the next attempt to start it is made.
 const RETRY_MS: u64 = 10_000;
 
-/// When the helper will have shown itself again, or be taken for dead; until when none is to be
-/// started. 0 when there is none.
-static DUE: AtomicU64 = AtomicU64::new(0);
+/// How long its end is waited for: as long as it takes to purge some GiB; or as a thread takes that had
+/// ended by itself.
+const END_MS: u64 = 2_000;
+const EXIT_MS: u64 = 20;
 
-/// Whether there was need of it since it last looked. This and [`DUE`] are `SeqCst`: a helper that
-/// ends says so and then looks for need; who has need says so and then looks for a helper.
-static WANTED: AtomicBool = AtomicBool::new(false);
+/// Who is the helper.
+static POST: Post = Post::new(AtomicU64::new(0), AtomicU32::new(0));
+
+/// Its thread's number, and the user and group that it acts as.
+static NUMBER: AtomicI32 = AtomicI32::new(0);
+static IDS: [AtomicU32; 2] = [const { AtomicU32::new(0) }; 2];
 
 /// When there was need of it last, by the clock.
 static ASKED: AtomicU64 = AtomicU64::new(0);
-
-/// The process that the helper was started in.
-static PROCESS: AtomicI32 = AtomicI32::new(0);
 
 /// Whether the code that a helper would run stays loaded.
 static IS_POSSIBLE: AtomicBool = AtomicBool::new(false);
@@ -51,10 +61,9 @@ static IS_POSSIBLE: AtomicBool = AtomicBool::new(false);
 /// Whether the program allows it.
 static IS_ALLOWED: AtomicBool = AtomicBool::new(true);
 
-/// Whether the helper is at work, and how many want it not to be. `SeqCst`: each says its own and
-/// then looks at the other.
-static IS_AT_WORK: AtomicBool = AtomicBool::new(false);
-static PAUSES: AtomicU32 = AtomicU32::new(0);
+/// Through this goes who starts a helper, and the helper to its work.
+static STARTS: Gate = Gate::new([const { AtomicU64::new(0) }; 2]);
+static WORK: Gate = Gate::new([const { AtomicU64::new(0) }; 2]);
 
 /// Says that the library which the heap is in will not be unloaded.
 pub(crate) fn set_possible() {
@@ -62,9 +71,12 @@ pub(crate) fn set_possible() {
     IS_POSSIBLE.store(!cfg!(test), Ordering::Relaxed);
 }
 
-/// Says whether a helper may be started.
+/// Says whether a helper may be started. When it may not, none is there any more.
 pub(crate) fn set_allowed(is_allowed: bool) {
     IS_ALLOWED.store(is_allowed, Ordering::Relaxed);
+    if !is_allowed {
+        without_thread(|| {});
+    }
 }
 
 /// Looks whether so much is free that a helper is worth it, after slices became free.
@@ -82,81 +94,115 @@ pub(crate) fn slices_were_freed() {
 pub(crate) fn want() {
     let now = os::now_ms();
     // Asked often, and answered seldom: the clock moves on every few milliseconds.
-    if WANTED.load(Ordering::Relaxed) && ASKED.load(Ordering::Relaxed) == now {
+    if ASKED.load(Ordering::Relaxed) == now && POST.has_need() {
         return;
     }
     ASKED.store(now, Ordering::Relaxed);
-    forget_parents();
-    WANTED.store(true, Ordering::SeqCst);
-    let due = DUE.load(Ordering::SeqCst);
-    let is_possible = IS_POSSIBLE.load(Ordering::Relaxed) && IS_ALLOWED.load(Ordering::Relaxed);
-    if now < due || !is_possible {
-        return;
-    }
-    let next = now + PERIOD_MS + PATIENCE_MS;
-    if DUE.compare_exchange(due, next, Ordering::SeqCst, Ordering::Relaxed).is_err() {
-        return;
-    }
-    PROCESS.store(os::process(), Ordering::Relaxed);
-    if !helper::start(run) {
-        DUE.store(now + RETRY_MS, Ordering::SeqCst);
+    let process = os::process();
+    if STARTS.enter(process) {
+        replace_others(process);
+        POST.say_need();
+        start(process, now);
+        STARTS.leave(process);
     }
 }
 
-/// Whether this is the process that the helper was started in.
-pub(crate) fn is_of_this_process() -> bool {
-    PROCESS.load(Ordering::Relaxed) == os::process()
+/// Dismisses a helper that acts as another user or group than the calling thread.
+fn replace_others(process: u32) {
+    let is_same = IDS.iter().zip(os::ids()).all(|(id, own)| id.load(Ordering::Relaxed) == own);
+    if !is_same && POST.dismiss(process) {
+        helper::wake(doorbell());
+    }
 }
 
-/// The child of a fork does not have its parent's helper.
-fn forget_parents() {
-    if DUE.load(Ordering::Relaxed) != 0 && !is_of_this_process() {
-        DUE.store(0, Ordering::SeqCst);
+/// Starts a helper if there is none.
+fn start(process: u32, now: u64) {
+    if !IS_POSSIBLE.load(Ordering::Relaxed) || !IS_ALLOWED.load(Ordering::Relaxed) {
+        return;
+    }
+    let Some(claim) = POST.apply(process, now, now + PERIOD_MS + PATIENCE_MS) else { return };
+    for (id, own) in IDS.iter().zip(os::ids()) {
+        id.store(own, Ordering::Relaxed);
+    }
+    if !helper::start(run, claim.to_word(), &NUMBER) {
+        POST.renew(claim, now + RETRY_MS);
+    }
+}
+
+/// Runs `operation`, which must not run long, while the heap has no thread.
+pub(crate) fn without_thread<R>(operation: impl FnOnce() -> R) -> R {
+    let process = os::process();
+    STARTS.shut(process);
+    end(process);
+    let result = operation();
+    STARTS.open(process);
+    result
+}
+
+/// Has the helper end, and waits until it has; not forever, as a signal handler may ask for it in the
+/// middle of its start.
+fn end(process: u32) {
+    wait_while(END_MS, || !STARTS.is_empty(process));
+    let is_dismissed = POST.dismiss(process);
+    if is_dismissed {
+        helper::wake(doorbell());
+    }
+    // By now another thread may have the number of one that ended long ago.
+    let patience = if is_dismissed { END_MS } else { EXIT_MS };
+    wait_while(patience, || helper::is_alive(process, NUMBER.load(Ordering::Relaxed)));
+}
+
+fn wait_while(patience_ms: u64, condition: impl Fn() -> bool) {
+    let until = os::now_ms() + patience_ms;
+    while condition() && os::now_ms() < until {
+        os::yield_now();
     }
 }
 
 /// Keeps the helper from work while `operation` runs, which must not run long.
 pub(crate) fn without<R>(operation: impl FnOnce() -> R) -> R {
-    PAUSES.fetch_add(1, Ordering::SeqCst);
-    while IS_AT_WORK.load(Ordering::SeqCst) && is_of_this_process() {
+    let process = os::process();
+    WORK.shut(process);
+    while !WORK.is_empty(process) {
         os::yield_now();
     }
     let result = operation();
-    PAUSES.fetch_sub(1, Ordering::SeqCst);
+    WORK.open(process);
     result
 }
 
+/// The word by which the helper sleeps: it changes when the helper is dismissed.
+fn doorbell() -> *const u32 {
+    const { assert!(cfg!(target_endian = "little"), "the low half of a word comes first") };
+    (&raw const POST).cast()
+}
+
 /// What the helper does.
-extern "C" fn run(stack: NonNull<u8>) -> ! {
+extern "C" fn run(stack: NonNull<u8>, word: u64) -> ! {
     helper::set_name();
-    let mut due = DUE.load(Ordering::SeqCst);
+    helper::give_up_privileges();
+    let mut claim = Claim::from_word(word);
     let mut last = decay::current();
     let mut quiet = 0;
     loop {
         // A little longer than a period, for a clock that is coarse.
-        helper::sleep(PERIOD_MS + 8);
-        let next = os::now_ms() + PERIOD_MS + PATIENCE_MS;
-        if DUE.compare_exchange(due, next, Ordering::SeqCst, Ordering::Relaxed).is_err() {
-            // It was late, and another one took its place.
-            break;
-        }
-        due = next;
+        // SAFETY: the doorbell is a static's.
+        unsafe { helper::doze(doorbell(), claim.to_word() as u32, PERIOD_MS + 8) };
+        let until = os::now_ms() + PERIOD_MS + PATIENCE_MS;
+        // If it was late, another one took its place.
+        let Some(renewed) = POST.renew(claim, until) else { break };
+        claim = renewed;
 
-        let was_wanted = WANTED.swap(false, Ordering::SeqCst);
-        let purged = work(&mut last);
+        let was_wanted = POST.take_need();
+        let purged = work(&mut last, claim.process());
         let is_quiet = !was_wanted && purged.is_some_and(|bytes| bytes < SOME_BYTES);
         quiet = if is_quiet { quiet + 1 } else { 0 };
         if quiet < QUIET_PERIODS {
             continue;
         }
-        let is_last = DUE.compare_exchange(due, 0, Ordering::SeqCst, Ordering::Relaxed).is_ok();
-        if !is_last || !WANTED.load(Ordering::SeqCst) {
-            break;
-        }
-        // Somebody counted on it just then.
-        if DUE.compare_exchange(0, due, Ordering::SeqCst, Ordering::Relaxed).is_err() {
-            break;
-        }
+        // Somebody counted on it just then, or it is over.
+        let Some(again) = POST.resign(claim) else { break };
+        claim = again;
         quiet = 0;
     }
     // SAFETY: this is the thread that was started with this stack.
@@ -165,21 +211,18 @@ extern "C" fn run(stack: NonNull<u8>) -> ! {
 
 /// Looks after the heaps that were not in use since `last`, and purges what was unused for a period.
 /// Returns the bytes that went since then; `None` if it was kept from work.
-fn work(last: &mut decay::Period) -> Option<usize> {
-    IS_AT_WORK.store(true, Ordering::SeqCst);
-    let is_kept = PAUSES.load(Ordering::SeqCst) != 0;
-    let mut purged = 0;
-    if !is_kept {
-        let before = stats::PURGED_BYTES.get();
-        let now = decay::tick();
-        for heap in pool::all() {
-            if heap.is_quiet_since(*last, now) {
-                stats::PURGED_BYTES.add(heap.tend());
-            }
-        }
-        *last = now;
-        purged = stats::PURGED_BYTES.get().saturating_sub(before);
+fn work(last: &mut decay::Period, process: u32) -> Option<usize> {
+    if !WORK.enter(process) {
+        return None;
     }
-    IS_AT_WORK.store(false, Ordering::SeqCst);
-    (!is_kept).then_some(purged)
+    let before = stats::PURGED_BYTES.get();
+    let now = decay::tick();
+    for heap in pool::all() {
+        if heap.is_quiet_since(*last, now) {
+            stats::PURGED_BYTES.add(heap.tend(process));
+        }
+    }
+    *last = now;
+    WORK.leave(process);
+    Some(stats::PURGED_BYTES.get().saturating_sub(before))
 }

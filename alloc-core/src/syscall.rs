@@ -4,7 +4,7 @@
 
 use core::arch::asm;
 
-/// Makes a system call. The result is what the kernel answers: an error is a small negative number.
+/// Makes a system call; a fifth argument is 0. The result is what the kernel answers: an error is a small negative number.
 ///
 /// # Safety
 ///
@@ -22,6 +22,7 @@ pub(crate) unsafe fn call(number: libc::c_long, arguments: [usize; 4]) -> isize 
             in("rsi") second,
             in("rdx") third,
             in("r10") fourth,
+            in("r8") 0usize,
             lateout("rcx") _,
             lateout("r11") _,
             options(nostack),
@@ -30,7 +31,7 @@ pub(crate) unsafe fn call(number: libc::c_long, arguments: [usize; 4]) -> isize 
     result
 }
 
-/// Makes a system call. The result is what the kernel answers: an error is a small negative number.
+/// Makes a system call; a fifth argument is 0. The result is what the kernel answers: an error is a small negative number.
 ///
 /// # Safety
 ///
@@ -48,6 +49,7 @@ pub(crate) unsafe fn call(number: libc::c_long, arguments: [usize; 4]) -> isize 
             in("x1") second,
             in("x2") third,
             in("x3") fourth,
+            in("x4") 0usize,
             options(nostack),
         );
     }

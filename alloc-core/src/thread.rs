@@ -25,7 +25,7 @@ use crate::class::{CacheIndex, Class};
 use crate::fatal::fatal;
 use crate::heap::{self, BUSY, Heap, Role, UNSET};
 use crate::place::Place;
-use crate::{hardened, pool, purger, window};
+use crate::{hardened, os, pool, purger, window};
 
 static DETACHED: Heap = Heap::stand_in(Role::Detached);
 
@@ -236,7 +236,7 @@ fn attach_with(key: libc::pthread_key_t) -> Option<&'static Heap> {
         return Some(heap);
     }
     let heap = pool::take_or_make()?;
-    heap.let_go();
+    heap.hold.let_go();
     // The C library may allocate to store the value, from a borrowed heap then.
     // SAFETY: as above; any value may be stored.
     let status = unsafe { libc::pthread_setspecific(key, ptr::from_ref(heap).cast()) };
@@ -283,9 +283,9 @@ extern "C" fn on_exit<P: Place>(heap: *mut c_void) {
     compiler_fence(Ordering::SeqCst);
     // SAFETY: only heaps from the pool are stored under the key, and those are `'static`.
     if let Some(heap) = unsafe { heap.cast::<Heap>().cast_const().as_ref() } {
-        if heap.hold() {
+        if heap.hold.take() {
             heap.leave();
-            heap.let_go();
+            heap.hold.let_go();
         }
         pool::push(heap);
     }
@@ -296,16 +296,18 @@ pub(crate) fn with_own_heap<P: Place, R>(operation: impl FnOnce(&'static Heap) -
     if !has_heap::<P>() {
         return None;
     }
+    let mut is_lost = false;
     let result = with_heap::<P, _>(|heap| {
-        if !heap.hold() {
-            heap.miss();
+        if !heap.hold.take() {
+            heap.hold.miss();
+            is_lost = heap.hold.is_lost(os::process);
             return None;
         }
         let result = operation(heap);
-        heap.let_go();
+        heap.hold.let_go();
         Some(result)
     });
-    if result.is_none() && !purger::is_of_this_process() {
+    if is_lost {
         abandon::<P>();
     }
     result

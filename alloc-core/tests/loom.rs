@@ -17,11 +17,18 @@ mod world;
 
 use world::{fatal, hardened, os, stats};
 
+#[path = "../src/purger/gate.rs"]
+mod gate;
+#[path = "../src/hold.rs"]
+mod hold;
 #[path = "../src/idle.rs"]
 #[expect(dead_code, reason = "the heap's check uses the rest")]
 mod idle;
 #[path = "../src/open.rs"]
 mod open;
+#[path = "../src/purger/post.rs"]
+#[expect(dead_code, reason = "a thread is started with the rest")]
+mod post;
 #[path = "../src/remote.rs"]
 #[expect(dead_code, reason = "the heap uses the rest")]
 mod remote;
@@ -36,3 +43,7 @@ mod tool;
 mod adoption;
 #[path = "loom/claims.rs"]
 mod claims;
+#[path = "loom/handshake.rs"]
+mod handshake;
+#[path = "loom/tending.rs"]
+mod tending;

@@ -1,8 +1,6 @@
 //! What a heap does beside serving requests: it ends with its thread, gives back what a period did not
 //! need, is looked after while its thread sleeps, and serves others while it waits for the next one.
 
-use core::sync::atomic::Ordering;
-
 use super::{FIRST_LIMIT, Heap};
 use crate::class::Class;
 use crate::decay::{self, Period};
@@ -67,19 +65,18 @@ impl Heap {
 
     /// For its sleeping thread: collects remote frees, gives up pages without live or cached blocks,
     /// and sweeps the others, the first time that it sleeps and whenever others freed blocks of it.
-    /// Stops as soon as the thread is back. Returns the bytes swept.
-    pub(crate) fn tend(&'static self) -> usize {
+    /// Stops as soon as the thread is back. Returns the bytes swept. By the helper of this process.
+    pub(crate) fn tend(&'static self, process: u32) -> usize {
         let period = self.period.get();
         let is_tended = self.tended.get() == period;
-        if (is_tended && self.inbox.is_empty()) || !self.hold() {
+        if (is_tended && self.inbox.is_empty()) || !self.hold.take_as_helper(process) {
             return 0;
         }
-        self.missed.store(0, Ordering::Relaxed);
         self.tended.set(period);
         self.drain_inbox();
         self.release_unused_pages();
         let swept = self.sweep();
-        self.let_go();
+        self.hold.let_go();
         swept
     }
 
@@ -88,10 +85,7 @@ impl Heap {
         let next = |page: &Page| Page::of_slice(page.local().next.get());
         let pages =
             Class::all().flat_map(|class| core::iter::successors(self.first_page(class), next));
-        pages
-            .take_while(|_| self.missed.load(Ordering::Relaxed) == 0)
-            .map(|page| page.sweep(os_page))
-            .sum()
+        pages.take_while(|_| !self.hold.is_missed()).map(|page| page.sweep(os_page)).sum()
     }
 
     pub(super) fn begin_period(&'static self) {

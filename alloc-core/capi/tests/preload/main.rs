@@ -95,6 +95,8 @@ rules! {
     blocks_far_from_the_first_are_blocks_like_them,
     libraries_come_and_go_with_their_thread_locals,
     blocks_live_from_before_main_until_after_it,
+    no_thread_of_the_heaps_stays_another_users,
+    a_user_namespace_can_be_entered_whatever_the_heap_does,
 }
 
 rules! {

@@ -9,8 +9,9 @@ use object::{Object, ObjectSymbol};
 
 use crate::library::{LIBRARY, RELEASE_LIBRARY};
 
-/// Every name under which blocks are handed out or taken back, and those that tell about them.
-const NAMES: [&str; 29] = [
+/// Every name under which blocks are handed out or taken back, those that tell about them, and those of
+/// functions that must not find a thread of the heap's.
+const NAMES: [&str; 41] = [
     // C.
     "malloc",
     "calloc",
@@ -44,6 +45,20 @@ const NAMES: [&str; 29] = [
     "_ZnwmSt11align_val_t",
     "_ZdlPv",
     "_ZdlPvSt11align_val_t",
+    // A process's user and groups.
+    "setuid",
+    "seteuid",
+    "setreuid",
+    "setresuid",
+    "setgid",
+    "setegid",
+    "setregid",
+    "setresgid",
+    "setgroups",
+    "initgroups",
+    // What a process of one thread may do.
+    "unshare",
+    "setns",
 ];
 
 fn exported(library: &Path) -> BTreeSet<String> {

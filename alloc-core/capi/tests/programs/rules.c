@@ -6,9 +6,11 @@
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
+#include <grp.h>
 #include <limits.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -759,6 +761,59 @@ static void blocks_live_from_before_main_until_after_it(void) {
     EXPECT(atexit(free_early) == 0);
 }
 
+static int threads(void) {
+    char line[256];
+    int count = 0;
+    FILE *file = fopen("/proc/self/status", "r");
+    EXPECT(file);
+    while (fgets(line, sizeof line, file))
+        sscanf(line, "Threads: %d", &count);
+    fclose(file);
+    return count;
+}
+
+// Frees so much that the heap starts a thread which gives it back.
+static void have_the_heaps_thread(void) {
+    while (threads() == 1) {
+        void *blocks[32];
+        for (size_t i = 0; i < COUNT(blocks); i++)
+            EXPECT((blocks[i] = malloc(MIB)) && memset(blocks[i], 1, MIB));
+        for (size_t i = 0; i < COUNT(blocks); i++)
+            free(blocks[i]);
+    }
+}
+
+static void no_thread_of_the_heaps_stays_another_users(void) {
+    const unsigned user = 4711, group = 4712;
+    if (geteuid() != 0)
+        return; // Only root can become somebody else.
+#define LEAVES_ONE(call)                    \
+    do {                                    \
+        have_the_heaps_thread();            \
+        EXPECT((call) == 0);                \
+        EXPECT(threads() == 1);             \
+    } while (0)
+    LEAVES_ONE(setgroups(1, &group));
+    LEAVES_ONE(initgroups("nobody", group));
+    LEAVES_ONE(setgid(group));
+    LEAVES_ONE(setregid(group, 0));
+    LEAVES_ONE(setegid(group));
+    LEAVES_ONE(setresgid(group, group, group));
+    LEAVES_ONE(setreuid(0, user));
+    LEAVES_ONE(seteuid(0));
+    LEAVES_ONE(setresuid(0, 0, user));
+    LEAVES_ONE(setuid(user));
+    EXPECT(setuid(0) == -1 && errno == EPERM);
+}
+
+static void a_user_namespace_can_be_entered_whatever_the_heap_does(void) {
+    have_the_heaps_thread();
+    // Forbidden altogether on some systems; it is invalid for a process of several threads.
+    EXPECT(unshare(CLONE_NEWUSER) == 0 || errno != EINVAL);
+    EXPECT(threads() == 1);
+    EXPECT(setns(-1, 0) == -1 && errno == EBADF);
+}
+
 struct rule {
     const char *name;
     void (*follow)(void);
@@ -800,6 +855,8 @@ static const struct rule RULES[] = {
     RULE(blocks_far_from_the_first_are_blocks_like_them),
     RULE(libraries_come_and_go_with_their_thread_locals),
     RULE(blocks_live_from_before_main_until_after_it),
+    RULE(no_thread_of_the_heaps_stays_another_users),
+    RULE(a_user_namespace_can_be_entered_whatever_the_heap_does),
 };
 
 int main(int count, char **arguments) {
