@@ -342,6 +342,12 @@ pub fn malloc_trim(keep: usize) -> c_int {
     c_int::from(decay::purge(true) != 0)
 }
 
+/// Hands the blocks in the calling thread's caches back to where they lie, at the end of a program: one
+/// that was freed twice is found then, if it was not before.
+pub fn hand_back() {
+    thread::with_own_heap::<ForC, _>(Heap::retire);
+}
+
 /// What a C program gets: the block, or null and `ENOMEM`.
 #[inline(always)]
 fn answer(block: *mut u8) -> *mut c_void {

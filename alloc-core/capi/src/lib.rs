@@ -36,6 +36,15 @@ extern "C" fn set_up() {
     unsafe { c::free(c::malloc(1)) };
 }
 
+/// Has a last look at what was freed when the program exits, after its own destructors.
+#[used]
+#[unsafe(link_section = ".fini_array")]
+static LOOK_BACK: extern "C" fn() = look_back;
+
+extern "C" fn look_back() {
+    c::hand_back();
+}
+
 /// Exports a function of [`alloc_core::c`] under a C name.
 macro_rules! export {
     (fn $name:ident($($argument:ident: $type:ty),*) -> $result:ty = $function:path) => {

@@ -24,7 +24,7 @@ impl Heap {
     }
 
     /// Hands all cached blocks back to their pages. Empty pages stay for the next thread.
-    pub(super) fn retire(&'static self) {
+    pub(crate) fn retire(&'static self) {
         for class in Class::all() {
             self.empty_cache(class);
         }

@@ -82,6 +82,7 @@ rules! {
     mallinfo_counts_live_bytes,
     small_requests_get_larger_blocks_when_memory_is_out,
     a_block_freed_twice_in_a_row_ends_the_process ends with abort_names_the_address,
+    a_block_freed_twice_with_others_between_ends_the_process ends with abort_names_the_address,
     a_foreign_address_is_named_and_ends_the_process ends with abort_names_the_address,
     a_large_address_is_named_and_ends_the_process ends with abort_names_the_address,
     a_program_can_limit_itself_before_its_first_request,

@@ -451,6 +451,16 @@ static void a_block_freed_twice_in_a_row_ends_the_process(void) {
     free(block);
 }
 
+static void a_block_freed_twice_with_others_between_ends_the_process(void) {
+    void *volatile blocks[20];
+    for (size_t i = 0; i < COUNT(blocks); i++)
+        EXPECT(blocks[i] = malloc(20));
+    fprintf(stderr, "%p\n", blocks[0]);
+    for (size_t i = 0; i < COUNT(blocks); i++)
+        free(blocks[i]);
+    free(blocks[0]); // At once, or when the program exits.
+}
+
 static void a_foreign_address_is_named_and_ends_the_process(void) {
     static char foreign[64];
     fprintf(stderr, "%p\n", (void *)(foreign + 16));
@@ -842,6 +852,7 @@ static const struct rule RULES[] = {
     RULE(mallinfo_counts_live_bytes),
     RULE(small_requests_get_larger_blocks_when_memory_is_out),
     RULE(a_block_freed_twice_in_a_row_ends_the_process),
+    RULE(a_block_freed_twice_with_others_between_ends_the_process),
     RULE(a_foreign_address_is_named_and_ends_the_process),
     RULE(a_large_address_is_named_and_ends_the_process),
     RULE(a_program_can_limit_itself_before_its_first_request),
