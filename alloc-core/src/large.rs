@@ -141,16 +141,16 @@ fn alloc_huge(size: usize, align: usize) -> Option<NonNull<u8>> {
         return Some(block);
     }
     // SAFETY: mapped above, and nobody has seen it.
-    unsafe { os::unmap(block, bytes) };
+    unsafe { hardened::unmap_huge(block, bytes) };
     None
 }
 
 /// Maps memory for a huge block. Where the address space is limited and used up, free segments are
 /// given up for it.
 fn map(bytes: usize, align: usize) -> Option<NonNull<u8>> {
-    os::map_aligned(bytes, align).or_else(|| {
+    hardened::map_huge(bytes, align).or_else(|| {
         let is_worth_it = arena::free_segments() >= bytes.div_ceil(SEGMENT);
-        (is_worth_it && arena::unmap_free_segments()).then(|| os::map_aligned(bytes, align))?
+        (is_worth_it && arena::unmap_free_segments()).then(|| hardened::map_huge(bytes, align))?
     })
 }
 
@@ -207,7 +207,7 @@ pub(crate) unsafe fn dealloc(block: NonNull<u8>) {
             // Before the address can be anybody else's.
             unregister_huge(record);
             // SAFETY: the whole mapping of the block, which the caller gives up.
-            unsafe { os::unmap(block, bytes) };
+            unsafe { hardened::unmap_huge(block, bytes) };
         }
         Kind::None | Kind::Page(_) => {
             fatal("freed a large block that is not ours", block.addr().get())
@@ -298,7 +298,7 @@ unsafe fn resize_huge(
         return None;
     }
     // SAFETY: the block's whole mapping; what a shrink cuts off is past what the caller keeps.
-    if unsafe { os::resize(block, old, new) } {
+    if unsafe { hardened::resize_huge(block, old, new) } {
         if new > old {
             stats::HUGE_BYTES.add(new - old);
         } else {
@@ -337,14 +337,14 @@ fn move_huge(
     let target = map(new, align)?;
     if !register_huge(target, new) {
         // SAFETY: mapped above, and nobody has seen it.
-        unsafe { os::unmap(target, new) };
+        unsafe { hardened::unmap_huge(target, new) };
         return None;
     }
     // Struck off before the old addresses can be given to anybody else.
     unregister_huge(record);
     // SAFETY: the block's whole mapping, which only the caller of `resize` uses, and the one made
     // above, which nobody does.
-    if unsafe { os::relocate(block, old, target, new) } {
+    if unsafe { hardened::relocate_huge(block, old, target, new) } {
         prefer_huge_pages(target, old, new);
         return Some(target);
     }

@@ -158,6 +158,7 @@ pub(crate) unsafe fn prefer_huge_pages(start: NonNull<u8>, bytes: usize) {
 ///
 /// - `start` and `old_bytes` are one whole mapping of this module.
 /// - When it shrinks, nobody uses the part that goes.
+#[cfg_attr(feature = "hardened", expect(dead_code, reason = "a block's guard is in its way"))]
 pub(crate) unsafe fn resize(start: NonNull<u8>, old_bytes: usize, new_bytes: usize) -> bool {
     if fault::refuses() {
         return false;

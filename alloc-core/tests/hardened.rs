@@ -201,6 +201,88 @@ fn the_memory_before_a_reservation_is_guarded() {
     reads_at("the_memory_before_a_reservation_is_guarded", || segments()[0] - 1);
 }
 
+/// Bytes of a huge block, which ends in the middle of one of the OS's pages.
+const HUGE: usize = (5 << 20) + 100;
+
+/// The first address behind a block.
+fn end(block: *mut u8) -> usize {
+    let block = std::ptr::NonNull::new(block).expect("a block");
+    // SAFETY: the block is live.
+    block.addr().get() + unsafe { HEAP.usable_size(block) }
+}
+
+/// The same block with another size. All of it is accessible.
+fn resized(block: *mut u8, size: usize, new_size: usize) -> *mut u8 {
+    // SAFETY: the block is live and has this layout.
+    let block = unsafe { HEAP.realloc(block, layout(size), new_size) };
+    assert!(!block.is_null());
+    // SAFETY: a live block of so many bytes.
+    unsafe { block.write_bytes(1, new_size) };
+    block
+}
+
+#[test]
+fn the_memory_before_a_huge_block_is_guarded() {
+    reads_at("the_memory_before_a_huge_block_is_guarded", || {
+        let block = alloc(HUGE);
+        // The kernel puts one of these just below, once the gaps that fit are full.
+        for _ in 0..64 {
+            let access = libc::PROT_READ | libc::PROT_WRITE;
+            let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+            // SAFETY: a new mapping at an address of the kernel's choice.
+            let mapped =
+                unsafe { libc::mmap(std::ptr::null_mut(), walk::SLICE_BYTES, access, kind, -1, 0) };
+            assert_ne!(mapped, libc::MAP_FAILED);
+        }
+        block.addr() - 1
+    });
+}
+
+#[test]
+fn the_memory_behind_a_huge_block_is_guarded() {
+    reads_at("the_memory_behind_a_huge_block_is_guarded", || {
+        // The kernel puts one just below the other.
+        end(alloc(HUGE).min(alloc(HUGE)))
+    });
+}
+
+#[test]
+fn the_memory_behind_a_huge_block_that_grew_is_guarded() {
+    reads_at("the_memory_behind_a_huge_block_that_grew_is_guarded", || {
+        let grown = (6..40).fold(alloc(HUGE), |block, mib| {
+            resized(block, if mib == 6 { HUGE } else { (mib - 1) << 20 }, mib << 20)
+        });
+        HEAP.check_all().expect("a whole heap");
+        end(grown)
+    });
+}
+
+#[test]
+fn the_memory_behind_a_huge_block_that_shrank_is_guarded() {
+    reads_at("the_memory_behind_a_huge_block_that_shrank_is_guarded", || {
+        let shrunk = resized(alloc(20 << 20), 20 << 20, HUGE);
+        HEAP.check_all().expect("a whole heap");
+        end(shrunk)
+    });
+}
+
+#[test]
+fn huge_blocks_leave_no_guards_behind() {
+    succeed("huge_blocks_leave_no_guards_behind", || {
+        let maps = || {
+            let maps = std::fs::read_to_string("/proc/self/maps").expect("the kernel tells");
+            maps.lines().count()
+        };
+        let before = maps();
+        for round in 0..2000 {
+            let size = HUGE + round % 7 * 5000;
+            let block = resized(alloc(size), size, 2 * size);
+            free(resized(block, 2 * size, size), size);
+        }
+        assert!(maps() < before + 100, "{} mappings, {before} before", maps());
+    });
+}
+
 #[test]
 fn threads_that_exchange_blocks_agree_with_the_model_and_the_marks() {
     succeed("threads_that_exchange_blocks_agree_with_the_model_and_the_marks", || {
