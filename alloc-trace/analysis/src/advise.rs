@@ -13,6 +13,7 @@
 //! again from the same place, with no event in between that shows it. A block that is handed from
 //! one such call to the next counts as enclosed by the function.
 
+mod block;
 mod gather;
 mod growth;
 mod late_drops;

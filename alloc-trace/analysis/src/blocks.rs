@@ -1,6 +1,6 @@
 //! The blocks of a recording, one by one, each from the request that obtained it to its release.
 
-use std::collections::VecDeque;
+use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use alloc_trace_format::{Clock, EventKind, Recording, Stamp};
@@ -154,12 +154,10 @@ impl<'a> Blocks<'a> {
         while self.ledger.account.ended.is_empty() && !self.at_end {
             if !self.ledger.go_on(&mut self.replay)? {
                 self.at_end = true;
-                let live = self.ledger.live();
-                let mut left: Vec<Ended> =
-                    live.map(|(address, &held)| Ended { address, held, end: None }).collect();
-                left.sort_by_key(|block| (block.held.obtained, block.address));
-                self.ledger.account.ended = left.into();
             }
+        }
+        if self.at_end && self.ledger.account.ended.is_empty() {
+            self.take_first_of_the_live();
         }
         let Some(Ended { address, held, end }) = self.ledger.account.ended.pop_front() else {
             return Ok(None);
@@ -197,6 +195,28 @@ impl<'a> Blocks<'a> {
         }))
     }
 
+    /// Puts a part of those that are still live in order, the ones that were obtained first: all of them
+    /// together would take as much memory again as following them did.
+    fn take_first_of_the_live(&mut self) {
+        let most = (self.ledger.live().count() / 16).max(FEWEST_IN_ORDER);
+        let mut first: BinaryHeap<(Stamp, u64)> = BinaryHeap::with_capacity(most);
+        for (address, held) in self.ledger.live() {
+            let block = (held.obtained, address);
+            if first.len() < most {
+                first.push(block);
+            } else if let Some(mut last) = first.peek_mut()
+                && block < *last
+            {
+                *last = block;
+            }
+        }
+        for (_, address) in first.into_sorted_vec() {
+            if let Some(held) = self.ledger.take_live(address) {
+                self.ledger.account.ended.push_back(Ended { address, held, end: None });
+            }
+        }
+    }
+
     /// The backtraces of the blocks.
     #[must_use]
     pub fn backtraces(&self) -> &Backtraces {
@@ -222,6 +242,9 @@ impl<'a> Blocks<'a> {
         }
     }
 }
+
+/// So many blocks are put in order together, whatever number is live.
+const FEWEST_IN_ORDER: usize = 1 << 14;
 
 /// Keeps the blocks that have come to their end until they are asked for.
 #[derive(Debug, Default)]

@@ -88,6 +88,7 @@ impl<'a> Events<'a> {
     ///
     /// Where the operating system cannot read the file.
     pub fn of(recording: &'a Recording, options: Options) -> Result<Self, AnalysisError> {
+        let options = Options { of_events: true, ..options };
         Ok(Self {
             recording,
             replay: Replay::new(Prepared::new(recording, options)?),

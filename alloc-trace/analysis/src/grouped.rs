@@ -13,6 +13,7 @@ use self::lifetimes::ByLifetime;
 use crate::call_site::crate_name;
 use crate::error::AnalysisError;
 use crate::figures::Figures;
+use crate::held_size::{HeldSize, LargeSizes};
 use crate::ledger::{Account, Ledger, Owner, OwnerParts, Posted, Posting, Release};
 use crate::options::Options;
 use crate::recording_state::RecordingState;
@@ -270,12 +271,13 @@ struct Grouping {
     tallies: Tallies,
     levels: Levels,
     lifetimes: Vec<LifetimeSum>,
+    large: LargeSizes,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Held {
-    size: u64,
     obtained: Stamp,
+    size: HeldSize,
     owner: Owner,
 }
 
@@ -309,6 +311,7 @@ impl Grouping {
             tallies: Tallies::default(),
             levels: Levels::default(),
             lifetimes: Vec::new(),
+            large: LargeSizes::default(),
         }
     }
 }
@@ -316,7 +319,7 @@ impl Grouping {
 impl Account for Grouping {
     type Held = Held;
 
-    const NONE: Held = Held { size: 0, obtained: 0, owner: 0 };
+    const NONE: Held = Held { obtained: 0, size: HeldSize::ZERO, owner: 0 };
 
     #[inline]
     fn parts(&self, posting: &Posting) -> OwnerParts {
@@ -345,10 +348,10 @@ impl Account for Grouping {
 
     #[inline]
     fn obtained(&mut self, owner: Owner, parts: OwnerParts, posting: &Posting) -> Held {
-        let Posted { size, stamp, .. } = posting.event;
+        let Posted { address, size, stamp, .. } = posting.event;
         self.tallies.obtain(owner, size, stamp);
         self.levels.rise(parts.key, size, stamp);
-        Held { size, obtained: stamp, owner }
+        Held { obtained: stamp, size: self.large.hold(address, size), owner }
     }
 
     #[inline]
@@ -358,9 +361,10 @@ impl Account for Grouping {
 
     #[inline]
     fn released(&mut self, held: Held, release: &Release<'_>) {
-        self.tallies.release(held.owner, held.size, release.temporary);
+        let size = self.large.release(release.address, held.size);
+        self.tallies.release(held.owner, size, release.temporary);
         let group = release.owner.key;
-        self.levels.fall(group, held.size);
+        self.levels.fall(group, size);
         if group as usize >= self.lifetimes.len() {
             self.lifetimes.resize(group as usize + 1, LifetimeSum::default());
         }

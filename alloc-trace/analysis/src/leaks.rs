@@ -10,6 +10,7 @@ use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 use crate::error::AnalysisError;
+use crate::held_size::{HeldSize, LargeSizes};
 use crate::ledger::{Account, Ledger, Owner, OwnerParts, Posted, Posting, Release};
 use crate::options::Options;
 use crate::recording_state::RecordingState;
@@ -97,7 +98,8 @@ impl Leaks {
     /// Where the operating system cannot read the file.
     pub fn of(recording: &Recording, options: Options) -> Result<Self, AnalysisError> {
         let prepared = Prepared::new(recording, options)?;
-        let account = Live { obtained: vec![0; prepared.sites.len()] };
+        let obtained = vec![0; prepared.sites.len()];
+        let account = Live { obtained, large: LargeSizes::default() };
         let mut replay = Replay::new(prepared);
         let ledger = Ledger::run(account, &mut replay)?;
         Ok(close(&ledger, recording, &replay))
@@ -107,8 +109,8 @@ impl Leaks {
 /// What is kept of a live block.
 #[derive(Debug, Clone, Copy)]
 struct Held {
-    size: u64,
     obtained: Stamp,
+    size: HeldSize,
     owner: Owner,
 }
 
@@ -116,12 +118,13 @@ struct Held {
 struct Live {
     /// The blocks that each call site obtained.
     obtained: Vec<u64>,
+    large: LargeSizes,
 }
 
 impl Account for Live {
     type Held = Held;
 
-    const NONE: Held = Held { size: 0, obtained: 0, owner: 0 };
+    const NONE: Held = Held { obtained: 0, size: HeldSize::ZERO, owner: 0 };
 
     #[inline]
     fn parts(&self, posting: &Posting) -> OwnerParts {
@@ -139,8 +142,8 @@ impl Account for Live {
         if let Some(obtained) = self.obtained.get_mut(parts.key as usize) {
             *obtained += 1;
         }
-        let Posted { size, stamp, .. } = posting.event;
-        Held { size, obtained: stamp, owner }
+        let Posted { address, size, stamp, .. } = posting.event;
+        Held { obtained: stamp, size: self.large.hold(address, size), owner }
     }
 
     #[inline]
@@ -148,7 +151,9 @@ impl Account for Live {
         held.owner
     }
 
-    fn released(&mut self, _: Held, _: &Release<'_>) {}
+    fn released(&mut self, held: Held, release: &Release<'_>) {
+        self.large.release(release.address, held.size);
+    }
 }
 
 /// Blocks and their bytes.
@@ -178,8 +183,7 @@ struct Left {
 }
 
 impl Left {
-    fn add(&mut self, held: &Held, owner: OwnerParts) {
-        let Held { size, obtained, .. } = *held;
+    fn add(&mut self, size: u64, obtained: Stamp, owner: OwnerParts) {
         if self.all.blocks == 0 {
             (self.min_size, self.first) = (size, obtained);
         }
@@ -202,10 +206,11 @@ fn close(ledger: &Ledger<Live>, recording: &Recording, replay: &Replay<'_>) -> L
     let age_ns = |stamp| end_ns.saturating_sub(clock.ns(stamp));
     let mut all = Sum::default();
     let mut by_site: FxHashMap<SiteIndex, Left> = FxHashMap::default();
-    for (_, held) in ledger.live() {
+    for (address, held) in ledger.live() {
         let owner = ledger.owners.get(held.owner);
-        all.add(held.size);
-        by_site.entry(owner.key).or_default().add(held, owner);
+        let size = ledger.account.large.get(address, held.size);
+        all.add(size);
+        by_site.entry(owner.key).or_default().add(size, held.obtained, owner);
     }
     let site = |(index, left): (SiteIndex, Left)| {
         Some(LeakSite {

@@ -169,7 +169,7 @@ pub(crate) struct Owners {
 const RECENT: usize = 1 << 13;
 
 impl Owners {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let none = OwnerParts { key: u32::MAX, thread: u32::MAX, span: u32::MAX };
         // No owner has this number.
         let recent = vec![(none, Owner::MAX); RECENT];
@@ -177,7 +177,7 @@ impl Owners {
     }
 
     #[inline]
-    fn number(&mut self, parts: OwnerParts) -> Owner {
+    pub(crate) fn number(&mut self, parts: OwnerParts) -> Owner {
         let mixed = parts.key ^ parts.thread.rotate_left(9) ^ parts.span.rotate_left(5);
         let slot = (mixed ^ mixed >> 13) as usize % RECENT;
         let (known, owner) = self.recent[slot];
@@ -263,6 +263,18 @@ impl<A: Account> Ledger<A> {
     /// The blocks that are live.
     pub(crate) fn live(&self) -> impl Iterator<Item = (u64, &A::Held)> {
         self.live.iter()
+    }
+
+    /// Takes a block out that is live at an address, without its end.
+    pub(crate) fn take_live(&mut self, address: u64) -> Option<A::Held> {
+        self.live.remove(address)
+    }
+
+    /// Shows the account every block that is live, and its owner.
+    pub(crate) fn close(&mut self, mut keep: impl FnMut(&mut A, OwnerParts, u64, &A::Held)) {
+        for (address, held) in self.live.iter() {
+            keep(&mut self.account, self.owners.get(A::owner(held)), address, held);
+        }
     }
 
     /// Finds out whose the events are, and has the processor fetch what they will need.

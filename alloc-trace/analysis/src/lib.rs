@@ -26,6 +26,7 @@ mod filter;
 mod frames;
 mod grouped;
 mod heap;
+mod held_size;
 mod intervals;
 mod leaks;
 mod ledger;

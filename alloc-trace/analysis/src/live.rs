@@ -6,24 +6,39 @@
 //! without a branch for each. What finds its bucket full goes to the next one that is not, and every
 //! bucket that it passes counts it: a search ends at a bucket that was never passed. Against linear
 //! probing over single entries, where each step is a branch that the processor guesses, that is half of
-//! the time. The table is at most three quarters full and doubles: an entry of 16 bytes takes 22 to
-//! 43 bytes a block.
+//! the time.
+//!
+//! The table is all that grows with the recorded program, so there is never more of it than need be: at
+//! four fifths full it grows by a quarter, or by less where entries are so large that a block would take
+//! more than [`MOST_BYTES`] bytes then. It grows where it is, for a hash is scaled to the number of
+//! buckets, and not cut to its bits: in a longer table each block stands at the same place or further on,
+//! and those that stand last are moved first. An entry of 16 bytes takes 20 to 26 bytes a block, one of
+//! 24 takes 30 to 38.
 
 /// How many entries a bucket has.
 const BUCKET: usize = 4;
 
-const FEWEST_BUCKETS: usize = 256;
+/// How many buckets are asked of the allocator at a time, and how many there are at first: what is there
+/// is never copied.
+const CHUNK: usize = 1024;
+
+/// The most that a block takes just after the table has grown, in bytes.
+const MOST_BYTES: usize = 47;
 
 /// Where a block is to stand.
 #[derive(Debug)]
 pub(crate) struct LivePlace {
+    /// Where a search begins; of the address 0 nowhere.
+    home: usize,
     bucket: usize,
     entry: usize,
 }
 
 /// Entries whose addresses have a hash in common, and what those before had no room for.
+///
+/// A bucket of 64 bytes is one line of a cache. One of another length has its addresses in one.
 #[derive(Debug, Clone, Copy)]
-#[repr(align(64))]
+#[repr(align(32))]
 struct Bucket<H> {
     /// 0 says that an entry is free.
     addresses: [u64; BUCKET],
@@ -43,11 +58,13 @@ impl<H> Bucket<H> {
 /// Live blocks, and what is kept of each.
 #[derive(Debug)]
 pub(crate) struct LiveBlocks<H> {
-    /// A power of two of them.
-    buckets: Vec<Bucket<H>>,
+    /// The buckets; of the last of these the last ones may not be in use yet.
+    chunks: Vec<Box<[Bucket<H>; CHUNK]>>,
     /// How many blocks passed each bucket on the way to theirs; at [`u8::MAX`] it stays.
     passed: Vec<u8>,
     blocks: usize,
+    /// From so many on it grows.
+    full: usize,
     /// What is kept of a block at the address 0, which only a damaged recording has.
     at_zero: Option<H>,
     none: H,
@@ -56,17 +73,28 @@ pub(crate) struct LiveBlocks<H> {
 impl<H: Copy> LiveBlocks<H> {
     /// `none` fills entries that are free, and is never given out.
     pub(crate) fn new(none: H) -> Self {
-        Self::with_buckets(FEWEST_BUCKETS, none)
+        Self::with_buckets(CHUNK, none)
     }
 
     fn with_buckets(buckets: usize, none: H) -> Self {
-        Self {
-            buckets: vec![Bucket { addresses: [0; BUCKET], held: [none; BUCKET] }; buckets],
-            passed: vec![0; buckets],
-            blocks: 0,
-            at_zero: None,
-            none,
-        }
+        let (chunks, passed) = (Vec::new(), Vec::new());
+        let mut table = Self { chunks, passed, blocks: 0, full: 0, at_zero: None, none };
+        table.extend_to(buckets);
+        table
+    }
+
+    fn buckets(&self) -> usize {
+        self.passed.len()
+    }
+
+    #[inline]
+    fn bucket(&self, bucket: usize) -> &Bucket<H> {
+        &self.chunks[bucket / CHUNK][bucket % CHUNK]
+    }
+
+    #[inline]
+    fn bucket_mut(&mut self, bucket: usize) -> &mut Bucket<H> {
+        &mut self.chunks[bucket / CHUNK][bucket % CHUNK]
     }
 
     /// The bucket where the search for an address begins.
@@ -75,27 +103,28 @@ impl<H: Copy> LiveBlocks<H> {
         // The upper bits of the product depend on all bits of the address; the lowest four are mostly
         // zero.
         let product = (address >> 4 ^ address << 60).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        (product >> 20) as usize & (self.buckets.len() - 1)
+        ((product >> 32) * self.buckets() as u64 >> 32) as usize
     }
 
     /// What stands where the search for an address begins: asked for many at once, so that the
     /// processor fetches several at a time, by whoever throws it away.
     #[inline]
     pub(crate) fn peek(&self, address: u64) -> u64 {
-        self.buckets[self.home(address)].addresses[0]
+        self.bucket(self.home(address)).addresses[0]
     }
 
     /// The place of a block that is to be added at an address; `None` where one is live there.
     #[inline]
     pub(crate) fn place(&mut self, address: u64) -> Option<LivePlace> {
-        if self.blocks * 4 >= self.buckets.len() * BUCKET * 3 {
+        if self.blocks >= self.full {
             self.grow();
         }
         let bucket = self.home(address);
-        let found = &self.buckets[bucket];
+        let found = self.bucket(bucket);
         let free = found.with(0);
         if address != 0 && free != 0 && self.passed[bucket] == 0 {
-            let free = LivePlace { bucket, entry: free.trailing_zeros() as usize };
+            let entry = free.trailing_zeros() as usize;
+            let free = LivePlace { home: bucket, bucket, entry };
             return (found.with(address) == 0).then_some(free);
         }
         self.place_further(address)
@@ -104,19 +133,20 @@ impl<H: Copy> LiveBlocks<H> {
     #[cold]
     fn place_further(&self, address: u64) -> Option<LivePlace> {
         if address == 0 {
-            return self.at_zero.is_none().then_some(LivePlace { bucket: usize::MAX, entry: 0 });
+            let zero = LivePlace { home: usize::MAX, bucket: usize::MAX, entry: 0 };
+            return self.at_zero.is_none().then_some(zero);
         }
         let mut place = None;
         let home = self.home(address);
         let mut bucket = home;
         loop {
-            let found = &self.buckets[bucket];
+            let found = self.bucket(bucket);
             if found.with(address) != 0 {
                 return None;
             }
             let free = found.with(0);
             if free != 0 && place.is_none() {
-                place = Some(LivePlace { bucket, entry: free.trailing_zeros() as usize });
+                place = Some(LivePlace { home, bucket, entry: free.trailing_zeros() as usize });
             }
             if self.passed[bucket] == 0 && place.is_some() {
                 return place;
@@ -132,19 +162,15 @@ impl<H: Copy> LiveBlocks<H> {
     /// Adds a block at the place that was found for its address just before.
     #[inline]
     pub(crate) fn put(&mut self, place: LivePlace, address: u64, held: H) {
-        let LivePlace { bucket, entry } = place;
-        match self.buckets.get_mut(bucket) {
-            Some(found) => {
-                found.addresses[entry] = address;
-                found.held[entry] = held;
-                self.blocks += 1;
-            }
-            None => {
-                self.at_zero = Some(held);
-                return;
-            }
+        let LivePlace { home, bucket, entry } = place;
+        if bucket == usize::MAX {
+            self.at_zero = Some(held);
+            return;
         }
-        let home = self.home(address);
+        let found = self.bucket_mut(bucket);
+        found.addresses[entry] = address;
+        found.held[entry] = held;
+        self.blocks += 1;
         if home != bucket {
             self.each_passed(home, bucket, |passed| passed.saturating_add(1));
         }
@@ -168,15 +194,16 @@ impl<H: Copy> LiveBlocks<H> {
     #[inline]
     pub(crate) fn remove(&mut self, address: u64) -> Option<H> {
         let home = self.home(address);
-        let found = &mut self.buckets[home];
+        let found = self.bucket_mut(home);
         let entry = found.with(address);
         if entry == 0 || address == 0 {
             return self.remove_further(address);
         }
         let entry = entry.trailing_zeros() as usize;
         found.addresses[entry] = 0;
+        let held = found.held[entry];
         self.blocks -= 1;
-        Some(found.held[entry])
+        Some(held)
     }
 
     #[cold]
@@ -188,7 +215,7 @@ impl<H: Copy> LiveBlocks<H> {
         let mut bucket = home;
         while self.passed[bucket] != 0 {
             bucket = self.next(bucket);
-            let found = &mut self.buckets[bucket];
+            let found = self.bucket_mut(bucket);
             let entry = found.with(address);
             if entry != 0 {
                 let entry = entry.trailing_zeros() as usize;
@@ -208,7 +235,7 @@ impl<H: Copy> LiveBlocks<H> {
 
     #[inline]
     fn next(&self, bucket: usize) -> usize {
-        (bucket + 1) & (self.buckets.len() - 1)
+        if bucket + 1 == self.buckets() { 0 } else { bucket + 1 }
     }
 
     /// Counts anew what passed the buckets from one to before another.
@@ -221,26 +248,69 @@ impl<H: Copy> LiveBlocks<H> {
         }
     }
 
+    /// Adds free buckets.
+    fn extend_to(&mut self, buckets: usize) {
+        let free = Bucket { addresses: [0; BUCKET], held: [self.none; BUCKET] };
+        while self.chunks.len() * CHUNK < buckets {
+            if let Ok(chunk) = vec![free; CHUNK].into_boxed_slice().try_into() {
+                self.chunks.push(chunk);
+            }
+        }
+        self.passed.reserve_exact(buckets - self.passed.len());
+        self.passed.resize(buckets, 0);
+        self.full = buckets * BUCKET * 4 / 5;
+    }
+
     #[cold]
     fn grow(&mut self) {
-        let larger = Self::with_buckets(self.buckets.len() * 2, self.none);
-        let at_zero = self.at_zero;
-        let smaller = std::mem::replace(self, Self { at_zero, ..larger });
-        for Bucket { addresses, held } in smaller.buckets {
+        let before = self.buckets();
+        // What a bucket takes with its counter, and what its blocks may take.
+        let affordable = self.blocks * MOST_BYTES / (size_of::<Bucket<H>>() + 1);
+        self.extend_to(affordable.min(before + before / 4).max(before + 1));
+        self.passed.fill(0);
+        // The place of a block is its own one or further on, unless that was full and it went on from
+        // the last bucket to the first. So what follows a bucket is in place already; where a bucket before it
+        // takes up a block, that is moved once more.
+        for bucket in (0..before).rev() {
+            let Bucket { addresses, held } = *self.bucket(bucket);
+            self.bucket_mut(bucket).addresses = [0; BUCKET];
             for (address, held) in addresses.into_iter().zip(held) {
-                if address != 0
-                    && let Some(place) = self.place(address)
-                {
-                    self.put(place, address, held);
+                if address != 0 {
+                    self.move_to_its_place(address, held);
+                }
+            }
+        }
+        // Only now is it known who passed whom.
+        for bucket in 0..self.buckets() {
+            for address in self.bucket(bucket).addresses {
+                let home = self.home(address);
+                if address != 0 && home != bucket {
+                    self.each_passed(home, bucket, |passed| passed.saturating_add(1));
                 }
             }
         }
     }
 
+    fn move_to_its_place(&mut self, address: u64, held: H) {
+        let mut bucket = self.home(address);
+        loop {
+            let found = self.bucket_mut(bucket);
+            let free = found.with(0);
+            if free != 0 {
+                let entry = free.trailing_zeros() as usize;
+                found.addresses[entry] = address;
+                found.held[entry] = held;
+                return;
+            }
+            // There is room: the table is never full.
+            bucket = self.next(bucket);
+        }
+    }
+
     /// All live blocks, in no order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &H)> {
-        let entries =
-            self.buckets.iter().flat_map(|bucket| bucket.addresses.iter().zip(&bucket.held));
+        let buckets = self.chunks.iter().flat_map(|chunk| chunk.iter());
+        let entries = buckets.flat_map(|bucket| bucket.addresses.iter().zip(&bucket.held));
         let entries = entries.filter(|(address, _)| **address != 0);
         let at_zero = self.at_zero.iter().map(|held| (0, held));
         entries.map(|(address, held)| (*address, held)).chain(at_zero)
@@ -260,10 +330,10 @@ mod tests {
         fn the_table_is_a_map(
             steps in prop::collection::vec((any::<bool>(), 0..48_u64), 0..400),
             shift in 0..60_u32,
-            buckets in 2..5_u32,
+            buckets in 2..20_usize,
         ) {
             // Few buckets, so that they are full, and that the way around the end is gone.
-            let mut table = LiveBlocks::with_buckets(1 << buckets, 0_u32);
+            let mut table = LiveBlocks::with_buckets(buckets, 0_u32);
             let mut map = BTreeMap::new();
             for (number, (adds, address)) in (0..).zip(steps) {
                 let address = address << shift;
@@ -285,12 +355,37 @@ mod tests {
         for block in 1..=100_000_u64 {
             assert_eq!(table.insert(block * 0x1000, block), None);
         }
-        assert!(table.buckets.len() * BUCKET < 100_000 * 3);
+        assert_eq!(table.iter().count(), 100_000);
+        assert!(table.buckets() * BUCKET < 100_000 * 8 / 5);
         for block in (1..=100_000).rev() {
             assert_eq!(table.remove(block * 0x1000), Some(block));
         }
         assert_eq!(table.iter().count(), 0);
         assert!(table.passed.iter().all(|&passed| passed == 0), "nothing is left of what passed");
+    }
+
+    #[test]
+    fn a_block_takes_no_more_bytes_than_are_stated() {
+        most_bytes_a_block(());
+        most_bytes_a_block((0_u32, 0_u32));
+        most_bytes_a_block((0_u64, 0_u32, 0_u32));
+        most_bytes_a_block([0_u32; 6]);
+    }
+
+    fn most_bytes_a_block<H: Copy>(none: H) {
+        let mut table = LiveBlocks::new(none);
+        let mut most = 0;
+        for block in 1..=200_000 {
+            table.insert(block as u64 * 48, none);
+            let buckets = table.chunks.len() * CHUNK;
+            let bytes = buckets * size_of::<Bucket<H>>() + table.passed.capacity();
+            // A part of the last chunk may not be in use.
+            let bytes = bytes - size_of::<[Bucket<H>; CHUNK]>();
+            if block >= 10_000 {
+                most = most.max(bytes / block);
+            }
+        }
+        assert!(most <= MOST_BYTES, "{most} bytes, of which {} are kept", size_of::<H>());
     }
 
     #[test]

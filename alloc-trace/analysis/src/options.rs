@@ -26,6 +26,8 @@ pub struct Options {
     pub(crate) all_frames: bool,
     /// Whether the tree of frames is made.
     pub(crate) backtraces: bool,
+    /// Whether the filter is asked for events, each by itself, and not for blocks.
+    pub(crate) of_events: bool,
 }
 
 impl Default for Options {
@@ -40,6 +42,7 @@ impl Default for Options {
             flame_tree: false,
             all_frames: false,
             backtraces: false,
+            of_events: false,
         }
     }
 }

@@ -8,6 +8,7 @@ use alloc_trace_format::{Clock, Recording, Stamp};
 use crate::backtraces::Backtraces;
 use crate::error::AnalysisError;
 use crate::figures::Figures;
+use crate::held_size::{HeldSize, LargeSizes};
 use crate::ledger::{Account, Ledger, Owner, OwnerParts, Posted, Posting, Release};
 use crate::options::Options;
 use crate::recording_state::RecordingState;
@@ -64,17 +65,12 @@ impl ProgramPoints {
             tallies: Tallies::default(),
             levels: Levels::default(),
             extras: vec![Extra::default(); backtraces.nodes.len()],
+            large: LargeSizes::default(),
         };
         let mut ledger = Ledger::run(account, &mut replay)?;
         let inferred_frees = ledger.inferred_frees;
-        let left: Vec<(u32, Stamp)> = ledger
-            .live()
-            .map(|(_, held)| (ledger.owners.get(held.owner).key, held.obtained))
-            .collect();
+        ledger.close(|account, owner, _, held| account.lived(owner.key, held.obtained, end));
         let account = &mut ledger.account;
-        for (node, obtained) in left {
-            account.lived(node, obtained, end);
-        }
         account.tallies.finish();
         let owners = &ledger.owners;
         let figures = account.levels.figures(&account.tallies, |owner| Some(owners.get(owner).key));
@@ -102,6 +98,7 @@ struct Pointing {
     levels: Levels,
     /// By node.
     extras: Vec<Extra>,
+    large: LargeSizes,
 }
 
 /// What is kept of a backtrace beside its figures.
@@ -117,8 +114,8 @@ struct Extra {
 
 #[derive(Debug, Clone, Copy)]
 struct Held {
-    size: u64,
     obtained: Stamp,
+    size: HeldSize,
     owner: Owner,
 }
 
@@ -134,7 +131,7 @@ impl Pointing {
 impl Account for Pointing {
     type Held = Held;
 
-    const NONE: Held = Held { size: 0, obtained: 0, owner: 0 };
+    const NONE: Held = Held { obtained: 0, size: HeldSize::ZERO, owner: 0 };
 
     fn parts(&self, posting: &Posting) -> OwnerParts {
         let key = self.backtraces.node(posting.place);
@@ -150,7 +147,7 @@ impl Account for Pointing {
     }
 
     fn obtained(&mut self, owner: Owner, parts: OwnerParts, posting: &Posting) -> Held {
-        let Posted { size, stamp, .. } = posting.event;
+        let Posted { address, size, stamp, .. } = posting.event;
         self.tallies.obtain(owner, size, stamp);
         self.levels.rise(parts.key, size, stamp);
         if let Some(extra) = self.extras.get_mut(parts.key as usize) {
@@ -161,7 +158,7 @@ impl Account for Pointing {
                 (extra.peak_bytes, extra.peak_blocks) = (extra.live_bytes, extra.live_blocks);
             }
         }
-        Held { size, obtained: stamp, owner }
+        Held { obtained: stamp, size: self.large.hold(address, size), owner }
     }
 
     fn owner(held: &Held) -> Owner {
@@ -170,11 +167,12 @@ impl Account for Pointing {
 
     fn released(&mut self, held: Held, release: &Release<'_>) {
         let node = release.owner.key;
-        self.tallies.release(held.owner, held.size, release.temporary);
-        self.levels.fall(node, held.size);
+        let size = self.large.release(release.address, held.size);
+        self.tallies.release(held.owner, size, release.temporary);
+        self.levels.fall(node, size);
         if let Some(extra) = self.extras.get_mut(node as usize) {
             extra.live_blocks = extra.live_blocks.saturating_sub(1);
-            extra.live_bytes = extra.live_bytes.saturating_sub(held.size);
+            extra.live_bytes = extra.live_bytes.saturating_sub(size);
         }
         self.lived(node, held.obtained, release.by.event.stamp);
     }

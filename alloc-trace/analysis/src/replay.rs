@@ -68,7 +68,7 @@ impl<'a> Prepared<'a> {
             (None, Vec::new())
         } else {
             let unmatched = unmatched::find(&options.filter, recording, &definitions, &sites)?;
-            let selection = Selection::new(&options.filter, recording, &definitions, &sites)?;
+            let selection = Selection::new(&options, recording, &definitions, &sites)?;
             (Some(selection), unmatched)
         };
         let span_fields = options.span_fields;

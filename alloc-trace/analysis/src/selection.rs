@@ -6,11 +6,12 @@
 use std::sync::Arc;
 
 use alloc_trace_format::{Clock, Event, EventKind, ReadError, Recording, Stamp, Step};
-use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::definitions::Definitions;
 use crate::error::AnalysisError;
 use crate::filter::{Filter, Times};
+use crate::live::LiveBlocks;
+use crate::options::Options;
 use crate::sites::{SiteIndex, Sites};
 use crate::spans::Spans;
 
@@ -39,17 +40,21 @@ pub(crate) struct Selection {
     threads: Vec<bool>,
     sites: Vec<bool>,
     future: Option<Future>,
-    /// The live blocks whose requests it picked.
-    blocks: FxHashSet<u64>,
+    /// Whether it is events that are picked, each by itself, and not blocks.
+    of_events: bool,
+    /// The live blocks whose requests it picked; where events are picked, those that are as it wants by
+    /// what becomes of them.
+    blocks: LiveBlocks<()>,
 }
 
 impl Selection {
     pub(crate) fn new(
-        filter: &Arc<Filter>,
+        options: &Options,
         recording: &Recording,
         definitions: &Definitions,
         sites: &Sites,
     ) -> Result<Self, AnalysisError> {
+        let filter = &options.filter;
         let times = Times::find(filter, recording, definitions)?;
         let threads = definitions.threads.iter();
         let threads = threads
@@ -69,7 +74,8 @@ impl Selection {
             threads,
             sites,
             future,
-            blocks: FxHashSet::default(),
+            of_events: options.of_events,
+            blocks: LiveBlocks::new(()),
         })
     }
 
@@ -82,30 +88,27 @@ impl Selection {
         internal: bool,
         spans: &Spans,
     ) -> Picked {
-        let (of_obtained, of_released) = match &mut self.future {
-            Some(future) => future.next(event),
-            None => (true, true),
-        };
+        let of_obtained = self.future.as_mut().is_none_or(|future| future.next(event));
         let is_free = event.kind == EventKind::Free;
         let own = !internal && self.picks(event, thread, site, spans);
         let request = own && !is_free && of_obtained;
         let releases = match event.kind {
             _ if event.failed => false,
-            EventKind::Free => self.blocks.remove(&event.address),
-            EventKind::Realloc => self.blocks.remove(&event.old_address),
+            EventKind::Free => self.blocks.remove(event.address).is_some(),
+            EventKind::Realloc => self.blocks.remove(event.old_address).is_some(),
             EventKind::Alloc | EventKind::AllocZeroed => false,
         };
         if !is_free && !event.failed {
-            if request {
-                self.blocks.insert(event.address);
+            if if self.of_events { of_obtained } else { request } {
+                self.blocks.insert(event.address, ());
             } else {
-                self.blocks.remove(&event.address);
+                self.blocks.remove(event.address);
             }
         }
         Picked {
             picked: request || (is_free && releases),
             releases,
-            listed: own && if is_free { of_released } else { of_obtained },
+            listed: own && if is_free { releases || self.future.is_none() } else { of_obtained },
         }
     }
 
@@ -144,8 +147,6 @@ struct Future {
     bits: Vec<u64>,
     /// How many successful requests have been asked for.
     requests: u64,
-    /// The live blocks whose bit is set.
-    blocks: FxHashSet<u64>,
 }
 
 impl Future {
@@ -157,7 +158,7 @@ impl Future {
     ) -> Result<Self, ReadError> {
         let clock = recording.clock();
         let mut future = Self::default();
-        let mut live: FxHashMap<u64, (u64, Stamp)> = FxHashMap::default();
+        let mut live: LiveBlocks<(u64, Stamp)> = LiveBlocks::new((0, 0));
         let mut requests = 0_u64;
         let mut decide = |(request, obtained): (u64, Stamp), released: Option<Stamp>| {
             let obtained_ns = clock.ns(obtained);
@@ -181,8 +182,8 @@ impl Future {
                 continue;
             }
             let released = match event.kind {
-                EventKind::Free => live.remove(&event.address),
-                EventKind::Realloc => live.remove(&event.old_address),
+                EventKind::Free => live.remove(event.address),
+                EventKind::Realloc => live.remove(event.old_address),
                 EventKind::Alloc | EventKind::AllocZeroed => None,
             };
             if let Some(block) = released {
@@ -196,8 +197,8 @@ impl Future {
                 }
             }
         }
-        for block in live.into_values() {
-            decide(block, None);
+        for (_, block) in live.iter() {
+            decide(*block, None);
         }
         Ok(future)
     }
@@ -212,27 +213,14 @@ impl Future {
         }
     }
 
-    /// Whether the blocks that the next event obtains and releases are picked.
-    fn next(&mut self, event: &Event) -> (bool, bool) {
-        if event.failed {
-            return (false, false);
-        }
-        let released = match event.kind {
-            EventKind::Free => self.blocks.remove(&event.address),
-            EventKind::Realloc => self.blocks.remove(&event.old_address),
-            EventKind::Alloc | EventKind::AllocZeroed => false,
-        };
-        if event.kind == EventKind::Free {
-            return (false, released);
+    /// Whether the block that the next event obtains is picked; of a free and of a failed request it is not.
+    fn next(&mut self, event: &Event) -> bool {
+        if event.failed || event.kind == EventKind::Free {
+            return false;
         }
         let word = self.bits.get((self.requests / 64) as usize).copied().unwrap_or_default();
         let obtained = word >> (self.requests % 64) & 1 == 1;
         self.requests += 1;
-        if obtained {
-            self.blocks.insert(event.address);
-        } else {
-            self.blocks.remove(&event.address);
-        }
-        (obtained, released)
+        obtained
     }
 }

@@ -25,13 +25,13 @@
 use std::sync::Arc;
 
 use alloc_trace_format::{EndReason, ExitStatus, Process, Recording, Skipped};
-use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 use crate::definitions::Definitions;
 use crate::error::AnalysisError;
 use crate::figures::Figures;
 use crate::heap::Memory;
+use crate::held_size::{HeldSize, LargeSizes};
 use crate::ledger::{Account, Ledger, Owner, OwnerParts, Posted, Posting, Release};
 use crate::options::Options;
 use crate::recording_state::RecordingState;
@@ -229,24 +229,20 @@ struct Totals {
     sites: Levels,
     threads: Levels,
     spans: Levels,
-    /// Sizes of 4 GiB and more, by address.
-    large: FxHashMap<u64, u64>,
+    large: LargeSizes,
 }
 
 /// What is kept of a live block: with its address 16 bytes.
 #[derive(Debug, Clone, Copy)]
 struct Held {
-    size: u32,
+    size: HeldSize,
     owner: Owner,
 }
-
-/// The size stands in [`Totals::large`].
-const LARGE: u32 = u32::MAX;
 
 impl Account for Totals {
     type Held = Held;
 
-    const NONE: Held = Held { size: 0, owner: 0 };
+    const NONE: Held = Held { size: HeldSize::ZERO, owner: 0 };
 
     #[inline]
     fn parts(&self, posting: &Posting) -> OwnerParts {
@@ -272,11 +268,7 @@ impl Account for Totals {
         if let Some(span) = parts.span.checked_sub(1) {
             self.spans.rise(span, size, stamp);
         }
-        let held = u32::try_from(size).unwrap_or(LARGE);
-        if held == LARGE {
-            self.large.insert(address, size);
-        }
-        Held { size: held, owner }
+        Held { size: self.large.hold(address, size), owner }
     }
 
     #[inline]
@@ -286,10 +278,7 @@ impl Account for Totals {
 
     #[inline]
     fn released(&mut self, held: Held, release: &Release<'_>) {
-        let size = match held.size {
-            LARGE => self.large.remove(&release.address).unwrap_or(u64::from(LARGE)),
-            size => u64::from(size),
-        };
+        let size = self.large.release(release.address, held.size);
         self.tallies.release(held.owner, size, release.temporary);
         self.sites.fall(release.owner.key, size);
         self.threads.fall(release.owner.thread, size);

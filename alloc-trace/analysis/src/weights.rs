@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::backtraces::Backtraces;
 use crate::error::AnalysisError;
 use crate::figures::Figures;
+use crate::held_size::{HeldSize, LargeSizes};
 use crate::ledger::{Account, Ledger, Owner, OwnerParts, Posted, Posting, Release};
 use crate::loaded_module::LoadedModule;
 use crate::options::Options;
@@ -63,7 +64,11 @@ impl CallTreeWeights {
         let prepared = Prepared::new(recording, options)?;
         let backtraces = prepared.backtraces();
         let mut replay = Replay::new(prepared);
-        let account = Weighing { tallies: Tallies::default(), backtraces: Arc::clone(&backtraces) };
+        let account = Weighing {
+            tallies: Tallies::default(),
+            large: LargeSizes::default(),
+            backtraces: Arc::clone(&backtraces),
+        };
         let Ledger { account, owners, inferred_frees, .. } = Ledger::run(account, &mut replay)?;
         let mut tallies = account.tallies;
         tallies.finish();
@@ -92,19 +97,20 @@ impl CallTreeWeights {
 
 struct Weighing {
     tallies: Tallies,
+    large: LargeSizes,
     backtraces: Arc<Backtraces>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Held {
-    size: u64,
+    size: HeldSize,
     owner: Owner,
 }
 
 impl Account for Weighing {
     type Held = Held;
 
-    const NONE: Held = Held { size: 0, owner: 0 };
+    const NONE: Held = Held { size: HeldSize::ZERO, owner: 0 };
 
     #[inline]
     fn parts(&self, posting: &Posting) -> OwnerParts {
@@ -124,9 +130,9 @@ impl Account for Weighing {
 
     #[inline]
     fn obtained(&mut self, owner: Owner, _: OwnerParts, posting: &Posting) -> Held {
-        let Posted { size, stamp, .. } = posting.event;
+        let Posted { address, size, stamp, .. } = posting.event;
         self.tallies.obtain(owner, size, stamp);
-        Held { size, owner }
+        Held { size: self.large.hold(address, size), owner }
     }
 
     #[inline]
@@ -136,6 +142,7 @@ impl Account for Weighing {
 
     #[inline]
     fn released(&mut self, held: Held, release: &Release<'_>) {
-        self.tallies.release(held.owner, held.size, release.temporary);
+        let size = self.large.release(release.address, held.size);
+        self.tallies.release(held.owner, size, release.temporary);
     }
 }

@@ -1,21 +1,23 @@
 //! Reading takes memory for live blocks and places of the call tree, not for events.
 
 use alloc_trace::TraceAlloc;
-use alloc_trace_analysis::{Options, Recording, Summary};
+use alloc_trace_analysis::{
+    Advice, Blocks, By, CallTreeWeights, Filter, Grouped, Intervals, Leaks, Options, Recording,
+    Resolution, Summary, Thresholds,
+};
 use alloc_trace_format::{
     Anchor, Architecture, ClockKind, EndReason, Event, EventKind, FileHeader, NodeDefinition,
     NodeId, Record, RecordingWriter, ThreadId, Window,
 };
 use std::alloc::System;
+use std::path::Path;
 
 #[global_allocator]
 static ALLOCATOR: TraceAlloc<System> = TraceAlloc::new(System);
 
-/// The most bytes that it takes to sum up a recording of so many events, of which so many blocks are
-/// live at a time.
-fn peak_bytes(events: u64, live: u64) -> u64 {
-    let directory = tempfile::tempdir().expect("a directory");
-    let path = directory.path().join("long.trace");
+/// A recording of so many events, of which so many blocks are live at a time.
+fn recording(directory: &Path, events: u64, live: u64) -> Recording {
+    let path = directory.join(format!("{events}-{live}.trace"));
     let start = Anchor { ticks: 1_000, monotonic_ns: 1_000 };
     let header = FileHeader {
         pid: 1,
@@ -65,23 +67,68 @@ fn peak_bytes(events: u64, live: u64) -> u64 {
     let end = Record::End { stamp, reason: EndReason::Exited, events: 0 };
     writer.write(0, &end).expect("written");
     writer.finish(Some(Anchor { ticks: stamp, monotonic_ns: stamp })).expect("written");
-    let recording = Recording::open(&path).expect("readable");
-    let options = Options::default().symbols(false);
-    let (summary, heap) = alloc_trace::measure(|| Summary::of(&recording, options));
-    let summary = summary.expect("readable");
-    assert_eq!(summary.total.live_blocks_at_end, live);
+    Recording::open(&path).expect("readable")
+}
+
+/// The most bytes that it takes to read a recording.
+fn peak_bytes(recording: &Recording, read: Reading) -> u64 {
+    let ((), heap) = alloc_trace::measure(|| read(recording));
     heap.peak_bytes
 }
 
+type Reading = fn(&Recording);
+
+fn options() -> Options {
+    Options::default().symbols(false)
+}
+
+/// Everything that follows blocks.
+const READINGS: [(&str, Reading); 9] = [
+    ("summary", |recording| drop(Summary::of(recording, options()).expect("readable"))),
+    ("summary of a size", |recording| {
+        let options = options().filter(Filter::default().sizes(1..));
+        assert!(Summary::of(recording, options).expect("readable").total.live_blocks_at_end > 0);
+    }),
+    ("leaks", |recording| drop(Leaks::of(recording, options()).expect("readable"))),
+    ("by function", |recording| {
+        drop(Grouped::of(recording, options(), By::Function).expect("readable"));
+    }),
+    ("by lifetime", |recording| {
+        drop(Grouped::of(recording, options(), By::Lifetime).expect("readable"));
+    }),
+    ("call tree", |recording| drop(CallTreeWeights::of(recording, options()).expect("readable"))),
+    ("intervals", |recording| {
+        drop(Intervals::of(recording, options(), Resolution::default()).expect("readable"));
+    }),
+    ("blocks", |recording| {
+        let mut blocks = Blocks::of(recording, options()).expect("readable");
+        while blocks.next_row().expect("readable").is_some() {}
+    }),
+    ("advice", |recording| {
+        drop(Advice::of(recording, options(), Thresholds::default()).expect("readable"));
+    }),
+];
+
 #[test]
 fn memory_grows_with_live_blocks_and_not_with_events() {
-    let few = peak_bytes(100_000, 1_000);
-    let many = peak_bytes(400_000, 1_000);
-    // The list of chunks grows a little.
-    assert!(many < few + (64 << 10), "{few} bytes for 100,000 events, {many} for 400,000");
-    let live = 100_000;
-    let more = peak_bytes(400_000, live);
-    // While the table grows, the old one is there too: at its fullest a half of the new one.
-    let allowed = 48 * live + 24 * live;
-    assert!(more < few + allowed, "{more} bytes for {live} live blocks, {few} for 1,000");
+    let directory = tempfile::tempdir().expect("a directory");
+    let few = recording(directory.path(), 40_000, 1_000);
+    let many = recording(directory.path(), 120_000, 1_000);
+    for (name, read) in READINGS {
+        let (few, many) = (peak_bytes(&few, read), peak_bytes(&many, read));
+        // The list of chunks grows a little.
+        assert!(many < few + (64 << 10), "{name}: {few} of 40,000 events, {many} of 120,000");
+    }
+}
+
+#[test]
+fn no_reading_takes_more_than_forty_eight_bytes_a_live_block() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (fewer, more) = (10_000, 50_000);
+    let recordings = [fewer, more].map(|live| recording(directory.path(), 110_000, live));
+    for (name, read) in READINGS {
+        let [few, many] = recordings.each_ref().map(|recording| peak_bytes(recording, read));
+        let each = (many - few) / (more - fewer);
+        assert!(each <= 48, "{name}: {few} bytes, {many} with 40,000 more blocks: {each} each");
+    }
 }

@@ -6,52 +6,13 @@
 use alloc_trace_format::{Event, EventKind, Stamp};
 use rustc_hash::FxHashMap;
 
+use super::block::{Block, Blocks, History, Ticks};
 use super::site::SiteEvidence;
+use super::stack::AT_ONCE;
 use super::watermark::Watermark;
 use crate::call_tree::Place;
-use crate::live::LiveBlocks;
 use crate::replay::{Prepared, Replay};
 use crate::sites::{SiteIndex, Traced};
-
-/// A live block.
-#[derive(Debug, Clone, Copy)]
-struct Block {
-    site: SiteIndex,
-    thread: u32,
-    /// The number of its allocation among the events of its thread.
-    event: u64,
-    place: Place,
-    /// How many blocks its call site had allocated before.
-    ordinal: u64,
-    size: u64,
-    max_size: u64,
-    align: u64,
-    last_change: Stamp,
-    reallocations: u32,
-    grew: bool,
-    shrank: bool,
-    /// Whether another thread reallocated it.
-    strayed: bool,
-}
-
-impl Block {
-    /// Stands for none.
-    const NONE: Self = Self {
-        site: 0,
-        thread: 0,
-        event: 0,
-        place: Place::LOST,
-        ordinal: 0,
-        size: 0,
-        max_size: 0,
-        align: 0,
-        last_change: 0,
-        reallocations: 0,
-        grew: false,
-        shrank: false,
-        strayed: false,
-    };
-}
 
 /// What is known of a thread.
 #[derive(Debug, Default)]
@@ -65,25 +26,51 @@ struct ThreadState {
 #[derive(Debug, Default)]
 struct Live {
     blocks: u64,
-    /// The numbers of their allocations, increasing; kept unless there are many.
-    events: Vec<u64>,
-    /// There were more than are told apart: none of them is a candidate.
-    many: bool,
+    /// The numbers of the last allocations, increasing: so many at most as may live in a frame.
+    last: Vec<u64>,
+    /// The newest block that ever had no room there: all of those were allocated after it, and lived
+    /// together with it.
+    left_out: Option<u64>,
     /// Of the block allocated last.
     place: Option<Place>,
 }
 
-/// So many live blocks of a call site and a thread are told apart. No frame has room for as many.
-const COUNTED_BLOCKS: usize = 4096;
+impl Live {
+    fn add(&mut self, event: u64, place: Place) {
+        self.blocks += 1;
+        self.place = Some(place);
+        if self.last.len() as u64 == AT_ONCE {
+            self.left_out = Some(self.last.remove(0));
+        }
+        self.last.push(event);
+    }
+
+    fn remove(&mut self, event: u64) {
+        self.blocks = self.blocks.saturating_sub(1);
+        if let Ok(index) = self.last.binary_search(&event) {
+            self.last.remove(index);
+        }
+    }
+
+    /// How many are live that were allocated at an event or after it; one more than [`AT_ONCE`] where
+    /// there are more than that, or were at some time after the event.
+    fn since(&self, event: u64) -> u64 {
+        if self.left_out.is_some_and(|left_out| left_out >= event) {
+            return AT_ONCE + 1;
+        }
+        (self.last.len() - self.last.partition_point(|&number| number < event)) as u64
+    }
+}
 
 /// Gathers the evidence, event by event.
 #[derive(Debug)]
 pub(super) struct Gather {
     threads: Vec<ThreadState>,
-    blocks: LiveBlocks<Block>,
+    blocks: Blocks,
     live: FxHashMap<(SiteIndex, u32), Live>,
     sites: Vec<SiteEvidence>,
-    /// Half of the recording, in ticks.
+    ticks: Ticks,
+    /// Half of the recording, in ticks of its clock.
     half: Stamp,
     last_stamp: Stamp,
     backtraces: bool,
@@ -92,13 +79,14 @@ pub(super) struct Gather {
 
 impl Gather {
     pub(super) fn new(prepared: &Prepared<'_>) -> Self {
-        let last_stamp = prepared.definitions.last_stamp;
+        let (first_stamp, last_stamp) = (prepared.first_stamp(), prepared.definitions.last_stamp);
         Self {
             threads: prepared.definitions.threads.iter().map(|_| ThreadState::default()).collect(),
-            blocks: LiveBlocks::new(Block::NONE),
+            blocks: Blocks::new(),
             live: FxHashMap::default(),
             sites: (0..prepared.sites.len()).map(|_| SiteEvidence::default()).collect(),
-            half: last_stamp.saturating_sub(prepared.first_stamp()) / 2,
+            ticks: Ticks::new(first_stamp, last_stamp),
+            half: last_stamp.saturating_sub(first_stamp) / 2,
             last_stamp,
             backtraces: false,
             inferred_frees: 0,
@@ -197,29 +185,19 @@ impl Gather {
             evidence.last_request = event.stamp;
             let live = self.live.entry((site, thread)).or_default();
             evidence.repeats += u64::from(live.blocks == 0 && live.place == Some(place));
-            live.place = Some(place);
-            live.blocks += 1;
-            if live.events.len() == COUNTED_BLOCKS {
-                live.many = true;
-                live.events = Vec::new();
-            } else if !live.many {
-                live.events.push(number);
-            }
+            live.add(number, place);
         }
         Block {
             site,
             thread,
-            event: number,
             place,
-            ordinal,
+            event: number,
+            ordinal: u32::try_from(ordinal).unwrap_or(u32::MAX),
+            align_log2: event.align_log2,
             size: event.size,
             max_size: event.size,
-            align: event.align(),
-            last_change: event.stamp,
-            reallocations: 0,
-            grew: false,
-            shrank: false,
-            strayed: false,
+            last_change: self.ticks.at(event.stamp),
+            history: History::default(),
         }
     }
 
@@ -234,19 +212,22 @@ impl Gather {
                 growth.reallocations += 1;
                 growth.moves += u64::from(event.address != event.old_address);
                 growth.copied_bytes = growth.copied_bytes.saturating_add(block.size);
-                if block.reallocations == 0 {
-                    growth.beginning.get_or_insert((block.size, event.size, block.align));
+                if !block.history.has(History::REALLOCATED) {
+                    let align = 1 << (block.align_log2 & 63);
+                    growth.beginning.get_or_insert((block.size, event.size, align));
                 }
             }
         }
+        let history = (block.history)
+            .and(History::REALLOCATED, true)
+            .and(History::GREW, event.size > block.size)
+            .and(History::SHRANK, event.size < block.size)
+            .and(History::STRAYED, thread != block.thread);
         Block {
             size: event.size,
             max_size: block.max_size.max(event.size),
-            last_change: event.stamp,
-            reallocations: block.reallocations.saturating_add(1),
-            grew: block.grew || event.size > block.size,
-            shrank: block.shrank || event.size < block.size,
-            strayed: block.strayed || thread != block.thread,
+            last_change: self.ticks.at(event.stamp),
+            history,
             ..block
         }
     }
@@ -261,7 +242,7 @@ impl Gather {
     ) {
         let own = thread == block.thread && !internal;
         let encloser = match (self.threads.get(thread as usize), &replay.prepared.frames) {
-            (Some(state), Some(frames)) if own && !block.strayed => {
+            (Some(state), Some(frames)) if own && !block.history.has(History::STRAYED) => {
                 let least = state.watermark.least_since(block.event);
                 frames
                     .encloser(block.place, least)
@@ -269,11 +250,9 @@ impl Gather {
             }
             _ => None,
         };
-        let live = self.live.get(&(block.site, block.thread)).filter(|live| !live.many);
-        let enclosed = encloser.zip(live).map(|((function, since), live)| {
-            let before = live.events.partition_point(|&event| event < since);
-            (function, (live.events.len() - before) as u64)
-        });
+        let live = self.live.get(&(block.site, block.thread));
+        let enclosed =
+            encloser.zip(live).map(|((function, since), live)| (function, live.since(since)));
         self.end(&block, event.stamp);
         self.drop_live(&block);
         let Some(evidence) = self.sites.get_mut(block.site as usize) else { return };
@@ -306,10 +285,8 @@ impl Gather {
     }
 
     fn drop_live(&mut self, block: &Block) {
-        let Some(live) = self.live.get_mut(&(block.site, block.thread)) else { return };
-        live.blocks = live.blocks.saturating_sub(1);
-        if let Ok(index) = live.events.binary_search(&block.event) {
-            live.events.remove(index);
+        if let Some(live) = self.live.get_mut(&(block.site, block.thread)) {
+            live.remove(block.event);
         }
     }
 
@@ -317,12 +294,12 @@ impl Gather {
     fn end(&mut self, block: &Block, stamp: Stamp) {
         let Some(evidence) = self.sites.get_mut(block.site as usize) else { return };
         evidence.sizes.add(block.max_size);
-        evidence.resized |= block.reallocations > 0;
-        if block.grew {
+        evidence.resized |= block.history.has(History::REALLOCATED);
+        if block.history.has(History::GREW) {
             evidence.growth.blocks += 1;
             evidence.growth.largest.add(block.max_size);
-            let idle = stamp.saturating_sub(block.last_change);
-            if !block.shrank && idle >= self.half && self.half > 0 {
+            let idle = self.ticks.between(block.last_change, stamp);
+            if !block.history.has(History::SHRANK) && idle >= self.half && self.half > 0 {
                 evidence.growth.never_shrunk += 1;
                 evidence.growth.never_shrunk_bytes =
                     evidence.growth.never_shrunk_bytes.saturating_add(block.size);
@@ -332,12 +309,12 @@ impl Gather {
 
     /// The evidence of each call site, by its index.
     pub(super) fn finish(mut self) -> Vec<SiteEvidence> {
-        let blocks = std::mem::replace(&mut self.blocks, LiveBlocks::new(Block::NONE));
-        for (_, block) in blocks.iter() {
-            self.end(block, self.last_stamp);
+        let blocks = std::mem::replace(&mut self.blocks, Blocks::new());
+        for block in blocks.iter() {
+            self.end(&block, self.last_stamp);
             if let Some(evidence) = self.sites.get_mut(block.site as usize) {
                 evidence.live_bytes = evidence.live_bytes.saturating_add(block.size);
-                let quarter = block.ordinal.saturating_mul(4) / evidence.blocks.max(1);
+                let quarter = u64::from(block.ordinal) * 4 / evidence.blocks.max(1);
                 if let Some(left) = evidence.left_in_quarters.get_mut(quarter as usize) {
                     *left += 1;
                 }

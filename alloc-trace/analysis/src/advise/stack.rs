@@ -13,7 +13,7 @@ const FIXED_BYTES: u64 = 1024;
 /// The largest block of a call site whose blocks have several sizes.
 const BOUNDED_BYTES: u64 = 256;
 /// The most blocks that live at a time: beyond it is a collection.
-const AT_ONCE: u64 = 16;
+pub(super) const AT_ONCE: u64 = 16;
 /// What they may take of a frame together.
 const FRAME_BYTES: u64 = 4096;
 /// The share of blocks that must be enclosed, in percent.

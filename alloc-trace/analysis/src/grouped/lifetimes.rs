@@ -10,6 +10,7 @@ use super::classes::{self, LIFETIMES};
 use super::{By, Group, GroupKey, Grouped, LifetimeSum};
 use crate::error::AnalysisError;
 use crate::figures::Figures;
+use crate::held_size::{HeldSize, LargeSizes};
 use crate::ledger::{Account, How, Ledger, Owner, OwnerParts, Posted, Posting, Release};
 use crate::recording_state::RecordingState;
 use crate::replay::Replay;
@@ -20,6 +21,7 @@ pub(super) struct ByLifetime {
     /// Of the threads: what is temporary depends on them.
     tallies: Tallies,
     groups: Vec<Sum>,
+    large: LargeSizes,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -32,12 +34,37 @@ struct Sum {
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Held {
-    size: u64,
     obtained: Stamp,
-    /// The number of the change that obtaining it was.
-    change: u64,
+    change: Change,
+    size: HeldSize,
     owner: Owner,
-    kind: EventKind,
+}
+
+/// The number of the change that obtaining a block was, and the kind of the request, in eight bytes.
+#[derive(Debug, Clone, Copy)]
+struct Change(u64);
+
+impl Change {
+    fn new(number: u64, kind: EventKind) -> Self {
+        let kind = match kind {
+            EventKind::Alloc | EventKind::Free => 0,
+            EventKind::AllocZeroed => 1,
+            EventKind::Realloc => 2,
+        };
+        Self(number << 2 | kind)
+    }
+
+    const fn number(self) -> u64 {
+        self.0 >> 2
+    }
+
+    const fn kind(self) -> EventKind {
+        match self.0 & 3 {
+            1 => EventKind::AllocZeroed,
+            2 => EventKind::Realloc,
+            _ => EventKind::Alloc,
+        }
+    }
 }
 
 impl ByLifetime {
@@ -48,26 +75,27 @@ impl ByLifetime {
         let account = Self {
             clock: *recording.clock(),
             tallies: Tallies::default(),
-            groups: vec![Sum::default(); LIFETIMES as usize + 1],
+            groups: vec![Sum::default(); LIFETIMES as usize],
+            large: LargeSizes::default(),
         };
         let mut ledger = Ledger::run(account, replay)?;
         let inferred_frees = ledger.inferred_frees;
-        let left: Vec<Held> = ledger.live().map(|(_, held)| *held).collect();
-        let account = &mut ledger.account;
-        for held in left {
-            let peak_change = account.tallies.peak_change();
-            if let Some(never) = account.groups.last_mut() {
-                never.add(&held, peak_change);
-                let figures = &mut never.figures;
-                figures.live_blocks_at_end += 1;
-                figures.live_bytes_at_end = figures.live_bytes_at_end.saturating_add(held.size);
-            }
+        let peak_change = ledger.account.tallies.peak_change();
+        let mut never = Sum::default();
+        for (address, held) in ledger.live() {
+            let size = ledger.account.large.get(address, held.size);
+            never.add(size, held.change, peak_change);
+            let figures = &mut never.figures;
+            figures.live_blocks_at_end += 1;
+            figures.live_bytes_at_end = figures.live_bytes_at_end.saturating_add(size);
         }
+        let account = &mut ledger.account;
+        account.groups.push(never);
         account.tallies.finish();
         let peak_change = account.tallies.peak_change();
         let groups = (0..).zip(&account.groups).filter(|(_, sum)| sum.figures.events > 0);
         let groups = groups.map(|(number, sum)| {
-            // The last group is that of blocks which were never released.
+            // Behind the classes is the group of blocks which were never released.
             let class = (number < LIFETIMES).then(|| classes::lifetimes(number));
             let mut figures = sum.figures;
             if sum.peak_change != peak_change {
@@ -93,22 +121,22 @@ impl ByLifetime {
 
 impl Sum {
     /// A block of this group, whose release is counted apart.
-    fn add(&mut self, held: &Held, peak_change: u64) {
+    fn add(&mut self, size: u64, change: Change, peak_change: u64) {
         let figures = &mut self.figures;
         figures.events += 1;
-        match held.kind {
+        match change.kind() {
             EventKind::AllocZeroed => figures.zeroed_allocations += 1,
             EventKind::Realloc => figures.reallocations += 1,
             EventKind::Alloc | EventKind::Free => figures.allocations += 1,
         }
-        figures.allocated_bytes = figures.allocated_bytes.saturating_add(held.size);
+        figures.allocated_bytes = figures.allocated_bytes.saturating_add(size);
         if self.peak_change != peak_change {
             (figures.at_peak_blocks, figures.at_peak_bytes) = (0, 0);
             self.peak_change = peak_change;
         }
-        if held.change <= peak_change {
+        if change.number() <= peak_change {
             figures.at_peak_blocks += 1;
-            figures.at_peak_bytes = figures.at_peak_bytes.saturating_add(held.size);
+            figures.at_peak_bytes = figures.at_peak_bytes.saturating_add(size);
         }
     }
 }
@@ -116,7 +144,7 @@ impl Sum {
 impl Account for ByLifetime {
     type Held = Held;
 
-    const NONE: Held = Held { size: 0, obtained: 0, change: 0, owner: 0, kind: EventKind::Alloc };
+    const NONE: Held = Held { obtained: 0, change: Change(0), size: HeldSize::ZERO, owner: 0 };
 
     fn parts(&self, posting: &Posting) -> OwnerParts {
         OwnerParts { key: 0, thread: posting.thread, span: 0 }
@@ -132,9 +160,10 @@ impl Account for ByLifetime {
     }
 
     fn obtained(&mut self, owner: Owner, _: OwnerParts, posting: &Posting) -> Held {
-        let Posted { size, stamp, kind, .. } = posting.event;
+        let Posted { address, size, stamp, kind, .. } = posting.event;
         self.tallies.obtain(owner, size, stamp);
-        Held { size, obtained: stamp, change: self.tallies.changes(), owner, kind }
+        let change = Change::new(self.tallies.changes(), kind);
+        Held { obtained: stamp, change, size: self.large.hold(address, size), owner }
     }
 
     fn owner(held: &Held) -> Owner {
@@ -144,16 +173,17 @@ impl Account for ByLifetime {
     fn released(&mut self, held: Held, release: &Release<'_>) {
         // Before this release: the block was live at the peak so far if it was obtained by then.
         let peak_change = self.tallies.peak_change();
-        self.tallies.release(held.owner, held.size, release.temporary);
+        let size = self.large.release(release.address, held.size);
+        self.tallies.release(held.owner, size, release.temporary);
         let (begin, end) = (self.clock.ns(held.obtained), self.clock.ns(release.by.event.stamp));
         let lived = end.saturating_sub(begin);
         let Some(sum) = self.groups.get_mut(classes::of_lifetime(lived) as usize) else { return };
-        sum.add(&held, peak_change);
+        sum.add(size, held.change, peak_change);
         sum.lifetimes.add(lived);
         let freed = release.how == How::Freed;
         sum.figures.events += u64::from(freed);
         sum.figures.frees += u64::from(freed);
         sum.figures.temporary_allocations += u64::from(release.temporary);
-        sum.figures.freed_bytes = sum.figures.freed_bytes.saturating_add(held.size);
+        sum.figures.freed_bytes = sum.figures.freed_bytes.saturating_add(size);
     }
 }

@@ -12,6 +12,7 @@ use super::{Bin, FlameNode, Intervals, Resolution, Row, SpanKey, ThreadKey};
 use crate::call_site::crate_name;
 use crate::call_tree::Place;
 use crate::error::AnalysisError;
+use crate::held_size::{HeldSize, LargeSizes};
 use crate::ledger::{Account, How, Ledger, Owner, OwnerParts, Posted, Posting, Release};
 use crate::recording_state::RecordingState;
 use crate::replay::{Prepared, Replay};
@@ -21,16 +22,13 @@ use crate::summary::Program;
 /// Bins are not merged to fewer than these, however many cells they have.
 const FEWEST_BINS: u32 = 32;
 
-/// What is kept of a live block: with its address and a byte of the map, 25 bytes.
+/// What is kept of a live block: with its address 24 bytes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Held {
     obtained: Stamp,
-    /// [`LARGE`] where it stands in the map of large ones.
-    size: u32,
+    size: HeldSize,
     owner: Owner,
 }
-
-const LARGE: u32 = u32::MAX;
 
 /// What the texts of an axis are numbered by.
 #[derive(Debug)]
@@ -93,8 +91,7 @@ pub(super) struct Gather {
     /// The site and the node of each place of the call tree, and of a backtrace that was lost.
     of_place: Vec<(SiteIndex, NodeIndex)>,
     lost: (SiteIndex, NodeIndex),
-    /// The sizes of large blocks, by their addresses.
-    large: FxHashMap<u64, u64>,
+    large: LargeSizes,
 }
 
 impl Gather {
@@ -127,7 +124,7 @@ impl Gather {
             crates: Keys::new(sites().map(|site| site.and_then(crate_name).map(Arc::from))),
             of_place: prepared.definitions.call_tree.places().map(of_place).collect(),
             lost: of_place(Place::LOST),
-            large: FxHashMap::default(),
+            large: LargeSizes::default(),
         }
     }
 
@@ -218,10 +215,7 @@ impl Gather {
 
     /// What is still live was never released.
     fn keep(&mut self, address: u64, held: Held, owner: OwnerParts) {
-        let size = match held.size {
-            LARGE => self.large.get(&address).copied().unwrap_or(u64::from(LARGE)),
-            size => u64::from(size),
-        };
+        let size = self.large.get(address, held.size);
         let bin = self.obtained_in(held);
         self.each(owner, size, |axis, part| {
             axis.count(part, bin, |cell| {
@@ -251,7 +245,7 @@ impl Gather {
 impl Account for Gather {
     type Held = Held;
 
-    const NONE: Held = Held { obtained: 0, size: 0, owner: 0 };
+    const NONE: Held = Held { obtained: 0, size: HeldSize::ZERO, owner: 0 };
 
     #[inline]
     fn parts(&self, posting: &Posting) -> OwnerParts {
@@ -294,10 +288,6 @@ impl Account for Gather {
     fn obtained(&mut self, owner: Owner, parts: OwnerParts, posting: &Posting) -> Held {
         let Posted { address, size: bytes, stamp, .. } = posting.event;
         let (ns, bin) = self.go_to(stamp);
-        let size = u32::try_from(bytes).unwrap_or(LARGE);
-        if size == LARGE {
-            self.large.insert(address, bytes);
-        }
         let now = self.now;
         let count = |cell: &mut Cell| {
             cell.requests += 1;
@@ -314,7 +304,7 @@ impl Account for Gather {
             (figures.peak_bytes, figures.peak_at_ns) = (live_bytes, ns);
             self.now.epoch += 1;
         }
-        Held { obtained: stamp, size, owner }
+        Held { obtained: stamp, size: self.large.hold(address, bytes), owner }
     }
 
     #[inline]
@@ -325,10 +315,7 @@ impl Account for Gather {
     fn released(&mut self, held: Held, release: &Release<'_>) {
         let Release { address, how, by, temporary, owner } = *release;
         let (ns, bin) = self.go_to(by.event.stamp);
-        let size = match held.size {
-            LARGE => self.large.remove(&address).unwrap_or(u64::from(LARGE)),
-            size => u64::from(size),
-        };
+        let size = self.large.release(address, held.size);
         let obtained_in = self.obtained_in(held);
         let now = self.now;
         let count = |cell: &mut Cell| {
@@ -374,11 +361,7 @@ pub(super) fn run(
     let mut replay = Replay::new(prepared);
     let mut ledger = Ledger::run(gather, &mut replay)?;
     ledger.account.end(replay.prepared.definitions.last_stamp);
-    let kept: Vec<(u64, Held)> = ledger.live().map(|(address, &held)| (address, held)).collect();
-    for (address, held) in kept {
-        let owner = ledger.owners.get(held.owner);
-        ledger.account.keep(address, held, owner);
-    }
+    ledger.close(|account, owner, address, held| account.keep(address, *held, owner));
     Ok(intervals(recording, &replay, ledger))
 }
 
