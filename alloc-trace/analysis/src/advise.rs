@@ -33,6 +33,7 @@ use serde::Serialize;
 use self::gather::Gather;
 use self::site::{Context, SiteEvidence};
 use crate::error::AnalysisError;
+use crate::holder::Holder;
 use crate::options::Options;
 use crate::recording_state::RecordingState;
 use crate::replay::{Prepared, Replay};
@@ -61,6 +62,9 @@ pub struct Finding {
     /// Where the blocks are allocated.
     #[serde(flatten)]
     pub site: CallSite,
+    /// What all blocks of the call site are the memory of, as far as the names of the library's functions
+    /// that were called there tell.
+    pub holder: Option<Holder>,
     /// How many blocks the call site allocated.
     pub blocks: u64,
     /// Requested bytes that would not be asked for, copied or held: the rule says which.
@@ -171,6 +175,8 @@ pub enum Evidence {
         /// How many of them are of the first, second, third and last quarter of all that the call
         /// site allocated.
         in_quarters: [u64; 4],
+        /// The time from the call site's first request to its last one, in nanoseconds.
+        over_ns: u64,
     },
     /// Of [`Rule::SmallBoxes`].
     SmallBoxes {
@@ -257,6 +263,7 @@ impl Advice {
         }
         let backtraces = gather.has_backtraces();
         let inferred_frees = gather.inferred_frees();
+        let peak_bytes = gather.peak_bytes();
         let sites = gather.finish();
         let prepared = &replay.prepared;
         let clock = *recording.clock();
@@ -264,6 +271,8 @@ impl Advice {
         let ns = |ticks| clock.ns(start.saturating_add(ticks));
         let context = Context {
             thresholds,
+            peak_bytes,
+            duration: prepared.definitions.last_stamp.saturating_sub(start),
             function: &|function| {
                 let name = prepared.frames.as_ref().and_then(|frames| frames.function(function));
                 name.map_or_else(|| "[unknown]".into(), Arc::clone)
@@ -277,6 +286,7 @@ impl Advice {
             findings.extend(found.into_iter().map(|verdict| Finding {
                 rule: verdict.rule,
                 site: site.clone(),
+                holder: evidence.holders.one(),
                 blocks: evidence.blocks,
                 bytes: verdict.bytes,
                 events: verdict.events,

@@ -288,12 +288,6 @@ impl Account for Following {
         OwnerParts { key, thread: posting.thread, span: posting.span_path }
     }
 
-    fn touch(&mut self, _: Owner) -> u64 {
-        0
-    }
-
-    fn made(&mut self, _: Owner, _: OwnerParts, _: &Posting) {}
-
     fn obtained(&mut self, owner: Owner, _: OwnerParts, posting: &Posting) -> Held {
         let Posted { size, stamp, kind, align_log2, .. } = posting.event;
         Held { size, obtained: stamp, owner, kind, align_log2 }

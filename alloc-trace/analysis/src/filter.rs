@@ -5,6 +5,7 @@
 //! bytes, peaks and leaks are those of the picked blocks alone, and what belongs to no picked request
 //! (a free of a block older than the recording, too) counts nowhere.
 
+use std::fmt;
 use std::ops::{Bound, RangeBounds};
 
 use alloc_trace_format::{EventKind, Recording};
@@ -168,6 +169,11 @@ impl Filter {
         &self.threads
     }
 
+    /// From which time on, up to which time, and when blocks are to be live.
+    pub(crate) fn moments(&self) -> [&Option<Moment>; 3] {
+        [&self.from, &self.to, &self.live_at]
+    }
+
     pub(crate) fn spans(&self) -> &[String] {
         &self.spans
     }
@@ -202,6 +208,17 @@ impl Filter {
     }
 }
 
+impl fmt::Display for Moment {
+    /// As a filter is given it on the command line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ns(ns) => write!(f, "{ns}ns"),
+            Self::Peak => f.write_str("peak"),
+            Self::Marker(text) => f.write_str(text),
+        }
+    }
+}
+
 /// The times of a filter, found in a recording.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Times {
@@ -216,8 +233,7 @@ impl Times {
         recording: &Recording,
         definitions: &Definitions,
     ) -> Result<Self, AnalysisError> {
-        let moments = [&filter.from, &filter.to, &filter.live_at];
-        let asks_for_peak = moments.iter().any(|moment| **moment == Some(Moment::Peak));
+        let asks_for_peak = filter.moments().iter().any(|moment| **moment == Some(Moment::Peak));
         let peak_ns = if asks_for_peak { peak_ns(recording)? } else { 0 };
         let clock = recording.clock();
         let find = |moment: &Option<Moment>| match moment {

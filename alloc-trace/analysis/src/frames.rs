@@ -24,6 +24,7 @@ use rustc_hash::FxHashMap;
 
 use crate::call_site::{self, FrameKind};
 use crate::call_tree::{CallTree, Place};
+use crate::holder::{self, Holder, Part};
 use crate::sites::CallSite;
 use crate::symbols::Symbols;
 
@@ -39,6 +40,8 @@ struct InlineFrame {
     function: FunctionIndex,
     place: CallSite,
     kind: FrameKind,
+    /// What a function of the library works on.
+    part: Option<Part>,
 }
 
 /// The frame that encloses a block's life.
@@ -56,6 +59,8 @@ pub(crate) struct Frames {
     addresses: Vec<Box<[InlineFrame]>>,
     places: Vec<PlaceFrames>,
     functions: Vec<Arc<str>>,
+    /// What is asked for at each place, as far as that was looked for.
+    holders: Vec<Option<Option<Holder>>>,
     /// The marks of the pairs that were met last, each at the hash of its pair.
     marks: Vec<(Place, Place, Mark)>,
 }
@@ -89,6 +94,7 @@ impl Frames {
             addresses: Vec::new(),
             places: Vec::with_capacity(call_tree.len()),
             functions: Vec::new(),
+            holders: vec![None; call_tree.len()],
             marks: vec![(Place::LOST, Place::LOST, 0); REMEMBERED_PAIRS],
         };
         let mut numbers: FxHashMap<u64, u32> = FxHashMap::default();
@@ -106,6 +112,9 @@ impl Frames {
                     if function == next {
                         this.functions.push(Arc::clone(&frame.function));
                     }
+                    let kind = call_site::classify(frame);
+                    let is_library = matches!(kind, FrameKind::Allocator | FrameKind::Library);
+                    let part = || holder::part(&frame.function, frame.file.as_deref());
                     InlineFrame {
                         function,
                         place: CallSite {
@@ -113,7 +122,8 @@ impl Frames {
                             file: frame.file.clone(),
                             line: frame.line,
                         },
-                        kind: call_site::classify(frame),
+                        kind,
+                        part: is_library.then(part).flatten(),
                     }
                 };
                 this.addresses.push(frames.iter().rev().map(of).collect());
@@ -191,6 +201,22 @@ impl Frames {
             at = parent;
         }
         None
+    }
+
+    /// What the blocks that are allocated at a place are the memory of.
+    pub(crate) fn holder(&mut self, place: Place) -> Option<Holder> {
+        let index = place.index();
+        if let Some(&Some(known)) = self.holders.get(index) {
+            return known;
+        }
+        let ways = std::iter::successors(Some(place), |&at| Some(self.place(at).parent));
+        let own = ways.map_while(|at| self.own(at));
+        let frames = own.flat_map(|own| own.iter().rev());
+        let found = holder::holder(frames.map(|frame| (frame.kind, frame.part)));
+        if let Some(known) = self.holders.get_mut(index) {
+            *known = Some(found);
+        }
+        found
     }
 
     fn own(&self, place: Place) -> Option<&[InlineFrame]> {

@@ -29,6 +29,7 @@ mod gather;
 use std::sync::Arc;
 
 use alloc_trace_format::Recording;
+use serde::Serialize;
 
 use crate::advise::{Advice, Thresholds};
 use crate::error::AnalysisError;
@@ -89,7 +90,7 @@ pub struct Intervals {
 }
 
 /// What happened in a bin of time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[non_exhaustive]
 pub struct Bin {
     /// Requests by `alloc`, failed ones included.
@@ -118,6 +119,20 @@ pub struct Bin {
     pub peak_bytes: u64,
     /// When that was first so, in nanoseconds from the beginning of the recording.
     pub peak_at_ns: u64,
+}
+
+impl Bin {
+    /// Requests of every kind, failed ones included.
+    #[must_use]
+    pub const fn requests(&self) -> u64 {
+        self.allocations + self.zeroed_allocations + self.reallocations
+    }
+
+    /// Blocks obtained here: the requests that did not fail.
+    #[must_use]
+    pub const fn obtained_blocks(&self) -> u64 {
+        self.requests().saturating_sub(self.failed_requests)
+    }
 }
 
 /// A thread of the program.

@@ -131,12 +131,6 @@ impl Account for Live {
         OwnerParts { key: posting.site, thread: posting.thread, span: posting.span_kind }
     }
 
-    fn touch(&mut self, _: Owner) -> u64 {
-        0
-    }
-
-    fn made(&mut self, _: Owner, _: OwnerParts, _: &Posting) {}
-
     #[inline]
     fn obtained(&mut self, owner: Owner, parts: OwnerParts, posting: &Posting) -> Held {
         if let Some(obtained) = self.obtained.get_mut(parts.key as usize) {

@@ -27,6 +27,7 @@ mod frames;
 mod grouped;
 mod heap;
 mod held_size;
+mod holder;
 mod intervals;
 mod leaks;
 mod ledger;
@@ -63,6 +64,7 @@ pub use figures::Figures;
 pub use filter::{Filter, Moment};
 pub use grouped::{By, Group, GroupKey, Grouped, Lifetimes};
 pub use heap::{ClassState, HeapReason, HeapState, Memory, Resident};
+pub use holder::Holder;
 pub use intervals::{
     Bin, Cell, FlameNode, Intervals, Resolution, Row, SpanKey, ThreadKey, lifetime_class,
     size_class,

@@ -12,6 +12,7 @@ use crate::backtraces::Backtraces;
 use crate::call_tree::Place;
 use crate::definitions::Definitions;
 use crate::error::AnalysisError;
+use crate::filter::Times;
 use crate::frames::Frames;
 use crate::intervals::{FlameTree, NodeIndex};
 use crate::options::Options;
@@ -67,8 +68,10 @@ impl<'a> Prepared<'a> {
         let (selection, unmatched_filters) = if options.filter.is_empty() {
             (None, Vec::new())
         } else {
-            let unmatched = unmatched::find(&options.filter, recording, &definitions, &sites)?;
-            let selection = Selection::new(&options, recording, &definitions, &sites)?;
+            let times = Times::find(&options.filter, recording, &definitions)?;
+            let unmatched =
+                unmatched::find(&options.filter, &times, recording, &definitions, &sites)?;
+            let selection = Selection::new(&options, times, recording, &definitions, &sites)?;
             (Some(selection), unmatched)
         };
         let span_fields = options.span_fields;

@@ -50,12 +50,12 @@ pub(crate) struct Selection {
 impl Selection {
     pub(crate) fn new(
         options: &Options,
+        times: Times,
         recording: &Recording,
         definitions: &Definitions,
         sites: &Sites,
     ) -> Result<Self, AnalysisError> {
         let filter = &options.filter;
-        let times = Times::find(filter, recording, definitions)?;
         let threads = definitions.threads.iter();
         let threads = threads
             .map(|thread| filter.picks_thread(thread.id.0, thread.name.as_deref()))

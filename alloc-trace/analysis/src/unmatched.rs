@@ -1,4 +1,4 @@
-//! Filters that name a thread, a span or a call site that the recording does not have.
+//! Filters that name a thread, a span, a call site or a time that the recording does not have.
 //!
 //! They pick nothing, which looks like a program that did nothing: so whoever shows figures must tell.
 
@@ -9,7 +9,7 @@ use alloc_trace_format::{ReadError, Record, Recording};
 use serde::Serialize;
 
 use crate::definitions::Definitions;
-use crate::filter::Filter;
+use crate::filter::{Filter, Times};
 use crate::sites::{SiteIndex, Sites};
 
 /// What a filter asks for by name.
@@ -23,6 +23,12 @@ pub enum FilterKind {
     Span,
     /// A call site.
     Site,
+    /// The time from which on: it is behind the recording's end.
+    From,
+    /// The time up to which: it is before the one from which on.
+    To,
+    /// The time at which blocks were live: it is behind the recording's end.
+    LiveAt,
 }
 
 /// A value of a filter that nothing in the recording has.
@@ -44,11 +50,13 @@ const NEAR: usize = 3;
 /// The values of a filter that match nothing.
 pub(crate) fn find(
     filter: &Filter,
+    times: &Times,
     recording: &Recording,
     definitions: &Definitions,
     sites: &Sites,
 ) -> Result<Vec<UnmatchedFilter>, ReadError> {
-    let mut unmatched = Vec::new();
+    let end_ns = recording.clock().ns(definitions.last_stamp);
+    let mut unmatched = of_times(filter, times, end_ns);
     let threads = || definitions.threads.iter().filter(|thread| !thread.internal);
     for value in filter.threads() {
         let name = |thread: &str| thread == value;
@@ -76,6 +84,24 @@ pub(crate) fn find(
         }
     }
     Ok(unmatched)
+}
+
+/// Times behind the end of the recording, and a `to` before the `from`.
+fn of_times(filter: &Filter, times: &Times, end_ns: u64) -> Vec<UnmatchedFilter> {
+    let from_ns = times.from_ns.unwrap_or_default();
+    let [from, to, live_at] = filter.moments();
+    [
+        (FilterKind::From, from, from_ns > end_ns),
+        (FilterKind::To, to, times.to_ns.is_some_and(|to| to < from_ns)),
+        (FilterKind::LiveAt, live_at, times.live_at_ns.is_some_and(|at| at > end_ns)),
+    ]
+    .into_iter()
+    .filter(|&(.., is_empty)| is_empty)
+    .filter_map(|(filter, moment, _)| {
+        let value = moment.as_ref()?.to_string();
+        Some(UnmatchedFilter { filter, value, near: Vec::new() })
+    })
+    .collect()
 }
 
 fn span_names(recording: &Recording) -> Result<BTreeSet<Arc<str>>, ReadError> {

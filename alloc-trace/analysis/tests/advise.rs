@@ -332,7 +332,7 @@ fn what_is_never_freed_is_a_leak_unless_it_is_little_of_it() {
         let advice = advice(&mut script);
         of_rule(&advice, Rule::Leaks).map(|found| (found.bytes, found.evidence.clone()))
     };
-    let expected = Evidence::Leaks { never_freed: 15, in_quarters: [0, 5, 5, 5] };
+    let expected = Evidence::Leaks { never_freed: 15, in_quarters: [0, 5, 5, 5], over_ns: 190 };
     assert_eq!(leaking(5), Some((45_000, expected)));
     assert_eq!(leaking(10), None, "half of them were freed");
 }
@@ -349,7 +349,8 @@ fn what_is_left_behind_again_and_again_is_a_leak_and_what_is_kept_from_one_time_
         }
         of_rule(&advice(&mut script), Rule::Leaks).map(|found| found.evidence.clone())
     };
-    let expected = Evidence::Leaks { never_freed: 40, in_quarters: [10, 10, 10, 10] };
+    let expected =
+        Evidence::Leaks { never_freed: 40, in_quarters: [10, 10, 10, 10], over_ns: 19_590 };
     assert_eq!(leaving(|number| number % 25 == 0), Some(expected));
     assert_eq!(leaving(|number| number <= 40), None, "built at the beginning");
     assert_eq!(leaving(|number| number > 960), None, "in use at the end");

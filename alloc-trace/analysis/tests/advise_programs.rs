@@ -8,12 +8,15 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hint::black_box;
 use std::process::Command;
+use std::rc::Rc;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use alloc_trace::TraceAlloc;
-use alloc_trace_analysis::{Advice, Evidence, Finding, Options, Recording, Rule, Thresholds};
+use alloc_trace_analysis::{
+    Advice, Evidence, Finding, Holder, Options, Recording, Rule, Thresholds,
+};
 
 #[global_allocator]
 static ALLOCATOR: TraceAlloc<System> = TraceAlloc::new(System);
@@ -47,6 +50,12 @@ fn program() {
         "kept_from_the_beginning" => kept_from_the_beginning,
         "table_dropped_in_time" => table_dropped_in_time,
         "list_of_small_values" => list_of_small_values,
+        "formatted_text" => formatted_text,
+        "boxed_trait" => boxed_trait,
+        "shared_value" => shared_value,
+        "forgotten_again_and_again" => forgotten_again_and_again,
+        "few_made_at_the_beginning" => few_made_at_the_beginning,
+        "small_part_kept_too_long" => small_part_kept_too_long,
         other => panic!("no program: {other}"),
     };
     run();
@@ -269,6 +278,68 @@ fn list_of_small_values() {
     black_box(list.len());
 }
 
+#[inline(never)]
+fn formatted_text() {
+    for number in 0..ROUNDS {
+        let text = format!("number {}", black_box(number));
+        black_box(text.as_str());
+    }
+}
+
+/// One call site, whatever the type is.
+#[inline(never)]
+fn boxed_function(function: impl Fn() -> u64 + 'static) -> Box<dyn Fn() -> u64> {
+    Box::new(function)
+}
+
+#[inline(never)]
+fn boxed_trait() {
+    for number in 0..ROUNDS {
+        let wide = black_box([number; 3]);
+        black_box(match number % 2 {
+            0 => boxed_function(move || number),
+            _ => boxed_function(move || wide.iter().sum()),
+        }());
+    }
+}
+
+#[inline(never)]
+fn shared_value() {
+    for number in 0..ROUNDS {
+        let value = Rc::new([number; 4]);
+        black_box(sum(&*Rc::clone(&value)));
+    }
+}
+
+/// For as long as the program runs, in place of at one time.
+#[inline(never)]
+fn forgotten_again_and_again() {
+    for number in 0..ROUNDS {
+        black_box(Box::leak(make(number)));
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// As a static would be filled.
+#[inline(never)]
+fn few_made_at_the_beginning() {
+    for number in 0..20 {
+        black_box(Box::leak(make(number)));
+    }
+    thread::sleep(Duration::from_millis(300));
+}
+
+/// As late as the table that is found, but little of what the program holds.
+#[inline(never)]
+fn small_part_kept_too_long() {
+    let much: Vec<u64> = Vec::with_capacity(1_000_000);
+    drop(black_box(much));
+    let table: Vec<u64> = Vec::with_capacity(10_000);
+    black_box(&table);
+    thread::sleep(Duration::from_secs(2));
+    drop(table);
+}
+
 /// What is found in a program, at its own call sites.
 fn findings(task: &str) -> Vec<Finding> {
     let directory = tempfile::tempdir().expect("a directory");
@@ -322,6 +393,23 @@ fn a_short_text_could_live_in_its_frame_with_a_bound() {
 }
 
 #[test]
+fn the_remedy_is_for_what_holds_the_blocks() {
+    for (task, holder, remedy) in [
+        ("boxed_value", Holder::Box, "in place of a Box"),
+        ("shared_value", Holder::Shared, "lend it by reference"),
+        ("formatted_text", Holder::Text, "ArrayString"),
+        ("short_text", Holder::Vec, "in place of a Vec"),
+        ("grown_list", Holder::Vec, "with_capacity"),
+        ("boxed_trait", Holder::Box, "enum of the types"),
+    ] {
+        let findings = findings(task);
+        let [finding, ..] = findings.as_slice() else { panic!("{task}: nothing") };
+        assert_eq!(finding.holder, Some(holder), "{task}");
+        assert!(finding.remedy.contains(remedy), "{task}: {}", finding.remedy);
+    }
+}
+
+#[test]
 fn what_goes_to_another_thread_could_not() {
     assert_eq!(rules("boxed_for_another_thread"), [Rule::RemoteFrees]);
 }
@@ -360,6 +448,9 @@ fn a_buffer_a_round_could_be_one_for_all_rounds() {
 #[test]
 fn what_is_forgotten_is_found() {
     assert_eq!(rules("forgotten"), [Rule::Leaks]);
+    let remedy = |task| findings(task).pop().map(|finding| finding.remedy).unwrap_or_default();
+    let again = remedy("forgotten_again_and_again");
+    assert!(again.starts_with("find who owns them"), "{again}");
 }
 
 #[test]
@@ -382,6 +473,8 @@ fn what_looks_like_a_fault_and_is_none_is_not_told() {
         ("kept_from_the_beginning", Rule::Leaks),
         ("table_dropped_in_time", Rule::LateDrops),
         ("list_of_small_values", Rule::SmallBoxes),
+        ("few_made_at_the_beginning", Rule::Leaks),
+        ("small_part_kept_too_long", Rule::LateDrops),
     ] {
         let findings = findings(task);
         let of_rule: Vec<_> = findings.iter().filter(|finding| finding.rule == rule).collect();

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use alloc_trace_analysis::{AnalysisError, ReadError};
 
-use crate::printable::printable;
+use crate::message;
 use crate::units::count;
 
 /// Why a command failed.
@@ -137,9 +137,9 @@ impl From<ReadError> for CommandError {
     }
 }
 
-/// Prints an error and what caused it, on one line of standard error.
+/// Prints an error and what caused it on standard error.
 pub(crate) fn print(error: &CommandError) {
-    let mut line = format!("alloc-trace: {error}");
+    let mut line = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
         line.push_str(": ");
@@ -150,5 +150,5 @@ pub(crate) fn print(error: &CommandError) {
         line.push_str("; ");
         line.push_str(hint);
     }
-    eprintln!("{}", printable(&line));
+    message::print(&line);
 }

@@ -133,6 +133,18 @@ fn parse_range(text: &str, parse: fn(&str) -> Result<u64, String>) -> Result<Ran
         (_, Some(high)) => Bound::Included(parse(high)?),
         (high, None) => Bound::Excluded(parse(high)?),
     };
+    let is_empty = match (low, high) {
+        (Bound::Included(low), Bound::Included(high)) => low > high,
+        (Bound::Included(low), Bound::Excluded(high)) => low >= high,
+        (_, high) => high == Bound::Excluded(0),
+    };
+    if is_empty {
+        return Err(format!(
+            "nothing is in this range: {} is not below {}",
+            text.split("..").next().filter(|low| !low.is_empty()).unwrap_or("0"),
+            text.rsplit("..").next().unwrap_or_default().trim_start_matches('=')
+        ));
+    }
     Ok((low, high))
 }
 
@@ -173,6 +185,10 @@ mod tests {
         assert_eq!(range("..1M"), Ok((Bound::Unbounded, Bound::Excluded(1 << 20))));
         assert_eq!(range("8"), Ok((Bound::Included(8), Bound::Included(8))));
         assert_eq!(range(".."), Ok((Bound::Unbounded, Bound::Unbounded)));
+        assert!(range("5..=5").is_ok() && range("..=0").is_ok());
+        for wrong in ["5..5", "5..1", "5..=4", "..0", "1k..1000"] {
+            assert!(range(wrong).is_err_and(|error| error.contains("nothing is in")), "{wrong}");
+        }
         for wrong in ["", "x", "1..x", "1 parsec", "-1", "99999999999G"] {
             assert!(range(wrong).is_err(), "{wrong}");
         }

@@ -14,6 +14,7 @@ mod export;
 mod filters;
 mod limits;
 mod measures;
+mod message;
 mod open;
 mod output;
 mod printable;

@@ -5,6 +5,7 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use alloc_trace_analysis::Recording;
+use terminal_size::{Height, Width};
 
 use crate::error::CommandError;
 use crate::style::{ColorChoice, Style};
@@ -16,6 +17,8 @@ pub(crate) struct Output {
     writer: BufWriter<Target>,
     /// The columns that a line may take.
     pub(crate) columns: usize,
+    /// The same, where it is a terminal.
+    pub(crate) terminal_columns: Option<usize>,
     pub(crate) style: Style,
 }
 
@@ -34,6 +37,11 @@ const COLUMNS: usize = 80;
 /// In less nothing can be laid out; longer lines are hard to follow.
 const NARROWEST: usize = 40;
 const WIDEST: usize = 160;
+
+/// The columns that a line may take on a terminal, or where there is none.
+pub(crate) fn columns(terminal: Option<(Width, Height)>) -> usize {
+    terminal.map_or(COLUMNS, |(width, _)| usize::from(width.0).clamp(NARROWEST, WIDEST))
+}
 
 impl Output {
     /// Opens a file to write to; `-` is standard output. What was there is replaced once there is
@@ -55,13 +63,12 @@ impl Output {
             let full = file.metadata().is_ok_and(|metadata| metadata.is_file());
             (Target::File { file, full }, false)
         };
-        let width = terminal.then(terminal_size::terminal_size).flatten();
-        let columns =
-            width.map_or(COLUMNS, |(width, _)| usize::from(width.0).clamp(NARROWEST, WIDEST));
+        let columns = columns(terminal.then(terminal_size::terminal_size).flatten());
         Ok(Self {
             path: path.to_owned(),
             writer: BufWriter::with_capacity(64 << 10, target),
             columns,
+            terminal_columns: terminal.then_some(columns),
             style: Style::new(color, terminal),
         })
     }

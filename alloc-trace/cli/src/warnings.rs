@@ -6,7 +6,7 @@ use alloc_trace_analysis::{
     FilterKind, RecordingEnd, RecordingState, SkippedPart, SymbolProblem, UnmatchedFilter,
 };
 
-use crate::printable::printable;
+use crate::message;
 use crate::units::{count, counted, duration};
 
 /// Why the figures may not be what they seem, a sentence each.
@@ -56,13 +56,27 @@ pub(crate) fn notes(state: &RecordingState) -> Vec<String> {
             counted(state.inferred_frees, "block")
         ));
     }
-    notes.extend(state.unmatched_filters.iter().map(unmatched));
+    let end_ns = state.duration_ns;
+    notes.extend(state.unmatched_filters.iter().map(|filter| unmatched(filter, end_ns)));
     notes
 }
 
-/// A filter picks nothing because of a name.
-fn unmatched(filter: &UnmatchedFilter) -> String {
+/// A filter picks nothing because of a name or a time.
+fn unmatched(filter: &UnmatchedFilter, end_ns: u64) -> String {
     let value = &filter.value;
+    // A time has its unit behind it.
+    let time = value.strip_suffix("ns").and_then(|ns| ns.parse().ok()).map(duration);
+    let time = time.as_ref().unwrap_or(value);
+    let behind = |option| {
+        let end = duration(end_ns);
+        format!("{option} {time} is behind the end of the recording, after {end}: it picks nothing")
+    };
+    match filter.filter {
+        FilterKind::From => return behind("--from"),
+        FilterKind::LiveAt => return behind("--live-at"),
+        FilterKind::To => return format!("--to {time} is before --from: they pick nothing"),
+        _ => {}
+    }
     let (nothing, all, option) = match filter.filter {
         FilterKind::Thread => (format!("no thread is `{value}`"), "threads", "--thread"),
         FilterKind::Span => (format!("no span is called `{value}`"), "spans", "--span"),
@@ -112,13 +126,11 @@ pub(crate) fn tell(file: &Path, state: &RecordingState) {
 /// Prints warnings about a file on standard error.
 pub(crate) fn print(file: &Path, warnings: &[String]) {
     for warning in warnings {
-        eprintln!("alloc-trace: {}: {}", printable(&file.to_string_lossy()), printable(warning));
+        message::print(&format!("{}: {warning}", file.to_string_lossy()));
     }
 }
 
 /// Prints on standard error why call sites have no name or no line.
 pub(crate) fn print_names(problems: &[SymbolProblem]) {
-    for problem in of_symbols(problems) {
-        eprintln!("alloc-trace: {}", printable(&problem));
-    }
+    of_symbols(problems).iter().for_each(|problem| message::print(problem));
 }

@@ -65,7 +65,7 @@ fn every_key_is_documented_and_every_documented_key_is_there() {
         }
     };
     for file in [&sample, &cut, &faults] {
-        for subcommand in ["report", "events", "tree", "leaks", "advise"] {
+        for subcommand in ["report", "events", "tree", "leaks", "advise", "timeline"] {
             run(&[subcommand, "--json"], &[file]);
         }
         for by in ["site", "function", "file", "crate", "thread", "span", "size", "lifetime"] {

@@ -93,6 +93,30 @@ fn advice_without_backtraces_says_what_it_cannot_tell() {
 }
 
 #[test]
+fn the_bins_of_a_timeline_add_up_to_the_figures_of_the_report() {
+    let (_directory, path) = faults(true);
+    for filter in ["--size=0..", "--size=1000..", "--thread=1"] {
+        let report = json(&[&"report", &"--json", &filter, &path]);
+        let timeline = json(&[&"timeline", &"--json", &"--bins=16", &filter, &path]);
+        let bins = timeline["bins"].as_array().expect("a list");
+        let figure = |bin: &Value, key: &str| bin[key].as_u64().expect("a figure");
+        for key in
+            ["allocations", "reallocations", "frees", "temporary_allocations", "allocated_bytes"]
+        {
+            let sum: u64 = bins.iter().map(|bin| figure(bin, key)).sum();
+            assert_eq!(sum, figure(&report, key), "{filter}: {key}");
+        }
+        let peak = bins.iter().map(|bin| figure(bin, "peak_bytes")).max();
+        assert_eq!(peak, report["peak_bytes"].as_u64(), "{filter}");
+        let last = bins.last().expect("some");
+        assert_eq!(last["live_bytes"], report["live_bytes_at_end"], "{filter}");
+        assert_eq!(last["live_blocks"], report["live_blocks_at_end"], "{filter}");
+        let length = timeline["bin_ns"].as_u64().expect("a figure") * bins.len() as u64;
+        assert!(length >= figure(&timeline, "duration_ns"), "{filter}");
+    }
+}
+
+#[test]
 fn advice_as_json_has_its_rule_its_site_its_evidence_and_its_remedy() {
     let (_directory, path) = faults(true);
     let advice = json(&[&"advise", &"--json", &path]);
@@ -111,8 +135,8 @@ fn advice_as_json_has_its_rule_its_site_its_evidence_and_its_remedy() {
     ];
     assert_eq!(rules, expected);
     let stack = serde_json::json!({
-        "rule": "stack", "function": "[0x3000]", "file": null, "line": null, "blocks": 200,
-        "bytes": 6_400, "events": 400,
+        "rule": "stack", "function": "[0x3000]", "file": null, "line": null, "holder": null,
+        "blocks": 200, "bytes": 6_400, "events": 400,
         "evidence": {
             "min_size": 32, "max_size": 32, "enclosed": 200, "at_once": 1, "frame": "[0x2000]",
             "in_frame": 200,

@@ -17,7 +17,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use tempfile::TempDir;
 
-use support::{command, event, faults, header, sample, start, text, write_long};
+use support::{command, event, faults, header, sample, start, text, write_long, write_sample};
 
 /// A terminal of a width: the end that a program writes to, and the end that shows it.
 fn terminal(columns: u16) -> (File, File) {
@@ -32,8 +32,20 @@ fn terminal(columns: u16) -> (File, File) {
     (written, File::from(shown))
 }
 
-/// What is shown of a command's standard output, or of its standard error.
+/// What is shown of a command's standard output, or of its standard error; it succeeds.
 fn shown(columns: u16, error: bool, environment: &[(&str, &str)], arguments: &[&OsStr]) -> String {
+    let (shown, code) = shown_with_status(columns, error, environment, arguments);
+    assert_eq!(code, Some(0), "{arguments:?}");
+    shown
+}
+
+/// What is shown, and the exit status.
+fn shown_with_status(
+    columns: u16,
+    error: bool,
+    environment: &[(&str, &str)],
+    arguments: &[&OsStr],
+) -> (String, Option<i32>) {
     let (written, mut shown) = terminal(columns);
     let mut command = command();
     command.args(arguments).envs(environment.iter().copied()).stdin(Stdio::null());
@@ -51,8 +63,8 @@ fn shown(columns: u16, error: bool, environment: &[(&str, &str)], arguments: &[&
     while let Ok(read @ 1..) = shown.read(&mut buffer) {
         bytes.extend_from_slice(&buffer[..read]);
     }
-    assert!(child.wait().expect("waited").success(), "{arguments:?}");
-    String::from_utf8(bytes).expect("text").replace("\r\n", "\n")
+    let code = child.wait().expect("waited").code();
+    (String::from_utf8(bytes).expect("text").replace("\r\n", "\n"), code)
 }
 
 /// Without colours.
@@ -121,6 +133,34 @@ fn a_wide_terminal_is_used_up_to_a_width_that_can_be_read() {
     assert!(width(10) <= 40, "no narrower than can be laid out");
     let piped = command().arg("advise").arg(&faults).output().expect("run");
     assert!(widest(text(&piped.stdout)) <= 80, "what is no terminal is 80 columns wide");
+}
+
+#[test]
+fn what_is_said_beside_the_figures_keeps_to_the_terminal_too_and_is_a_line_each_in_a_log() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let killed = directory.path().join("killed.trace");
+    write_sample(&killed, 42, false);
+    let tree = ["tree", "--thread=nobody", "--live-at=90min"].map(OsStr::new);
+    let check = ["check", "--max-peak=1", "--allow-incomplete"].map(OsStr::new);
+    for columns in [40, 80] {
+        let arguments = [&tree[..], &[killed.as_os_str()]].concat();
+        let told = shown(columns, true, &[], &arguments);
+        let told: Vec<&str> = told.lines().filter(|line| !line.contains("\x1b")).collect();
+        assert!(told.iter().any(|line| line.starts_with("alloc-trace:")), "{told:?}");
+        for line in told {
+            // The file's name is one word.
+            let fits = widest(line) <= usize::from(columns) || line.contains("killed.trace");
+            assert!(fits, "{columns}: {line}");
+        }
+        let arguments = [&check[..], &[killed.as_os_str()]].concat();
+        let (printed, code) = shown_with_status(columns, false, &[], &arguments);
+        assert_eq!(code, Some(1));
+        assert!(widest(&printed) <= usize::from(columns), "{columns}: {printed}");
+    }
+    let output = command().args(tree).arg(&killed).output().expect("run");
+    let lines: Vec<&str> = text(&output.stderr).lines().collect();
+    assert!(lines.iter().all(|line| line.starts_with("alloc-trace: ")), "{lines:?}");
+    assert!(lines.iter().any(|line| line.contains("--live-at 5400 s is behind the end")));
 }
 
 #[test]

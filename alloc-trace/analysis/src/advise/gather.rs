@@ -72,6 +72,8 @@ pub(super) struct Gather {
     ticks: Ticks,
     /// Half of the recording, in ticks of its clock.
     half: Stamp,
+    live_bytes: u64,
+    peak_bytes: u64,
     last_stamp: Stamp,
     backtraces: bool,
     inferred_frees: u64,
@@ -87,6 +89,8 @@ impl Gather {
             sites: (0..prepared.sites.len()).map(|_| SiteEvidence::default()).collect(),
             ticks: Ticks::new(first_stamp, last_stamp),
             half: last_stamp.saturating_sub(first_stamp) / 2,
+            live_bytes: 0,
+            peak_bytes: 0,
             last_stamp,
             backtraces: false,
             inferred_frees: 0,
@@ -96,6 +100,11 @@ impl Gather {
     /// Whether any event had a backtrace.
     pub(super) fn has_backtraces(&self) -> bool {
         self.backtraces
+    }
+
+    /// The most bytes that were live at a time.
+    pub(super) fn peak_bytes(&self) -> u64 {
+        self.peak_bytes
     }
 
     /// Blocks whose address was handed out again before they were released.
@@ -155,7 +164,15 @@ impl Gather {
             _ if internal => None,
             (_, Some(block)) => Some(self.change(block, &event, thread)),
             (_, None) if !begins => None,
-            (_, None) => Some(self.begin(&event, site, thread, number, place)),
+            (_, None) => {
+                let block = self.begin(&event, site, thread, number, place);
+                if let Some(evidence) = self.sites.get_mut(site as usize)
+                    && let Some(frames) = &mut replay.prepared.frames
+                {
+                    evidence.holders.add(frames.holder(block.place));
+                }
+                Some(block)
+            }
         };
         if let Some(block) = obtained
             && let Some(old) = self.blocks.insert(event.address, block)
@@ -182,11 +199,16 @@ impl Gather {
             evidence.events += 1;
             evidence.live += 1;
             evidence.peak_blocks = evidence.peak_blocks.max(evidence.live);
+            if evidence.blocks == 1 {
+                evidence.first_request = event.stamp;
+            }
             evidence.last_request = event.stamp;
+            evidence.align_log2 = event.align_log2;
             let live = self.live.entry((site, thread)).or_default();
             evidence.repeats += u64::from(live.blocks == 0 && live.place == Some(place));
             live.add(number, place);
         }
+        self.rise(event.size);
         Block {
             site,
             thread,
@@ -218,6 +240,8 @@ impl Gather {
                 }
             }
         }
+        self.live_bytes = self.live_bytes.saturating_sub(block.size);
+        self.rise(event.size);
         let history = (block.history)
             .and(History::REALLOCATED, true)
             .and(History::GREW, event.size > block.size)
@@ -284,7 +308,13 @@ impl Gather {
         }
     }
 
+    fn rise(&mut self, bytes: u64) {
+        self.live_bytes = self.live_bytes.saturating_add(bytes);
+        self.peak_bytes = self.peak_bytes.max(self.live_bytes);
+    }
+
     fn drop_live(&mut self, block: &Block) {
+        self.live_bytes = self.live_bytes.saturating_sub(block.size);
         if let Some(live) = self.live.get_mut(&(block.site, block.thread)) {
             live.remove(block.event);
         }

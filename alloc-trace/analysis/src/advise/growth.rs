@@ -11,18 +11,18 @@ pub(super) fn judge(site: &SiteEvidence, context: &Context<'_>) -> Option<Verdic
     }
     let [half, most, all] = [50, 90, 100].map(|percent| growth.largest.percentile(percent));
     let element_size = growth.beginning.and_then(element_size);
-    let mut remedy = match element_size {
-        Some(element) => format!(
-            "reserve once: with_capacity({}) would have served 90 % of them, \
-             with_capacity({}) all",
-            most / element,
-            all / element
-        ),
-        None => format!(
-            "reserve once: with_capacity for {} would have served 90 % of them, for {} all",
-            in_bytes(most),
-            in_bytes(all)
-        ),
+    let capacity = |bytes: u64| match element_size {
+        Some(element) => format!("with_capacity({})", bytes / element),
+        None => format!("with_capacity for {}", in_bytes(bytes)),
+    };
+    let mut remedy = if most == all {
+        format!("reserve once: {} would have served them", capacity(all))
+    } else {
+        format!(
+            "reserve once: {} would have served 90 % of them, {} all",
+            capacity(most),
+            capacity(all)
+        )
     };
     if growth.never_shrunk > 0 {
         remedy.push_str("; what stays for long after it grew: shrink_to_fit");

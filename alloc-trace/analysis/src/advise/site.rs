@@ -7,10 +7,15 @@ use rustc_hash::FxHashMap;
 
 use super::Thresholds;
 use crate::frames::FunctionIndex;
+use crate::holder::Holders;
 
 /// What the rules share beside the evidence.
 pub(super) struct Context<'a> {
     pub(super) thresholds: Thresholds,
+    /// The most bytes that were live at a time in the whole program.
+    pub(super) peak_bytes: u64,
+    /// How long the recording is, in ticks.
+    pub(super) duration: Stamp,
     /// The name of a function.
     pub(super) function: &'a dyn Fn(FunctionIndex) -> Arc<str>,
     /// From ticks to nanoseconds.
@@ -39,11 +44,16 @@ pub(super) struct SiteEvidence {
     pub(super) sizes: Sizes,
     /// Whether any of them was reallocated.
     pub(super) resized: bool,
+    /// The alignment of the last one, as a power of two.
+    pub(super) align_log2: u8,
+    /// What they are the memory of.
+    pub(super) holders: Holders,
     /// Blocks whose life one activation enclosed, by its function.
     pub(super) enclosed: FxHashMap<FunctionIndex, Enclosed>,
     /// Blocks whose predecessor had the same backtrace and was freed already.
     pub(super) repeats: u64,
     pub(super) growth: GrowthEvidence,
+    pub(super) first_request: Stamp,
     pub(super) last_request: Stamp,
     pub(super) late: u64,
     pub(super) late_bytes: u64,

@@ -2,6 +2,7 @@
 
 use super::site::{Context, SiteEvidence};
 use super::{Evidence, Rule, Verdict, in_bytes};
+use crate::holder::Holder;
 
 /// The largest block that is small.
 const SMALL_BYTES: u64 = 64;
@@ -24,9 +25,16 @@ pub(super) fn judge(site: &SiteEvidence, context: &Context<'_>) -> Option<Verdic
         bytes: site.peak_blocks * overhead,
         events: site.events,
         evidence: Evidence::SmallBoxes { size, peak_blocks: site.peak_blocks },
-        remedy: format!(
-            "hold the {} by value in one Vec and refer to them by index, in place of a Box each",
-            in_bytes(size)
-        ),
+        remedy: match site.holders.one() {
+            Some(Holder::Vec | Holder::Text) => {
+                "hold all of them in one buffer and refer to them by range, in place of one each"
+                    .into()
+            }
+            holder => format!(
+                "hold the {} by value in one Vec and refer to them by index, in place of {} each",
+                in_bytes(size),
+                if holder == Some(Holder::Shared) { "an Rc or an Arc" } else { "a Box" }
+            ),
+        },
     })
 }

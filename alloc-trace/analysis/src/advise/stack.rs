@@ -7,6 +7,7 @@
 
 use super::site::{Context, SiteEvidence};
 use super::{Evidence, Rule, Verdict, in_bytes};
+use crate::holder::Holder;
 
 /// The largest block of a call site whose blocks all have one size.
 const FIXED_BYTES: u64 = 1024;
@@ -39,20 +40,12 @@ pub(super) fn judge(site: &SiteEvidence, context: &Context<'_>) -> Option<Verdic
     let enclosers = site.enclosed.iter().map(|(&function, enclosed)| (function, enclosed));
     let (function, in_frame) = enclosers.max_by_key(most)?;
     let frame = (context.function)(function);
-    let remedy = match (fixed, at_once) {
-        (true, 0..=2) => format!(
-            "hold it by value: a plain value or an array of {} in place of a Box or a Vec",
-            in_bytes(max_size)
-        ),
-        (true, _) => format!(
-            "hold them by value, in an array or an ArrayVec of {at_once} with {} each",
-            in_bytes(max_size)
-        ),
-        (false, _) => format!(
-            "use an ArrayVec or a SmallVec with room for {} in place of a Vec or a String",
-            in_bytes(max_size)
-        ),
+    let holder = match site.holders.one() {
+        // Values in a `Box` that have any number of bytes: a `Box<str>` or the like.
+        Some(Holder::Box) if !fixed && site.align_log2 == 0 => Some(Holder::Text),
+        holder => holder,
     };
+    let remedy = remedy(holder, fixed, max_size, at_once);
     Some(Verdict {
         rule: Rule::Stack,
         bytes: site.bytes,
@@ -67,4 +60,44 @@ pub(super) fn judge(site: &SiteEvidence, context: &Context<'_>) -> Option<Verdic
         },
         remedy,
     })
+}
+
+fn remedy(holder: Option<Holder>, fixed: bool, max_size: u64, at_once: u64) -> String {
+    let (bytes, few) = (in_bytes(max_size), at_once <= 2);
+    match (holder, fixed) {
+        (Some(Holder::Box), true) => {
+            let most =
+                if few { String::new() } else { format!(": at most {at_once} live at a time") };
+            format!("hold the {bytes} by value and lend them by reference, in place of a Box{most}")
+        }
+        (Some(Holder::Box), false) => {
+            "take a generic parameter, or an enum of the types, in place of \
+                                       a Box<dyn …>"
+                .into()
+        }
+        (Some(Holder::Shared), _) => "hold the value itself and lend it by reference: none of \
+                                             those that share it outlives the frame"
+            .into(),
+        (Some(Holder::Vec), _) if few => format!(
+            "use an array, or an ArrayVec or a SmallVec with room for {bytes}, in place of a Vec"
+        ),
+        (Some(Holder::Text), _) => format!(
+            "borrow the text, or use an ArrayString or a SmallVec with room for {bytes}, in place of \
+             text of its own"
+        ),
+        (Some(Holder::HashTable | Holder::BTree), _) => {
+            "so few entries are found as fast in an array or an ArrayVec, in place of a map".into()
+        }
+        (None, true) if few => {
+            format!(
+                "hold it by value: a plain value or an array of {bytes} in place of a Box or a Vec"
+            )
+        }
+        (_, true) => {
+            format!("hold them by value, in an array or an ArrayVec of {at_once} with {bytes} each")
+        }
+        (_, false) => format!(
+            "use an ArrayVec or a SmallVec with room for {bytes} in place of a Vec or a String"
+        ),
+    }
 }

@@ -6,6 +6,7 @@
 
 use super::site::{Context, SiteEvidence};
 use super::{Evidence, Rule, Verdict, in_bytes};
+use crate::holder::Holder;
 
 /// From so many repetitions on it is a hot loop.
 const REPEATS: u64 = 100;
@@ -22,9 +23,16 @@ pub(super) fn judge(site: &SiteEvidence, context: &Context<'_>) -> Option<Verdic
         bytes: site.repeats.saturating_mul(size),
         events: site.repeats * 2,
         evidence: Evidence::Temporaries { size, of_that_size, repeats: site.repeats },
-        remedy: format!(
-            "allocate the {} once, before the loop, and use them again: clear() keeps the capacity",
-            in_bytes(size)
-        ),
+        remedy: match site.holders.one() {
+            Some(Holder::Box | Holder::Shared) => format!(
+                "make the {} once, before the loop, and give them a new value each time",
+                in_bytes(size)
+            ),
+            _ => format!(
+                "allocate the {} once, before the loop, and use them again: clear() keeps the \
+                 capacity",
+                in_bytes(size)
+            ),
+        },
     })
 }

@@ -253,10 +253,6 @@ impl Account for Gather {
         OwnerParts { key: place.index() as u32, thread, span: span_kind }
     }
 
-    fn touch(&mut self, _: Owner) -> u64 {
-        0
-    }
-
     /// A request, whether it succeeds or not. Frees go with what they release.
     #[inline]
     fn made(&mut self, _: Owner, parts: OwnerParts, posting: &Posting) {

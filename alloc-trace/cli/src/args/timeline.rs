@@ -16,6 +16,10 @@ pub(crate) struct TimelineArguments {
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
 
+    /// Write one JSON object with all figures of every bin in place of a picture
+    #[arg(long, conflicts_with_all = ["measure", "width"])]
+    pub(crate) json: bool,
+
     /// What is plotted
     #[arg(long, value_enum, value_name = "MEASURE", default_value_t = Plotted::Live)]
     pub(crate) measure: Plotted,

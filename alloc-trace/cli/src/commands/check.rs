@@ -15,6 +15,7 @@ use crate::limits::Allowed;
 use crate::open;
 use crate::printable::printable;
 use crate::progress::Progress;
+use crate::text::wrap;
 use crate::units::{bytes, count};
 use crate::warnings;
 
@@ -36,6 +37,7 @@ pub(crate) fn run(arguments: &CheckArguments) -> Result<ExitCode, CommandError> 
     let recording = open::recording(&arguments.file)?;
     let baseline = arguments.baseline.as_deref().map(open::recording).transpose()?;
     let mut output = arguments.reading.open_output()?;
+    let columns = output.terminal_columns;
     // No figure that is limited depends on names, unless they pick it.
     let reading = &arguments.reading;
     let names = reading.filters.asks_for_sites() && !reading.no_symbols;
@@ -92,7 +94,7 @@ pub(crate) fn run(arguments: &CheckArguments) -> Result<ExitCode, CommandError> 
             serde_json::to_writer_pretty(&mut *out, &answer)?;
             writeln!(out)
         } else {
-            write_text(out, &answer, believed, arguments.baseline.as_deref())
+            write_text(out, &answer, believed, arguments.baseline.as_deref(), columns)
         }
     });
     CommandError::unless_closed(written.and_then(|()| output.finish()))?;
@@ -133,10 +135,19 @@ fn write_text(
     answer: &Answer,
     believed: bool,
     baseline: Option<&Path>,
+    columns: Option<usize>,
 ) -> io::Result<()> {
+    let mut write_line = |line: &str| {
+        // For a log each is a line, however long.
+        let Some(columns) = columns else { return writeln!(out, "{}", printable(line)) };
+        let lines = wrap(line, columns - 2);
+        (0..).zip(&lines).try_for_each(|(number, line)| {
+            writeln!(out, "{}{line}", if number == 0 { "" } else { "  " })
+        })
+    };
     if !believed {
-        writeln!(out, "incomplete: {}", printable(&answer.incomplete.join("; ")))?;
-        writeln!(out, "  --allow-incomplete checks what there is")?;
+        write_line(&format!("incomplete: {}", answer.incomplete.join("; ")))?;
+        write_line("  --allow-incomplete checks what there is")?;
     }
     for limit in answer.limits.iter().filter(|limit| !limit.kept) {
         let (name, unit): (_, fn(f64) -> String) = match limit.limit {
@@ -150,12 +161,11 @@ fn write_text(
         let (actual, max) = (unit(limit.actual), unit(limit.max));
         let from = match (limit.baseline, baseline) {
             (Some(figure), Some(path)) => {
-                let name = path.to_string_lossy();
-                format!(", from {} in {}", unit(figure), printable(&name))
+                format!(", from {} in {}", unit(figure), path.to_string_lossy())
             }
             _ => String::new(),
         };
-        writeln!(out, "{name}: {actual} exceeds {max}{from}")?;
+        write_line(&format!("{name}: {actual} exceeds {max}{from}"))?;
     }
     Ok(())
 }

@@ -17,6 +17,7 @@ use alloc_trace_format::{ExitStatus, Recording, append_exit_status};
 use self::destination::{Destination, environment_value};
 use crate::args::RecordArguments;
 use crate::error::{self, CommandError};
+use crate::message;
 use crate::printable::printable;
 use crate::units::counted;
 
@@ -78,11 +79,9 @@ fn tell(program: &OsStr, template: &Destination, pid: u32, status: Option<ExitSt
     match result {
         Ok(Some(recording)) => {
             let shown = printable(&destination.shown().to_string_lossy()).into_owned();
-            eprintln!(
-                "alloc-trace: recorded {} in {shown}",
-                counted(recording.events(), "heap event")
-            );
-            eprintln!("alloc-trace: read it with: alloc-trace report {shown}");
+            let events = counted(recording.events(), "heap event");
+            message::print(&format!("recorded {events} in {shown}"));
+            message::print(&format!("read it with: alloc-trace report {shown}"));
         }
         // What it started may have recorded all the same.
         Ok(None) if !beside.is_empty() => {}
@@ -91,10 +90,8 @@ fn tell(program: &OsStr, template: &Destination, pid: u32, status: Option<ExitSt
     }
     if let Some(first) = beside.first() {
         let processes = counted(beside.len() as u64, "further recording");
-        eprintln!(
-            "alloc-trace: {processes} of processes that it started: {} …",
-            printable(&first.to_string_lossy())
-        );
+        let first = first.to_string_lossy();
+        message::print(&format!("{processes} of processes that it started: {first} …"));
     }
 }
 

@@ -1,5 +1,6 @@
 //! `alloc-trace timeline`: the recording over time, as a plot.
 
+mod figures;
 mod plot;
 mod series;
 
@@ -24,6 +25,12 @@ pub(crate) fn run(arguments: &TimelineArguments) -> Result<ExitCode, CommandErro
     let resolution = Resolution::default().bins(arguments.bins);
     let intervals = Intervals::of(&recording, reading.options().symbols(names), resolution)?;
     drop(progress);
+    if arguments.json {
+        output.write(|out| figures::write(out, &intervals))?;
+        output.finish()?;
+        warnings::tell(&arguments.file, &intervals.state);
+        return Ok(ExitCode::SUCCESS);
+    }
     let series = Series::of(&intervals, arguments.measure);
     let file = arguments.file.file_name().unwrap_or(arguments.file.as_os_str());
     let filtered = if reading.is_filtered() { ", only of what the filters pick" } else { "" };

@@ -50,6 +50,8 @@ const FIGURES: usize = 9 + 1 + 7 + 1 + 9 + 2;
 const OWN: usize = 1 + 9;
 /// No function's name is cut to less.
 const NARROWEST_NAME: usize = 16;
+/// From so many columns on there is room for all of it.
+const WIDE: usize = FIGURES + DEEPEST + NARROWEST_NAME;
 /// No frame is indented further: what is below stands there, with its depth.
 const DEEPEST: usize = 24;
 
@@ -70,7 +72,7 @@ fn write_text(
     }
     // Outwards, what a function asked for itself is at the beginning of each way.
     let own_heading = if tree.inverted { "" } else { "own" };
-    let narrow = columns < FIGURES + DEEPEST + NARROWEST_NAME;
+    let narrow = columns < WIDE;
     let own_column = |text: &str| if narrow { String::new() } else { format!(" {text:>9}") };
     let figures = if narrow { FIGURES - OWN } else { FIGURES };
     let deepest = if narrow { 6 } else { DEEPEST };
@@ -95,6 +97,13 @@ fn write_text(
             style.faint(&indent),
             text::function(&node.function, room),
         )?;
+    }
+    if narrow && !tree.inverted {
+        // Or nobody would know that there is more to see.
+        let note = format!("No room for the column `own`: it takes {WIDE} columns.");
+        for line in text::wrap(&note, columns) {
+            writeln!(out, "{}", style.faint(line))?;
+        }
     }
     Ok(())
 }

@@ -23,8 +23,7 @@ pub(crate) fn live_points(intervals: &Intervals) -> Vec<LivePoint> {
             let (time_ns, live_bytes) = (bin.peak_at_ns, bin.peak_bytes);
             points.push(LivePoint { time_ns, live_bytes, operations: 0 });
         }
-        let requests = bin.allocations + bin.zeroed_allocations + bin.reallocations;
-        let operations = requests + bin.released_blocks;
+        let operations = bin.requests() + bin.released_blocks;
         points.push(LivePoint { time_ns: end_ns, live_bytes: live, operations });
     }
     points

@@ -30,7 +30,9 @@ impl Series {
             Plotted::Freed => {
                 rate(intervals, "freed", "bytes a second", true, |bin| bin.released_bytes)
             }
-            Plotted::Requests => rate(intervals, "requested", "requests a second", false, requests),
+            Plotted::Requests => {
+                rate(intervals, "requested", "requests a second", false, Bin::requests)
+            }
             Plotted::Temporary => {
                 rate(intervals, "temporary", "allocations a second", false, |bin| {
                     bin.temporary_allocations
@@ -38,10 +40,6 @@ impl Series {
             }
         }
     }
-}
-
-const fn requests(bin: &Bin) -> u64 {
-    bin.allocations + bin.zeroed_allocations + bin.reallocations
 }
 
 /// Up to each bin's peak when it was, and what is live at the edges.
@@ -71,8 +69,7 @@ fn live_blocks(intervals: &Intervals) -> Series {
     let mut points = vec![(0.0, 0.0)];
     let (mut live, mut most) = (0_u64, 0);
     for (index, bin) in (1_u64..).zip(&intervals.bins) {
-        let obtained = requests(bin).saturating_sub(bin.failed_requests);
-        live = live.saturating_add(obtained).saturating_sub(bin.released_blocks);
+        live = (live + bin.obtained_blocks()).saturating_sub(bin.released_blocks);
         most = most.max(live);
         points.push(((index * intervals.bin_ns) as f64, live as f64));
     }
