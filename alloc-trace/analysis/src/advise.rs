@@ -32,12 +32,12 @@ use serde::Serialize;
 
 use self::gather::Gather;
 use self::site::{Context, SiteEvidence};
+use crate::call_site::CallSite;
 use crate::error::AnalysisError;
 use crate::holder::Holder;
 use crate::options::Options;
 use crate::recording_state::RecordingState;
 use crate::replay::{Prepared, Replay};
-use crate::sites::CallSite;
 
 /// What could leave the heap.
 #[derive(Debug, Clone, PartialEq, Serialize)]

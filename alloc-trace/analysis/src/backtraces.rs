@@ -11,8 +11,9 @@ use serde::Serialize;
 
 use crate::call_site::{self, FrameKind};
 use crate::call_tree::{CallTree, Place};
+use crate::frame::Frame;
 use crate::sites::Sites;
-use crate::symbols::{Frame, Symbols};
+use crate::symbols::Symbols;
 
 /// A tree of frames. Node 0 is the root; a parent's number is less than its children's.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]

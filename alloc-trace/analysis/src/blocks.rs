@@ -6,13 +6,13 @@ use std::sync::Arc;
 use alloc_trace_format::{Clock, EventKind, Recording, Stamp};
 
 use crate::backtraces::Backtraces;
+use crate::call_site::CallSite;
 use crate::call_tree::Place;
 use crate::error::AnalysisError;
 use crate::ledger::{Account, How, Ledger, Owner, OwnerParts, Posted, Posting, Release};
 use crate::options::Options;
 use crate::recording_state::RecordingState;
 use crate::replay::{Prepared, Replay};
-use crate::sites::CallSite;
 use crate::span_names::{SpanName, SpanNames};
 
 /// One block.

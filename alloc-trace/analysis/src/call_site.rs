@@ -5,8 +5,23 @@
 //! program itself or of a crate that it depends on. What surrounds `main` and a thread's first
 //! function is runtime, and never a call site while there is another frame.
 
-use crate::sites::CallSite;
-use crate::symbols::Frame;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::frame::Frame;
+
+/// A call site: the frame of a backtrace that is responsible for an event.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct CallSite {
+    /// The function's demangled name. `[no backtrace]` where none was recorded, `[unknown]` where
+    /// it was lost, `[module+offset]` where the function has no name.
+    pub function: Arc<str>,
+    /// The source file, where there is debug information.
+    pub file: Option<Arc<str>>,
+    /// The line of the call, where there is debug information.
+    pub line: Option<u32>,
+}
 
 /// What kind of code a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use alloc_trace_format::{Clock, EventKind, Recording};
 
+use crate::call_site::CallSite;
 use crate::error::AnalysisError;
 use crate::options::Options;
 use crate::recording_state::RecordingState;
 use crate::replay::{Prepared, Replay};
-use crate::sites::{CallSite, Traced};
+use crate::sites::Traced;
 
 /// One heap event.
 #[derive(Debug, Clone, Copy, PartialEq)]

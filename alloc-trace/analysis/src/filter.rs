@@ -8,14 +8,10 @@
 use std::fmt;
 use std::ops::{Bound, RangeBounds};
 
-use alloc_trace_format::{EventKind, Recording};
+use alloc_trace_format::EventKind;
 use regex::Regex;
 
-use crate::definitions::Definitions;
-use crate::error::AnalysisError;
-use crate::options::Options;
-use crate::sites::CallSite;
-use crate::summary::Summary;
+use crate::call_site::CallSite;
 
 /// A moment of a recording.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -217,46 +213,4 @@ impl fmt::Display for Moment {
             Self::Marker(text) => f.write_str(text),
         }
     }
-}
-
-/// The times of a filter, found in a recording.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Times {
-    pub(crate) from_ns: Option<u64>,
-    pub(crate) to_ns: Option<u64>,
-    pub(crate) live_at_ns: Option<u64>,
-}
-
-impl Times {
-    pub(crate) fn find(
-        filter: &Filter,
-        recording: &Recording,
-        definitions: &Definitions,
-    ) -> Result<Self, AnalysisError> {
-        let asks_for_peak = filter.moments().iter().any(|moment| **moment == Some(Moment::Peak));
-        let peak_ns = if asks_for_peak { peak_ns(recording)? } else { 0 };
-        let clock = recording.clock();
-        let find = |moment: &Option<Moment>| match moment {
-            None => Ok(None),
-            Some(Moment::Ns(ns)) => Ok(Some(*ns)),
-            Some(Moment::Peak) => Ok(Some(peak_ns)),
-            Some(Moment::Marker(text)) => match definitions.marker(text) {
-                Some(stamp) => Ok(Some(clock.ns(stamp))),
-                None => Err(AnalysisError::NoSuchMarker {
-                    text: text.clone(),
-                    markers: definitions.marker_texts(),
-                }),
-            },
-        };
-        Ok(Self {
-            from_ns: find(&filter.from)?,
-            to_ns: find(&filter.to)?,
-            live_at_ns: find(&filter.live_at)?,
-        })
-    }
-}
-
-/// When the program's live bytes were first at their peak.
-fn peak_ns(recording: &Recording) -> Result<u64, AnalysisError> {
-    Ok(Summary::of(recording, Options::default().symbols(false))?.total.peak_at_ns)
 }

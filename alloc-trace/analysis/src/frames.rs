@@ -22,10 +22,10 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use crate::call_site::{self, FrameKind};
+use crate::call_site::{self, CallSite, FrameKind};
 use crate::call_tree::{CallTree, Place};
+use crate::frame::Frame;
 use crate::holder::{self, Holder, Part};
-use crate::sites::CallSite;
 use crate::symbols::Symbols;
 
 /// How much two successive events have in common: see the module.
@@ -106,7 +106,7 @@ impl Frames {
             };
             let number = *numbers.entry(address).or_insert_with(|| {
                 let frames = symbols.frames(address);
-                let of = |frame: &crate::symbols::Frame| {
+                let of = |frame: &Frame| {
                     let next = this.functions.len() as FunctionIndex;
                     let function = *names.entry(Arc::clone(&frame.function)).or_insert(next);
                     if function == next {

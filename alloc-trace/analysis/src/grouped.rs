@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 use self::lifetimes::ByLifetime;
-use crate::call_site::crate_name;
+use crate::call_site::{CallSite, crate_name};
 use crate::error::AnalysisError;
 use crate::figures::Figures;
 use crate::held_size::{HeldSize, LargeSizes};
@@ -18,7 +18,7 @@ use crate::ledger::{Account, Ledger, Owner, OwnerParts, Posted, Posting, Release
 use crate::options::Options;
 use crate::recording_state::RecordingState;
 use crate::replay::{Prepared, Replay};
-use crate::sites::{CallSite, SiteIndex};
+use crate::sites::SiteIndex;
 use crate::tallies::{Levels, Tallies};
 
 /// What events are grouped by. The names are stable.

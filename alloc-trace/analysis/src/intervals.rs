@@ -22,7 +22,6 @@
 
 mod axis;
 mod classes;
-mod flame_tree;
 mod fold;
 mod gather;
 
@@ -32,16 +31,16 @@ use alloc_trace_format::Recording;
 use serde::Serialize;
 
 use crate::advise::{Advice, Thresholds};
+use crate::call_site::CallSite;
 use crate::error::AnalysisError;
 use crate::options::Options;
 use crate::recording_state::RecordingState;
 use crate::replay::Prepared;
-use crate::sites::CallSite;
 use crate::summary::Program;
 
 pub use self::axis::{Cell, Row};
 pub use self::classes::{lifetime_class, size_class};
-pub(crate) use self::flame_tree::{FlameTree, NodeIndex};
+use crate::flame_tree::FlameNode;
 
 /// The figures of a recording by bins of time, and of its parts.
 #[derive(Debug, Clone, PartialEq)]
@@ -155,16 +154,6 @@ pub struct SpanKey {
     pub target: Arc<str>,
     /// Its fields, where spans are told apart by them.
     pub fields: Option<Arc<str>>,
-}
-
-/// A function in the call tree.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct FlameNode {
-    /// The index of whatever called it; `None` for the outermost.
-    pub parent: Option<u32>,
-    /// The function's name.
-    pub function: Arc<str>,
 }
 
 /// How finely an interval can be picked.

@@ -9,13 +9,14 @@ use alloc_trace_format::{Recording, Stamp};
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
+use crate::call_site::CallSite;
 use crate::error::AnalysisError;
 use crate::held_size::{HeldSize, LargeSizes};
 use crate::ledger::{Account, Ledger, Owner, OwnerParts, Posted, Posting, Release};
 use crate::options::Options;
 use crate::recording_state::RecordingState;
 use crate::replay::{Prepared, Replay};
-use crate::sites::{CallSite, SiteIndex};
+use crate::sites::SiteIndex;
 
 /// What was live when the recording ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

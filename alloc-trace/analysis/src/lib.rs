@@ -23,6 +23,8 @@ mod error;
 mod events;
 mod figures;
 mod filter;
+mod flame_tree;
+mod frame;
 mod frames;
 mod grouped;
 mod heap;
@@ -37,7 +39,9 @@ mod loaded_module;
 mod measure;
 mod moments;
 mod options;
+mod peak;
 mod program_points;
+mod recorder_blocks;
 mod recording_state;
 mod replaced_code;
 mod replay;
@@ -48,6 +52,7 @@ mod spans;
 mod summary;
 mod symbols;
 mod tallies;
+mod times;
 mod tree;
 mod unmatched;
 mod weights;
@@ -57,17 +62,19 @@ pub use alloc_trace_format::{EventKind, ReadError, ReadProgress, Recording};
 pub use advise::{Advice, Evidence, Finding, Rule, Thresholds};
 pub use backtraces::{BacktraceNode, Backtraces};
 pub use blocks::{BlockActor, BlockEnd, BlockRelease, BlockRow, Blocks};
+pub use call_site::CallSite;
 pub use diff::{Diff, DiffFigures, DiffRow, DiffSide};
 pub use error::AnalysisError;
 pub use events::{EventRow, EventSpan, Events};
 pub use figures::Figures;
 pub use filter::{Filter, Moment};
+pub use flame_tree::FlameNode;
+pub use frame::Frame;
 pub use grouped::{By, Group, GroupKey, Grouped, Lifetimes};
 pub use heap::{ClassState, HeapReason, HeapState, Memory, Resident};
 pub use holder::Holder;
 pub use intervals::{
-    Bin, Cell, FlameNode, Intervals, Resolution, Row, SpanKey, ThreadKey, lifetime_class,
-    size_class,
+    Bin, Cell, Intervals, Resolution, Row, SpanKey, ThreadKey, lifetime_class, size_class,
 };
 pub use leaks::{LeakSite, LeakSpan, LeakThread, Leaks};
 pub use limits::{CheckedLimit, Growth, Limited};
@@ -76,15 +83,11 @@ pub use measure::Measure;
 pub use moments::{MarkerMoment, MomentThread, Moments, SpanMoment};
 pub use options::Options;
 pub use program_points::{ProgramPoint, ProgramPoints};
-pub use recording_state::RecordingState;
+pub use recording_state::{RecordingEnd, RecordingState, SkippedPart};
 pub use regex::Regex;
-pub use sites::CallSite;
 pub use span_names::SpanName;
-pub use summary::{
-    ProcessEnd, Program, RecordingEnd, SiteFigures, SkippedPart, SpanFigures, Summary,
-    ThreadFigures,
-};
-pub use symbols::{Frame, SymbolProblem, Symbols, shorten};
+pub use summary::{ProcessEnd, Program, SiteFigures, SpanFigures, Summary, ThreadFigures};
+pub use symbols::{SymbolProblem, Symbols, shorten};
 pub use tree::{Tree, TreeNode, TreeShape};
 pub use unmatched::{FilterKind, UnmatchedFilter};
 pub use weights::CallTreeWeights;

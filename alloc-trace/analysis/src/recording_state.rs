@@ -1,10 +1,9 @@
 //! What a reader must know of a recording before it believes the figures.
 
-use alloc_trace_format::Recording;
+use alloc_trace_format::{EndReason, Recording, Skipped};
 use serde::Serialize;
 
 use crate::replay::Prepared;
-use crate::summary::{RecordingEnd, SkippedPart};
 use crate::symbols::SymbolProblem;
 use crate::unmatched::UnmatchedFilter;
 
@@ -65,7 +64,58 @@ impl RecordingState {
     }
 }
 
+/// Why a recording was closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum RecordingEnd {
+    /// The program stopped it.
+    Stopped,
+    /// The program exited.
+    Exited,
+    /// The file could not be written any more: what happened afterwards is not in it.
+    WriteFailed,
+    /// A reason that this version does not know.
+    Other,
+}
+
+/// A part of a recording that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct SkippedPart {
+    /// Where in the file it begins.
+    pub offset: u64,
+    /// How many bytes were passed over, as far as that is known.
+    pub bytes: u64,
+    /// What should have stood there.
+    pub expected: String,
+    /// Whether the file merely ends too early, rather than contradicting itself.
+    pub truncated: bool,
+}
+
 /// Where what is known of a recording begins, unless that is its beginning.
 pub(crate) fn horizon_ns(recording: &Recording) -> Option<u64> {
     recording.horizon().map(|horizon| recording.clock().ns(horizon))
+}
+
+impl From<EndReason> for RecordingEnd {
+    fn from(reason: EndReason) -> Self {
+        match reason {
+            EndReason::Stopped => Self::Stopped,
+            EndReason::Exited => Self::Exited,
+            EndReason::WriteFailed => Self::WriteFailed,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl From<&Skipped> for SkippedPart {
+    fn from(skipped: &Skipped) -> Self {
+        Self {
+            offset: skipped.offset,
+            bytes: skipped.bytes,
+            expected: skipped.expected.clone(),
+            truncated: skipped.truncated,
+        }
+    }
 }

@@ -4,22 +4,22 @@
 use std::sync::Arc;
 
 use alloc_trace_format::{
-    Event, EventKind, Merged, NodeId, ReadError, Record, Recording, Stamp, Step, ThreadId,
+    Event, Merged, NodeId, ReadError, Record, Recording, Stamp, Step, ThreadId,
 };
-use rustc_hash::FxHashSet;
 
 use crate::backtraces::Backtraces;
 use crate::call_tree::Place;
 use crate::definitions::Definitions;
 use crate::error::AnalysisError;
-use crate::filter::Times;
+use crate::flame_tree::{FlameTree, NodeIndex};
 use crate::frames::Frames;
-use crate::intervals::{FlameTree, NodeIndex};
 use crate::options::Options;
+use crate::recorder_blocks::RecorderBlocks;
 use crate::selection::{Picked, Selection};
 use crate::sites::{Sites, Traced, TracedNodes};
 use crate::spans::Spans;
 use crate::symbols::Symbols;
+use crate::times::Times;
 use crate::unmatched::{self, UnmatchedFilter};
 
 /// What the passes over one recording share.
@@ -124,7 +124,7 @@ pub(crate) struct Replay<'a> {
     records: Merged<'a>,
     pub(crate) spans: Spans,
     /// The blocks that the recorder's own threads allocated.
-    internal_blocks: FxHashSet<u64>,
+    recorder_blocks: RecorderBlocks,
     /// Of the event that [`Replay::advance`] came to: its thread's index, and whether it is the
     /// recorder's own.
     thread: usize,
@@ -156,7 +156,7 @@ impl<'a> Replay<'a> {
         Self {
             records: prepared.recording.merged(),
             spans: Spans::new(prepared.span_fields, threads.len()),
-            internal_blocks: FxHashSet::default(),
+            recorder_blocks: RecorderBlocks::default(),
             thread: 0,
             internal: false,
             last_thread: (ThreadId::default(), usize::MAX, false),
@@ -182,9 +182,9 @@ impl<'a> Replay<'a> {
                     }
                     let (_, thread, own_thread) = self.last_thread;
                     self.thread = thread;
-                    if own_thread || !self.internal_blocks.is_empty() {
+                    if own_thread || !self.recorder_blocks.is_empty() {
                         let event = *event;
-                        self.internal = self.is_internal(&event, own_thread);
+                        self.internal = self.recorder_blocks.follow(&event, own_thread);
                     } else {
                         self.internal = false;
                     }
@@ -245,26 +245,5 @@ impl<'a> Replay<'a> {
             Record::Lost { thread, .. } => self.gaps.push(thread),
             _ => {}
         }
-    }
-
-    /// Whether an event is the recorder's own; follows the blocks that are.
-    fn is_internal(&mut self, event: &Event, own_thread: bool) -> bool {
-        if event.failed {
-            return own_thread || self.internal_blocks.contains(&event.old_address);
-        }
-        let released = match event.kind {
-            EventKind::Free => self.internal_blocks.remove(&event.address),
-            EventKind::Realloc => self.internal_blocks.remove(&event.old_address),
-            EventKind::Alloc | EventKind::AllocZeroed => false,
-        };
-        let internal = own_thread || released;
-        if event.kind != EventKind::Free {
-            if internal {
-                self.internal_blocks.insert(event.address);
-            } else {
-                self.internal_blocks.remove(&event.address);
-            }
-        }
-        internal
     }
 }

@@ -9,11 +9,12 @@ use alloc_trace_format::{Clock, Event, EventKind, ReadError, Recording, Stamp, S
 
 use crate::definitions::Definitions;
 use crate::error::AnalysisError;
-use crate::filter::{Filter, Times};
+use crate::filter::Filter;
 use crate::live::LiveBlocks;
 use crate::options::Options;
 use crate::sites::{SiteIndex, Sites};
 use crate::spans::Spans;
+use crate::times::Times;
 
 /// What a filter says of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

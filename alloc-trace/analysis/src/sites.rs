@@ -4,23 +4,11 @@ use std::sync::Arc;
 
 use alloc_trace_format::NodeId;
 use rustc_hash::FxHashMap;
-use serde::Serialize;
 
-use crate::call_site;
+use crate::call_site::{self, CallSite};
 use crate::call_tree::{CallTree, Place};
-use crate::symbols::{Frame, SymbolProblem, Symbols};
-
-/// A call site: the frame of a backtrace that is responsible for an event.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-pub struct CallSite {
-    /// The function's demangled name. `[no backtrace]` where none was recorded, `[unknown]` where
-    /// it was lost, `[module+offset]` where the function has no name.
-    pub function: Arc<str>,
-    /// The source file, where there is debug information.
-    pub file: Option<Arc<str>>,
-    /// The line of the call, where there is debug information.
-    pub line: Option<u32>,
-}
+use crate::frame::Frame;
+use crate::symbols::{SymbolProblem, Symbols};
 
 /// A call site's number in [`Sites`].
 pub(crate) type SiteIndex = u32;

@@ -24,9 +24,10 @@
 
 use std::sync::Arc;
 
-use alloc_trace_format::{EndReason, ExitStatus, Process, Recording, Skipped};
+use alloc_trace_format::{ExitStatus, Process, Recording};
 use serde::Serialize;
 
+use crate::call_site::CallSite;
 use crate::definitions::Definitions;
 use crate::error::AnalysisError;
 use crate::figures::Figures;
@@ -34,9 +35,8 @@ use crate::heap::Memory;
 use crate::held_size::{HeldSize, LargeSizes};
 use crate::ledger::{Account, Ledger, Owner, OwnerParts, Posted, Posting, Release};
 use crate::options::Options;
-use crate::recording_state::RecordingState;
+use crate::recording_state::{RecordingEnd, RecordingState, SkippedPart};
 use crate::replay::{Prepared, Replay};
-use crate::sites::CallSite;
 use crate::spans::{KindIndex, Spans};
 use crate::symbols::SymbolProblem;
 use crate::tallies::{Levels, Tallies};
@@ -109,21 +109,6 @@ pub struct Program {
     pub parent_pid: u32,
 }
 
-/// Why a recording was closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum RecordingEnd {
-    /// The program stopped it.
-    Stopped,
-    /// The program exited.
-    Exited,
-    /// The file could not be written any more: what happened afterwards is not in it.
-    WriteFailed,
-    /// A reason that this version does not know.
-    Other,
-}
-
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -132,20 +117,6 @@ pub enum ProcessEnd {
     Code(i32),
     /// It was killed by this signal.
     Signal(i32),
-}
-
-/// A part of a recording that could not be read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct SkippedPart {
-    /// Where in the file it begins.
-    pub offset: u64,
-    /// How many bytes were passed over, as far as that is known.
-    pub bytes: u64,
-    /// What should have stood there.
-    pub expected: String,
-    /// Whether the file merely ends too early, rather than contradicting itself.
-    pub truncated: bool,
 }
 
 /// The figures of one call site.
@@ -430,33 +401,11 @@ impl From<&Process> for Program {
     }
 }
 
-impl From<EndReason> for RecordingEnd {
-    fn from(reason: EndReason) -> Self {
-        match reason {
-            EndReason::Stopped => Self::Stopped,
-            EndReason::Exited => Self::Exited,
-            EndReason::WriteFailed => Self::WriteFailed,
-            _ => Self::Other,
-        }
-    }
-}
-
 impl From<ExitStatus> for ProcessEnd {
     fn from(status: ExitStatus) -> Self {
         match status {
             ExitStatus::Code(code) => Self::Code(code),
             ExitStatus::Signal(signal) => Self::Signal(signal),
-        }
-    }
-}
-
-impl From<&Skipped> for SkippedPart {
-    fn from(skipped: &Skipped) -> Self {
-        Self {
-            offset: skipped.offset,
-            bytes: skipped.bytes,
-            expected: skipped.expected.clone(),
-            truncated: skipped.truncated,
         }
     }
 }

@@ -9,8 +9,9 @@ use alloc_trace_format::{ReadError, Record, Recording};
 use serde::Serialize;
 
 use crate::definitions::Definitions;
-use crate::filter::{Filter, Times};
+use crate::filter::Filter;
 use crate::sites::{SiteIndex, Sites};
+use crate::times::Times;
 
 /// What a filter asks for by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -7,7 +7,8 @@ mod support;
 use std::collections::BTreeMap;
 
 use alloc_trace_analysis::{
-    Blocks, By, CallTreeWeights, Figures, GroupKey, Grouped, Leaks, Options, Recording, Summary,
+    Blocks, By, CallTreeWeights, Figures, Filter, GroupKey, Grouped, Leaks, Moment, Options,
+    Recording, Summary,
 };
 use alloc_trace_format::{Event, EventKind};
 use proptest::prelude::*;
@@ -465,6 +466,20 @@ fn compare_leaks(recording: &Recording, history: &[Happened]) -> Result<(), Test
     Ok(())
 }
 
+/// A filter finds the peak where the summary has it.
+fn compare_peak(recording: &Recording, history: &[Happened]) -> Result<(), TestCaseError> {
+    let of = |filter| {
+        let options = Options::default().symbols(false).filter(filter);
+        Summary::of(recording, options).expect("readable").total
+    };
+    let peak_stamp = 1_000 + of(Filter::default()).peak_at_ns;
+    let until = of(Filter::default().to(Moment::Peak)).requests();
+    let is_until = |happened: &&Happened| happened.event.stamp <= peak_stamp;
+    let requests = history.iter().filter(|happened| happened.event.kind != EventKind::Free);
+    prop_assert_eq!(until, requests.filter(is_until).count() as u64);
+    Ok(())
+}
+
 fn site_name(site: u32) -> String {
     format!("[{:#x}]", 0x100 * (site + 1))
 }
@@ -486,5 +501,6 @@ proptest! {
         compare_blocks(&recording, &history)?;
         compare_tree(&recording, &history)?;
         compare_leaks(&recording, &history)?;
+        compare_peak(&recording, &history)?;
     }
 }

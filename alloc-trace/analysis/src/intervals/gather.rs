@@ -7,11 +7,11 @@ use rustc_hash::FxHashMap;
 
 use super::axis::{Axis, Cell, Now};
 use super::classes::{lifetime_class, size_class};
-use super::flame_tree::NodeIndex;
-use super::{Bin, FlameNode, Intervals, Resolution, Row, SpanKey, ThreadKey};
+use super::{Bin, Intervals, Resolution, Row, SpanKey, ThreadKey};
 use crate::call_site::crate_name;
 use crate::call_tree::Place;
 use crate::error::AnalysisError;
+use crate::flame_tree::{FlameNode, NodeIndex};
 use crate::held_size::{HeldSize, LargeSizes};
 use crate::ledger::{Account, How, Ledger, Owner, OwnerParts, Posted, Posting, Release};
 use crate::recording_state::RecordingState;

@@ -7,9 +7,18 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::FlameNode;
 use crate::backtraces::Backtraces;
 use crate::call_tree::{CallTree, Place};
+
+/// A function in the call tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FlameNode {
+    /// The index of whatever called it; `None` for the outermost.
+    pub parent: Option<u32>,
+    /// The function's name.
+    pub function: Arc<str>,
+}
 
 /// A node's number in [`FlameTree`].
 pub(crate) type NodeIndex = u32;
