@@ -5,15 +5,15 @@
 //! missing, and on which allocations are temporary. The [module of the summary](crate::summary) says
 //! what counts how.
 
-use alloc_trace_format::{Event, EventKind, NodeId, ReadError, Stamp};
+use alloc_trace_format::{Event, EventKind, NodeId, ReadError, RunEvent, Stamp};
 use rustc_hash::FxHashMap;
 
 use crate::call_tree::Place;
 use crate::live::LiveBlocks;
-use crate::replay::{HeapEvent, Prepared, Replay};
+use crate::replay::{HeapEvent, HeapRun, Prepared, Replay};
 use crate::selection::Picked;
 use crate::sites::{SiteIndex, Traced};
-use crate::spans::Spans;
+use crate::spans::{Entered, Spans};
 
 /// How many events are read before they are counted.
 ///
@@ -49,6 +49,19 @@ pub(crate) struct Posted {
     pub(crate) align_log2: u8,
 }
 
+impl Posted {
+    const NONE: Self = Self {
+        stamp: 0,
+        address: 0,
+        size: 0,
+        old_address: 0,
+        old_size: 0,
+        kind: EventKind::Free,
+        failed: false,
+        align_log2: 0,
+    };
+}
+
 impl From<&Event> for Posted {
     #[inline]
     fn from(event: &Event) -> Self {
@@ -56,6 +69,14 @@ impl From<&Event> for Posted {
             kind, failed, stamp, address, size, align_log2, old_address, old_size, ..
         } = event;
         Self { stamp, address, size, old_address, old_size, kind, failed, align_log2 }
+    }
+}
+
+impl From<&RunEvent> for Posted {
+    #[inline]
+    fn from(event: &RunEvent) -> Self {
+        let &RunEvent { stamp, address, size, kind, align_log2, .. } = event;
+        Self { stamp, address, size, old_address: 0, old_size: 0, kind, failed: false, align_log2 }
     }
 }
 
@@ -80,20 +101,17 @@ pub(crate) struct Posting {
 }
 
 impl Posting {
+    /// What events of a thread have in common.
     #[inline]
-    fn new(heap_event: HeapEvent<'_>, spans: &Spans) -> Self {
-        let HeapEvent { event, thread, internal, filter } = heap_event;
-        let (span_kind, span_path) = match spans.current(thread) {
-            Some(entered) => (entered.kind + 1, entered.path + 1),
-            None => (0, 0),
-        };
-        let thread = thread as u32;
+    fn template(thread: usize, internal: bool, span: Option<&Entered>, filter: Picked) -> Self {
+        let (span_kind, span_path) =
+            span.map_or((0, 0), |entered| (entered.kind + 1, entered.path + 1));
         Self {
-            event: event.into(),
-            node: event.node,
+            event: Posted::NONE,
+            node: NodeId::ROOT,
             place: Place::LOST,
             site: 0,
-            thread,
+            thread: thread as u32,
             span_kind,
             span_path,
             owner: 0,
@@ -101,6 +119,13 @@ impl Posting {
             internal,
             filter,
         }
+    }
+
+    #[inline]
+    fn new(heap_event: HeapEvent<'_>, spans: &Spans) -> Self {
+        let HeapEvent { event, thread, internal, filter } = heap_event;
+        let template = Self::template(thread, internal, spans.current(thread), filter);
+        Self { event: event.into(), node: event.node, ..template }
     }
 }
 
@@ -252,9 +277,20 @@ impl<A: Account> Ledger<A> {
     pub(crate) fn go_on(&mut self, replay: &mut Replay<'_>) -> Result<bool, ReadError> {
         let mut batch = std::mem::take(&mut self.batch);
         batch.clear();
-        while batch.len() < BATCH && replay.advance()? {
-            let posting = Posting::new(replay.event(), &replay.spans);
-            batch.push(posting);
+        while batch.len() < BATCH {
+            if let Some(run) = replay.next_run(BATCH - batch.len()) {
+                let HeapRun { events, thread, internal, span } = run;
+                let template = Posting::template(thread, internal, span, Picked::ALL);
+                batch.extend(events.iter().map(|event| Posting {
+                    event: event.into(),
+                    node: event.node,
+                    ..template
+                }));
+            } else if replay.advance()? {
+                batch.push(Posting::new(replay.event(), &replay.spans));
+            } else {
+                break;
+            }
         }
         self.prepare(&mut batch, &replay.prepared);
         for posting in &batch {

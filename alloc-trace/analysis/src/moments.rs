@@ -90,6 +90,7 @@ impl Moments {
         let mut markers = Vec::new();
         let mut records = recording.merged();
         loop {
+            while records.next_run(usize::MAX).is_some() {}
             match records.advance()? {
                 Step::Event => {}
                 Step::Other(Record::Marker { thread, stamp, text }) => {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use alloc_trace_format::{
-    Event, Merged, NodeId, ReadError, Record, Recording, Stamp, Step, ThreadId,
+    Event, Merged, NodeId, ReadError, Record, Recording, Run, RunEvent, Stamp, Step, ThreadId,
 };
 
 use crate::backtraces::Backtraces;
@@ -17,7 +17,7 @@ use crate::options::Options;
 use crate::recorder_blocks::RecorderBlocks;
 use crate::selection::{Picked, Selection};
 use crate::sites::{Sites, Traced, TracedNodes};
-use crate::spans::Spans;
+use crate::spans::{Entered, Spans};
 use crate::symbols::Symbols;
 use crate::times::Times;
 use crate::unmatched::{self, UnmatchedFilter};
@@ -150,6 +150,19 @@ pub(crate) struct HeapEvent<'a> {
     pub(crate) filter: Picked,
 }
 
+/// Heap events of one thread that follow each other, none of which has anything that few have.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HeapRun<'a> {
+    /// At least one.
+    pub(crate) events: &'a [RunEvent],
+    /// The index of their thread.
+    pub(crate) thread: usize,
+    /// Whether they are the recorder's own.
+    pub(crate) internal: bool,
+    /// The span in which the thread is.
+    pub(crate) span: Option<&'a Entered>,
+}
+
 impl<'a> Replay<'a> {
     pub(crate) fn new(prepared: Prepared<'a>) -> Self {
         let threads = &prepared.definitions.threads;
@@ -173,21 +186,11 @@ impl<'a> Replay<'a> {
         loop {
             match self.records.advance()? {
                 Step::Event => {
-                    let event = self.records.event();
-                    if event.thread != self.last_thread.0 || self.last_thread.1 == usize::MAX {
-                        let index = self.prepared.definitions.thread(event.thread);
-                        let known = self.prepared.definitions.threads.get(index);
-                        let internal = known.is_some_and(|thread| thread.internal);
-                        self.last_thread = (event.thread, index, internal);
-                    }
-                    let (_, thread, own_thread) = self.last_thread;
-                    self.thread = thread;
-                    if own_thread || !self.recorder_blocks.is_empty() {
-                        let event = *event;
-                        self.internal = self.recorder_blocks.follow(&event, own_thread);
-                    } else {
-                        self.internal = false;
-                    }
+                    let event = *self.records.event();
+                    let own_thread;
+                    (self.thread, own_thread) = self.thread(event.thread);
+                    self.internal = (own_thread || !self.recorder_blocks.is_empty())
+                        && self.recorder_blocks.follow(&event, own_thread);
                     if self.prepared.selection.is_some() {
                         self.ask_filter();
                     }
@@ -208,6 +211,30 @@ impl<'a> Replay<'a> {
         let event = self.records.event();
         let (thread, internal, filter) = (self.thread, self.internal, self.picked);
         HeapEvent { event, thread, internal, filter }
+    }
+
+    /// Goes on by the heap events that come next, as far as there is nothing to say of each of them: at
+    /// most so many. `None` where [`Replay::advance`] has to go on first.
+    #[inline]
+    pub(crate) fn next_run(&mut self, most: usize) -> Option<HeapRun<'_>> {
+        if self.prepared.selection.is_some() || !self.recorder_blocks.is_empty() {
+            return None;
+        }
+        let Run { thread: id, events } = self.records.next_run(most)?;
+        let (thread, internal) =
+            known_thread(&mut self.last_thread, id, &self.prepared.definitions);
+        if internal {
+            for event in events {
+                self.recorder_blocks.follow(&event.event(id), true);
+            }
+        }
+        Some(HeapRun { events, thread, internal, span: self.spans.current(thread) })
+    }
+
+    /// A thread's index, and whether it is the recorder's own.
+    #[inline]
+    fn thread(&mut self, id: ThreadId) -> (usize, bool) {
+        known_thread(&mut self.last_thread, id, &self.prepared.definitions)
     }
 
     fn ask_filter(&mut self) {
@@ -246,4 +273,19 @@ impl<'a> Replay<'a> {
             _ => {}
         }
     }
+}
+
+/// A thread's index, and whether it is the recorder's own; `last` is what was answered before.
+#[inline]
+fn known_thread(
+    last: &mut (ThreadId, usize, bool),
+    id: ThreadId,
+    definitions: &Definitions,
+) -> (usize, bool) {
+    if id != last.0 || last.1 == usize::MAX {
+        let index = definitions.thread(id);
+        let internal = definitions.threads.get(index).is_some_and(|thread| thread.internal);
+        *last = (id, index, internal);
+    }
+    (last.1, last.2)
 }

@@ -10,6 +10,7 @@ use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::thread::{self, JoinHandle};
 
 use crate::block::BlockHeader;
+use crate::chunk_records::ChunkRecords;
 use crate::error::ReadError;
 use crate::recording::{Recording, Skipped};
 
@@ -21,7 +22,7 @@ const FEWEST_CHUNKS: usize = 32;
 /// What a chunk came to.
 #[derive(Debug)]
 pub(crate) struct Arrived {
-    pub(crate) payload: Vec<u8>,
+    pub(crate) records: ChunkRecords,
     pub(crate) damage: Result<Option<Skipped>, ReadError>,
 }
 
@@ -30,8 +31,8 @@ pub(crate) struct Arrived {
 pub(crate) struct Ahead {
     /// `None` once nobody wants any more.
     arrivals: Option<Receiver<(usize, Arrived)>>,
-    /// Payloads that have been used, to be filled again.
-    used: Option<Sender<Vec<u8>>>,
+    /// Records that have passed, whose memory is to be filled again.
+    used: Option<Sender<ChunkRecords>>,
     /// What was not asked for yet.
     waiting: HashMap<usize, Arrived>,
     thread: Option<JoinHandle<()>>,
@@ -52,12 +53,12 @@ impl Ahead {
         order.sort_by_key(|(index, _, header)| (header.first_stamp, *index));
         let mut reader = recording.reader();
         let (sender, arrivals): (SyncSender<(usize, Arrived)>, _) = mpsc::sync_channel(READY);
-        let (used, to_fill) = mpsc::channel::<Vec<u8>>();
+        let (used, to_fill) = mpsc::channel::<ChunkRecords>();
         let work = move || {
             for (index, offset, header) in order {
-                let mut payload = to_fill.try_recv().unwrap_or_default();
-                let damage = reader.load_logged(offset, &header, &mut payload);
-                if sender.send((index, Arrived { payload, damage })).is_err() {
+                let mut records = to_fill.try_recv().unwrap_or_default();
+                let damage = reader.load_logged(offset, &header, &mut records);
+                if sender.send((index, Arrived { records, damage })).is_err() {
                     return;
                 }
             }
@@ -73,7 +74,7 @@ impl Ahead {
     }
 
     /// The chunk of an index, with `used` to be filled again; `None` where the thread does not have it.
-    pub(crate) fn take(&mut self, index: usize, used: Vec<u8>) -> Option<Arrived> {
+    pub(crate) fn take(&mut self, index: usize, used: ChunkRecords) -> Option<Arrived> {
         if let Some(sender) = &self.used {
             // Nobody fills any more at the end.
             drop(sender.send(used));

@@ -7,8 +7,9 @@
 use std::collections::HashMap;
 use std::collections::HashSet;
 
+use crate::chunk_records::ChunkRecords;
 use crate::error::ReadError;
-use crate::items::{ChunkRow, HeldBlock, Item, ItemState, Rows};
+use crate::items::{HeldBlock, Item, ItemState};
 use crate::payload::PayloadReader;
 use crate::record::{Context, Event, EventKind, Record, Stamp};
 use crate::recording::{Chunk, Skipped};
@@ -54,14 +55,13 @@ impl Carried {
                 });
             }
         }
-        let mut payload = Vec::new();
+        let mut records = ChunkRecords::default();
         for chunk in chunks.iter().filter(|chunk| chunk.first_stamp <= horizon) {
             // Damage is told by whoever reads the chunk for its events.
-            reader.load(chunk, &mut payload)?;
-            let mut rows = Rows::new(&payload);
-            while let Some(row) = rows.next_row() {
-                if matches!(row, ChunkRow::Event) && rows.event().stamp <= horizon {
-                    apply(&mut seen, rows.event());
+            reader.load(chunk, &mut records)?;
+            while let Some(event) = records.next_event() {
+                if event.stamp <= horizon {
+                    apply(&mut seen, &event);
                 }
             }
         }

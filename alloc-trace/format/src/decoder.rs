@@ -188,14 +188,14 @@ impl DecodeState {
         placed: false,
     };
 
-    /// The state behind a record at `stamp`; `placed` where a context came before.
-    pub(crate) const fn at(stamp: Stamp, placed: bool) -> Self {
-        Self { stamp, placed, ..Self::START }
-    }
-
     /// The state in front of a record of a thread, the stamps of which count on from `stamp`.
     pub(crate) const fn of(thread: ThreadId, stamp: Stamp) -> Self {
-        Self { thread, ..Self::at(stamp, true) }
+        Self { thread, stamp, placed: true, ..Self::START }
+    }
+
+    /// Whether a context came, which begins every chunk.
+    pub(crate) const fn is_placed(&self) -> bool {
+        self.placed
     }
 
     /// The thread whose records come.

@@ -68,11 +68,6 @@ impl Encoder {
         self.stamp = stamp;
     }
 
-    /// The node that was defined last, and its return address.
-    pub(crate) const fn last_node(&self) -> (NodeId, u64) {
-        (self.defined, self.frame_address)
-    }
-
     /// Begins a chunk, or another thread's part of one, and resets the state.
     #[must_use]
     pub fn context(&mut self, out: &mut [u8], context: &Context) -> Option<usize> {

@@ -19,6 +19,7 @@ mod ahead;
 mod block;
 mod carried;
 mod chunk;
+mod chunk_records;
 mod clock;
 mod columns;
 mod decoder;
@@ -41,6 +42,7 @@ mod writer;
 
 pub use block::{BLOCK_ALIGN_BYTES, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, Codec};
 pub use chunk::{CHUNK_HEADER_BYTES, CHUNK_MAGIC, ChunkHeader, ChunkState};
+pub use chunk_records::RunEvent;
 pub use clock::{Anchor, Clock};
 pub use columns::pack::{Effort, HeapSpace, Lent, Packer, PackerSpace};
 pub use columns::unpack::{UnpackError, Unpacker};
@@ -56,7 +58,7 @@ pub use heap_snapshot::{ClassFigures, HeapFigures, HeapSnapshot, SnapshotReason}
 pub use items::{
     CarriedRecord, ChunkRow, HeldBlock, Item, ItemState, MAX_ITEM_BYTES, Rows, Subject,
 };
-pub use merged::{Merged, Step};
+pub use merged::{Merged, Run, Step};
 pub use read_progress::ReadProgress;
 pub use record::{
     Context, EndReason, Event, EventKind, ExitStatus, Module, ModuleUnload, NodeDefinition, NodeId,

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::block::{BlockHeader, Codec};
+use crate::chunk_records::ChunkRecords;
 use crate::columns::unpack::Unpacker;
 use crate::error::ReadError;
 use crate::read_progress::ReadProgress;
@@ -19,7 +20,7 @@ pub(crate) struct PayloadReader {
     path: Arc<Path>,
     progress: Arc<ReadProgress>,
     unpacker: Unpacker,
-    /// What is to be unpacked.
+    /// What is read, before it is unpacked.
     packed: Vec<u8>,
 }
 
@@ -37,22 +38,22 @@ impl PayloadReader {
         Self { file, path, progress, unpacker: Unpacker::default(), packed: Vec::new() }
     }
 
-    /// Reads a chunk's payload into `buffer`, replacing what it held.
+    /// Reads a chunk's records, in place of those that `records` held.
     ///
-    /// A payload that is cut or that its checksum contradicts is given as far as it goes, with the
-    /// reason.
+    /// Of a payload that is cut or that its checksum contradicts they are given as far as they go, with
+    /// the reason.
     pub(crate) fn load(
         &mut self,
         chunk: &Chunk,
-        buffer: &mut Vec<u8>,
+        records: &mut ChunkRecords,
     ) -> Result<Option<Skipped>, ReadError> {
         match &chunk.payload {
             Payload::Windowed { bytes } => {
-                buffer.clear();
-                buffer.extend_from_slice(bytes);
+                records.clear();
+                records.rows_mut().extend_from_slice(bytes);
                 Ok(None)
             }
-            Payload::Logged { header } => self.load_logged(chunk.offset, header, buffer),
+            Payload::Logged { header } => self.load_logged(chunk.offset, header, records),
         }
     }
 
@@ -61,25 +62,31 @@ impl PayloadReader {
         &mut self,
         offset: u64,
         header: &BlockHeader,
-        buffer: &mut Vec<u8>,
+        records: &mut ChunkRecords,
     ) -> Result<Option<Skipped>, ReadError> {
-        match self.read(offset, header, buffer)? {
-            Loaded::Rows(damage) => Ok(damage),
+        records.clear();
+        let mut packed = std::mem::take(&mut self.packed);
+        let loaded = self.read(offset, header, &mut packed);
+        let damage = loaded.map(|loaded| match loaded {
+            Loaded::Rows(damage) => {
+                std::mem::swap(records.rows_mut(), &mut packed);
+                damage
+            }
             Loaded::Packed { raw_bytes, .. } => {
-                std::mem::swap(&mut self.packed, buffer);
-                buffer.clear();
-                let unpacked = self.unpacker.unpack(&self.packed, raw_bytes, buffer);
-                Ok(unpacked.err().map(|error| Skipped {
+                let unpacked = self.unpacker.unpack_records(&packed, raw_bytes, records);
+                unpacked.err().map(|error| Skipped {
                     offset,
                     bytes: header.stored_bytes,
                     expected: error.expected.into(),
                     truncated: false,
-                }))
+                })
             }
-        }
+        });
+        self.packed = packed;
+        damage
     }
 
-    /// Reads a chunk's payload as [`PayloadReader::load`], but leaves it packed if it is.
+    /// Reads a chunk's payload into `buffer`, in place of what it held, and leaves it packed if it is.
     pub(crate) fn load_packed(
         &self,
         chunk: &Chunk,

@@ -3,9 +3,9 @@
 mod support;
 
 use alloc_trace_format::{
-    Anchor, BLOCK_HEADER_BYTES, Context, Effort, Encoder, Event, EventKind, FILE_HEADER_BYTES,
-    HeapSpace, NodeDefinition, NodeId, Packer, Record, Recording, RecordingWriter, Skipped,
-    ThreadId, Unpacker, Window,
+    Anchor, BLOCK_HEADER_BYTES, Context, Decoder, Effort, Encoder, Event, EventKind,
+    FILE_HEADER_BYTES, HeapSpace, NodeDefinition, NodeId, Packer, Record, Recording,
+    RecordingWriter, Skipped, ThreadId, Unpacker, Window,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -132,6 +132,36 @@ proptest! {
                 prop_assert_eq!(unpacked, Ok(()));
                 prop_assert!(rows == payload);
             }
+        }
+    }
+
+    #[test]
+    fn packed_chunks_give_the_records_that_rows_give(
+        steps in vec(step(), 0..600),
+        ticks in vec(0..700u16, 1..50),
+    ) {
+        let payload = payload(&steps, &ticks);
+        let mut decoder = Decoder::new(&payload);
+        let mut written = Vec::new();
+        while let Some(record) = decoder.next_record().expect("sound rows") {
+            written.push(record);
+        }
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("either");
+        for packed in [false, true] {
+            let window = Window { slots: 1, chunk_bytes: 4_096 };
+            let mut writer = RecordingWriter::create(&path, &header(), window).expect("creates");
+            if packed {
+                writer.pack_chunks(1);
+            }
+            for record in written.iter().filter(|record| !is_context(record)) {
+                writer.write(0, record).expect("writes");
+            }
+            writer.finish(None).expect("finishes");
+            let (mut records, skipped) = records(&path);
+            records.retain(|record| !is_context(record));
+            prop_assert!(skipped.is_empty());
+            prop_assert!(records == written[1..], "packed: {}", packed);
         }
     }
 
@@ -277,6 +307,10 @@ fn recorded(path: &std::path::Path, packed: bool) -> Vec<Record> {
     }
     writer.finish(None).expect("finishes");
     records(path).0
+}
+
+fn is_context(record: &Record) -> bool {
+    matches!(record, Record::Context(_))
 }
 
 fn records(path: &std::path::Path) -> (Vec<Record>, Vec<Skipped>) {

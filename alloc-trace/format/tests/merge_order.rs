@@ -9,7 +9,9 @@ mod support;
 use std::collections::BTreeMap;
 
 use EventKind::{Alloc, Free, Realloc};
-use alloc_trace_format::{Event, EventKind, Record, Recording, RecordingWriter, ThreadId, Window};
+use alloc_trace_format::{
+    Event, EventKind, Record, Recording, RecordingWriter, Step, ThreadId, Window,
+};
 use proptest::prelude::*;
 
 use support::{event, header};
@@ -130,15 +132,33 @@ impl Heap {
     }
 }
 
+/// The events in merged order, taken in runs of at most `most` where there are any.
+fn by_runs(recording: &Recording, most: usize) -> Vec<Event> {
+    let mut merged = recording.merged();
+    let mut events = Vec::new();
+    loop {
+        if let Some(run) = merged.next_run(most) {
+            assert!((1..=most).contains(&run.events.len()));
+            events.extend(run.events.iter().map(|event| event.event(run.thread)));
+            continue;
+        }
+        match merged.advance().expect("readable") {
+            Step::Event => events.push(*merged.event()),
+            Step::Other(_) => {}
+            Step::End => return events,
+        }
+    }
+}
+
 /// Replays the merged order: who is live, and by whom it is left.
 fn check(recording: &Recording, expected: usize) -> Result<(), TestCaseError> {
     let mut live: BTreeMap<u64, Event> = BTreeMap::new();
     let mut last_stamps: BTreeMap<ThreadId, u64> = BTreeMap::new();
     let mut merged = recording.merged();
-    let mut seen = 0;
+    let mut seen = Vec::new();
     while let Some(record) = merged.next_record().expect("readable") {
         let Record::Event(event) = record else { continue };
-        seen += 1;
+        seen.push(event);
         let last = last_stamps.insert(event.thread, event.stamp).unwrap_or(0);
         prop_assert!(last <= event.stamp, "a thread's own order is kept: {event:?}");
         let left = match event.kind {
@@ -154,8 +174,11 @@ fn check(recording: &Recording, expected: usize) -> Result<(), TestCaseError> {
             prop_assert!(other.is_none(), "live twice: {other:?} {event:?}");
         }
     }
-    prop_assert_eq!(seen, expected);
+    prop_assert_eq!(seen.len(), expected);
     prop_assert!(merged.skipped().is_empty());
+    for most in [1, 3, usize::MAX] {
+        prop_assert!(by_runs(recording, most) == seen, "in runs of {most} at most");
+    }
     Ok(())
 }
 
@@ -167,11 +190,17 @@ proptest! {
         threads in 1..9_usize,
         addresses in 2..24_u64,
         hops in any::<bool>(),
+        packed in any::<bool>(),
     ) {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("simulated.trace");
-        let window = Window { slots: threads as u32 + 1, chunk_bytes: 512 };
+        // A shorter chunk is not worth being packed.
+        let chunk_bytes = if packed { 2_048 } else { 512 };
+        let window = Window { slots: threads as u32 + 1, chunk_bytes };
         let mut writer = RecordingWriter::create(&path, &header(), window).expect("created");
+        if packed {
+            writer.pack_chunks(1);
+        }
         let mut heap = Heap {
             random: seed,
             free: (1..=addresses).map(|number| number * 0x10).collect(),

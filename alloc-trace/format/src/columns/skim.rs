@@ -78,19 +78,41 @@ fn skim(
     state: &mut DecodeState,
     events: &mut u64,
 ) -> Result<Option<Record>, Expected> {
-    while let Some(control) = columns.next_byte(CONTROL) {
-        match control & control::KIND_MASK {
-            0 => return other(columns, state).map(Some),
-            tag::NODE => return node(control, columns, state).map(Some),
-            _ => {
-                let ticks = columns.ticks(control)?;
-                let stamp = state.stamp().checked_add(ticks).ok_or("a stamp below 2^64")?;
-                state.advance_to(stamp);
-                *events += 1;
-            }
+    let controls = columns.rest(CONTROL);
+    let passed = leading_events(controls);
+    let ticks = columns.ticks_of_all(&controls[..passed])?;
+    let stamp = state.stamp().checked_add(ticks).ok_or("a stamp below 2^64")?;
+    state.advance_to(stamp);
+    *events += passed as u64;
+    columns.pass(CONTROL, passed);
+    match columns.next_byte(CONTROL) {
+        None => Ok(None),
+        Some(control) if control & control::KIND_MASK == tag::NODE => {
+            node(control, columns, state).map(Some)
         }
+        Some(_) => other(columns, state).map(Some),
     }
-    Ok(None)
+}
+
+#[inline]
+const fn is_event(control: u8) -> bool {
+    let kind = control & control::KIND_MASK;
+    kind != 0 && kind != tag::NODE
+}
+
+/// How many records are events before the first that is none. They are looked at many at a time,
+/// without a branch for each.
+fn leading_events(controls: &[u8]) -> usize {
+    const AT_A_TIME: usize = 64;
+    let mut passed = 0;
+    for some in controls.chunks_exact(AT_A_TIME) {
+        if !some.iter().fold(true, |all, &control| all & is_event(control)) {
+            break;
+        }
+        passed += AT_A_TIME;
+    }
+    let rest = controls.get(passed..).unwrap_or_default();
+    passed + rest.iter().take_while(|&&control| is_event(control)).count()
 }
 
 fn other(columns: &mut Columns<'_>, state: &mut DecodeState) -> Result<Record, Expected> {
@@ -146,13 +168,36 @@ impl Columns<'_> {
     #[inline(always)]
     pub(super) fn ticks(&mut self, control: u8) -> Result<u64, Expected> {
         let ticks = self.byte(TICKS)?;
-        if control & control::LONG_TICKS == 0 {
-            return Ok(ticks);
-        }
-        let mut high = self.byte(TICKS_HIGH)?;
+        // Whether there are more is anybody's guess: no branch asks.
+        let long = u8::from(control & control::LONG_TICKS != 0);
+        let high = self.rest(TICKS_HIGH);
+        let rest = high.get(usize::from(long)..).ok_or("a longer column of bytes")?;
+        let high = high.first().copied().unwrap_or_default() & long.wrapping_neg();
+        self.go_on(TICKS_HIGH, rest);
         if high == 0xff {
-            high = self.varint(TICKS_HIGH)?.wrapping_add(0xff);
+            return self.many_ticks(ticks);
         }
-        Ok(ticks | high << 8)
+        Ok(ticks | u64::from(high) << 8)
+    }
+
+    #[cold]
+    fn many_ticks(&mut self, low: u64) -> Result<u64, Expected> {
+        Ok(low | self.varint(TICKS_HIGH)?.wrapping_add(0xff) << 8)
+    }
+
+    /// The ticks of records with these control bytes, added up.
+    fn ticks_of_all(&mut self, controls: &[u8]) -> Result<u64, Expected> {
+        let low = self.rest(TICKS).get(..controls.len()).ok_or("a longer column of bytes")?;
+        let mut ticks: u64 = low.iter().map(|&byte| u64::from(byte)).sum();
+        self.pass(TICKS, controls.len());
+        let long = controls.iter().filter(|&&control| control & control::LONG_TICKS != 0).count();
+        for _ in 0..long {
+            let mut high = self.byte(TICKS_HIGH)?;
+            if high == 0xff {
+                high = self.varint(TICKS_HIGH)?.wrapping_add(0xff);
+            }
+            ticks = ticks.checked_add(high << 8).ok_or("a stamp below 2^64")?;
+        }
+        Ok(ticks)
     }
 }

@@ -1,5 +1,5 @@
-//! Columns into rows. Every byte is doubted, and no input makes it allocate more than a few times
-//! the length that the chunk's header states.
+//! Columns into rows, or into what rows would be decoded to. Every byte is doubted, and no input makes
+//! it allocate more than a few times the length that the chunk's header states, or than a chunk can have.
 
 use std::error::Error;
 use std::fmt;
@@ -11,10 +11,11 @@ use super::{
     ADDRESS_0, ADDRESS_1, ADDRESS_HIGH, AGE_0, AGE_1, ALIGN, COLUMNS, CONTROL, DEPTH, NODE_0,
     NODE_1, NODE_HIGH, OTHER, REALLOC, SIZE, SIZE_HIGH, STACK, UNUSUAL, control, unusual,
 };
-use crate::decoder::{DecodeState, PLAIN_KINDS as PLAIN_TAGS, PlainEvent, Row};
+use crate::chunk_records::{ChunkRecords, RunEvent};
+use crate::decoder::{DecodeState, Decoded, PLAIN_KINDS as PLAIN_TAGS, PlainEvent, Row};
 use crate::encoder::{Encoder, MAX_EVENT_BYTES};
 use crate::header::array;
-use crate::record::{Event, EventKind, NodeId, tag};
+use crate::record::{Event, EventKind, NodeDefinition, NodeId, Record, Stamp, tag};
 use crate::recording::MAX_CHUNK_BYTES;
 use crate::varint;
 
@@ -88,22 +89,40 @@ impl Unpacker {
     }
 
     fn rows(&mut self, packed: &[u8], raw_bytes: u32, rows: &mut Vec<u8>) -> Result<(), Expected> {
+        let mut rows = Rows::behind(rows, raw_bytes);
+        let result = self.rebuild(packed, raw_bytes, &mut rows);
+        rows.finish();
+        result
+    }
+
+    /// Adds the records of a packed chunk to `records`: what [`Unpacker::unpack`] makes rows of.
+    ///
+    /// # Errors
+    ///
+    /// Where the columns contradict themselves; the records before are in `records`.
+    pub(crate) fn unpack_records(
+        &mut self,
+        packed: &[u8],
+        raw_bytes: u32,
+        records: &mut ChunkRecords,
+    ) -> Result<(), UnpackError> {
+        self.rebuild(packed, raw_bytes, records).map_err(|expected| UnpackError { expected })
+    }
+
+    fn rebuild(
+        &mut self,
+        packed: &[u8],
+        raw_bytes: u32,
+        sink: &mut impl Sink,
+    ) -> Result<(), Expected> {
         let (rounding, lengths) = self.inflater.inflate(packed, raw_bytes, |_| true)?;
         let model = self.model.get_or_insert_with(Model::boxed);
         model.reset(rounding);
         let blocks = self.blocks.get_or_insert_with(|| on_heap(Block::NONE));
-        let blocks = Blocks::new(blocks);
         let mut columns = Columns::new(self.inflater.bytes(), &lengths);
-        let mut rebuild = Rebuild {
-            model,
-            blocks,
-            encoder: Encoder::new(),
-            placed: false,
-            rows: Rows::behind(rows, raw_bytes),
-        };
-        let result = rebuild.records(&mut columns);
-        rebuild.rows.finish();
-        result
+        sink.expect(lengths[CONTROL], raw_bytes);
+        let state = DecodeState::START;
+        Rebuild { model, blocks: Blocks::new(blocks), state, sink }.records(&mut columns)
     }
 }
 
@@ -146,7 +165,7 @@ impl Inflater {
             return Err("columns of the stated lengths");
         }
         let total = (0..COLUMNS).filter(|&index| needed(index)).map(|index| lengths[index]).sum();
-        self.bytes.clear();
+        // What is left of the chunk before is written over.
         self.bytes.resize(total, 0);
         let mut rest = self.bytes.as_mut_slice();
         let mut at = head_bytes;
@@ -212,6 +231,12 @@ impl<'a> Columns<'a> {
         self.rest[column] = self.rest(column).get(bytes..).unwrap_or_default().iter();
     }
 
+    /// Goes on to `rest` of a column.
+    #[inline(always)]
+    pub(super) fn go_on(&mut self, column: usize, rest: &'a [u8]) {
+        self.rest[column] = rest.iter();
+    }
+
     #[inline(always)]
     pub(super) fn next_byte(&mut self, column: usize) -> Option<u8> {
         self.rest[column].next().copied()
@@ -260,12 +285,83 @@ impl<'a> Columns<'a> {
     }
 }
 
+/// What becomes of the records.
+trait Sink {
+    /// About so many are to come, of a chunk whose header states a length of `raw_bytes`.
+    fn expect(&mut self, records: usize, raw_bytes: u32);
+
+    /// A plain event, at a stamp.
+    fn plain_event(&mut self, event: &PlainEvent, stamp: Stamp) -> Result<(), Expected>;
+
+    fn event(&mut self, event: &Event) -> Result<(), Expected>;
+
+    fn node(&mut self, node: &NodeDefinition) -> Result<(), Expected>;
+
+    /// Takes the record that `column` begins with, which is neither an event nor a node, brings `state`
+    /// behind it, and answers its length.
+    fn other(&mut self, column: &[u8], state: &mut DecodeState) -> Result<usize, Expected>;
+}
+
+/// A row has three bytes at least. So a chunk has no more records than these, whatever it says.
+const MOST_RECORDS: usize = MAX_CHUNK_BYTES as usize / 3;
+
+impl ChunkRecords {
+    /// Adds a record, unless no chunk has as many.
+    fn add(&mut self, record: Record) -> Result<(), Expected> {
+        if self.len() > MOST_RECORDS {
+            return Err("a chunk of a sensible length");
+        }
+        self.push_record(record);
+        Ok(())
+    }
+}
+
+impl Sink for ChunkRecords {
+    fn expect(&mut self, records: usize, raw_bytes: u32) {
+        self.reserve(records.min(raw_bytes as usize / 3));
+    }
+
+    #[inline(always)]
+    fn plain_event(&mut self, event: &PlainEvent, stamp: Stamp) -> Result<(), Expected> {
+        let &PlainEvent { tag, align_log2, size, address, node, stack_pointer, .. } = event;
+        let kind = match tag {
+            tag::ALLOC => EventKind::Alloc,
+            tag::ALLOC_ZEROED => EventKind::AllocZeroed,
+            _ => EventKind::Free,
+        };
+        if self.len() > MOST_RECORDS {
+            return Err("a chunk of a sensible length");
+        }
+        self.push(RunEvent { stamp, address, size, stack_pointer, node, kind, align_log2 });
+        Ok(())
+    }
+
+    fn event(&mut self, event: &Event) -> Result<(), Expected> {
+        self.add(Record::Event(*event))
+    }
+
+    fn node(&mut self, node: &NodeDefinition) -> Result<(), Expected> {
+        self.add(Record::Node(*node))
+    }
+
+    fn other(&mut self, column: &[u8], state: &mut DecodeState) -> Result<usize, Expected> {
+        let (mut length, mut event) = (0, Event::NONE);
+        match state.next(column, &mut length, &mut event).map_err(|error| error.expected)? {
+            Decoded::Event | Decoded::End | Decoded::Other(Record::Node(_)) => {
+                Err("an extended record")
+            }
+            Decoded::Other(record) => self.add(record).map(|()| length),
+        }
+    }
+}
+
 /// Rows behind what a vector held. It is longer than what is written, so that a record needs no more than
 /// one look at how much room there is.
 struct Rows<'a> {
     bytes: &'a mut Vec<u8>,
     begin: usize,
     written: usize,
+    encoder: Encoder,
 }
 
 impl<'a> Rows<'a> {
@@ -274,20 +370,21 @@ impl<'a> Rows<'a> {
         let begin = bytes.len();
         let room = raw_bytes.min(MAX_CHUNK_BYTES) as usize + MAX_EVENT_BYTES;
         bytes.resize(begin + room, 0);
-        Self { bytes, begin, written: begin }
+        Self { bytes, begin, written: begin, encoder: Encoder::new() }
     }
 
     /// Appends a record.
     #[inline(always)]
     fn append(
         &mut self,
-        encode: impl FnOnce(&mut [u8; MAX_EVENT_BYTES]) -> Option<usize>,
+        encode: impl FnOnce(&mut Encoder, &mut [u8; MAX_EVENT_BYTES]) -> Option<usize>,
     ) -> Result<(), Expected> {
         if self.bytes.len() - self.written < MAX_EVENT_BYTES {
             self.make_room(MAX_EVENT_BYTES)?;
         }
         let room = self.bytes.get_mut(self.written..).and_then(<[u8]>::first_chunk_mut);
-        let length = room.and_then(encode).ok_or("a record that can be encoded")?;
+        let length = room.and_then(|out| encode(&mut self.encoder, out));
+        let length = length.ok_or("a record that can be encoded")?;
         self.written += length;
         Ok(())
     }
@@ -321,22 +418,50 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// The rows as they come back.
-struct Rebuild<'a> {
-    model: &'a mut Model,
-    blocks: Blocks<'a>,
-    encoder: Encoder,
-    /// Whether a context was met, which begins every chunk.
-    placed: bool,
-    rows: Rows<'a>,
+impl Sink for Rows<'_> {
+    fn expect(&mut self, _: usize, _: u32) {}
+
+    #[inline(always)]
+    fn plain_event(&mut self, event: &PlainEvent, _: Stamp) -> Result<(), Expected> {
+        self.append(|encoder, out| encoder.plain_event(out, event))
+    }
+
+    fn event(&mut self, event: &Event) -> Result<(), Expected> {
+        self.append(|encoder, out| encoder.event(out, event))
+    }
+
+    fn node(&mut self, node: &NodeDefinition) -> Result<(), Expected> {
+        self.append(|encoder, out| encoder.node(out, node))
+    }
+
+    fn other(&mut self, column: &[u8], state: &mut DecodeState) -> Result<usize, Expected> {
+        let (mut length, mut event) = (0, Event::NONE);
+        let found = state.next_row(column, &mut length, &mut event);
+        match found.map_err(|error| error.expected)? {
+            Row::Context => self.encoder = Encoder::at(state.stamp()),
+            Row::Other => self.encoder.advance_to(state.stamp()),
+            Row::Event | Row::Node(_) | Row::End => return Err("an extended record"),
+        }
+        self.extend(column.get(..length).unwrap_or_default())?;
+        Ok(length)
+    }
 }
 
-impl Rebuild<'_> {
+/// The records as they come back.
+struct Rebuild<'a, S> {
+    model: &'a mut Model,
+    blocks: Blocks<'a>,
+    /// Of it the stamp, the thread and the node defined last are kept.
+    state: DecodeState,
+    sink: &'a mut S,
+}
+
+impl<S: Sink> Rebuild<'_, S> {
     fn records(&mut self, columns: &mut Columns<'_>) -> Result<(), Expected> {
         while let Some(control) = columns.next_byte(CONTROL) {
             let kind = control & control::KIND_MASK;
             let is_unusual = control >> control::SITE_SHIFT == control::SITE_UNUSUAL;
-            if 1 << kind & PLAIN_KINDS != 0 && !is_unusual && self.placed {
+            if 1 << kind & PLAIN_KINDS != 0 && !is_unusual && self.state.is_placed() {
                 self.plain_event(kind, control, columns)?;
             } else {
                 match kind {
@@ -359,7 +484,8 @@ impl Rebuild<'_> {
     ) -> Result<(), Expected> {
         let tag = if kind == control::ALLOC_AT_DEPTH { tag::ALLOC } else { kind };
         let ticks = columns.ticks(control)?;
-        self.encoder.last_stamp().checked_add(ticks).ok_or("a stamp below 2^64")?;
+        let stamp = self.state.stamp().checked_add(ticks).ok_or("a stamp below 2^64")?;
+        self.state.advance_to(stamp);
         let origin = control >> control::SITE_SHIFT;
         let mut habit = *self.model.last(tag);
         if origin == control::SITE_FOLLOWS {
@@ -385,8 +511,7 @@ impl Rebuild<'_> {
             node,
             stack_pointer,
         };
-        let Self { encoder, rows, .. } = self;
-        rows.append(|out| encoder.plain_event(out, &event))
+        self.sink.plain_event(&event, stamp)
     }
 
     #[inline(always)]
@@ -444,11 +569,12 @@ impl Rebuild<'_> {
             tag::FREE => EventKind::Free,
             _ => return Err("a known kind of record"),
         };
-        if !self.placed {
+        if !self.state.is_placed() {
             return Err("a context, which begins every chunk");
         }
         let ticks = columns.ticks(control)?;
-        let stamp = self.encoder.last_stamp().checked_add(ticks).ok_or("a stamp below 2^64")?;
+        let stamp = self.state.stamp().checked_add(ticks).ok_or("a stamp below 2^64")?;
+        self.state.advance_to(stamp);
 
         let mut habit = *self.model.last(kind);
         let mut failed = false;
@@ -476,6 +602,7 @@ impl Rebuild<'_> {
         let mut event = Event {
             kind: event_kind,
             failed,
+            thread: self.state.thread(),
             stamp,
             begin_stamp: stamp,
             node,
@@ -493,7 +620,10 @@ impl Rebuild<'_> {
                     event.address = self.obtained(kind, control, event.size, columns)?;
                 }
             }
-            EventKind::Free => (event.address, event.size) = self.gone(control, columns)?,
+            EventKind::Free => {
+                let (address, size) = self.gone(control, columns)?;
+                (event.address, event.size) = (if failed { 0 } else { address }, size);
+            }
             EventKind::Realloc => {
                 (event.old_address, event.old_size) = self.gone(control, columns)?;
                 event.size = columns.varint(REALLOC)?;
@@ -508,8 +638,7 @@ impl Rebuild<'_> {
             }
         }
         self.came_from(kind, control >> control::SITE_SHIFT, &habit.site, event.size);
-        let Self { encoder, rows, .. } = self;
-        rows.append(|out| encoder.event(out, &event))
+        self.sink.event(&event)
     }
 
     #[inline]
@@ -545,28 +674,15 @@ impl Rebuild<'_> {
     }
 
     fn node(&mut self, control: u8, columns: &mut Columns<'_>) -> Result<(), Expected> {
-        let (defined, frame) = self.encoder.last_node();
-        let node = columns.node(control, defined, frame)?;
-        let Self { encoder, rows, .. } = self;
-        rows.append(|out| encoder.node(out, &node))
+        let node = columns.node(control, self.state.defined(), self.state.frame_address())?;
+        self.state.define(&node);
+        self.sink.node(&node)
     }
 
     fn other(&mut self, columns: &mut Columns<'_>) -> Result<(), Expected> {
-        let column = columns.rest(OTHER);
-        let mut state = DecodeState::at(self.encoder.last_stamp(), self.placed);
-        let mut length = 0;
-        let mut event = Event::NONE;
-        let found = state.next_row(column, &mut length, &mut event);
-        match found.map_err(|error| error.expected)? {
-            Row::Context => {
-                self.encoder = Encoder::at(state.stamp());
-                self.placed = true;
-            }
-            Row::Other => self.encoder.advance_to(state.stamp()),
-            Row::Event | Row::Node(_) | Row::End => return Err("an extended record"),
-        }
+        let length = self.sink.other(columns.rest(OTHER), &mut self.state)?;
         columns.pass(OTHER, length);
-        self.rows.extend(column.get(..length).unwrap_or_default())
+        Ok(())
     }
 }
 
