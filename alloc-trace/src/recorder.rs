@@ -449,7 +449,7 @@ impl Recorder {
     ) -> Result<Option<Captured>, Errno> {
         let depth = self.depth.load(Ordering::Relaxed);
         let Some(tables) = self.tables.get().filter(|_| depth != 0) else { return Ok(None) };
-        let find = |path, parent, address| tables.call_tree.find(path, parent, address);
+        let find = |path| tables.call_tree.find(path);
         let in_place = state.backtrace.capture_in_place(registers, &tables.rules, find);
         if in_place.is_some() && !self.check.load(Ordering::Relaxed) {
             return Ok(in_place);
@@ -764,16 +764,29 @@ struct Sink<'a> {
 
 impl backtrace::Sink for Sink<'_> {
     #[inline]
-    fn node(&mut self, path: Path, parent: NodeId, address: u64) -> NodeId {
-        match self.tree.find(path, parent, address ^ self.salt()) {
-            Some(id) => id,
-            None => self.define(path, parent, address),
-        }
+    fn root_path(&self, root: NodeId) -> Path {
+        Path::of_root(root, self.writer.generation())
     }
 
     #[inline]
-    fn prefetch(&self, path: Path) {
-        self.tree.prefetch(path);
+    fn find(&self, path: Path) -> Option<NodeId> {
+        self.tree.find(path)
+    }
+
+    #[cold]
+    fn define(&mut self, path: Path, parent: NodeId, address: u64) -> NodeId {
+        let id = self.tree.reserve();
+        if id.is_root() {
+            return id;
+        }
+        let node = NodeDefinition { id, parent, address };
+        let written = self.writer.write(self.log, |encoder, out| encoder.node(out, &node));
+        if written.is_ok() {
+            // Only now may other threads name it.
+            self.tree.insert(path, id);
+        }
+        self.result = self.result.and(written);
+        id
     }
 
     #[cold]
@@ -796,32 +809,6 @@ impl backtrace::Sink for Sink<'_> {
                 encoder.module_unload(out, module.start, module.end, first_node)
             })
         });
-        self.tree.forget_code(module.start, module.end, self.salt());
         self.result = self.result.and(written);
-    }
-}
-
-impl Sink<'_> {
-    /// What an address is mixed with for the call tree: something else in each generation of a ring, so
-    /// that none finds the nodes of another. Nothing without a ring.
-    #[inline(always)]
-    fn salt(&self) -> u64 {
-        u64::from(self.writer.generation()).wrapping_mul(0x9e37_79b9_7f4a_7c15)
-    }
-
-    #[cold]
-    fn define(&mut self, path: Path, parent: NodeId, address: u64) -> NodeId {
-        let id = self.tree.reserve();
-        if id.is_root() {
-            return id;
-        }
-        let node = NodeDefinition { id, parent, address };
-        let written = self.writer.write(self.log, |encoder, out| encoder.node(out, &node));
-        if written.is_ok() {
-            // Only now may other threads name it.
-            self.tree.insert(path, parent, address ^ self.salt(), id);
-        }
-        self.result = self.result.and(written);
-        id
     }
 }

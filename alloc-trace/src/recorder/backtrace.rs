@@ -2,7 +2,7 @@
 //!
 //! Each thread keeps its previous backtrace: of every frame the state that the unwinder had there
 //! (program counter, stack pointer, frame pointer), the stack slots that this state was read from,
-//! and the call-tree node. The next event unwinds from the innermost frame outwards until its state
+//! and its path in the call tree. The next event unwinds from the innermost frame outwards until its state
 //! equals a remembered one. From there on the way outwards is decided by the remembered slots alone:
 //! if memory still holds what was read from them, all of these frames are as they were. Where a slot
 //! differs, unwinding goes on from that frame.
@@ -20,10 +20,12 @@ mod frames;
 mod in_place;
 mod walk;
 
+use std::ops::Range;
+
 use alloc_trace_format::NodeId;
 
 use self::frames::{CAPACITY, Frames};
-use self::walk::{Step, Walk};
+use self::walk::{Step, Walk, before, caller};
 use super::call_tree::Path;
 use super::modules::{Identity, Module, Modules};
 use super::stack::Stack;
@@ -65,10 +67,12 @@ pub(super) struct Shared<'a> {
 
 /// Where the nodes of the call tree come from, and where what was discovered goes.
 pub(super) trait Sink {
-    /// The node at `path`, which is that of the frame at `address` below `parent`.
-    fn node(&mut self, path: Path, parent: NodeId, address: u64) -> NodeId;
-    /// The node at `path` will be asked for.
-    fn prefetch(&self, path: Path);
+    /// The path of what lies outside of a backtrace.
+    fn root_path(&self, root: NodeId) -> Path;
+    /// The node at `path`, if it is known.
+    fn find(&self, path: Path) -> Option<NodeId>;
+    /// Gives the frame at `address` below `parent` a number, as the node at `path`.
+    fn define(&mut self, path: Path, parent: NodeId, address: u64) -> NodeId;
     /// A module was met for the first time.
     fn module(&mut self, module: &Module, identity: Identity<'_>);
     /// A module was unloaded. It is not forgotten yet, so that nobody has met what is there now,
@@ -97,6 +101,10 @@ pub(super) struct Backtrace {
     with_frame_pointers: usize,
     /// What lies outside of the outermost remembered frame.
     root: NodeId,
+    /// The node of the innermost one.
+    node: NodeId,
+    /// A call that its function made before, as [`in_place`] keeps it.
+    other: Call,
     /// Whether frames were left out because of the depth limit.
     limited: bool,
     /// Whether the way outwards led over memory that is not remembered: it is gone anew each time.
@@ -110,7 +118,19 @@ pub(super) struct Backtrace {
     frames: Frames,
 }
 
-/// A capture under way. As with [`Walk`], what is done seldom takes one and gives another one back.
+/// A call by the innermost function. Zeroed memory is none.
+#[derive(Debug, Clone, Copy)]
+struct Call {
+    address: u64,
+    path: Path,
+    node: NodeId,
+}
+
+impl Call {
+    const NONE: Self = Self { address: 0, path: Path::NONE, node: NodeId::ROOT };
+}
+
+/// A capture under way.
 #[derive(Debug, Clone, Copy)]
 struct Capture {
     walk: Walk,
@@ -118,13 +138,21 @@ struct Capture {
     kept: usize,
     /// The first of the frames unwound anew.
     new: usize,
-    /// The node of the remembered frame that lies directly inside of the kept ones.
-    changed_node: Option<NodeId>,
-    /// Whose slot the present frame pointer was read from, by its place among the frames unwound
-    /// anew: the one that comes next has the place before the first. Nobody's: the innermost one.
-    source: usize,
-    /// The innermost source of a frame pointer that mattered, one added, counted as `source`.
+    /// The innermost frame whose slot a frame pointer was read from that mattered, by its place among
+    /// those unwound anew, where the present one has that before the first; one added.
     used: usize,
+    /// Whether the remembered frames hung from the root that the present ones hang from.
+    same_root: bool,
+}
+
+/// Where plain rules led to.
+enum Arrival {
+    /// A remembered frame.
+    Remembered,
+    /// One more frame than allowed.
+    TooDeep,
+    /// One that has no plain rule, or whose rule leads to no frame.
+    Unusual,
 }
 
 impl Backtrace {
@@ -135,6 +163,8 @@ impl Backtrace {
         length: 0,
         with_frame_pointers: 0,
         root: NodeId::ROOT,
+        node: NodeId::ROOT,
+        other: Call::NONE,
         limited: false,
         elsewhere: false,
         late: false,
@@ -148,6 +178,8 @@ impl Backtrace {
         self.with_frame_pointers = 0;
         self.stack = Stack::NONE;
         self.root = NodeId::ROOT;
+        self.node = NodeId::ROOT;
+        self.other = Call::NONE;
         self.limited = false;
         self.elsewhere = false;
         self.late = false;
@@ -161,6 +193,7 @@ impl Backtrace {
         shared: &Shared<'_>,
         sink: &mut impl Sink,
     ) -> Captured {
+        self.other = Call::NONE;
         let known = self.stack.contains(registers.stack_pointer, 8) && !self.limited;
         let replaced = self.late && self.forget_replaced(shared.modules);
         if !self.late {
@@ -171,19 +204,18 @@ impl Backtrace {
             walk: Walk::new(self.stack, registers),
             kept: if self.elsewhere { 0 } else { self.length },
             new: CAPACITY,
-            changed_node: None,
-            source: CAPACITY - 1,
             used: 0,
+            same_root: true,
         };
         if let Some(root) = self.unwind(&mut capture, shared, sink) {
-            capture = self.begin_anew(capture, root);
+            self.begin_anew(&mut capture, root);
         }
         self.elsewhere = capture.walk.elsewhere;
         self.late |= capture.walk.late;
         if capture.kept + (CAPACITY - capture.new) > shared.depth {
-            capture = self.limit(capture, shared.depth);
+            self.limit(&mut capture, shared.depth);
         }
-        self.join(&capture, forgotten, sink)
+        self.join(&capture, forgotten, shared.modules, sink)
     }
 
     /// Unwinds until a remembered frame is met whose callers are unchanged; otherwise answers what
@@ -196,95 +228,118 @@ impl Backtrace {
         sink: &mut impl Sink,
     ) -> Option<NodeId> {
         loop {
-            if self.meets(capture) {
-                let outside = capture.kept - 1;
-                match self.frames.innermost_changed(outside, self.with_frame_pointers) {
-                    None => return None,
-                    Some(index) => *capture = self.go_on_from(*capture, index + 1),
+            match self.go_by_plain_rules(capture, shared) {
+                Arrival::Remembered => {
+                    let outside = capture.kept - 1;
+                    if outside < self.with_frame_pointers {
+                        let source = self.source(capture.new - 1, &capture.walk.frame);
+                        capture.used = capture.used.max(source + 1);
+                    }
+                    self.frames.put(outside, &capture.walk.frame);
+                    self.frames.unlist(outside);
+                    match self.frames.innermost_changed(outside, self.with_frame_pointers) {
+                        None => return None,
+                        Some(index) => self.go_on_from(capture, index + 1),
+                    }
                 }
-            } else {
-                if CAPACITY - capture.new > shared.depth {
-                    // One more than allowed: there is something to leave out.
-                    return Some(NodeId::CUT);
-                }
-                self.push(capture);
+                Arrival::TooDeep => return Some(NodeId::CUT),
+                Arrival::Unusual => {}
             }
+            let source = self.source(capture.new, &capture.walk.frame);
             let step = capture.walk.step(shared, sink);
             if capture.walk.used_frame_pointer {
-                capture.used = capture.used.max(capture.source + 1);
+                capture.used = capture.used.max(source + 1);
             }
             match step {
                 Step::Caller => {}
                 Step::Outermost => return Some(NodeId::ROOT),
                 Step::Cut => return Some(NodeId::CUT),
             }
-            if capture.walk.frame.frame_pointer_slot != frames::NO_SLOT {
-                capture.source = capture.new - 1;
-            }
         }
     }
 
-    /// Whether a remembered frame has the state of the present one. Remembered frames further in
-    /// have returned.
+    /// Goes outwards as far as plain rules lead, which most are, until a remembered frame has the state
+    /// of the present one. The present frame is then not among those unwound anew.
     #[inline(always)]
-    fn meets(&mut self, capture: &mut Capture) -> bool {
-        let frame = &capture.walk.frame;
-        while let Some(index) = capture.kept.checked_sub(1) {
+    fn go_by_plain_rules(&mut self, capture: &mut Capture, shared: &Shared<'_>) -> Arrival {
+        let Walk { stack, mut frame, mut code, .. } = capture.walk;
+        let (mut kept, mut new) = (capture.kept, capture.new);
+        let first = CAPACITY.saturating_sub(shared.depth);
+        let arrival = loop {
+            if self.meets(&frame, &mut kept) {
+                break Arrival::Remembered;
+            }
+            if new < first {
+                // There is something to leave out.
+                break Arrival::TooDeep;
+            }
+            new -= 1;
+            if new < kept {
+                // No room for both: unwinding goes on without what was remembered.
+                kept = 0;
+            }
+            self.frames.put(new, &frame);
+            let Some(rule) = shared.rules.find_plain(code) else { break Arrival::Unusual };
+            if rule.is_from_frame_pointer() {
+                capture.used = capture.used.max(self.source(new, &frame) + 1);
+            }
+            let caller = caller(&stack, &frame, rule);
+            let Some(caller) = caller.filter(|caller| caller.address != 0) else {
+                break Arrival::Unusual;
+            };
+            code = before(caller.address);
+            frame = caller;
+        };
+        (capture.kept, capture.new) = (kept, new);
+        (capture.walk.frame, capture.walk.code) = (frame, code);
+        arrival
+    }
+
+    /// Whether a remembered frame has the state of `frame`. Remembered frames further in have returned.
+    #[inline(always)]
+    fn meets(&self, frame: &Frame, kept: &mut usize) -> bool {
+        while let Some(index) = kept.checked_sub(1) {
             if self.frames.stack_pointer(index) > frame.stack_pointer {
                 return false;
             }
             if self.frames.stack_pointer(index) == frame.stack_pointer
                 && self.frames.address(index) == frame.address
+                && (index >= self.with_frame_pointers
+                    || self.frames.frame_pointer(index) == frame.frame_pointer)
             {
-                let matters = index < self.with_frame_pointers;
-                if !matters || self.frames.frame_pointer(index) == frame.frame_pointer {
-                    if matters {
-                        capture.used = capture.used.max(capture.source + 1);
-                    }
-                    self.frames.put(index, frame);
-                    self.frames.unlist(index);
-                    return true;
-                }
+                return true;
             }
-            capture.kept = index;
-            capture.changed_node = Some(self.frames.node(index));
+            *kept = index;
         }
         false
     }
 
-    /// Puts the present frame before those unwound so far.
+    /// Whose slot the frame pointer of `frame` was read from, by its place: its own one, which is
+    /// `place`, or that of one of those further in. Nobody's: the innermost one.
     #[inline(always)]
-    fn push(&mut self, capture: &mut Capture) {
-        capture.new -= 1;
-        if capture.new < capture.kept {
-            // No room for both: unwinding goes on without what was remembered.
-            capture.changed_node = Some(self.frames.node(0));
-            capture.kept = 0;
+    fn source(&self, place: usize, frame: &Frame) -> usize {
+        if frame.frame_pointer_slot == frames::NO_SLOT {
+            self.frames.saving_within(place + 1..CAPACITY).unwrap_or(CAPACITY - 1)
+        } else {
+            place
         }
-        self.frames.put(capture.new, &capture.walk.frame);
     }
 
     /// Goes on from the remembered frame `index`: those outside of it are not what they were.
     #[cold]
     #[inline(never)]
-    fn go_on_from(&mut self, mut capture: Capture, index: usize) -> Capture {
-        let met = capture.kept - 1;
-        let source = self.frames.refresh_frame_pointer(index, met);
+    fn go_on_from(&mut self, capture: &mut Capture, index: usize) {
+        self.frames.refresh_frame_pointer(index, capture.kept - 1);
         let mattered = self.with_frame_pointers.min(capture.kept);
-        self.take_back(&mut capture, index);
-        if source < met {
-            capture.source = capture.new + source - index;
-        }
+        self.take_back(capture, index);
         if mattered > index {
             capture.used = capture.used.max(capture.new + mattered - index);
         }
-        capture.walk.go_on(self.frames.frame(capture.new));
-        capture
+        capture.walk.arrive(self.frames.frame(capture.new));
     }
 
     /// Counts the remembered frames from `index` on to those unwound anew.
     fn take_back(&mut self, capture: &mut Capture, index: usize) {
-        capture.changed_node = Some(self.frames.node(index));
         capture.new -= capture.kept - index;
         self.frames.move_inwards(index, capture.kept, capture.new);
         capture.kept = index;
@@ -293,7 +348,7 @@ impl Backtrace {
     /// All frames were unwound, and `root` lies outside of them.
     #[cold]
     #[inline(never)]
-    fn begin_anew(&mut self, mut capture: Capture, root: NodeId) -> Capture {
+    fn begin_anew(&mut self, capture: &mut Capture, root: NodeId) {
         capture.kept = 0;
         if self.elsewhere && root == self.root {
             // Nothing could be met on the way; what is as it was is known only now.
@@ -306,65 +361,117 @@ impl Backtrace {
             capture.kept = (0..both).take_while(same).count();
             capture.new += capture.kept;
         }
-        capture.changed_node = (capture.kept < self.length).then(|| self.frames.node(capture.kept));
+        capture.same_root = root == self.root;
         self.root = root;
-        capture
     }
 
     /// Leaves the outermost frames out: there are more than `depth`.
     #[cold]
     #[inline(never)]
-    fn limit(&mut self, mut capture: Capture, depth: usize) -> Capture {
-        // The nodes of all others hang from another root now.
+    fn limit(&mut self, capture: &mut Capture, depth: usize) {
+        // All others hang from another root now.
         let dropped = capture.kept + (CAPACITY - capture.new) - depth;
         if dropped < capture.kept {
-            self.take_back(&mut capture, dropped);
+            self.take_back(capture, dropped);
         } else {
             capture.new += dropped - capture.kept;
         }
         capture.kept = 0;
+        capture.same_root &= self.root == NodeId::CUT;
         self.root = NodeId::CUT;
         self.limited = true;
-        capture
     }
 
-    /// Puts the new frames behind the kept ones and finds their nodes.
+    /// Puts the new frames behind the kept ones and finds the node of them all.
     #[inline(always)]
-    fn join(&mut self, capture: &Capture, forgotten: bool, sink: &mut impl Sink) -> Captured {
-        let Capture { kept, new, changed_node, .. } = *capture;
+    fn join(
+        &mut self,
+        capture: &Capture,
+        forgotten: bool,
+        modules: &Modules,
+        sink: &mut impl Sink,
+    ) -> Captured {
+        let Capture { kept, new, .. } = *capture;
         let count = CAPACITY - new;
         let length = kept + count;
-        let (mut node, mut path) = match kept.checked_sub(1) {
-            Some(index) => (self.frames.node(index), self.frames.path(index)),
-            None => (self.root, Path::of_root(self.root)),
+        let mut path = match kept.checked_sub(1) {
+            Some(index) => self.frames.path(index),
+            None => sink.root_path(self.root),
         };
-        // The way to each node is known before any of them is: so their entries are fetched together
-        // and not one behind the other.
+        let shares = capture.same_root && count != 0 && kept < self.length;
+        let changed = shares.then(|| self.frames.address(kept));
         for index in 0..count {
             self.frames.shift(new + index, kept + index);
             path = path.below(self.frames.address(kept + index));
             self.frames.set_path(kept + index, path);
-            if count > 1 {
-                sink.prefetch(path);
-            }
         }
-        for index in kept..length {
-            node = sink.node(self.frames.path(index), node, self.frames.address(index));
-            self.frames.set_node(index, node);
+        if self.late {
+            path = self.find_late_paths(kept..length, modules, sink);
+        }
+        if count != 0 || kept != self.length {
+            self.node = match sink.find(path) {
+                Some(node) => node,
+                None => self.define(length, sink),
+            };
         }
         self.frames.unlist(kept);
         self.length = length;
         let used = (kept + capture.used).saturating_sub(new);
         self.with_frame_pointers = self.with_frame_pointers.min(kept).max(used);
-        let shares_more = count != 0 && changed_node == Some(self.frames.node(kept));
+        let shares_more = changed == Some(self.frames.address(kept));
         let kept_frames = (forgotten || shares_more).then_some(kept as u32);
         Captured {
-            node,
+            node: self.node,
             stack_pointer: length
                 .checked_sub(1)
                 .map_or(0, |index| self.frames.stack_pointer(index)),
             kept_frames,
         }
+    }
+
+    /// Finds the paths of `new` frames where the code of some may have been put in the place of other
+    /// code: that has nodes of its own. Answers the innermost one.
+    #[cold]
+    #[inline(never)]
+    fn find_late_paths(&mut self, new: Range<usize>, modules: &Modules, sink: &impl Sink) -> Path {
+        // Not before the walk: it finds out what was replaced.
+        let replacements = modules.replacements();
+        let mut path = match new.start.checked_sub(1) {
+            Some(index) => self.frames.path(index),
+            None => sink.root_path(self.root),
+        };
+        for index in new {
+            let address = self.frames.address(index);
+            // A return address can lie behind the last instruction of its function.
+            let module = modules.find(address.wrapping_sub(1));
+            path = if module.is_some_and(|module| module.late) {
+                path.below_late(address, replacements)
+            } else {
+                path.below(address)
+            };
+            self.frames.set_path(index, path);
+        }
+        path
+    }
+
+    /// Defines the node of the innermost of `length` frames, and those of frames further out that are
+    /// not known either.
+    #[cold]
+    #[inline(never)]
+    fn define(&self, length: usize, sink: &mut impl Sink) -> NodeId {
+        let mut unknown = length.saturating_sub(1);
+        let mut node = self.root;
+        while let Some(outside) = unknown.checked_sub(1) {
+            if let Some(known) = sink.find(self.frames.path(outside)) {
+                node = known;
+                break;
+            }
+            unknown = outside;
+        }
+        for index in unknown..length {
+            node = sink.define(self.frames.path(index), node, self.frames.address(index));
+        }
+        node
     }
 
     /// Forgets what does not count any more: the stack pointer left the mapping last known, or frames
@@ -429,5 +536,7 @@ impl Backtrace {
     }
 }
 
+#[cfg(test)]
+mod synthetic_stacks;
 #[cfg(test)]
 mod tests;

@@ -110,21 +110,21 @@ mod registers {
 /// Whether a call pushes its return address: then it lies directly below the caller's stack pointer.
 pub(super) const CALLS_PUSH: bool = cfg!(target_arch = "x86_64");
 
-/// Entries of the shared table: 512 KiB in all, of which only what is used is resident.
-const ENTRIES: usize = 1 << 15;
+/// Entries of the shared table: 256 KiB in all, of which only what is used is resident.
+const ENTRIES: usize = 1 << ENTRY_BITS;
+const ENTRY_BITS: u32 = 15;
+/// Code has no address that is longer.
+const ADDRESS_BITS: u32 = 48;
+/// The rest of an entry is what tells the addresses apart that share it.
+const RULE_BITS: u32 = 64 - (ADDRESS_BITS - ENTRY_BITS);
 
 /// The rules of the addresses met so far.
+///
+/// An entry is one word: in its lower [`RULE_BITS`] a rule, 0 for none, and above them the lower bits of
+/// its spread address, whose upper bits say which entry it is. Spreading makes no two addresses one.
 #[derive(Debug)]
 pub(super) struct Rules {
-    entries: NonNull<Entry>,
-}
-
-#[derive(Debug)]
-#[repr(C, align(16))]
-struct Entry {
-    /// The address, mixed with the rule, so that halves of two entries are no entry.
-    address: AtomicU64,
-    rule: AtomicU64,
+    entries: NonNull<AtomicU64>,
 }
 
 // SAFETY: the entries are atomics, mapped as long as the process lives.
@@ -135,27 +135,40 @@ unsafe impl Sync for Rules {}
 impl Rules {
     /// An empty table; `None` where memory is short.
     pub(super) fn new() -> Option<Self> {
-        let entries = sys::map_anonymous(ENTRIES * size_of::<Entry>())?.cast();
+        let entries = sys::map_anonymous(ENTRIES * size_of::<AtomicU64>())?.cast();
         Some(Self { entries })
     }
 
     /// The rule for the code at `address`, if it is in the table.
     #[inline(always)]
     pub(super) fn find(&self, address: u64) -> Option<Packed> {
-        let entry = self.entry(address);
-        let rule = entry.rule.load(Ordering::Relaxed);
-        let mixed = entry.address.load(Ordering::Relaxed);
-        // An untouched entry is zero, which is no rule: and no code lies at the address zero.
-        (mixed ^ spread(rule) == address && rule != 0).then_some(Packed(rule))
+        let rule = self.find_any(address);
+        (rule != 0 && rule >> RULE_BITS == 0).then_some(Packed(rule as u32))
+    }
+
+    /// The rule for the code at `address`, if it is in the table, a [`Framed`] and of code that stays.
+    #[inline(always)]
+    pub(super) fn find_plain(&self, address: u64) -> Option<Packed> {
+        let rule = self.find_any(address);
+        let plain = rule & (u64::MAX << RULE_BITS | u64::from(FORM | LATE)) == u64::from(FRAMED);
+        plain.then_some(Packed(rule as u32))
+    }
+
+    /// The rule, or something longer than one.
+    #[inline(always)]
+    fn find_any(&self, address: u64) -> u64 {
+        let spread = spread(address);
+        self.entry(spread).load(Ordering::Relaxed) ^ spread << RULE_BITS
     }
 
     /// Puts a rule into the table, if it has a packed form. `late`: the code can be unloaded.
     pub(super) fn insert(&self, address: u64, rule: &Rule, late: bool) {
-        if let Some(Packed(rule)) = Packed::new(rule) {
+        if let Some(Packed(rule)) = Packed::new(rule)
+            && address >> ADDRESS_BITS == 0
+        {
             let rule = if late { rule | LATE } else { rule };
-            let entry = self.entry(address);
-            entry.address.store(address ^ spread(rule), Ordering::Relaxed);
-            entry.rule.store(rule, Ordering::Relaxed);
+            let spread = spread(address);
+            self.entry(spread).store(spread << RULE_BITS | u64::from(rule), Ordering::Relaxed);
         }
     }
 
@@ -166,16 +179,15 @@ impl Rules {
             let entry = unsafe { self.entries.add(index) };
             // SAFETY: mapped, and zero is a valid entry.
             let entry = unsafe { entry.as_ref() };
-            if entry.rule.load(Ordering::Relaxed) != 0 {
-                entry.rule.store(0, Ordering::Relaxed);
+            if entry.load(Ordering::Relaxed) != 0 {
+                entry.store(0, Ordering::Relaxed);
             }
         }
     }
 
     #[inline(always)]
-    fn entry(&self, address: u64) -> &Entry {
-        let hash = address.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let index = (hash >> 40) as usize & (ENTRIES - 1);
+    fn entry(&self, spread: u64) -> &AtomicU64 {
+        let index = (spread >> (64 - RULE_BITS)) as usize & (ENTRIES - 1);
         // SAFETY: the index is masked to the number of entries.
         let entry = unsafe { self.entries.add(index) };
         // SAFETY: mapped as long as the process lives, and zero is a valid entry.
@@ -183,21 +195,32 @@ impl Rules {
     }
 }
 
-/// A rule in one word: a form in bits 0-1 (never 0), then for [`Framed`] the register in bit 2; in
-/// bit 3 whether the code can be unloaded; the return address's offset in bits 4-15, the frame
-/// pointer's in bits 16-31 and the stack pointer's in bits 32-63, all in words, the extreme value
-/// standing for "in its register".
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Packed(u64);
+/// Mixes an address, so that those near each other are spread: a factor that is odd leaves any two of
+/// them two, of the same length.
+#[inline(always)]
+const fn spread(address: u64) -> u64 {
+    address.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
 
-const FORM: u64 = 3;
-const FRAMED: u64 = 1;
-const OUTERMOST: u64 = 2;
-const UNKNOWN: u64 = 3;
-const FROM_FRAME_POINTER: u64 = 1 << 2;
-const LATE: u64 = 1 << 3;
-const NO_RETURN_ADDRESS: i64 = -(1 << 11);
-const NO_FRAME_POINTER: i64 = -(1 << 15);
+/// A rule in [`RULE_BITS`]: a form in bits 0-1 (never 0), then for [`Framed`] the register in bit 2; in
+/// bit 3 whether the code can be unloaded; then in [`SAVED_BITS`] what was saved where, and in the rest
+/// how far the caller's stack pointer is from the register, in words.
+///
+/// What was saved is counted in words below the caller's stack pointer, 0 for what is in its register.
+/// Where calls push their return address, that is the frame pointer. Elsewhere it is the return address,
+/// and the lowest bit says whether the frame pointer was saved directly below it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Packed(u32);
+
+const FORM: u32 = 3;
+const FRAMED: u32 = 1;
+const OUTERMOST: u32 = 2;
+const UNKNOWN: u32 = 3;
+const FROM_FRAME_POINTER: u32 = 1 << 2;
+const LATE: u32 = 1 << 3;
+const SAVED: u32 = 4;
+const SAVED_BITS: u32 = if CALLS_PUSH { 8 } else { 13 };
+const STACK_POINTER: u32 = SAVED + SAVED_BITS;
 
 impl Packed {
     /// `None` for a rule that does not fit. Where calls push their return address, that is so for
@@ -214,33 +237,32 @@ impl Packed {
             Rule::General(_) => return None,
             Rule::Framed(framed) => *framed,
         };
-        if CALLS_PUSH && return_address_offset != Some(-8) {
-            return None;
-        }
-        let words = |offset: i64, bits: u32| {
-            let words = offset / 8;
-            let fits = offset % 8 == 0 && words < 1 << (bits - 1) && words > -(1 << (bits - 1));
-            fits.then_some(words)
+        let words = |bytes: i64, bits: u32| {
+            let words = u32::try_from(bytes / 8).ok()?;
+            (bytes % 8 == 0 && words >> bits == 0).then_some(words)
         };
-        let return_address =
-            return_address_offset.map_or(Some(NO_RETURN_ADDRESS), |offset| words(offset, 12))?;
-        let frame_pointer =
-            frame_pointer_offset.map_or(Some(NO_FRAME_POINTER), |offset| words(offset, 16))?;
-        let stack_pointer = words(stack_pointer_offset, 32)?;
+        let below = |offset: Option<i64>, bits: u32| match offset {
+            None => Some(0),
+            Some(offset) => words(offset.wrapping_neg(), bits).filter(|&words| words != 0),
+        };
+        let saved = if CALLS_PUSH {
+            if return_address_offset != Some(-8) {
+                return None;
+            }
+            below(frame_pointer_offset, SAVED_BITS)?
+        } else {
+            let return_address = below(return_address_offset, SAVED_BITS - 1)?;
+            match below(frame_pointer_offset, SAVED_BITS)? {
+                0 => return_address << 1,
+                below if return_address != 0 && below == return_address + 1 => {
+                    return_address << 1 | 1
+                }
+                _ => return None,
+            }
+        };
+        let stack_pointer = words(stack_pointer_offset, RULE_BITS - STACK_POINTER)?;
         let register = if from_frame_pointer { FROM_FRAME_POINTER } else { 0 };
-        Some(Self(
-            FRAMED
-                | register
-                | (return_address.cast_unsigned() & 0xfff) << 4
-                | (frame_pointer.cast_unsigned() & 0xffff) << 16
-                | stack_pointer.cast_unsigned() << 32,
-        ))
-    }
-
-    /// Whether it is a [`Framed`] of code that stays.
-    #[inline(always)]
-    pub(super) const fn is_plainly_framed(self) -> bool {
-        self.0 & (FORM | LATE) == FRAMED
+        Some(Self(FRAMED | register | saved << SAVED | stack_pointer << STACK_POINTER))
     }
 
     /// Whether the code can be unloaded.
@@ -256,8 +278,8 @@ impl Packed {
 
     /// Of a [`Framed`]: from that register to the caller's stack pointer, in bytes.
     #[inline(always)]
-    pub(super) const fn stack_pointer_offset(self) -> i64 {
-        self.field(32, 32) * 8
+    pub(super) const fn stack_pointer_offset(self) -> u64 {
+        (self.0 >> STACK_POINTER) as u64 * 8
     }
 
     /// Of a [`Framed`]: from the caller's stack pointer to the return address, in words.
@@ -266,20 +288,25 @@ impl Packed {
         if CALLS_PUSH {
             return Some(-1);
         }
-        let slot = self.field(4, 12);
-        if slot == NO_RETURN_ADDRESS { None } else { Some(slot as i16) }
+        let below = self.saved() >> 1;
+        if below == 0 { None } else { Some(-below) }
     }
 
     /// Of a [`Framed`]: from the caller's stack pointer to the frame pointer, in words.
     #[inline(always)]
     pub(super) const fn frame_pointer_slot(self) -> Option<i16> {
-        let slot = self.field(16, 16);
-        if slot == NO_FRAME_POINTER { None } else { Some(slot as i16) }
+        let saved = self.saved();
+        let below = match (CALLS_PUSH, saved & 1) {
+            (true, _) => saved,
+            (false, 0) => 0,
+            (false, _) => (saved >> 1) + 1,
+        };
+        if below == 0 { None } else { Some(-below) }
     }
 
     #[inline(always)]
-    const fn field(self, shift: u32, bits: u32) -> i64 {
-        (self.0 << (64 - shift - bits)).cast_signed() >> (64 - bits)
+    const fn saved(self) -> i16 {
+        (self.0 >> SAVED & ((1 << SAVED_BITS) - 1)) as i16
     }
 
     /// The rule that was packed.
@@ -288,7 +315,7 @@ impl Packed {
         match self.0 & FORM {
             FRAMED => Rule::Framed(Framed {
                 from_frame_pointer: self.is_from_frame_pointer(),
-                stack_pointer_offset: self.stack_pointer_offset(),
+                stack_pointer_offset: self.stack_pointer_offset().cast_signed(),
                 return_address_offset: self.return_address_slot().map(bytes),
                 frame_pointer_offset: self.frame_pointer_slot().map(bytes),
             }),
@@ -296,13 +323,6 @@ impl Packed {
             _ => Rule::Unknown,
         }
     }
-}
-
-/// Mixes a packed rule into the address it is for, so that the difference of two rules is no
-/// difference of two addresses.
-#[inline]
-const fn spread(rule: u64) -> u64 {
-    rule.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 type Bytes = EndianSlice<'static, NativeEndian>;
@@ -451,35 +471,61 @@ mod tests {
 
     #[test]
     fn a_rule_survives_packing() {
+        let deepest = 8 * ((1 << (RULE_BITS - STACK_POINTER)) - 1);
         for rule in [
             framed(false, [Some(8), Some(-8), None]),
             framed(true, [Some(16), Some(-8), Some(-16)]),
-            framed(true, [Some(1 << 30), Some(-8), Some(-262_136)]),
-            framed(false, [Some(-64), Some(-8), Some(0)]),
+            framed(true, [Some(deepest), Some(-8), None]),
+            framed(false, [Some(0), Some(-8), Some(-16)]),
             Rule::Outermost,
             Rule::Unknown,
         ] {
             assert_eq!(Packed::new(&rule).map(Packed::unpack), Some(rule));
         }
-        for rule in [
-            framed(true, [Some(16), Some(-16_376), Some(-16)]),
-            framed(false, [Some(-64), None, Some(0)]),
-        ] {
+        let elsewhere = [
+            framed(true, [Some(16), Some(-32_752), Some(-32_760)]),
+            framed(false, [Some(64), Some(-64), None]),
+            framed(false, [Some(64), None, None]),
+        ];
+        for rule in elsewhere {
             let expected = if CALLS_PUSH { None } else { Some(rule) };
             assert_eq!(Packed::new(&rule).map(Packed::unpack), expected);
         }
+        let apart = framed(true, [Some(16), Some(-8), Some(-2_040)]);
+        let expected = if CALLS_PUSH { Some(apart) } else { None };
+        assert_eq!(Packed::new(&apart).map(Packed::unpack), expected);
     }
 
     #[test]
     fn a_rule_that_does_not_fit_is_not_packed() {
+        let too_deep = 8 << (RULE_BITS - STACK_POINTER);
         for rule in [
             framed(false, [Some(12), Some(-8), None]),
-            framed(false, [Some(1 << 40), Some(-8), None]),
-            framed(false, [Some(8), Some(-16_384), None]),
-            framed(false, [Some(8), Some(-8), Some(-262_144)]),
+            framed(false, [Some(too_deep), Some(-8), None]),
+            framed(false, [Some(-8), Some(-8), None]),
+            framed(false, [Some(8), Some(8), None]),
+            framed(false, [Some(8), Some(-32_768), None]),
+            framed(false, [Some(8), Some(-8), Some(0)]),
+            framed(false, [Some(8), Some(-8), Some(-20)]),
+            framed(false, [Some(8), Some(-8), Some(-65_536)]),
         ] {
             assert_eq!(Packed::new(&rule), None, "{rule:?}");
         }
+    }
+
+    #[test]
+    fn addresses_that_differ_in_any_bit_have_rules_of_their_own() {
+        let rules = Rules::new().expect("memory");
+        let rule = framed(false, [Some(8), Some(-8), None]);
+        let address = 0x5555_5555_4321;
+        rules.insert(address, &rule, false);
+        assert_eq!(rules.find(address).map(Packed::unpack), Some(rule));
+        for bit in 0..ADDRESS_BITS {
+            assert_eq!(rules.find(address ^ 1 << bit), None, "bit {bit}");
+        }
+        // No code lies that high.
+        rules.insert(1 << ADDRESS_BITS | 0x1234, &rule, false);
+        assert_eq!(rules.find(0x1234), None);
     }
 
     #[test]
@@ -491,11 +537,14 @@ mod tests {
         let found = |address| rules.find(address).map(|rule| (rule.unpack(), rule.is_late()));
         rules.insert(0x1234, &rule, false);
         assert_eq!(found(0x1234), Some((rule, false)));
-        assert!(rules.find(0x1234).is_some_and(Packed::is_plainly_framed));
+        assert_eq!(rules.find_plain(0x1234), rules.find(0x1234));
         rules.insert(0x5678, &rule, true);
         assert_eq!(found(0x5678), Some((rule, true)));
-        assert!(!rules.find(0x5678).is_some_and(Packed::is_plainly_framed));
-        assert_eq!(rules.find(0x1235), None);
+        assert_eq!(rules.find_plain(0x5678), None);
+        assert_eq!([rules.find(0x1235), rules.find_plain(0x1235)], [None, None]);
+        rules.insert(0x9abc, &Rule::Outermost, false);
+        assert_eq!(found(0x9abc), Some((Rule::Outermost, false)));
+        assert_eq!(rules.find_plain(0x9abc), None);
         rules.clear();
         assert_eq!(rules.find(0x1234), None);
     }

@@ -1,6 +1,6 @@
 //! The frames of a backtrace, as columns: what is compared with memory at each event lies together.
 
-use alloc_trace_format::NodeId;
+use std::ops::Range;
 
 use super::super::call_tree::Path;
 use super::super::unwind_rules::CALLS_PUSH;
@@ -27,7 +27,6 @@ pub(super) struct Frames {
     frame_pointer_slots: [i16; CAPACITY],
     /// From the stack pointer to the slot that the address was read from, in words.
     address_slots: [i16; ADDRESS_SLOTS],
-    nodes: [NodeId; CAPACITY],
     paths: [Path; CAPACITY],
     /// Which of the `listed` outermost frames have a frame pointer that was read from a slot, the
     /// outermost first: few are compared, and those are not searched for each time.
@@ -46,8 +45,7 @@ impl Frames {
         frame_pointers: [0; CAPACITY],
         frame_pointer_slots: [NO_SLOT; CAPACITY],
         address_slots: [-1; ADDRESS_SLOTS],
-        nodes: [NodeId::ROOT; CAPACITY],
-        paths: [Path::of_root(NodeId::ROOT); CAPACITY],
+        paths: [Path::NONE; CAPACITY],
         saving: [0; CAPACITY],
         saving_count: 0,
         listed: 0,
@@ -69,20 +67,8 @@ impl Frames {
     }
 
     #[inline(always)]
-    pub(super) fn node(&self, index: usize) -> NodeId {
-        self.nodes.get(index).copied().unwrap_or(NodeId::ROOT)
-    }
-
-    #[inline(always)]
     pub(super) fn path(&self, index: usize) -> Path {
-        self.paths.get(index).copied().unwrap_or(Path::of_root(NodeId::ROOT))
-    }
-
-    #[inline(always)]
-    pub(super) fn set_node(&mut self, index: usize, node: NodeId) {
-        if let Some(place) = self.nodes.get_mut(index) {
-            *place = node;
-        }
+        self.paths.get(index).copied().unwrap_or(Path::NONE)
     }
 
     #[inline(always)]
@@ -111,6 +97,18 @@ impl Frames {
     pub(super) fn set_slots(&mut self, index: usize, address_slot: i16, frame_pointer_slot: i16) {
         self.unlist(index);
         self.put_slots(index, address_slot, frame_pointer_slot);
+    }
+
+    /// Whether a frame was read from these slots.
+    #[inline(always)]
+    pub(super) fn has_slots(
+        &self,
+        index: usize,
+        address_slot: i16,
+        frame_pointer_slot: i16,
+    ) -> bool {
+        (CALLS_PUSH || self.address_slot(index) == address_slot)
+            && self.frame_pointer_slot(index) == frame_pointer_slot
     }
 
     #[inline(always)]
@@ -149,7 +147,7 @@ impl Frames {
         self.listed = count.min(CAPACITY) as u8;
     }
 
-    /// Puts a frame there; its node and its path are not known yet. Who puts one among those kept
+    /// Puts a frame there; its path is not known yet. Who puts one among those kept
     /// calls [`Self::unlist`].
     #[inline(always)]
     pub(super) fn put(&mut self, index: usize, frame: &Frame) {
@@ -295,17 +293,21 @@ impl Frames {
         (slot != NO_SLOT).then(|| read(self.stack_pointer(index), slot))
     }
 
+    /// The outermost of the frames `within` whose frame pointer was read from a slot.
+    pub(super) fn saving_within(&self, mut within: Range<usize>) -> Option<usize> {
+        within.find(|&index| self.frame_pointer_slot(index) != NO_SLOT)
+    }
+
     /// Makes the frame pointer of a frame be what it is now: it is read from the slot of the nearest
-    /// frame further in, up to `innermost`, whose own one is known. Answers whose it was.
+    /// frame further in, up to `innermost`, whose own one is known.
     #[cold]
-    pub(super) fn refresh_frame_pointer(&mut self, index: usize, innermost: usize) -> usize {
+    pub(super) fn refresh_frame_pointer(&mut self, index: usize, innermost: usize) {
         let saved = (index..innermost)
             .find_map(|inner| self.saved_frame_pointer(inner).map(|held| (inner, held)));
         let (source, held) = saved.unwrap_or((innermost, self.frame_pointer(innermost)));
         for place in self.frame_pointers.get_mut(index..=source).unwrap_or_default() {
             *place = held;
         }
-        source
     }
 }
 

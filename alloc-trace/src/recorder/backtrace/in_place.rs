@@ -4,14 +4,18 @@
 //! Most are. Then at most one frame is unwound, nothing is moved, and a few checks take the place of
 //! the general way. What they do not cover is left to that: nothing is changed before all is known.
 //!
+//! Often two calls take turns, one that allocates and one that frees. So the call before is kept, where
+//! its caller's frame was read from the same slots and no frame pointer mattered: as long as memory holds
+//! the frames outside, it needs neither a rule nor a look at the call tree.
+//!
 //! It is inlined where code is optimised; elsewhere its frame would stay on the stack during the general
 //! way.
 
 use alloc_trace_format::NodeId;
 
-use super::frames::{self, CAPACITY};
-use super::walk::return_address;
-use super::{Backtrace, Captured, Path, Registers, Rules};
+use super::frames::{CAPACITY, NO_SLOT};
+use super::walk::{before, caller};
+use super::{Backtrace, Call, Captured, Frame, Path, Registers, Rules};
 
 impl Backtrace {
     /// Captures the backtrace where at most the innermost frame's address is another one, and its
@@ -22,7 +26,7 @@ impl Backtrace {
         &mut self,
         registers: Registers,
         rules: &Rules,
-        find: impl FnOnce(Path, NodeId, u64) -> Option<NodeId>,
+        find: impl FnOnce(Path) -> Option<NodeId>,
     ) -> Option<Captured> {
         let innermost = self.length.wrapping_sub(1);
         let Registers { program_counter, stack_pointer, frame_pointer } = registers;
@@ -36,7 +40,9 @@ impl Backtrace {
             // Frames that were left out would come back; code that may be unloaded is asked for.
             return None;
         }
-        if self.frames.address(innermost) != program_counter {
+        let same = self.frames.address(innermost) == program_counter;
+        let other = innermost > self.with_frame_pointers && self.other.address == program_counter;
+        if !same && !other {
             return self.capture_another_call(innermost, registers, rules, find);
         }
         let matters = innermost < self.with_frame_pointers;
@@ -45,56 +51,73 @@ impl Backtrace {
         {
             return None;
         }
+        if !same {
+            let call = self.other;
+            self.other = self.innermost_call(innermost);
+            self.make_innermost(innermost, call);
+        }
         self.frames.set_frame_pointer(innermost, frame_pointer);
-        Some(Captured { node: self.frames.node(innermost), stack_pointer, kept_frames: None })
+        Some(Captured { node: self.node, stack_pointer, kept_frames: None })
+    }
+
+    /// The call that the innermost function made at the previous event.
+    #[inline(always)]
+    fn innermost_call(&self, innermost: usize) -> Call {
+        let (address, path) = (self.frames.address(innermost), self.frames.path(innermost));
+        Call { address, path, node: self.node }
+    }
+
+    /// It makes this one now.
+    #[inline(always)]
+    fn make_innermost(&mut self, innermost: usize, call: Call) {
+        self.frames.set_address(innermost, call.address);
+        self.frames.set_path(innermost, call.path);
+        self.node = call.node;
     }
 
     /// The innermost function makes another call: its caller is looked for where it was.
-    #[inline(always)]
+    #[inline(never)]
     fn capture_another_call(
         &mut self,
         innermost: usize,
         registers: Registers,
         rules: &Rules,
-        find: impl FnOnce(Path, NodeId, u64) -> Option<NodeId>,
+        find: impl FnOnce(Path) -> Option<NodeId>,
     ) -> Option<Captured> {
         let Registers { program_counter, stack_pointer, frame_pointer } = registers;
         let outside = innermost.checked_sub(1)?;
-        let rule = rules.find(program_counter.wrapping_sub(1))?;
-        if !rule.is_plainly_framed() {
-            return None;
-        }
-        let base = if rule.is_from_frame_pointer() { frame_pointer } else { stack_pointer };
-        let caller = base.wrapping_add_signed(rule.stack_pointer_offset());
-        if caller != self.frames.stack_pointer(outside) {
-            return None;
-        }
-        let address_slot = rule.return_address_slot()?;
-        let address = return_address(self.stack.read_slot(caller, address_slot)?);
-        let (caller_frame_pointer, frame_pointer_slot) = match rule.frame_pointer_slot() {
-            Some(slot) => (self.stack.read_slot(caller, slot)?, slot),
-            None => (frame_pointer, frames::NO_SLOT),
+        let here = Frame {
+            address: program_counter,
+            stack_pointer,
+            frame_pointer,
+            address_slot: -1,
+            frame_pointer_slot: NO_SLOT,
         };
+        let rule = rules.find_plain(before(program_counter))?;
+        let caller = caller(&self.stack, &here, rule)?;
         let matters = outside < self.with_frame_pointers;
-        if address != self.frames.address(outside)
-            || matters && caller_frame_pointer != self.frames.frame_pointer(outside)
+        if caller.stack_pointer != self.frames.stack_pointer(outside)
+            || caller.address != self.frames.address(outside)
+            || matters && caller.frame_pointer != self.frames.frame_pointer(outside)
             || !self.frames.are_unchanged(outside, self.with_frame_pointers)
         {
             return None;
         }
         let path = self.frames.path(outside).below(program_counter);
-        let node = find(path, self.frames.node(outside), program_counter)?;
+        let node = find(path)?;
 
-        // The caller's slots are those of this call now.
-        self.frames.set_frame_pointer(outside, caller_frame_pointer);
-        self.frames.set_slots(outside, address_slot, frame_pointer_slot);
-        self.frames.set_frame_pointer(innermost, frame_pointer);
-        self.frames.set_address(innermost, program_counter);
-        self.frames.set_path(innermost, path);
-        self.frames.set_node(innermost, node);
-        // The innermost frame's own one matters where the way outwards begins with it.
+        // The innermost frame's own frame pointer matters where the way outwards begins with it.
         let from_here =
-            rule.is_from_frame_pointer() || matters && frame_pointer_slot == frames::NO_SLOT;
+            rule.is_from_frame_pointer() || matters && caller.frame_pointer_slot == NO_SLOT;
+        let alike = self.with_frame_pointers < innermost
+            && !from_here
+            && self.frames.has_slots(outside, caller.address_slot, caller.frame_pointer_slot);
+        self.other = if alike { self.innermost_call(innermost) } else { Call::NONE };
+        // The caller's slots are those of this call now.
+        self.frames.set_frame_pointer(outside, caller.frame_pointer);
+        self.frames.set_slots(outside, caller.address_slot, caller.frame_pointer_slot);
+        self.frames.set_frame_pointer(innermost, frame_pointer);
+        self.make_innermost(innermost, Call { address: program_counter, path, node });
         self.with_frame_pointers =
             if from_here { self.length } else { self.with_frame_pointers.min(innermost) };
         Some(Captured { node, stack_pointer, kept_frames: None })

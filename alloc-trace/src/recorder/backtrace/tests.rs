@@ -1,6 +1,6 @@
 //! Incremental backtraces against full ones, and against the C library's, over random call trees.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{c_int, c_void};
 use std::hint::black_box;
 
@@ -13,25 +13,54 @@ unsafe extern "C" {
 
 /// Numbers nodes as they come, and never forgets.
 #[derive(Default)]
-struct Numbers {
-    nodes: HashMap<(NodeId, u64), NodeId>,
+pub(super) struct Numbers {
+    nodes: HashMap<Path, NodeId>,
+    /// Parent and address of each.
+    definitions: HashMap<NodeId, (NodeId, u64)>,
+    /// All of these, since code was last replaced.
+    defined: HashSet<(NodeId, u64)>,
     /// How often a module was met.
     modules: usize,
 }
 
+impl Numbers {
+    /// The addresses of a node and of those outside of it, the outermost first, and what lies outside.
+    pub(super) fn backtrace(&self, mut node: NodeId) -> (Vec<u64>, NodeId) {
+        let mut addresses = Vec::new();
+        while let Some((parent, address)) = self.definitions.get(&node) {
+            addresses.push(*address);
+            node = *parent;
+        }
+        addresses.reverse();
+        (addresses, node)
+    }
+}
+
 impl Sink for Numbers {
-    fn node(&mut self, _path: Path, parent: NodeId, address: u64) -> NodeId {
-        let next = NodeId(NodeId::FIRST.0 + self.nodes.len() as u32);
-        *self.nodes.entry((parent, address)).or_insert(next)
+    fn root_path(&self, root: NodeId) -> Path {
+        Path::of_root(root, 0)
     }
 
-    fn prefetch(&self, _path: Path) {}
+    fn find(&self, path: Path) -> Option<NodeId> {
+        self.nodes.get(&path).copied()
+    }
+
+    fn define(&mut self, path: Path, parent: NodeId, address: u64) -> NodeId {
+        let node = NodeId(NodeId::FIRST.0 + self.nodes.len() as u32);
+        assert!(self.defined.insert((parent, address)), "a node that is known is defined again");
+        assert_eq!(self.nodes.insert(path, node), None, "two nodes at one path");
+        self.definitions.insert(node, (parent, address));
+        node
+    }
 
     fn module(&mut self, _module: &Module, _identity: Identity<'_>) {
         self.modules += 1;
     }
 
-    fn unloaded(&mut self, _module: &Module, _modules: &Modules) {}
+    fn unloaded(&mut self, _module: &Module, _modules: &Modules) {
+        // From here on the same addresses are other code's.
+        self.defined.clear();
+    }
 }
 
 /// Where a frame has it, the stack pointer is aligned beyond the usual and the frame is left by its
@@ -55,7 +84,7 @@ struct Tester {
 }
 
 /// Address and stack pointer.
-type State = (u64, u64);
+pub(super) type State = (u64, u64);
 
 /// The registers with which the caller goes on.
 #[unsafe(naked)]
@@ -115,7 +144,7 @@ impl Tester {
     fn capture_as_a_hook(&mut self, registers: Registers) -> Captured {
         let shared = Shared { modules: self.modules, rules: &self.rules, depth: self.depth };
         let numbers = &self.numbers;
-        let find = |_, parent, address| numbers.nodes.get(&(parent, address)).copied();
+        let find = |path| numbers.find(path);
         match self.incremental.capture_in_place(registers, shared.rules, find) {
             Some(captured) => {
                 self.in_place += 1;
@@ -171,6 +200,8 @@ impl Tester {
             assert_eq!(frame_pointer, full.frames.frame_pointer(index), "where it matters");
         }
         assert_eq!(captured.node, expected.node, "the node of a full unwind");
+        let addresses = full.addresses().collect();
+        assert_eq!(self.numbers.backtrace(captured.node), (addresses, full.root));
         assert_eq!(captured.stack_pointer, expected.stack_pointer);
         assert_eq!(self.incremental.root, full.root);
 
@@ -296,14 +327,18 @@ fn caught(tester: &mut Tester, depth: u64) {
     tester.capture();
 }
 
-fn states(backtrace: &Backtrace) -> Vec<State> {
+pub(super) fn states(backtrace: &Backtrace) -> Vec<State> {
     let frames = &backtrace.frames;
     (0..backtrace.length)
         .map(|index| (frames.address(index), frames.stack_pointer(index)))
         .collect()
 }
 
-fn shared_prefix(one: &[State], other: &[State], same: impl Fn(&State, &State) -> bool) -> usize {
+pub(super) fn shared_prefix(
+    one: &[State],
+    other: &[State],
+    same: impl Fn(&State, &State) -> bool,
+) -> usize {
     one.iter().zip(other).take_while(|(one, other)| same(one, other)).count()
 }
 
@@ -391,7 +426,8 @@ fn frames_kept_in_code_that_was_replaced_are_asked_for_again() {
         // Memory holds what it held, and the addresses are the same; only the module is not.
         assert_eq!((kept.0.kept_frames, kept.1), (None, 0));
         assert_eq!((anew.0.kept_frames, anew.1), (Some(0), 1));
-        assert_eq!(anew.0.node, kept.0.node);
+        assert_ne!(anew.0.node, kept.0.node, "other code has other nodes");
+        assert_eq!(tester.numbers.backtrace(anew.0.node), tester.numbers.backtrace(kept.0.node));
         assert!(tester.incremental.late);
     });
 }

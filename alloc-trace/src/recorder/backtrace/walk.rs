@@ -6,15 +6,14 @@ use super::super::unwind_rules::{self, Base, Framed, General, Packed, Rule, Valu
 use super::frames::NO_SLOT;
 use super::{Frame, Registers, Shared, Sink};
 
-/// Where unwinding has arrived. What is done seldom takes one and gives another one back: so that it
-/// stays in registers where it is not done.
+/// Where unwinding has arrived.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Walk {
     /// The mapping that is read: the thread's stack, or the one that a signal interrupted.
-    stack: Stack,
+    pub(super) stack: Stack,
     pub(super) frame: Frame,
-    /// Whether the frame's address is an instruction that is to run rather than a return address.
-    interrupted: bool,
+    /// The code address that the frame's rule is for.
+    pub(super) code: u64,
     /// Whether a rule was met that reads elsewhere than in slots.
     pub(super) elsewhere: bool,
     /// Whether the last step depended on the frame pointer's value.
@@ -47,73 +46,47 @@ impl Walk {
         Self {
             stack,
             frame,
-            interrupted: false,
+            code: before(program_counter),
             elsewhere: false,
             used_frame_pointer: false,
             late: false,
         }
     }
 
-    /// Goes on from a remembered frame, which made a call.
-    pub(super) const fn go_on(&mut self, from: Frame) {
-        self.frame = from;
-        self.interrupted = false;
+    /// Has arrived at `frame`, which made a call.
+    #[inline(always)]
+    pub(super) const fn arrive(&mut self, frame: Frame) {
+        self.frame = frame;
+        self.code = before(frame.address);
     }
 
     /// Goes to the caller of the present frame.
-    #[inline(always)]
     pub(super) fn step(&mut self, shared: &Shared<'_>, sink: &mut impl Sink) -> Step {
-        // A return address can lie behind the last instruction of its function.
-        let address = self.frame.address.wrapping_sub(u64::from(!self.interrupted));
-        match shared.rules.find(address) {
-            Some(rule) if rule.is_plainly_framed() => self.framed(rule).unwrap_or(Step::Cut),
-            known => {
-                let (arrived, step) = self.unusual(address, known, shared, sink);
-                *self = arrived;
-                step
-            }
+        match shared.rules.find_plain(self.code) {
+            Some(rule) => self.framed(rule).unwrap_or(Step::Cut),
+            None => self.unusual(shared, sink),
         }
     }
 
-    #[inline(always)]
     fn framed(&mut self, rule: Packed) -> Option<Step> {
-        let Frame { stack_pointer: inner, frame_pointer, .. } = self.frame;
         self.used_frame_pointer = rule.is_from_frame_pointer();
-        let base = if rule.is_from_frame_pointer() { frame_pointer } else { inner };
-        let stack_pointer = base.wrapping_add_signed(rule.stack_pointer_offset());
-        // The stack only ever shrinks outwards; a function that saved nothing may have no frame.
-        if stack_pointer < inner || !stack_pointer.is_multiple_of(8) {
-            return None;
-        }
-        let Some(address_slot) = rule.return_address_slot() else { return Some(Step::Outermost) };
-        let address = return_address(self.stack.read_slot(stack_pointer, address_slot)?);
-        if address == 0 {
+        let caller = caller(&self.stack, &self.frame, rule)?;
+        if caller.address == 0 {
             return Some(Step::Outermost);
         }
-        let (frame_pointer, frame_pointer_slot) = match rule.frame_pointer_slot() {
-            Some(slot) => (self.stack.read_slot(stack_pointer, slot)?, slot),
-            None => (frame_pointer, NO_SLOT),
-        };
-        self.frame =
-            Frame { address, stack_pointer, frame_pointer, address_slot, frame_pointer_slot };
-        self.interrupted = false;
+        self.arrive(caller);
         Some(Step::Caller)
     }
 
     /// A step by a rule that is not in the table as most are.
     #[cold]
     #[inline(never)]
-    fn unusual(
-        mut self,
-        address: u64,
-        known: Option<Packed>,
-        shared: &Shared<'_>,
-        sink: &mut impl Sink,
-    ) -> (Self, Step) {
-        let (rule, late) = match known {
+    fn unusual(&mut self, shared: &Shared<'_>, sink: &mut impl Sink) -> Step {
+        let code = self.code;
+        let (rule, late) = match shared.rules.find(code) {
             Some(rule) if !rule.is_late() => (rule.unpack(), false),
-            Some(rule) if is_current(address, shared.modules) => (rule.unpack(), true),
-            _ => learn(address, shared, sink),
+            Some(rule) if is_current(code, shared.modules) => (rule.unpack(), true),
+            _ => learn(code, shared, sink),
         };
         self.late |= late;
         self.used_frame_pointer = false;
@@ -123,7 +96,7 @@ impl Walk {
             Rule::General(general) => self.general(&general),
             Rule::Unknown => self.by_frame_pointer(shared),
         };
-        (self, step.unwrap_or(Step::Cut))
+        step.unwrap_or(Step::Cut)
     }
 
     fn framed_unpacked(&mut self, rule: Framed) -> Option<Step> {
@@ -175,7 +148,8 @@ impl Walk {
             address_slot: -1,
             frame_pointer_slot: NO_SLOT,
         };
-        self.interrupted = rule.signal_frame;
+        // What a signal interrupted has an instruction's address that is to run.
+        self.code = if rule.signal_frame { address } else { before(address) };
         self.elsewhere = true;
         Some(Step::Caller)
     }
@@ -223,6 +197,34 @@ fn learn(address: u64, shared: &Shared<'_>, sink: &mut impl Sink) -> (Rule, bool
 /// Whether the module that a rule of late code was learnt from is still loaded there.
 fn is_current(address: u64, modules: &Modules) -> bool {
     modules.find(address).is_some_and(|module| modules.is_current(&module, address))
+}
+
+/// The caller of `frame` by a rule of the common form: its address is 0 where there is none. `None` where
+/// the rule leads off the stack.
+#[inline(always)]
+pub(super) fn caller(stack: &Stack, frame: &Frame, rule: Packed) -> Option<Frame> {
+    let base = if rule.is_from_frame_pointer() { frame.frame_pointer } else { frame.stack_pointer };
+    let stack_pointer = base.wrapping_add(rule.stack_pointer_offset());
+    // The stack only ever shrinks outwards; a function that saved nothing may have no frame.
+    if stack_pointer < frame.stack_pointer || !stack_pointer.is_multiple_of(8) {
+        return None;
+    }
+    let (address, address_slot) = match rule.return_address_slot() {
+        Some(slot) => (return_address(stack.read_slot(stack_pointer, slot)?), slot),
+        None => (0, -1),
+    };
+    let (frame_pointer, frame_pointer_slot) = match rule.frame_pointer_slot() {
+        Some(slot) if address != 0 => (stack.read_slot(stack_pointer, slot)?, slot),
+        _ => (frame.frame_pointer, NO_SLOT),
+    };
+    Some(Frame { address, stack_pointer, frame_pointer, address_slot, frame_pointer_slot })
+}
+
+/// A return address can lie behind the last instruction of its function: its rule is that of the address
+/// before.
+#[inline(always)]
+pub(super) const fn before(return_address: u64) -> u64 {
+    return_address.wrapping_sub(1)
 }
 
 /// The address within a saved one: aarch64 may have signed it in its unused upper bits.
