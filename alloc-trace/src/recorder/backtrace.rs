@@ -9,8 +9,8 @@
 //!
 //! A frame pointer counts only where the way outwards depends on it. In code that keeps no frame
 //! pointers it is one more register that a function may use as it likes: its value changes within
-//! one activation, and says nothing of the frames outside. So how far in frame pointers matter is
-//! remembered, and further in they are neither compared nor kept up to date.
+//! one activation, and says nothing of the frames outside. So it is remembered which frame pointers
+//! matter, and others are neither compared nor kept up to date.
 //!
 //! The answer is that of a full unwind, which the option `check` proves at every event. One thing it
 //! cannot tell: a frame that returned and was called again from the same place with the same stack
@@ -97,8 +97,6 @@ pub(super) struct Backtrace {
     stack: Stack,
     /// How many frames are remembered, the outermost first.
     length: usize,
-    /// Of how many of them, the outermost, the frame pointers matter.
-    with_frame_pointers: usize,
     /// What lies outside of the outermost remembered frame.
     root: NodeId,
     /// The node of the innermost one.
@@ -138,9 +136,6 @@ struct Capture {
     kept: usize,
     /// The first of the frames unwound anew.
     new: usize,
-    /// The innermost frame whose slot a frame pointer was read from that mattered, by its place among
-    /// those unwound anew, where the present one has that before the first; one added.
-    used: usize,
     /// Whether the remembered frames hung from the root that the present ones hang from.
     same_root: bool,
 }
@@ -161,7 +156,6 @@ impl Backtrace {
     pub(super) const NONE: Self = Self {
         stack: Stack::NONE,
         length: 0,
-        with_frame_pointers: 0,
         root: NodeId::ROOT,
         node: NodeId::ROOT,
         other: Call::NONE,
@@ -175,7 +169,6 @@ impl Backtrace {
     /// Forgets the previous backtrace.
     pub(super) const fn reset(&mut self) {
         self.length = 0;
-        self.with_frame_pointers = 0;
         self.stack = Stack::NONE;
         self.root = NodeId::ROOT;
         self.node = NodeId::ROOT;
@@ -204,63 +197,85 @@ impl Backtrace {
             walk: Walk::new(self.stack, registers),
             kept: if self.elsewhere { 0 } else { self.length },
             new: CAPACITY,
-            used: 0,
             same_root: true,
         };
-        if let Some(root) = self.unwind(&mut capture, shared, sink) {
-            self.begin_anew(&mut capture, root);
+        let arrival = self.go_by_plain_rules(&mut capture, shared);
+        if !self.is_known_from_here(&capture, &arrival) {
+            capture = self.unwind(capture, arrival, shared, sink);
         }
         self.elsewhere = capture.walk.elsewhere;
         self.late |= capture.walk.late;
         if capture.kept + (CAPACITY - capture.new) > shared.depth {
-            self.limit(&mut capture, shared.depth);
+            capture = self.limit(capture, shared.depth);
         }
         self.join(&capture, forgotten, shared.modules, sink)
     }
 
-    /// Unwinds until a remembered frame is met whose callers are unchanged; otherwise answers what
-    /// lies outside of the last frame found.
-    #[inline(always)]
+    /// Whether this is a remembered frame whose callers are unchanged.
+    ///
+    /// This and the two below are inlined where code is optimised; elsewhere what they take of the caller's
+    /// stack would be taken twice while a rule is learnt.
+    #[cfg_attr(debug_assertions, inline(never))]
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    fn is_known_from_here(&mut self, capture: &Capture, arrival: &Arrival) -> bool {
+        if !matches!(arrival, Arrival::Remembered) {
+            return false;
+        }
+        let outside = capture.kept - 1;
+        let matters = self.frames.matters(outside);
+        self.frames.put(outside, &capture.walk.frame);
+        if matters {
+            self.frames.set_matters(outside, true);
+            if capture.walk.frame.frame_pointer_slot == frames::NO_SLOT {
+                self.frames.mark(capture.new);
+            }
+        }
+        self.frames.are_unchanged(outside)
+    }
+
+    /// Unwinds on where that is not so: until a remembered frame is met whose callers are unchanged, or to
+    /// the end of the backtrace.
+    ///
+    /// A capture is taken and given back, here and below, so that it stays in registers where that is so.
+    #[inline(never)]
     fn unwind(
         &mut self,
-        capture: &mut Capture,
+        mut capture: Capture,
+        mut arrival: Arrival,
         shared: &Shared<'_>,
         sink: &mut impl Sink,
-    ) -> Option<NodeId> {
-        loop {
-            match self.go_by_plain_rules(capture, shared) {
+    ) -> Capture {
+        let root = loop {
+            match arrival {
                 Arrival::Remembered => {
-                    let outside = capture.kept - 1;
-                    if outside < self.with_frame_pointers {
-                        let source = self.source(capture.new - 1, &capture.walk.frame);
-                        capture.used = capture.used.max(source + 1);
-                    }
-                    self.frames.put(outside, &capture.walk.frame);
-                    self.frames.unlist(outside);
-                    match self.frames.innermost_changed(outside, self.with_frame_pointers) {
-                        None => return None,
-                        Some(index) => self.go_on_from(capture, index + 1),
-                    }
+                    let changed = self.frames.innermost_changed(capture.kept - 1);
+                    self.go_on_from(&mut capture, changed.map_or(0, |index| index + 1));
                 }
-                Arrival::TooDeep => return Some(NodeId::CUT),
+                Arrival::TooDeep => break NodeId::CUT,
                 Arrival::Unusual => {}
             }
-            let source = self.source(capture.new, &capture.walk.frame);
             let step = capture.walk.step(shared, sink);
             if capture.walk.used_frame_pointer {
-                capture.used = capture.used.max(source + 1);
+                self.frames.mark(capture.new);
             }
             match step {
                 Step::Caller => {}
-                Step::Outermost => return Some(NodeId::ROOT),
-                Step::Cut => return Some(NodeId::CUT),
+                Step::Outermost => break NodeId::ROOT,
+                Step::Cut => break NodeId::CUT,
             }
-        }
+            arrival = self.go_by_plain_rules(&mut capture, shared);
+            if self.is_known_from_here(&capture, &arrival) {
+                return capture;
+            }
+        };
+        self.begin_anew(&mut capture, root);
+        capture
     }
 
     /// Goes outwards as far as plain rules lead, which most are, until a remembered frame has the state
     /// of the present one. The present frame is then not among those unwound anew.
-    #[inline(always)]
+    #[cfg_attr(debug_assertions, inline(never))]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     fn go_by_plain_rules(&mut self, capture: &mut Capture, shared: &Shared<'_>) -> Arrival {
         let Walk { stack, mut frame, mut code, .. } = capture.walk;
         let (mut kept, mut new) = (capture.kept, capture.new);
@@ -281,7 +296,7 @@ impl Backtrace {
             self.frames.put(new, &frame);
             let Some(rule) = shared.rules.find_plain(code) else { break Arrival::Unusual };
             if rule.is_from_frame_pointer() {
-                capture.used = capture.used.max(self.source(new, &frame) + 1);
+                self.frames.mark(new);
             }
             let caller = caller(&stack, &frame, rule);
             let Some(caller) = caller.filter(|caller| caller.address != 0) else {
@@ -304,7 +319,7 @@ impl Backtrace {
             }
             if self.frames.stack_pointer(index) == frame.stack_pointer
                 && self.frames.address(index) == frame.address
-                && (index >= self.with_frame_pointers
+                && (!self.frames.matters(index)
                     || self.frames.frame_pointer(index) == frame.frame_pointer)
             {
                 return true;
@@ -314,27 +329,10 @@ impl Backtrace {
         false
     }
 
-    /// Whose slot the frame pointer of `frame` was read from, by its place: its own one, which is
-    /// `place`, or that of one of those further in. Nobody's: the innermost one.
-    #[inline(always)]
-    fn source(&self, place: usize, frame: &Frame) -> usize {
-        if frame.frame_pointer_slot == frames::NO_SLOT {
-            self.frames.saving_within(place + 1..CAPACITY).unwrap_or(CAPACITY - 1)
-        } else {
-            place
-        }
-    }
-
     /// Goes on from the remembered frame `index`: those outside of it are not what they were.
-    #[cold]
-    #[inline(never)]
     fn go_on_from(&mut self, capture: &mut Capture, index: usize) {
         self.frames.refresh_frame_pointer(index, capture.kept - 1);
-        let mattered = self.with_frame_pointers.min(capture.kept);
         self.take_back(capture, index);
-        if mattered > index {
-            capture.used = capture.used.max(capture.new + mattered - index);
-        }
         capture.walk.arrive(self.frames.frame(capture.new));
     }
 
@@ -359,7 +357,11 @@ impl Backtrace {
             };
             let both = self.length.min(capture.new).min(CAPACITY - capture.new);
             capture.kept = (0..both).take_while(same).count();
+            for index in 0..capture.kept {
+                self.frames.shift(capture.new + index, index);
+            }
             capture.new += capture.kept;
+            self.frames.list(0, capture.kept);
         }
         capture.same_root = root == self.root;
         self.root = root;
@@ -368,11 +370,11 @@ impl Backtrace {
     /// Leaves the outermost frames out: there are more than `depth`.
     #[cold]
     #[inline(never)]
-    fn limit(&mut self, capture: &mut Capture, depth: usize) {
+    fn limit(&mut self, mut capture: Capture, depth: usize) -> Capture {
         // All others hang from another root now.
         let dropped = capture.kept + (CAPACITY - capture.new) - depth;
         if dropped < capture.kept {
-            self.take_back(capture, dropped);
+            self.take_back(&mut capture, dropped);
         } else {
             capture.new += dropped - capture.kept;
         }
@@ -380,10 +382,12 @@ impl Backtrace {
         capture.same_root &= self.root == NodeId::CUT;
         self.root = NodeId::CUT;
         self.limited = true;
+        capture
     }
 
     /// Puts the new frames behind the kept ones and finds the node of them all.
-    #[inline(always)]
+    #[cfg_attr(debug_assertions, inline(never))]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     fn join(
         &mut self,
         capture: &Capture,
@@ -414,10 +418,9 @@ impl Backtrace {
                 None => self.define(length, sink),
             };
         }
-        self.frames.unlist(kept);
+        // The slots of the last one kept may be others now.
+        self.frames.list(kept.saturating_sub(1), length);
         self.length = length;
-        let used = (kept + capture.used).saturating_sub(new);
-        self.with_frame_pointers = self.with_frame_pointers.min(kept).max(used);
         let shares_more = changed == Some(self.frames.address(kept));
         let kept_frames = (forgotten || shares_more).then_some(kept as u32);
         Captured {

@@ -1,7 +1,5 @@
 //! The frames of a backtrace, as columns: what is compared with memory at each event lies together.
 
-use std::ops::Range;
-
 use super::super::call_tree::Path;
 use super::super::unwind_rules::CALLS_PUSH;
 use super::Frame;
@@ -14,8 +12,8 @@ pub(super) const CAPACITY: usize = super::MAX_DEPTH + 12;
 /// Where calls push it, the return address lies directly below the stack pointer.
 const ADDRESS_SLOTS: usize = if CALLS_PUSH { 0 } else { CAPACITY };
 
-/// Stands for a register that the frame inside left as it was.
-pub(super) const NO_SLOT: i16 = i16::MIN;
+/// Stands for a register that the frame inside left as it was: nothing is saved above a frame.
+pub(super) const NO_SLOT: i16 = 0;
 
 /// A row for each frame, the outermost first. Zeroed memory is valid.
 #[derive(Debug)]
@@ -23,19 +21,22 @@ pub(super) struct Frames {
     stack_pointers: [u64; CAPACITY],
     addresses: [u64; CAPACITY],
     frame_pointers: [u64; CAPACITY],
-    /// From the stack pointer to the slot that the frame pointer was read from, in words.
+    /// From the stack pointer to the slot that the frame pointer was read from, in words, twice; one added
+    /// where the frame pointer matters.
     frame_pointer_slots: [i16; CAPACITY],
     /// From the stack pointer to the slot that the address was read from, in words.
     address_slots: [i16; ADDRESS_SLOTS],
     paths: [Path; CAPACITY],
-    /// Which of the `listed` outermost frames have a frame pointer that was read from a slot, the
-    /// outermost first: few are compared, and those are not searched for each time.
+    /// Which frames have a frame pointer that matters and was read from a slot, the outermost first: they
+    /// are few, and not searched for each time.
     saving: [u8; CAPACITY],
     saving_count: u8,
-    listed: u8,
 }
 
 const _: () = assert!(CAPACITY <= u8::MAX as usize);
+
+/// Set beside a slot where the frame pointer read from it matters.
+const MATTERS: i16 = 1;
 
 impl Frames {
     #[cfg(test)]
@@ -48,7 +49,6 @@ impl Frames {
         paths: [Path::NONE; CAPACITY],
         saving: [0; CAPACITY],
         saving_count: 0,
-        listed: 0,
     };
 
     #[inline(always)]
@@ -92,11 +92,12 @@ impl Frames {
         }
     }
 
-    /// Sets where a frame was read from, as [`Frame`] has it.
+    /// Sets where a frame was read from, as [`Frame`] has it. Whether its frame pointer matters stays.
     #[inline(always)]
     pub(super) fn set_slots(&mut self, index: usize, address_slot: i16, frame_pointer_slot: i16) {
-        self.unlist(index);
+        let matters = self.matters(index);
         self.put_slots(index, address_slot, frame_pointer_slot);
+        self.set_matters(index, matters);
     }
 
     /// Whether a frame was read from these slots.
@@ -114,41 +115,57 @@ impl Frames {
     #[inline(always)]
     fn put_slots(&mut self, index: usize, address_slot: i16, frame_pointer_slot: i16) {
         if let Some(place) = self.frame_pointer_slots.get_mut(index) {
-            *place = frame_pointer_slot;
+            *place = frame_pointer_slot << 1;
         }
         if let Some(place) = self.address_slots.get_mut(index) {
             *place = address_slot;
         }
     }
 
-    /// The frames from `index` on may have other slots than before.
+    /// Whether the way outwards depends on the frame pointer of a frame.
     #[inline(always)]
-    pub(super) fn unlist(&mut self, index: usize) {
-        self.listed = self.listed.min(index.min(CAPACITY) as u8);
+    pub(super) fn matters(&self, index: usize) -> bool {
+        self.frame_pointer_slots.get(index).is_some_and(|slot| slot & MATTERS != 0)
     }
 
-    /// Lists which of the `count` outermost frames have a frame pointer that was read from a slot.
-    #[cold]
-    #[inline(never)]
-    fn list(&mut self, count: usize) {
+    #[inline(always)]
+    pub(super) fn set_matters(&mut self, index: usize, matters: bool) {
+        if let Some(slot) = self.frame_pointer_slots.get_mut(index) {
+            *slot = *slot & !MATTERS | if matters { MATTERS } else { 0 };
+        }
+    }
+
+    /// The way outwards from the frame at `index` depends on its frame pointer: and so on those of the
+    /// frames further in, as far as they left it in its register.
+    pub(super) fn mark(&mut self, index: usize) {
+        for slot in self.frame_pointer_slots.get_mut(index..).unwrap_or_default() {
+            *slot |= MATTERS;
+            if *slot >> 1 != NO_SLOT {
+                return;
+            }
+        }
+    }
+
+    /// Lists anew which frames from `index` on, of `length`, are compared by their frame pointers.
+    #[inline(always)]
+    pub(super) fn list(&mut self, index: usize, length: usize) {
         while let Some(last) = self.saving_count.checked_sub(1)
-            && self.saving.get(usize::from(last)).is_none_or(|&index| index >= self.listed)
+            && self.saving.get(usize::from(last)).is_none_or(|&saving| usize::from(saving) >= index)
         {
             self.saving_count = last;
         }
-        for index in usize::from(self.listed)..count.min(CAPACITY) {
-            if self.frame_pointer_slot(index) != NO_SLOT {
+        for index in index..length.min(CAPACITY) {
+            if self.matters(index) && self.frame_pointer_slot(index) != NO_SLOT {
                 if let Some(place) = self.saving.get_mut(usize::from(self.saving_count)) {
                     *place = index as u8;
                 }
                 self.saving_count += 1;
             }
         }
-        self.listed = count.min(CAPACITY) as u8;
     }
 
-    /// Puts a frame there; its path is not known yet. Who puts one among those kept
-    /// calls [`Self::unlist`].
+    /// Puts a frame there, whose frame pointer does not matter as far as is known; nor is its path. Who
+    /// puts one among those kept calls [`Self::list`].
     #[inline(always)]
     pub(super) fn put(&mut self, index: usize, frame: &Frame) {
         if let Some(place) = self.stack_pointers.get_mut(index) {
@@ -159,11 +176,21 @@ impl Frames {
         self.put_slots(index, frame.address_slot, frame.frame_pointer_slot);
     }
 
-    /// Moves one frame outwards.
+    /// Moves one frame, all but its path.
     #[inline(always)]
     pub(super) fn shift(&mut self, from: usize, to: usize) {
-        let frame = self.frame(from);
-        self.put(to, &frame);
+        fn shift<T: Copy>(column: &mut [T], from: usize, to: usize) {
+            if let Some(&value) = column.get(from)
+                && let Some(place) = column.get_mut(to)
+            {
+                *place = value;
+            }
+        }
+        shift(&mut self.stack_pointers, from, to);
+        shift(&mut self.addresses, from, to);
+        shift(&mut self.frame_pointers, from, to);
+        shift(&mut self.frame_pointer_slots, from, to);
+        shift(&mut self.address_slots, from, to);
     }
 
     /// Moves the frames from `from` up to `end` inwards, to where those from `to` on lie.
@@ -191,44 +218,22 @@ impl Frames {
 
     #[inline(always)]
     fn frame_pointer_slot(&self, index: usize) -> i16 {
-        self.frame_pointer_slots.get(index).copied().unwrap_or(NO_SLOT)
+        self.frame_pointer_slots.get(index).map_or(NO_SLOT, |slot| slot >> 1)
     }
 
-    /// The innermost of the `count` outermost frames that memory does not hold any more, if any. Of
-    /// the `with_frame_pointers` outermost the frame pointers count too.
-    #[inline(always)]
-    pub(super) fn innermost_changed(
-        &mut self,
-        count: usize,
-        with_frame_pointers: usize,
-    ) -> Option<usize> {
-        if self.are_unchanged(count, with_frame_pointers) {
-            None
-        } else {
-            self.search_changed(count, with_frame_pointers)
-        }
-    }
-
-    /// Whether memory still holds the `count` outermost frames. Of the `with_frame_pointers`
-    /// outermost the frame pointers count too.
+    /// Whether memory still holds the `count` outermost frames, with the frame pointers that matter.
     ///
     /// Most often all of them are as they were. So there is no branch for each frame, and no load
     /// waits for another one.
     #[inline(always)]
-    pub(super) fn are_unchanged(&mut self, count: usize, with_frame_pointers: usize) -> bool {
-        let with_frame_pointers = count.min(with_frame_pointers);
+    pub(super) fn are_unchanged(&self, count: usize) -> bool {
         let mut differences = self.address_differences(count);
-        if with_frame_pointers != 0 {
-            if usize::from(self.listed) < with_frame_pointers {
-                self.list(with_frame_pointers);
+        let saving = self.saving.get(..usize::from(self.saving_count)).unwrap_or_default();
+        for index in saving.iter().map(|&index| usize::from(index)) {
+            if index >= count {
+                break;
             }
-            let saving = self.saving.get(..usize::from(self.saving_count)).unwrap_or_default();
-            for index in saving.iter().map(|&index| usize::from(index)) {
-                if index >= with_frame_pointers {
-                    break;
-                }
-                differences |= self.frame_pointer_difference(index);
-            }
+            differences |= self.frame_pointer_difference(index);
         }
         differences == 0
     }
@@ -276,13 +281,11 @@ impl Frames {
         self.saved_frame_pointer(index).map_or(0, |held| held ^ self.frame_pointer(index))
     }
 
-    #[cold]
-    #[inline(never)]
-    fn search_changed(&self, count: usize, with_frame_pointers: usize) -> Option<usize> {
+    /// The innermost of the `count` outermost frames that memory does not hold any more, if any.
+    pub(super) fn innermost_changed(&self, count: usize) -> Option<usize> {
         (0..count).rev().find(|&index| {
-            let counts = index < with_frame_pointers;
             self.address_difference(index) != 0
-                || counts && self.frame_pointer_difference(index) != 0
+                || self.matters(index) && self.frame_pointer_difference(index) != 0
         })
     }
 
@@ -291,11 +294,6 @@ impl Frames {
     fn saved_frame_pointer(&self, index: usize) -> Option<u64> {
         let slot = self.frame_pointer_slot(index);
         (slot != NO_SLOT).then(|| read(self.stack_pointer(index), slot))
-    }
-
-    /// The outermost of the frames `within` whose frame pointer was read from a slot.
-    pub(super) fn saving_within(&self, mut within: Range<usize>) -> Option<usize> {
-        within.find(|&index| self.frame_pointer_slot(index) != NO_SLOT)
     }
 
     /// Makes the frame pointer of a frame be what it is now: it is read from the slot of the nearest

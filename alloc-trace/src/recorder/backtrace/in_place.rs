@@ -5,7 +5,7 @@
 //! the general way. What they do not cover is left to that: nothing is changed before all is known.
 //!
 //! Often two calls take turns, one that allocates and one that frees. So the call before is kept, where
-//! its caller's frame was read from the same slots and no frame pointer mattered: as long as memory holds
+//! its caller's frame was read from the same slots and not by the frame pointer: as long as memory holds
 //! the frames outside, it needs neither a rule nor a look at the call tree.
 //!
 //! It is inlined where code is optimised; elsewhere its frame would stay on the stack during the general
@@ -41,13 +41,13 @@ impl Backtrace {
             return None;
         }
         let same = self.frames.address(innermost) == program_counter;
-        let other = innermost > self.with_frame_pointers && self.other.address == program_counter;
+        let matters = self.frames.matters(innermost);
+        let other = !matters && self.other.address == program_counter;
         if !same && !other {
             return self.capture_another_call(innermost, registers, rules, find);
         }
-        let matters = innermost < self.with_frame_pointers;
         if matters && self.frames.frame_pointer(innermost) != frame_pointer
-            || !self.frames.are_unchanged(innermost, self.with_frame_pointers)
+            || !self.frames.are_unchanged(innermost)
         {
             return None;
         }
@@ -95,11 +95,11 @@ impl Backtrace {
         };
         let rule = rules.find_plain(before(program_counter))?;
         let caller = caller(&self.stack, &here, rule)?;
-        let matters = outside < self.with_frame_pointers;
+        let matters = self.frames.matters(outside);
         if caller.stack_pointer != self.frames.stack_pointer(outside)
             || caller.address != self.frames.address(outside)
             || matters && caller.frame_pointer != self.frames.frame_pointer(outside)
-            || !self.frames.are_unchanged(outside, self.with_frame_pointers)
+            || !self.frames.are_unchanged(outside)
         {
             return None;
         }
@@ -109,7 +109,7 @@ impl Backtrace {
         // The innermost frame's own frame pointer matters where the way outwards begins with it.
         let from_here =
             rule.is_from_frame_pointer() || matters && caller.frame_pointer_slot == NO_SLOT;
-        let alike = self.with_frame_pointers < innermost
+        let alike = !self.frames.matters(innermost)
             && !from_here
             && self.frames.has_slots(outside, caller.address_slot, caller.frame_pointer_slot);
         self.other = if alike { self.innermost_call(innermost) } else { Call::NONE };
@@ -117,9 +117,9 @@ impl Backtrace {
         self.frames.set_frame_pointer(outside, caller.frame_pointer);
         self.frames.set_slots(outside, caller.address_slot, caller.frame_pointer_slot);
         self.frames.set_frame_pointer(innermost, frame_pointer);
+        self.frames.set_matters(innermost, from_here);
+        self.frames.list(outside, self.length);
         self.make_innermost(innermost, Call { address: program_counter, path, node });
-        self.with_frame_pointers =
-            if from_here { self.length } else { self.with_frame_pointers.min(innermost) };
         Some(Captured { node, stack_pointer, kept_frames: None })
     }
 }

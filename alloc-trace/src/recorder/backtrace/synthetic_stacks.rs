@@ -4,7 +4,7 @@
 //! What is expected is known from the calls that were made, without any unwinding.
 
 use super::super::unwind_rules::{Framed, Rule};
-use super::tests::{Numbers, State, shared_prefix, states};
+use super::tests::{Numbers, State, assert_frame_pointers, shared_prefix, states};
 use super::*;
 
 const WORDS: usize = 256;
@@ -184,6 +184,10 @@ impl Machine {
     }
 }
 
+fn is_by_frame_pointer(backtrace: &Backtrace) -> bool {
+    (0..backtrace.length).any(|index| backtrace.frames.matters(index))
+}
+
 fn run(seed: u64, depth: usize, deepest: usize, events: usize) {
     let mut machine = Machine::new(seed);
     let modules = Modules::new();
@@ -201,7 +205,7 @@ fn run(seed: u64, depth: usize, deepest: usize, events: usize) {
         let program_counter = machine.address();
         let registers = Registers { program_counter, stack_pointer, frame_pointer };
         let before = states(&backtrace);
-        let frame_pointers_before = backtrace.with_frame_pointers;
+        let by_frame_pointer_before = is_by_frame_pointer(&backtrace);
         let (root_before, was_limited) = (backtrace.root, backtrace.limited);
         let shared = Shared { modules: &modules, rules: &machine.rules, depth };
         let find = |path| numbers.find(path);
@@ -223,10 +227,14 @@ fn run(seed: u64, depth: usize, deepest: usize, events: usize) {
         let addresses = expected.iter().map(|state| state.0).collect();
         assert_eq!(numbers.backtrace(captured.node), (addresses, root), "event {event} of {seed}");
         assert_eq!(captured.stack_pointer, stack_pointer);
+        let mut full = Backtrace::NONE;
+        full.stack = machine.stack();
+        full.capture(registers, &shared, &mut numbers);
+        assert_frame_pointers(&backtrace, &full);
         if !was_limited && dropped == 0 && !before.is_empty() {
             let same = shared_prefix(&before, &after, |one, other| one == other);
             let same_root = root == root_before;
-            let by_frame_pointer = frame_pointers_before + backtrace.with_frame_pointers != 0;
+            let by_frame_pointer = by_frame_pointer_before || is_by_frame_pointer(&backtrace);
             let same_nodes = shared_prefix(&before, &after, |one, other| one.0 == other.0);
             let proves = same_root && same < same_nodes;
             match captured.kept_frames {
