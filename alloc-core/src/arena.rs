@@ -18,6 +18,7 @@ use crate::class::Class;
 use crate::hardened::{self, Marks};
 use crate::page::{Head, Kind, Local, Remote, class_from_byte};
 use crate::segment::{Placement, Run, SEGMENT, SLICE_SHIFT, SLICES, Segment};
+use crate::striped::Stripe;
 use crate::{open, os, stats, window};
 
 /// Slices of an arena.
@@ -47,12 +48,17 @@ const ROOMY_SEGMENTS: usize = 4;
 /// there.
 const SEGMENTS_BEFORE_HUGE_PAGES: usize = 16;
 
+/// A byte for each slice, those of a segment in one cache line.
+#[derive(Debug)]
+#[repr(align(64))]
+struct Kinds([AtomicU8; ARENA_SLICES]);
+
 /// Record of one aligned GiB of addresses. All zero is an arena with nothing in it.
 #[derive(Debug)]
 pub(crate) struct Arena {
     /// What begins at each slice, as bytes: see [`Kind`]. All that a free without a layout reads,
     /// hence apart from the rest: 4 MiB of blocks are described by one cache line.
-    kinds: [AtomicU8; ARENA_SLICES],
+    kinds: Kinds,
     /// What every thread reads of a slice.
     heads: [Head; ARENA_SLICES],
     /// What only a page's owner touches.
@@ -62,6 +68,9 @@ pub(crate) struct Arena {
     /// Which blocks the program has: nothing at all but in the hardened build.
     marks: [Marks; ARENA_SLICES],
     segments: [Segment; ARENA_SEGMENTS],
+    /// The [`Stripe`] whose threads put their large blocks into a segment first, by its mark; 0 for
+    /// none. A hint, which keeps threads out of each other's way.
+    users: [AtomicU8; ARENA_SEGMENTS],
     /// A bit for each segment with free slices. May be set where there is none left.
     open: [AtomicU64; ARENA_SEGMENTS / 64],
     /// Next arena of [`FIRST`]'s list.
@@ -79,7 +88,7 @@ static FIRST: AtomicPtr<Arena> = AtomicPtr::new(ptr::null_mut());
 
 impl Arena {
     fn kind_byte(&self, slice: usize) -> &AtomicU8 {
-        &self.kinds[slice % ARENA_SLICES]
+        &self.kinds.0[slice % ARENA_SLICES]
     }
 
     pub(crate) fn kind(&self, slice: usize) -> Kind {
@@ -136,7 +145,7 @@ impl Arena {
 
     /// The slices that are described as this.
     pub(crate) fn slices_of_kind(&self, kind: Kind) -> impl Iterator<Item = usize> {
-        let slices = self.kinds.iter().enumerate();
+        let slices = self.kinds.0.iter().enumerate();
         slices
             .filter(move |(_, byte)| byte.load(Ordering::Relaxed) == kind.to_byte())
             .map(|(slice, _)| slice)
@@ -170,20 +179,51 @@ impl Arena {
         })
     }
 
-    /// Claims a run, in the first open segment that has room for it or in a roomy one. Returns it
-    /// with its first slice's index in the arena.
+    /// The open segments of users that are wanted, highest first.
+    fn open_segments_of(&self, is_wanted: impl Fn(u8) -> bool) -> impl Iterator<Item = usize> {
+        let user = |index| self.user(index).load(Ordering::Relaxed);
+        self.open_segments().filter(move |index| is_wanted(user(*index)))
+    }
+
+    fn user(&self, segment: usize) -> &AtomicU8 {
+        &self.users[segment % ARENA_SEGMENTS]
+    }
+
+    /// Claims a run in the first open segment that has room for it. Returns it with its first
+    /// slice's index in the arena.
     fn claim(&self, count: u32, align: u32, placement: Placement) -> Option<(usize, Run)> {
+        let mut claims =
+            self.open_segments().map(|index| self.claim_in(index, count, align, placement));
+        claims.find_map(|claimed| claimed)
+    }
+
+    /// Claims a run for a large block: in a roomy segment if that is asked for, else in one of this
+    /// user's, else in any. A segment that has no user is this one's from then on.
+    fn claim_for(
+        &self,
+        user: u8,
+        count: u32,
+        align: u32,
+        placement: Placement,
+    ) -> Option<(usize, Run)> {
         let roomiest = match placement {
             Placement::Lowest => None,
             Placement::Roomy => {
-                let segments = self.open_segments().take(ROOMY_SEGMENTS);
+                let segments =
+                    self.open_segments_of(|of| of == user || of == 0).take(ROOMY_SEGMENTS);
                 // Of those with as much room the highest: it was used lately.
                 segments.max_by_key(|index| (self.segments[*index % ARENA_SEGMENTS].room(), *index))
             }
         };
-        let segments = roomiest.into_iter().chain(self.open_segments());
+        let own = self.open_segments_of(|of| of == user);
+        let segments = roomiest.into_iter().chain(own).chain(self.open_segments());
         let mut claims = segments.map(|index| self.claim_in(index, count, align, placement));
-        claims.find_map(|claimed| claimed)
+        let (slice, run) = claims.find_map(|claimed| claimed)?;
+        let place = self.user(slice / SLICES as usize);
+        if place.load(Ordering::Relaxed) == 0 {
+            place.store(user, Ordering::Relaxed);
+        }
+        Some((slice, run))
     }
 
     /// Claims a run in a segment.
@@ -217,6 +257,9 @@ impl Arena {
                 purged += bytes;
                 // It seemed full meanwhile, and a claim may have closed it.
                 self.set_open(index);
+            }
+            if segment.is_free() {
+                self.user(index).store(0, Ordering::Relaxed);
             }
         }
         purged
@@ -321,14 +364,28 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Arena> {
     core::iter::successors(follow(&FIRST), move |arena| follow(&arena.next))
 }
 
-/// Claims a run of slices somewhere in what is reserved.
-pub(crate) fn claim(
+/// Claims a run of slices for a page, somewhere in what is reserved, as high up as there is room.
+pub(crate) fn claim_for_page(count: u32) -> Option<(&'static Arena, usize, Run)> {
+    claim_somewhere(|arena| arena.claim(count, 1, Placement::Lowest))
+}
+
+/// Claims a run of slices for a large block: where the calling thread has others, or else where there
+/// is room.
+pub(crate) fn claim_for_block(
     count: u32,
     align: u32,
     placement: Placement,
 ) -> Option<(&'static Arena, usize, Run)> {
+    let user = Stripe::here().mark();
+    claim_somewhere(|arena| arena.claim_for(user, count, align, placement))
+}
+
+/// Claims a run in the first arena that has one.
+fn claim_somewhere(
+    claim: impl Fn(&'static Arena) -> Option<(usize, Run)>,
+) -> Option<(&'static Arena, usize, Run)> {
     all().find_map(|arena| {
-        let (slice, run) = arena.claim(count, align, placement)?;
+        let (slice, run) = claim(arena)?;
         Some((arena, slice, run))
     })
 }

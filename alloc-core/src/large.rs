@@ -104,7 +104,7 @@ fn note_request(block: NonNull<u8>, bytes: usize) {
 }
 
 fn alloc_large(count: u32, align: u32, fill: Fill, placement: Placement) -> Option<NonNull<u8>> {
-    let claim = || arena::claim(count, align, placement);
+    let claim = || arena::claim_for_block(count, align, placement);
     let mut claimed = claim();
     // Others may take what one of us reserved, hence the loop.
     while claimed.is_none() && arena::reserve() {
@@ -113,7 +113,6 @@ fn alloc_large(count: u32, align: u32, fill: Fill, placement: Placement) -> Opti
     let (arena, slice, run) = claimed?;
     let segment = arena.segment(slice);
     arena.describe_block(slice, Kind::Large, count as usize * SLICE);
-    stats::LARGE_BLOCKS.add(1);
     stats::LARGE_SLICES.add(count as usize);
     if fill == Fill::Zero {
         // Slices that were never used, or purged since, are zero as they come.
@@ -196,10 +195,9 @@ pub(crate) unsafe fn dealloc(block: NonNull<u8>) {
             record.describe(Kind::None, 0);
             // SAFETY: the whole block, which the caller gives up.
             unsafe { hardened::clear(block.as_ptr(), bytes) };
-            stats::LARGE_BLOCKS.sub(1);
             stats::LARGE_SLICES.sub(bytes / SLICE);
             record.arena.release(record.slice, (bytes / SLICE) as u32);
-            purger::slices_were_freed();
+            purger::slices_were_freed(bytes / SLICE);
             decay::tick();
         }
         Kind::Huge => {
@@ -271,7 +269,7 @@ fn resize_large(record: Record, new_size: usize) -> bool {
         // SAFETY: the block's end, which its owner gives up.
         unsafe { hardened::clear(rest, (have - need) * SLICE) };
         record.arena.release(record.slice + need, (have - need) as u32);
-        purger::slices_were_freed();
+        purger::slices_were_freed(have - need);
         decay::tick();
     }
     true

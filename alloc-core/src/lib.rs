@@ -37,6 +37,7 @@
 //! | `open` | which segments have free slices |
 //! | `segment` | which slices of a segment are free |
 //! | `stats`, [`walk`], `check` | figures; what lies where; whether it all fits together |
+//! | `striped` | figures that many threads change at once |
 //! | `owner`, `sync` | cells of one owner; atomics |
 //! | `hardened` | what the feature of that name adds; nothing without it |
 //! | `tool` | telling valgrind of blocks, with the feature of that name |
@@ -86,6 +87,7 @@ mod purger;
 mod remote;
 mod segment;
 mod stats;
+mod striped;
 mod sync;
 mod syscall;
 mod thread;

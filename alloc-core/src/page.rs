@@ -17,7 +17,7 @@ use crate::fatal::fatal;
 use crate::hardened::{self, Marks};
 use crate::heap::{Heap, Slot};
 use crate::owner::{OwnerU32, OwnerU64};
-use crate::segment::{Placement, SLICE, SLICE_SHIFT, SLICES, mask};
+use crate::segment::{SLICE, SLICE_SHIFT, SLICES, mask};
 use crate::{os, purger, remote, stats};
 
 /// Most blocks of a page, as words of bits.
@@ -194,7 +194,7 @@ impl Page {
     /// Claims a page for `owner` from what is reserved.
     pub(crate) fn claim(owner: &'static Heap, class: Class) -> Option<Self> {
         let shape = class.shape();
-        let (arena, slice, _) = arena::claim(shape.slices, 1, Placement::Lowest)?;
+        let (arena, slice, _) = arena::claim_for_page(shape.slices)?;
         let page = Self { arena, slice, class };
         for back in 0..shape.slices {
             let slice = slice + back as usize;
@@ -214,7 +214,6 @@ impl Page {
         local.free.set(shape.blocks);
         local.lowest.set(0);
         local.swept.set(0);
-        stats::PAGES.add(1);
         stats::PAGE_SLICES.add(shape.slices as usize);
         Some(page)
     }
@@ -230,10 +229,9 @@ impl Page {
         for back in 0..shape.slices as usize {
             self.arena.set_kind(self.slice + back, Kind::None);
         }
-        stats::PAGES.sub(1);
         stats::PAGE_SLICES.sub(shape.slices as usize);
         self.arena.release(self.slice, shape.slices);
-        purger::slices_were_freed();
+        purger::slices_were_freed(shape.slices as usize);
     }
 
     /// The page that a slice number lies in.

@@ -20,6 +20,7 @@ use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 use crate::decay::{self, PERIOD_MS};
 use crate::segment::SLICE;
+use crate::striped::StripedCounter;
 use crate::{helper, os, pool, stats};
 
 use gate::Gate;
@@ -79,9 +80,18 @@ pub(crate) fn set_allowed(is_allowed: bool) {
     }
 }
 
+/// Slices that became free since a look was taken whether a helper is worth it.
+static FREED_SLICES: StripedCounter = StripedCounter::new();
+
+/// Slices of a stripe of threads that are worth such a look.
+const WORTH_A_LOOK: usize = (1 << 20) / SLICE;
+
 /// Looks whether so much is free that a helper is worth it, after slices became free.
 #[inline]
-pub(crate) fn slices_were_freed() {
+pub(crate) fn slices_were_freed(count: usize) {
+    if !FREED_SLICES.has_come_to(count, WORTH_A_LOOK) {
+        return;
+    }
     let in_use = stats::PAGE_SLICES.get() + stats::LARGE_SLICES.get();
     // Others change these meanwhile; what is wrong by a few slices is put right by the next look.
     if stats::DIRTY_SLICES.get() >= in_use + WORTH_BYTES / SLICE {

@@ -29,8 +29,10 @@ pub(crate) const SEGMENT: usize = SLICE * SLICES as usize;
 
 const _: () = assert!(SLICE.is_multiple_of(os::OS_PAGE));
 
-/// The record of one segment. All zero means that there is none.
+/// The record of one segment, in cache lines of its own, as two threads may be at work in two of
+/// them. All zero means that there is none.
 #[derive(Debug)]
+#[repr(align(128))]
 pub(crate) struct Segment {
     /// First byte, or null. Written once.
     base: AtomicPtr<u8>,
@@ -209,8 +211,10 @@ impl Segment {
             Ordering::Acquire,
             Ordering::Relaxed,
         )?;
-        let dirty = self.dirty.fetch_or(wanted, Ordering::Relaxed) & wanted;
+        // Of slices that one owns, nobody else changes the bit.
+        let dirty = self.dirty.load(Ordering::Relaxed) & wanted;
         if dirty != wanted {
+            self.dirty.fetch_or(wanted, Ordering::Relaxed);
             stats::DIRTY_SLICES.add((wanted & !dirty).count_ones() as usize);
         }
         Ok(dirty)
@@ -219,7 +223,11 @@ impl Segment {
     /// Gives a run back. Returns whether the segment had no free slice before.
     pub(crate) fn release(&self, first: u32, count: u32) -> bool {
         let run = mask(first, count);
-        self.recent.fetch_or(run, Ordering::Relaxed);
+        // Often they are noted still. A purge that forgets them between the look and what follows is
+        // one that takes none of them, and the next is a period away.
+        if self.recent.load(Ordering::Relaxed) & run != run {
+            self.recent.fetch_or(run, Ordering::Relaxed);
+        }
         // Pairs with the `Acquire` in `take`.
         let before = self.free.fetch_or(run, Ordering::Release);
         if before & run != 0 {

@@ -9,6 +9,7 @@ use core::{fmt, ptr};
 
 use crate::class::{CLASSES, Class};
 use crate::segment::{SEGMENT, SLICE};
+use crate::striped::StripedCounter;
 use crate::walk::{self, Run};
 use crate::{arena, heap, os, pool};
 
@@ -36,10 +37,9 @@ impl Counter {
 
 pub(crate) static METADATA_BYTES: Counter = Counter::new();
 pub(crate) static SEGMENTS: Counter = Counter::new();
-pub(crate) static PAGES: Counter = Counter::new();
-pub(crate) static PAGE_SLICES: Counter = Counter::new();
-pub(crate) static LARGE_BLOCKS: Counter = Counter::new();
-pub(crate) static LARGE_SLICES: Counter = Counter::new();
+/// Slices of pages, and of large blocks.
+pub(crate) static PAGE_SLICES: StripedCounter = StripedCounter::new();
+pub(crate) static LARGE_SLICES: StripedCounter = StripedCounter::new();
 pub(crate) static HUGE_BLOCKS: Counter = Counter::new();
 pub(crate) static HUGE_BYTES: Counter = Counter::new();
 pub(crate) static HEAPS: Counter = Counter::new();
@@ -175,10 +175,10 @@ pub(crate) fn read() -> Stats {
         metadata_bytes,
         segments,
         touched_bytes: 0,
-        pages: PAGES.get(),
+        pages: 0,
         page_bytes: PAGE_SLICES.get() * SLICE,
         classes: [ClassStats::NONE; CLASSES],
-        large_blocks: LARGE_BLOCKS.get(),
+        large_blocks: 0,
         large_bytes: LARGE_SLICES.get() * SLICE,
         large_requested_bytes: 0,
         huge_blocks: HUGE_BLOCKS.get(),
@@ -209,12 +209,16 @@ impl Stats {
     fn add_run(&mut self, run: &Run) {
         match run {
             Run::Page(page) => {
+                self.pages += 1;
                 let Some(class) = self.classes.get_mut(page.class) else { return };
                 class.pages += 1;
                 class.capacity += page.capacity;
                 class.free += page.free;
             }
-            Run::Large(block) => self.large_requested_bytes += block.requested_bytes,
+            Run::Large(block) => {
+                self.large_blocks += 1;
+                self.large_requested_bytes += block.requested_bytes;
+            }
         }
     }
 }

@@ -11,6 +11,8 @@
 
 use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
+use crate::segment;
+
 /// Slices that the window has: 64 GiB.
 const SLICES: usize = 1 << 20;
 
@@ -22,18 +24,22 @@ pub(crate) const NOWHERE: usize = 1 << (usize::BITS - 1);
 static FIRST: AtomicUsize = AtomicUsize::new(NOWHERE);
 
 /// The kinds, as [`Kind::to_byte`](crate::page::Kind::to_byte) has them.
-static KINDS: [AtomicU8; SLICES] = [const { AtomicU8::new(0) }; SLICES];
+static KINDS: Kinds = Kinds([const { AtomicU8::new(0) }; SLICES]);
+
+/// A byte for each slice, those of a segment in one cache line.
+#[repr(align(64))]
+struct Kinds([AtomicU8; SLICES]);
 
 /// Lays the window around a slice, if it lies nowhere yet.
 pub(crate) fn lay_around(number: u32) {
-    let first = (number as usize).saturating_sub(SLICES / 2);
+    let first = (number as usize).saturating_sub(SLICES / 2) & !(segment::SLICES as usize - 1);
     let _ = FIRST.compare_exchange(NOWHERE, first, Ordering::Relaxed, Ordering::Relaxed);
 }
 
 /// Notes what begins at a slice, if it is in the window.
 pub(crate) fn set(number: u32, kind: u8) {
     let index = (number as usize).wrapping_sub(first());
-    if let Some(place) = KINDS.get(index) {
+    if let Some(place) = KINDS.0.get(index) {
         place.store(kind, Ordering::Relaxed);
     }
 }
@@ -53,5 +59,5 @@ pub(crate) fn first() -> usize {
 #[inline(always)]
 pub(crate) unsafe fn kind_byte(index: usize) -> Option<u8> {
     // SAFETY: valid for reads, and by the caller's promise nobody writes.
-    KINDS.get(index).map(|place| unsafe { place.as_ptr().read() })
+    KINDS.0.get(index).map(|place| unsafe { place.as_ptr().read() })
 }
