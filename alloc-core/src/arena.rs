@@ -16,7 +16,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering};
 
 use crate::class::Class;
 use crate::hardened::{self, Marks};
-use crate::page::{Head, Kind, Local, Remote, class_from_byte};
+use crate::record::{Head, Kind, Local, Remote, class_from_byte};
 use crate::segment::{Placement, Run, SEGMENT, SLICE_SHIFT, SLICES, Segment};
 use crate::striped::Stripe;
 use crate::{open, os, stats, window};

@@ -9,7 +9,8 @@ use core::ptr;
 use crate::arena::{self, Arena};
 use crate::class::Class;
 use crate::heap::Heap;
-use crate::page::{Kind, Page};
+use crate::page::Page;
+use crate::record::Kind;
 use crate::segment::{SLICE, SLICES, Segment, USABLE_SLICES};
 use crate::walk::Cached;
 use crate::{hardened, pool, stats, walk};
@@ -149,7 +150,7 @@ impl Found {
 
 /// Whether a page belongs to one of the heaps, and its remote side is counted right.
 fn check_owner(page: Page) -> Result<(), &'static str> {
-    let is_owner = |heap: &Heap| ptr::eq(page.owner(), heap);
+    let is_owner = |heap: &Heap| ptr::eq(page.owner(), &raw const heap.owner);
     if !pool::all().any(is_owner) {
         return Err("a page belongs to no heap");
     }

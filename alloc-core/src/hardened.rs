@@ -25,7 +25,8 @@ use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::class::Class;
 use crate::fatal::{fatal, fatal_of_class};
-use crate::page::{Page, Place, WORDS};
+use crate::page::{Page, Place};
+use crate::record::WORDS;
 use crate::segment::{SEGMENT, SLICE};
 use crate::{os, tool};
 

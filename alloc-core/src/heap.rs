@@ -12,6 +12,7 @@
 //! [`pool`](crate::pool).
 
 mod check;
+mod pages;
 mod slot;
 mod upkeep;
 
@@ -23,8 +24,9 @@ use crate::fatal::fatal;
 use crate::hold::Hold;
 use crate::owner::{OwnerPtr, OwnerU32, OwnerU64};
 use crate::page::{Page, Place};
+use crate::record::Owner;
 use crate::remote::Inbox;
-use crate::{arena, hardened, os, purger, stats};
+use crate::{hardened, os, purger, stats};
 
 use slot::FULL;
 
@@ -107,11 +109,10 @@ pub(crate) struct Heap {
     role: Role,
     /// Who has hold of what lies behind the caches.
     pub(crate) hold: Hold,
-    /// Index in the pool, and the next idle heap there.
-    pub(crate) index: OwnerU32,
+    /// The next idle heap in the pool.
     pub(crate) next_idle: AtomicU32,
-    /// Own pages with remote frees: the only part that other threads write.
-    inbox: Inbox,
+    /// What its pages know of it.
+    pub(crate) owner: Owner,
 }
 
 /// A heap and its slots, as they are mapped.
@@ -158,9 +159,8 @@ impl Heap {
             slots: OwnerPtr::new(ptr::null_mut()),
             role,
             hold: Hold::new([const { AtomicU32::new(0) }; 2]),
-            index: OwnerU32::new(0),
             next_idle: AtomicU32::new(0),
-            inbox: Inbox::new(AtomicU32::new(0)),
+            owner: Owner { inbox: Inbox::new(AtomicU32::new(0)), index: OwnerU32::new(0) },
         }
     }
 
@@ -415,7 +415,7 @@ impl Heap {
         // SAFETY: there is at least one, by the caller's promise.
         let first = unsafe { &*slots }.get();
         let page = Page::locate(first);
-        let is_own = ptr::eq(page.owner(), self);
+        let is_own = ptr::eq(page.owner(), &raw const self.owner);
         let freed = if is_own {
             // SAFETY: passed on.
             unsafe { page.put(slots, count) }
@@ -433,7 +433,7 @@ impl Heap {
             return freed;
         }
         if page.remote().count(freed as i32) {
-            post_to_owner(page);
+            page.post_to_owner();
         }
         self.note_remote_frees(freed * page.class().size());
         freed
@@ -448,118 +448,6 @@ impl Heap {
             purger::want();
         }
     }
-
-    /// A page of this class with free blocks.
-    fn first_page(&self, class: Class) -> Option<Page> {
-        Page::of_slice(class.pick(&self.pages).get())
-    }
-
-    /// A new page of this class, listed. Asks the OS only when idle heaps have nothing to spare.
-    fn claim_page(&'static self, class: Class) -> Option<Page> {
-        let mut page = Page::claim(self, class);
-        if page.is_none() {
-            self.absorb_idle_heaps();
-            if let Some(page) = self.first_page(class) {
-                return Some(page);
-            }
-            page = Page::claim(self, class);
-        }
-        // Others may take what one of us reserved, hence the loop.
-        while page.is_none() && arena::reserve() {
-            page = Page::claim(self, class);
-        }
-        if page.is_none() {
-            // Memory is out: what this heap keeps for other classes is needed now.
-            self.trim();
-            if let Some(page) = self.first_page(class) {
-                return Some(page);
-            }
-            page = Page::claim(self, class);
-        }
-        self.list(page?);
-        page
-    }
-
-    /// Puts a page at the front of its class's list.
-    fn list(&self, page: Page) {
-        let first = class_list(self, page);
-        let next = first.get();
-        if let Some(next) = Page::of_slice(next) {
-            next.local().previous.set(page.number());
-        }
-        page.local().next.set(next);
-        page.local().previous.set(0);
-        page.local().listed.set(1);
-        first.set(page.number());
-    }
-
-    /// Takes a page out of its class's list.
-    fn unlist(&self, page: Page) {
-        let local = page.local();
-        let (next, previous) = (local.next.get(), local.previous.get());
-        if let Some(next) = Page::of_slice(next) {
-            next.local().previous.set(previous);
-        }
-        match Page::of_slice(previous) {
-            Some(previous) => previous.local().next.set(next),
-            None => class_list(self, page).set(next),
-        }
-        local.listed.set(0);
-    }
-
-    /// Looks at an own page after blocks of it were freed: lists it if it was full, gives it up if
-    /// it is empty now, unless it is the class's last with free blocks.
-    #[inline(always)]
-    fn settle(&self, page: Page) {
-        if page.local().listed.get() == 0 || page.free() == page.class().shape().blocks {
-            self.settle_changed(page);
-        }
-    }
-
-    /// [`settle`](Self::settle) of a page that was full, or has only free blocks.
-    #[inline(never)]
-    fn settle_changed(&self, page: Page) {
-        let local = page.local();
-        if local.listed.get() == 0 {
-            if page.free() == 0 {
-                return;
-            }
-            self.list(page);
-        }
-        let is_only = local.next.get() == 0 && local.previous.get() == 0;
-        if !is_only && page.is_unused() {
-            self.unlist(page);
-            page.release();
-        }
-    }
-
-    /// Collects the remote frees of all posted pages.
-    fn drain_inbox(&'static self) {
-        let mut posted = self.inbox.take();
-        while let Some(page) = Page::of_slice(posted) {
-            // Read before `collect`, which lets others post the page again.
-            posted = page.remote().next();
-            if ptr::eq(page.owner(), self) {
-                page.collect();
-                self.settle(page);
-            } else {
-                post_to_owner(page);
-            }
-        }
-    }
-}
-
-/// The head of the list that a page belongs in.
-fn class_list(heap: &Heap, page: Page) -> &OwnerU32 {
-    page.class().pick(&heap.pages)
-}
-
-/// Posts a page to whoever owns it, by a thread that has the duty to.
-fn post_to_owner(page: Page) {
-    // SAFETY: a page's owner is a live heap, and heaps are never unmapped.
-    if let Some(owner) = unsafe { page.owner().as_ref() } {
-        owner.inbox.post(page.number(), page.remote());
-    }
 }
 
 /// Frees one block without any heap: for a thread that has none, or whose heap is in the middle of
@@ -571,7 +459,7 @@ pub(crate) fn free_remotely(block: *mut u8) {
     };
     page.set_remote_bits(word, bit);
     if page.remote().count(1) {
-        post_to_owner(page);
+        page.post_to_owner();
     }
 }
 

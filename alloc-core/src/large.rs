@@ -9,7 +9,7 @@ use core::ptr::{self, NonNull};
 
 use crate::arena::{self, Arena};
 use crate::fatal::fatal;
-use crate::page::{Head, Kind};
+use crate::record::{Head, Kind};
 use crate::segment::{Placement, SEGMENT, SLICE, SLICE_SHIFT, SLICES, USABLE_SLICES, mask};
 use crate::{decay, hardened, os, purger, stats, tool};
 

@@ -27,6 +27,7 @@
 //! | `heap` | a thread's caches and pages, moving blocks between them |
 //! | `large` | blocks past the size classes |
 //! | `page` | the blocks of a page |
+//! | `record` | what is recorded of slices, pages and their owners |
 //! | `remote` | frees by threads that do not own the page |
 //! | `class` | size classes |
 //! | `decay` | when unused memory goes back to the OS |
@@ -84,6 +85,7 @@ mod page;
 mod place;
 mod pool;
 mod purger;
+mod record;
 mod remote;
 mod segment;
 mod stats;

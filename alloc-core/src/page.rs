@@ -1,4 +1,4 @@
-//! Pages: runs of slices cut into blocks of one size class, and the records of them.
+//! Pages: runs of slices cut into blocks of one size class.
 //!
 //! Which blocks are free is kept in bits, not in lists through the blocks. So freeing touches no
 //! block (its memory may be cold, and a write after free cannot damage the heap), a batch of
@@ -9,126 +9,16 @@
 //! *remote* ones, which other threads set and the owner takes over (see [`remote`](crate::remote)).
 
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicUsize, Ordering};
 
 use crate::arena::{self, Arena};
-use crate::class::{CLASSES, Class, Shape};
+use crate::class::{Class, Shape};
 use crate::fatal::fatal;
 use crate::hardened::{self, Marks};
-use crate::heap::{Heap, Slot};
-use crate::owner::{OwnerU32, OwnerU64};
-use crate::segment::{SLICE, SLICE_SHIFT, SLICES, mask};
-use crate::{os, purger, remote, stats};
-
-/// Most blocks of a page, as words of bits.
-pub(crate) const WORDS: usize = SLICE / 16 / 64;
-
-/// What begins at a slice. Kept as one byte, all that freeing without a layout has to read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// Nothing of ours begins here.
-    None,
-    /// A page, or a later slice of one.
-    Page(Class),
-    /// A large block: a run of slices.
-    Large,
-    /// A huge block: a mapping of its own.
-    Huge,
-}
-
-impl Kind {
-    const LARGE: u8 = 0xfe;
-    const HUGE: u8 = 0xff;
-
-    /// As a byte: 0 for nothing, the class's index plus one, or one of those above.
-    pub(crate) const fn to_byte(self) -> u8 {
-        match self {
-            Self::None => 0,
-            Self::Page(class) => class.index() as u8 + 1,
-            Self::Large => Self::LARGE,
-            Self::Huge => Self::HUGE,
-        }
-    }
-
-    pub(crate) fn from_byte(byte: u8) -> Self {
-        match (byte, class_from_byte(byte)) {
-            (0, _) => Self::None,
-            (_, Some(class)) => Self::Page(class),
-            (Self::LARGE, _) => Self::Large,
-            (Self::HUGE, _) => Self::Huge,
-            (other, _) => fatal("a slice of unknown kind", other.into()),
-        }
-    }
-}
-
-/// The class of a page, if the byte is a page's. All other kinds leave by one comparison.
-#[inline(always)]
-pub(crate) const fn class_from_byte(byte: u8) -> Option<Class> {
-    Class::from_index(byte.wrapping_sub(1))
-}
-
-const _: () = assert!(CLASSES < Kind::LARGE as usize);
-
-/// What any thread may ask about a slice, beside its [`Kind`]. Written by the slice's owner before
-/// it hands out a block there; a thread that has a pointer to a block has been told of it in some
-/// ordered way, so it sees this too.
-#[derive(Debug)]
-pub(crate) struct Head {
-    /// The heap that owns the page. Changes when a live heap takes over an idle one's pages.
-    owner: AtomicPtr<Heap>,
-    /// Usable bytes of a large or huge block.
-    bytes: AtomicUsize,
-    /// Bytes that the program asked of it.
-    requested: AtomicUsize,
-    /// How many slices before this one the page begins.
-    back: AtomicU8,
-}
-
-impl Head {
-    /// Usable bytes of the large or huge block that begins here.
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn set_bytes(&self, bytes: usize) {
-        self.bytes.store(bytes, Ordering::Relaxed);
-    }
-
-    /// Bytes that the program asked of the large or huge block that begins here.
-    pub(crate) fn requested(&self) -> usize {
-        self.requested.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn set_requested(&self, bytes: usize) {
-        self.requested.store(bytes, Ordering::Relaxed);
-    }
-
-    fn describe_page(&self, owner: &'static Heap, back: u32) {
-        self.owner.store(core::ptr::from_ref(owner).cast_mut(), Ordering::Relaxed);
-        self.back.store(back as u8, Ordering::Relaxed);
-    }
-}
-
-/// The owner's side of a page. A page of few blocks needs only the first cache line.
-#[derive(Debug)]
-#[repr(C, align(64))]
-pub(crate) struct Local {
-    /// Neighbours in the owner's list of pages with free blocks; 0 for none.
-    pub(crate) next: OwnerU32,
-    pub(crate) previous: OwnerU32,
-    /// Blocks free by `bits`.
-    free: OwnerU32,
-    /// No bit is set in words before this one.
-    lowest: OwnerU32,
-    /// Whether the page is in the list.
-    pub(crate) listed: OwnerU32,
-    /// Blocks that were free when it was swept last; see [`Page::sweep`].
-    swept: OwnerU32,
-    bits: [OwnerU64; WORDS],
-}
-
-/// The side of a page that other threads write.
-pub(crate) type Remote = remote::Remote<WORDS>;
+use crate::heap::Slot;
+use crate::owner::OwnerU64;
+use crate::record::{Kind, Local, Owner, Remote, WORDS};
+use crate::segment::{SLICE_SHIFT, SLICES, mask};
+use crate::{os, purger, stats};
 
 /// A page, by its first slice.
 #[derive(Clone, Copy, Debug)]
@@ -192,7 +82,7 @@ impl Extent {
 
 impl Page {
     /// Claims a page for `owner` from what is reserved.
-    pub(crate) fn claim(owner: &'static Heap, class: Class) -> Option<Self> {
+    pub(crate) fn claim(owner: &'static Owner, class: Class) -> Option<Self> {
         let shape = class.shape();
         let (arena, slice, _) = arena::claim_for_page(shape.slices)?;
         let page = Self { arena, slice, class };
@@ -240,7 +130,7 @@ impl Page {
         let arena = arena::get(number)?;
         let slice = arena::slice_index(number);
         let class = arena.class(slice)?;
-        let slice = slice.wrapping_sub(arena.head(slice).back.load(Ordering::Relaxed).into());
+        let slice = slice.wrapping_sub(arena.head(slice).back().into());
         Some(Self { arena, slice, class })
     }
 
@@ -274,16 +164,15 @@ impl Page {
         self.arena.segment(self.slice).slice(self.slice as u32 % SLICES)
     }
 
-    pub(crate) fn owner(self) -> *mut Heap {
-        self.arena.head(self.slice).owner.load(Ordering::Relaxed)
+    pub(crate) fn owner(self) -> *mut Owner {
+        self.arena.head(self.slice).owner()
     }
 
     /// Hands the page to another heap. Only its owner does so; a thread that still posts it to the
     /// old one is answered by the old one's passing it on.
-    pub(crate) fn set_owner(self, owner: &'static Heap) {
-        let owner = core::ptr::from_ref(owner).cast_mut();
+    pub(crate) fn set_owner(self, owner: &'static Owner) {
         for back in 0..self.class.shape().slices as usize {
-            self.arena.head(self.slice + back).owner.store(owner, Ordering::Relaxed);
+            self.arena.head(self.slice + back).set_owner(owner);
         }
     }
 
@@ -504,6 +393,14 @@ impl Page {
         }
     }
 
+    /// Posts the page to whoever owns it, by a thread that has the duty to.
+    pub(crate) fn post_to_owner(self) {
+        // SAFETY: a page's owner is a live heap's, and heaps are never unmapped.
+        if let Some(owner) = unsafe { self.owner().as_ref() } {
+            owner.inbox.post(self.number(), self.remote());
+        }
+    }
+
     /// Takes the remote frees of a page that was posted.
     pub(crate) fn collect(self) {
         self.remote().collect(self.words(), |word, bits| self.set_local_bits(word, bits));
@@ -589,7 +486,7 @@ impl Page {
         for back in 0..self.class.shape().slices {
             let slice = self.slice + back as usize;
             let kind = self.arena.kind(slice);
-            let leads_back = self.arena.head(slice).back.load(Ordering::Relaxed);
+            let leads_back = self.arena.head(slice).back();
             if kind != Kind::Page(self.class) || u32::from(leads_back) != back {
                 return Err("a slice of a page does not lead to its first");
             }

@@ -67,7 +67,7 @@ pub(crate) fn put(heap: &'static Heap) {
 
 /// Puts a heap back that the caller owns, but that another thread holds now.
 pub(crate) fn push(heap: &'static Heap) {
-    IDLE.push(heap.index.get(), &heap.next_idle);
+    IDLE.push(heap.owner.index.get(), &heap.next_idle);
 }
 
 /// Whether the idle heaps are a list that ends.
@@ -91,7 +91,7 @@ fn make() -> Option<&'static Heap> {
     let index = COUNT.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
     // Lost only by threads that raced past the comparison above at the very last indices.
     let entry = TABLE.get(index as usize)?;
-    heap.index.set(index);
+    heap.owner.index.set(index);
     entry.store(ptr::from_ref(heap).cast_mut(), Ordering::Release);
     Some(heap)
 }

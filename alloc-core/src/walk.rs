@@ -39,8 +39,9 @@
 
 use crate::arena::{self, Arena};
 use crate::heap::Heap;
-use crate::page::{Extent, Kind, Page as Record, WORDS};
+use crate::page::{Extent, Page as Record};
 use crate::pool;
+use crate::record::{Kind, WORDS};
 use crate::segment::{SEGMENT, SLICE, SLICE_SHIFT, SLICES, USABLE};
 
 /// Bytes of a segment.
@@ -210,7 +211,7 @@ impl Page {
     pub(crate) fn new(record: Record) -> Self {
         let shape = record.class().shape();
         let free: u32 = (0..record.words()).map(|word| record.free_bits(word).count_ones()).sum();
-        // SAFETY: a page's owner is a heap, and heaps are never unmapped.
+        // SAFETY: a page's owner is a heap's, and heaps are never unmapped.
         let owner = unsafe { record.owner().as_ref() };
         Self {
             address: (record.number() as usize) << SLICE_SHIFT,
@@ -219,7 +220,7 @@ impl Page {
             block_bytes: shape.size as usize,
             capacity: shape.blocks as usize,
             free: (free as usize).min(shape.blocks as usize),
-            heap: owner.map_or(0, |heap| heap.index.get()),
+            heap: owner.map_or(0, |owner| owner.index.get()),
             record,
         }
     }

@@ -23,7 +23,7 @@ pub(crate) const NOWHERE: usize = 1 << (usize::BITS - 1);
 /// frees a block was handed it in some ordered way, and sees this and the block's kind too.
 static FIRST: AtomicUsize = AtomicUsize::new(NOWHERE);
 
-/// The kinds, as [`Kind::to_byte`](crate::page::Kind::to_byte) has them.
+/// The kinds, as [`Kind::to_byte`](crate::record::Kind::to_byte) has them.
 static KINDS: Kinds = Kinds([const { AtomicU8::new(0) }; SLICES]);
 
 /// A byte for each slice, those of a segment in one cache line.

@@ -16,7 +16,7 @@ impl Heap {
                 if page.class() != class || page.number() != next {
                     return Err("a page is in the list of another class");
                 }
-                if !ptr::eq(page.owner(), self) {
+                if !ptr::eq(page.owner(), &raw const self.owner) {
                     return Err("a page is in the list of a heap that does not own it");
                 }
                 if page.local().previous.get() != previous || page.local().listed.get() != 1 {

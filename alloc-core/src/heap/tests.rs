@@ -63,7 +63,7 @@ fn a_page_posted_to_its_former_owner_is_passed_on() {
     let (old, blocks, page) = heap_with_full_page(class);
     let new = Heap::make().unwrap();
     free_remotely(blocks[0]);
-    page.set_owner(new);
+    page.set_owner(&new.owner);
     free_remotely(blocks[1]);
     old.drain_inbox();
     assert_eq!(page.free(), 0);

@@ -69,7 +69,7 @@ impl Heap {
     pub(crate) fn tend(&'static self, process: u32) -> usize {
         let period = self.period.get();
         let is_tended = self.tended.get() == period;
-        if (is_tended && self.inbox.is_empty()) || !self.hold.take_as_helper(process) {
+        if (is_tended && self.owner.inbox.is_empty()) || !self.hold.take_as_helper(process) {
             return 0;
         }
         self.tended.set(period);
@@ -129,7 +129,7 @@ impl Heap {
             for class in Class::all() {
                 while let Some(page) = heap.first_page(class) {
                     heap.unlist(page);
-                    page.set_owner(self);
+                    page.set_owner(&self.owner);
                     self.list(page);
                 }
             }
