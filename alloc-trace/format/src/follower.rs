@@ -18,7 +18,8 @@ use crate::error::ReadError;
 use crate::header::{FILE_HEADER_BYTES, FileHeader};
 use crate::payload::has_sound_length;
 use crate::record::{Record, Stamp};
-use crate::recording::{is_sound_extent, read_header};
+use crate::recording::read_header;
+use crate::scan::is_sound_extent;
 
 /// A reader of a recording that is still growing.
 ///

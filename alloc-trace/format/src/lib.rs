@@ -26,6 +26,7 @@ mod decoder;
 mod definitions;
 mod encoder;
 mod error;
+mod exit_status;
 mod fields;
 mod follower;
 mod header;
@@ -37,6 +38,7 @@ mod read_progress;
 mod record;
 mod recording;
 mod ring;
+mod scan;
 mod varint;
 mod writer;
 
@@ -50,6 +52,7 @@ pub use decoder::{DecodeState, Decoder};
 pub use definitions::Definitions;
 pub use encoder::{Encoder, MAX_EVENT_BYTES, MAX_TEXT_BYTES};
 pub use error::{ReadError, RecordError};
+pub use exit_status::append_exit_status;
 pub use follower::{Follower, Polled};
 pub use header::{
     Architecture, ClockKind, FILE_HEADER_BYTES, FILE_MAGIC, FORMAT_VERSION, FileHeader, HeaderError,
@@ -64,6 +67,6 @@ pub use record::{
     Context, EndReason, Event, EventKind, ExitStatus, Module, ModuleUnload, NodeDefinition, NodeId,
     Process, Record, Span, SpanId, Stamp, ThreadId, ThreadStart,
 };
-pub use recording::{Recording, Skipped, append_exit_status};
+pub use recording::{Recording, Skipped};
 pub use ring::{Commit, RING_SEGMENTS};
 pub use writer::{RecordingWriter, Window};
