@@ -7,11 +7,12 @@ use alloc_trace_format::{Follower, Recording, Step};
 
 /// Reads a file, whatever it holds, in every way there is.
 ///
-/// Panics where the ways contradict each other.
-pub(crate) fn survey(path: &Path) {
+/// Answers whether it is a recording of which nothing had to be passed over. Panics where the ways
+/// contradict each other.
+pub(crate) fn survey(path: &Path) -> bool {
     let Ok(recording) = Recording::open(path) else {
         assert!(Follower::open(path).is_err(), "what is no recording cannot be followed either");
-        return;
+        return false;
     };
     let mut definitions = recording.definitions();
     let mut defined = 0_u64;
@@ -39,4 +40,5 @@ pub(crate) fn survey(path: &Path) {
     let mut follower = Follower::open(path).expect("a recording");
     let mut followed = 0;
     while follower.poll(1 << 10, |_| followed += 1).expect("the file can be read").records > 0 {}
+    recording.skipped().is_empty() && merged.skipped().is_empty()
 }
