@@ -27,8 +27,9 @@ pub struct BlockRow<'a> {
     pub size: u64,
     /// Its requested alignment in bytes.
     pub align: u64,
-    /// The request that obtained it.
-    pub kind: EventKind,
+    /// The request that obtained it; `None` where that was before the horizon of a recording that kept
+    /// its last part.
+    pub kind: Option<EventKind>,
     /// When it was obtained, in nanoseconds from the beginning of the recording.
     pub obtained_ns: u64,
     /// Who obtained it.
@@ -186,7 +187,7 @@ impl<'a> Blocks<'a> {
             address,
             size: held.size,
             align: 1 << (held.align_log2 & 63),
-            kind: held.kind,
+            kind: Some(held.kind).filter(|_| self.recording.horizon() < Some(held.obtained)),
             obtained_ns,
             by: self.actor(owner.thread, Place::of_index(owner.key)),
             span: path.and_then(|path| self.span_names.get(path)),

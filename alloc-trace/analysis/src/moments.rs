@@ -69,6 +69,14 @@ pub struct MarkerMoment {
     pub text: Box<str>,
 }
 
+impl MarkerMoment {
+    /// A marker that the recording does not have.
+    #[must_use]
+    pub const fn new(time_ns: u64, thread: u32, text: Box<str>) -> Self {
+        Self { time_ns, thread, text }
+    }
+}
+
 impl Moments {
     /// As many intervals of spans are kept.
     pub const MAX_SPANS: usize = 100_000;

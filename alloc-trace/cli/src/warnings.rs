@@ -27,6 +27,12 @@ fn horizon(at_ns: Option<u64>) -> Option<String> {
     })
 }
 
+/// The same in a few words, for the title of a picture or of a file for another program.
+pub(crate) fn unknown_part(state: &RecordingState) -> Option<String> {
+    let at = duration(state.horizon_ns?);
+    Some(format!("what happened before {at} is unknown, but for what was live then"))
+}
+
 /// What of the recording is missing, a sentence each.
 pub(crate) fn incomplete(state: &RecordingState) -> Vec<String> {
     let mut warnings = Vec::from_iter(horizon(state.horizon_ns));

@@ -4,8 +4,8 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use alloc_trace_analysis::{
-    BlockRow, Blocks, CallTreeWeights, Intervals, Moments, Options, Program, ProgramPoints,
-    Recording, RecordingState, Resolution,
+    BlockRow, Blocks, CallTreeWeights, Intervals, MarkerMoment, Moments, Options, Program,
+    ProgramPoints, Recording, RecordingState, Resolution,
 };
 
 use crate::args::ExportArguments;
@@ -94,7 +94,10 @@ impl Export<'_> {
                 let executable = program.as_ref().map(|program| program.executable.as_str());
                 pprof::write(out, &weights, times, executable, measure)
             }
-            Format::Speedscope => speedscope::write(out, &weights, name(program.as_ref()), measure),
+            Format::Speedscope => {
+                let name = titled(name(program.as_ref()), &weights.state);
+                speedscope::write(out, &weights, &name, measure)
+            }
             _ => collapsed::write(out, &weights, measure),
         })?;
         Ok(weights.state)
@@ -107,6 +110,7 @@ impl Export<'_> {
             Some(program) if !program.arguments.is_empty() => program.arguments.join(" "),
             program => name(program.as_ref()).to_owned(),
         };
+        let command = titled(&command, &points.state);
         let pid = self.recording.header().pid;
         output.write(|out| dhat::write(out, &points, &command, pid))?;
         Ok(points.state)
@@ -143,7 +147,7 @@ impl Export<'_> {
             changes.add(&block);
         }
         let intervals = Intervals::of(self.recording, options, Resolution::default().bins(BINS))?;
-        let moments = self.moments()?;
+        let moments = self.moments(&intervals.state)?;
         let header = self.recording.header();
         let about = firefox::About {
             name: name(moments.program.as_ref()),
@@ -160,7 +164,7 @@ impl Export<'_> {
     fn perfetto(&self, output: &mut Output) -> Result<RecordingState, CommandError> {
         let options = self.options();
         let intervals = Intervals::of(self.recording, options, Resolution::default().bins(BINS))?;
-        let moments = self.moments()?;
+        let moments = self.moments(&intervals.state)?;
         let program = moments.program.as_ref();
         let about = perfetto::About {
             name: name(program),
@@ -171,8 +175,13 @@ impl Export<'_> {
         Ok(intervals.state)
     }
 
-    fn moments(&self) -> Result<Moments, CommandError> {
-        let moments = Moments::of(self.recording)?;
+    /// The moments of a recording. Where a part of it was written over, a marker at its end says so.
+    fn moments(&self, state: &RecordingState) -> Result<Moments, CommandError> {
+        let mut moments = Moments::of(self.recording)?;
+        if let (Some(time_ns), Some(unknown)) = (state.horizon_ns, warnings::unknown_part(state)) {
+            let thread = moments.threads.first().map_or(0, |thread| thread.thread);
+            moments.markers.insert(0, MarkerMoment::new(time_ns, thread, unknown.into()));
+        }
         if moments.omitted_spans > 0 {
             let omitted = format!(
                 "of the times that threads were in spans, the {} longest are kept, \
@@ -208,6 +217,14 @@ impl Export<'_> {
         }
         writer.finish().map_err(failed)?;
         Ok(blocks.state())
+    }
+}
+
+/// A title that tells what of the recording is unknown.
+fn titled(title: &str, state: &RecordingState) -> String {
+    match warnings::unknown_part(state) {
+        Some(unknown) => format!("{title} ({unknown})"),
+        None => title.to_owned(),
     }
 }
 

@@ -67,8 +67,10 @@ fn subtitle(arguments: &FlameArguments, weights: &CallTreeWeights) -> String {
     let name = arguments.file.file_name().unwrap_or(arguments.file.as_os_str());
     let filtered =
         if arguments.reading.is_filtered() { ", only of what the filters pick" } else { "" };
+    let unknown = warnings::unknown_part(&weights.state);
+    let unknown = unknown.map_or_else(String::new, |unknown| format!("; {unknown}"));
     format!(
-        "{}, {}{filtered}",
+        "{}, {}{filtered}{unknown}",
         printable(&name.to_string_lossy()),
         duration(weights.state.duration_ns)
     )

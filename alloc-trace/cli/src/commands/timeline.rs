@@ -34,7 +34,9 @@ pub(crate) fn run(arguments: &TimelineArguments) -> Result<ExitCode, CommandErro
     let series = Series::of(&intervals, arguments.measure);
     let file = arguments.file.file_name().unwrap_or(arguments.file.as_os_str());
     let filtered = if reading.is_filtered() { ", only of what the filters pick" } else { "" };
-    let title = format!("{}: {}{filtered}", file.display(), series.title);
+    let unknown = warnings::unknown_part(&intervals.state);
+    let unknown = unknown.map_or_else(String::new, |unknown| format!("; {unknown}"));
+    let title = format!("{}: {}{filtered}{unknown}", file.display(), series.title);
     let drawn = plot::draw(&intervals, &series, &title, arguments.width);
     output.write(|out| out.write_all(drawn?.as_bytes()))?;
     output.finish()?;

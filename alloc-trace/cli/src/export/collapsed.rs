@@ -6,12 +6,17 @@ use std::io::{self, Write};
 use alloc_trace_analysis::{CallTreeWeights, Measure};
 
 use crate::printable::printable;
+use crate::warnings;
 
 pub(crate) fn write(
     out: &mut dyn Write,
     weights: &CallTreeWeights,
     measure: Measure,
 ) -> io::Result<()> {
+    if let Some(unknown) = warnings::unknown_part(&weights.state) {
+        // A line that weighs nothing, which a reader of the format draws as nothing.
+        writeln!(out, "[{unknown}] 0")?;
+    }
     let mut line = String::new();
     for (node, figures) in (0..).zip(&weights.own) {
         let weight = measure.of(figures);

@@ -11,6 +11,8 @@ use flate2::write::GzEncoder;
 use prost::Message;
 use rustc_hash::FxHashMap;
 
+use crate::warnings;
+
 use self::proto::{Function, Line, Location, Mapping, Profile, Sample, ValueType};
 
 /// The values of each backtrace: their names are those of Go's heap profiles where those have one, so
@@ -81,6 +83,10 @@ fn profile(
         period_type: Some(ValueType { r#type: texts.number("space"), unit: texts.number("bytes") }),
         // Nothing was sampled: each byte counts.
         period: 1,
+        comment: warnings::incomplete(&weights.state)
+            .iter()
+            .map(|warning| texts.number(warning))
+            .collect(),
         default_sample_type: texts.number(name_of(first)),
         ..Profile::default()
     };

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use alloc_trace_analysis::{BlockEnd, BlockRow};
+use alloc_trace_analysis::{BlockEnd, BlockRow, EventKind};
 use serde::Serialize;
 
 /// A block, in the order of the columns of all formats that have rows.
@@ -40,7 +40,7 @@ impl<'a> Row<'a> {
             address: block.address,
             size: block.size,
             align: block.align,
-            kind: block.kind.name(),
+            kind: block.kind.map_or("unknown", EventKind::name),
             allocated_ns: block.obtained_ns,
             freed_ns: end.map(|end| end.time_ns),
             lifetime_ns: end.map(|end| end.lifetime_ns),

@@ -24,6 +24,9 @@ pub(super) struct Profile {
     pub(super) period_type: Option<ValueType>,
     #[prost(int64, tag = "12")]
     pub(super) period: i64,
+    /// Texts for whoever reads the profile.
+    #[prost(int64, repeated, tag = "13")]
+    pub(super) comment: Vec<i64>,
     #[prost(int64, tag = "14")]
     pub(super) default_sample_type: i64,
 }
