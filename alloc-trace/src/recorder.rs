@@ -26,10 +26,14 @@ mod clock;
 mod compressor;
 mod destination;
 mod digest;
+#[cfg(feature = "span-layer")]
+mod entered_spans;
+mod epoch;
 mod extents;
 mod fold;
 #[cfg_attr(not(feature = "heap-snapshots"), path = "recorder/no_heap_snapshots.rs")]
 mod heap_snapshots;
+mod joining;
 mod log;
 mod modules;
 mod options;
@@ -54,8 +58,10 @@ use std::sync::atomic::{
 #[cfg(feature = "span-layer")]
 use alloc_trace_format::SpanId;
 use alloc_trace_format::{
-    Encoder, EndReason, Event, EventKind, NodeDefinition, NodeId, SnapshotReason, Stamp, ThreadId,
+    Encoder, EndReason, Event, EventKind, NodeDefinition, NodeId, SnapshotReason, Stamp,
 };
+#[cfg(feature = "span-layer")]
+use tracing::Metadata;
 
 use self::backtrace::{Backtrace, Captured, Shared};
 use self::call_tree::{CallTree, Path};
@@ -124,36 +130,6 @@ struct Tables {
     rules: Rules,
 }
 
-/// Values of the epoch word that are no recording.
-mod epoch {
-    /// This process was forked from one that was recorded.
-    pub(super) const WIPED: u64 = 0;
-    /// Nothing is recorded.
-    pub(super) const STOPPED: u64 = 1;
-    /// A forked process is about to begin a recording of its own.
-    pub(super) const ADOPTING: u64 = 2;
-    /// The first recording's number. What is below are generations of a ring, 0 without one.
-    pub(super) const FIRST: u64 = 1 << 32;
-
-    /// Whether a recording runs.
-    pub(super) const fn is_recording(epoch: u64) -> bool {
-        epoch >= FIRST
-    }
-
-    /// The recording, whatever its generation.
-    pub(super) const fn recording(epoch: u64) -> u64 {
-        epoch & !(FIRST - 1)
-    }
-
-    pub(super) const fn generation(epoch: u64) -> u32 {
-        epoch as u32
-    }
-
-    pub(super) const fn with_generation(epoch: u64, generation: u32) -> u64 {
-        recording(epoch) | generation as u64
-    }
-}
-
 /// What the epoch pointer leads to before any recording.
 static NO_EPOCH: AtomicU64 = AtomicU64::new(epoch::STOPPED);
 
@@ -176,6 +152,8 @@ struct Thread {
     internal: Cell<bool>,
     /// Set while it does the recorder's work: its events are not the program's.
     paused: Cell<bool>,
+    #[cfg(feature = "span-layer")]
+    entered: entered_spans::EnteredSpans,
 }
 
 thread_local! {
@@ -190,6 +168,8 @@ thread_local! {
             attaching: Cell::new(false),
             internal: Cell::new(false),
             paused: Cell::new(false),
+            #[cfg(feature = "span-layer")]
+            entered: entered_spans::EnteredSpans::new(),
         }
     };
 }
@@ -283,13 +263,17 @@ pub(crate) fn span(
 
 /// Records that the calling thread entered a span.
 #[cfg(feature = "span-layer")]
-pub(crate) fn span_enter(span: SpanId) {
+pub(crate) fn span_enter(span: SpanId, metadata: Option<&'static Metadata<'static>>) {
     RECORDER.write(|encoder, out, stamp| encoder.span_enter(out, stamp, span));
+    if let Some(metadata) = metadata {
+        THREAD.with(|thread| thread.entered.enter((span, metadata)));
+    }
 }
 
 /// Records that the calling thread left a span.
 #[cfg(feature = "span-layer")]
 pub(crate) fn span_exit(span: SpanId) {
+    THREAD.with(|thread| thread.entered.exit(span));
     RECORDER.write(|encoder, out, stamp| encoder.span_exit(out, stamp, span));
 }
 
@@ -508,183 +492,6 @@ impl Recorder {
         }
     }
 
-    /// Takes a slot for the calling thread.
-    #[cold]
-    fn take_slot(&'static self, thread: &Thread) -> Option<&'static Slot> {
-        if thread.attaching.replace(true) {
-            return None;
-        }
-        // SAFETY: a thread's pointer is null or leads to a slot, and slots are never given back.
-        if let Some(slot) = unsafe { thread.slot.get().as_ref() } {
-            // A handler interrupted the way here and took one.
-            thread.attaching.set(false);
-            return Some(slot);
-        }
-        let _errno = PreserveErrno::new();
-        let slot = self.slots.take();
-        if let Some(slot) = slot {
-            let key = self.exit_key.load(Ordering::Acquire);
-            if key != session::NO_KEY {
-                let value = ptr::from_ref(slot).cast();
-                // SAFETY: the key was made by `pthread_key_create` and is never deleted. Without
-                // memory for the value the thread's exit goes unnoticed, and its slot stays taken.
-                unsafe { libc::pthread_setspecific(key, value) };
-            }
-            thread.slot.set(slot);
-        }
-        thread.attaching.set(false);
-        slot
-    }
-
-    /// Joins the recording that runs now: the slot's epoch is another one's. The slot is busy.
-    #[cold]
-    fn join(&'static self, thread: &Thread, slot: &Slot, earliest: Stamp) -> bool {
-        if thread.paused.get() {
-            return false;
-        }
-        let _errno = PreserveErrno::new();
-        let mut epoch = self.epoch().load(Ordering::Acquire);
-        if epoch == epoch::WIPED {
-            epoch = self.adopt_child(slot);
-        }
-        if !epoch::is_recording(epoch) || !self.takes(thread, epoch::recording(epoch)) {
-            return false;
-        }
-        // SAFETY: the slot is this thread's and busy, so nobody else uses its state.
-        let state = unsafe { &mut *slot.state.get() };
-        match self.join_with(thread, slot, state, epoch, earliest) {
-            Ok(()) => true,
-            Err(error) => {
-                self.fail(error, state);
-                false
-            }
-        }
-    }
-
-    /// Whether the recording takes this thread, which is about to join it.
-    fn takes(&'static self, thread: &Thread, epoch: u64) -> bool {
-        let left_out = thread.left_out.get();
-        if self.setup.thread_names().takes_all() || left_out == TAKEN {
-            return true;
-        }
-        if left_out != epoch && thread.session.get() == epoch {
-            return true;
-        }
-        if left_out == epoch {
-            // It may be given its name only now; asked less and less often.
-            let refusals = thread.refusals.get().saturating_add(1);
-            thread.refusals.set(refusals);
-            if refusals > 64 && !refusals.is_power_of_two() {
-                return false;
-            }
-        }
-        self.takes_by_name(thread, epoch)
-    }
-
-    /// Whether the recording takes a thread of this one's present name.
-    fn takes_by_name(&'static self, thread: &Thread, epoch: u64) -> bool {
-        let names = self.setup.thread_names();
-        let mut buffer = [0; 16];
-        if names.takes_all() || names.takes(sys::thread_name(&mut buffer)) {
-            thread.left_out.set(0);
-            return true;
-        }
-        if thread.left_out.replace(epoch) != epoch {
-            thread.refusals.set(0);
-        }
-        false
-    }
-
-    fn join_with(
-        &'static self,
-        thread: &Thread,
-        slot: &Slot,
-        state: &mut State,
-        epoch: u64,
-        earliest: Stamp,
-    ) -> Result<(), Errno> {
-        let stream = slot.stream.load(Ordering::Relaxed);
-        let (recording, generation) = (epoch::recording(epoch), epoch::generation(epoch));
-        if state.session != recording {
-            let (chunk, bytes) = self.log.chunk(stream)?;
-            // SAFETY: the chunk is this slot's alone, and stays mapped until the recording is
-            // stopped, which waits for this slot and detaches it.
-            unsafe { state.writer.attach(chunk.as_ptr(), bytes, stream) };
-            state.session = recording;
-            state.events = 0;
-            // What was spilled before this recording belongs to none; what a handler spilled since
-            // is not told apart in time to be written.
-            let begun = self.begun.load(Ordering::Relaxed);
-            let mut unwritten = 0;
-            let lost = slot.spill.take(|request| unwritten += u64::from(request.stamp >= begun));
-            if unwritten > 0 {
-                self.lost.fetch_add(unwritten + lost, Ordering::Relaxed);
-            }
-        }
-        if state.writer.generation() != generation {
-            // What it holds names nodes of its own generation.
-            state.writer.drain(&self.log)?;
-            state.writer.begin_generation(generation);
-        }
-        slot.generation.store(generation, Ordering::Relaxed);
-        let mut is_new = thread.generation.replace(generation) != generation;
-        if thread.session.get() != recording {
-            is_new = true;
-            thread.number.set(self.next_thread.fetch_add(1, Ordering::Relaxed));
-            thread.session.set(recording);
-        }
-        let number = ThreadId(thread.number.get());
-        state.backtrace.reset();
-        state.os_thread = sys::thread_id();
-        state.writer.switch_to(number, earliest, &self.log)?;
-        if is_new {
-            let internal = thread.internal.get();
-            let stamp = state.writer.last_stamp();
-            let os_thread = state.os_thread;
-            let name = sys::thread_name(&mut state.name);
-            state.writer.write(&self.log, |encoder, out| {
-                encoder.thread_start(out, number, os_thread, internal, stamp, name)
-            })?;
-        }
-        let joined = if thread.paused.get() { epoch::STOPPED } else { epoch };
-        slot.epoch.store(joined, Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// The thread exits: its slot goes on to another one.
-    fn leave(&'static self, thread: &Thread, slot: &Slot) {
-        if !slot.busy.load(Ordering::Relaxed) {
-            let joined = slot.epoch.load(Ordering::Relaxed);
-            let present = epoch::recording(self.epoch().load(Ordering::Relaxed));
-            if epoch::is_recording(joined) && epoch::recording(joined) == present {
-                self.with_slot(thread, slot, Stamp::MAX, |recorder, state| {
-                    recorder.write_name(state)?;
-                    let stamp = clock::now().max(state.writer.last_stamp());
-                    state
-                        .writer
-                        .write(&recorder.log, |encoder, out| encoder.thread_exit(out, stamp))
-                });
-                // A handler may have interrupted just that.
-                self.write_spilled(thread, slot);
-            }
-        }
-        slot.epoch.store(epoch::STOPPED, Ordering::Relaxed);
-        thread.slot.set(ptr::null());
-        self.slots.give_back(slot);
-    }
-
-    /// Writes the calling thread's name if it has another one by now.
-    fn write_name(&'static self, state: &mut State) -> Result<(), Errno> {
-        let mut buffer = [0; 16];
-        let name = sys::thread_name(&mut buffer);
-        let known = state.name;
-        if known.starts_with(name) && known.get(name.len()).is_none_or(|&byte| byte == 0) {
-            return Ok(());
-        }
-        let thread = state.writer.thread();
-        state.writer.write(&self.log, |encoder, out| encoder.thread_name(out, thread, name))
-    }
-
     /// The recording cannot be written any more: it ends, and the program runs on.
     #[cold]
     fn fail(&'static self, error: Errno, state: &mut State) {
@@ -710,20 +517,6 @@ fn interrupted(slot: &Slot, request: Option<&Request>) {
         Some(request) => slot.spill.add(&Request { stamp: clock::now(), ..*request }),
         None => slot.spill.lose(),
     }
-}
-
-/// The key's destructor: the thread exits.
-///
-/// Destructors that run later can make requests again; then the thread takes a slot again, and this
-/// runs again.
-unsafe extern "C" fn thread_exits(_slot: *mut libc::c_void) {
-    let _errno = PreserveErrno::new();
-    THREAD.with(|thread| {
-        // SAFETY: a thread's pointer is null or leads to a slot, and slots are never given back.
-        if let Some(slot) = unsafe { thread.slot.get().as_ref() } {
-            RECORDER.leave(thread, slot);
-        }
-    });
 }
 
 /// Compares a backtrace with a full unwind and ends the process where they differ.

@@ -1,7 +1,8 @@
 //! Spans as records, so that the reader can attribute heap events to them.
 
 use std::fmt::{self, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use alloc_trace_format::SpanId;
 use tracing::field::{Field, Visit};
@@ -63,13 +64,15 @@ where
         }
         // A span that is older than the recording has no definition in it yet; of others it may be
         // forgotten that they have.
-        if !self.defined.contains(id)
+        let mut metadata = self.defined.metadata(id);
+        if metadata.is_none()
             && let Some(span) = context.span(id)
         {
             let parent = span.parent().map(|parent| parent.id());
             self.define(id, parent.as_ref(), true, span.metadata(), &[]);
+            metadata = Some(span.metadata());
         }
-        recorder::span_enter(SpanId(id.into_u64()));
+        recorder::span_enter(SpanId(id.into_u64()), metadata);
     }
 
     fn on_exit(&self, id: &Id, _context: Context<'_, S>) {
@@ -88,7 +91,7 @@ impl SpanLayer {
         id: &Id,
         parent: Option<&Id>,
         again: bool,
-        metadata: &Metadata<'_>,
+        metadata: &'static Metadata<'static>,
         fields: &[u8],
     ) {
         recorder::span(
@@ -100,12 +103,12 @@ impl SpanLayer {
             metadata.target(),
             fields,
         );
-        self.defined.insert(id);
+        self.defined.insert(id, metadata);
     }
 }
 
 /// 1 for ERROR to 5 for TRACE, as the format has it.
-fn level(level: Level) -> u8 {
+pub(crate) fn level(level: Level) -> u8 {
     match level {
         Level::ERROR => 1,
         Level::WARN => 2,
@@ -119,33 +122,59 @@ fn level(level: Level) -> u8 {
 /// twice costs bytes and not truth.
 #[derive(Debug)]
 struct Defined {
-    entries: [AtomicU64; Self::ENTRIES],
+    entries: [Entry; Self::ENTRIES],
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// Says which span, and of which recording; 0 for none.
+    key: AtomicU64,
+    metadata: AtomicPtr<Metadata<'static>>,
+}
+
+impl Entry {
+    const fn new() -> Self {
+        Self { key: AtomicU64::new(0), metadata: AtomicPtr::new(ptr::null_mut()) }
+    }
 }
 
 impl Defined {
     const ENTRIES: usize = 1024;
 
     const fn new() -> Self {
-        Self { entries: [const { AtomicU64::new(0) }; Self::ENTRIES] }
+        Self { entries: [const { Entry::new() }; Self::ENTRIES] }
     }
 
-    fn contains(&self, id: &Id) -> bool {
-        let (entry, value) = self.entry(id);
-        entry.load(Ordering::Relaxed) == value
+    /// What is known for good of a span, if the present recording has a definition of it.
+    fn metadata(&self, id: &Id) -> Option<&'static Metadata<'static>> {
+        let (entry, key) = self.entry(id);
+        // Acquire pairs with the release in `insert`.
+        if entry.key.load(Ordering::Acquire) != key {
+            return None;
+        }
+        let metadata = entry.metadata.load(Ordering::Acquire);
+        // Another span may have taken the entry in between.
+        let same = entry.key.load(Ordering::Relaxed) == key;
+        // SAFETY: null, or what `insert` was given, which lives for ever.
+        unsafe { metadata.as_ref() }.filter(|_| same)
     }
 
-    fn insert(&self, id: &Id) {
-        let (entry, value) = self.entry(id);
-        entry.store(value, Ordering::Relaxed);
+    fn insert(&self, id: &Id, metadata: &'static Metadata<'static>) {
+        let (entry, key) = self.entry(id);
+        entry.key.store(0, Ordering::Relaxed);
+        // Release: whoever sees it sees that the entry was another one's before.
+        entry.metadata.store(ptr::from_ref(metadata).cast_mut(), Ordering::Release);
+        // Release: whoever sees the key sees its metadata.
+        entry.key.store(key, Ordering::Release);
     }
 
     fn remove(&self, id: &Id) {
-        let (entry, value) = self.entry(id);
-        let _ = entry.compare_exchange(value, 0, Ordering::Relaxed, Ordering::Relaxed);
+        let (entry, key) = self.entry(id);
+        let _ = entry.key.compare_exchange(key, 0, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// The entry of a span, and what it holds if the present recording has the span.
-    fn entry(&self, id: &Id) -> (&AtomicU64, u64) {
+    /// The entry of a span, and its key if the present recording has the span.
+    fn entry(&self, id: &Id) -> (&Entry, u64) {
         let id = id.into_u64();
         let index = (id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54) as usize % Self::ENTRIES;
         // The recording's number is mixed in, so that a new one finds none of the old.
@@ -217,13 +246,16 @@ mod tests {
 
     #[test]
     fn a_closed_span_is_not_known_any_more() {
+        let callsite =
+            tracing::callsite!(name: "a span", kind: tracing::metadata::Kind::SPAN, fields: id);
+        let metadata = tracing::callsite::Callsite::metadata(callsite);
         let defined = Defined::new();
         let id = Id::from_u64(77);
-        assert!(!defined.contains(&id));
-        defined.insert(&id);
-        assert!(defined.contains(&id));
-        assert!(!defined.contains(&Id::from_u64(78)));
+        assert!(defined.metadata(&id).is_none());
+        defined.insert(&id, metadata);
+        assert_eq!(defined.metadata(&id).map(Metadata::name), Some("a span"));
+        assert!(defined.metadata(&Id::from_u64(78)).is_none());
         defined.remove(&id);
-        assert!(!defined.contains(&id));
+        assert!(defined.metadata(&id).is_none());
     }
 }

@@ -120,7 +120,11 @@ mod spans {
     ) {
     }
 
-    pub(crate) const fn span_enter(_span: SpanId) {}
+    pub(crate) const fn span_enter(
+        _span: SpanId,
+        _metadata: Option<&'static tracing::Metadata<'static>>,
+    ) {
+    }
 
     pub(crate) const fn span_exit(_span: SpanId) {}
 

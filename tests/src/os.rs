@@ -20,6 +20,18 @@ pub fn say(bytes: &[u8]) {
     assert_eq!(usize::try_from(written), Ok(bytes.len()));
 }
 
+/// Waits for a byte of standard input, without `std`'s buffer and lock.
+///
+/// # Panics
+///
+/// Where there is none to come.
+pub fn wait_for_input() {
+    let mut byte = 0_u8;
+    // SAFETY: the call writes one byte, which `byte` is.
+    let read = unsafe { libc::read(0, (&raw mut byte).cast(), 1) };
+    assert_eq!(read, 1);
+}
+
 /// Ends the process at once, with no handler run.
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: the call does not return, and runs nothing of the program.
@@ -175,28 +187,56 @@ pub fn touch_stack() {
     std::hint::black_box(&mut bytes);
 }
 
+const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+const IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+const IF_SET: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
+const ANSWER: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+/// Where the number of a system call and its fourth argument stand for a filter.
+const NUMBER: u32 = 0;
+const FOURTH: u32 = 16 + 3 * 8;
+
+const fn step(code: u16, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
+    libc::sock_filter { code, jt, jf, k }
+}
+
+const fn fail(error: c_int) -> libc::sock_filter {
+    step(ANSWER, 0, 0, libc::SECCOMP_RET_ERRNO | error as u32)
+}
+
 /// Makes every shared mapping fail, as on a file system that has none.
 ///
 /// # Panics
 ///
 /// Where the kernel has no filters of system calls.
 pub fn forbid_shared_maps() {
-    const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
-    const IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
-    const IF_SET: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
-    const ANSWER: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
-    /// Where the number of the call and its fourth argument stand.
-    const NUMBER: u32 = 0;
-    const FLAGS: u32 = 16 + 3 * 8;
-    let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
-    let mut steps = [
+    filter(&mut [
         step(LOAD, 0, 0, NUMBER),
         step(IF_EQUAL, 0, 3, libc::SYS_mmap as u32),
-        step(LOAD, 0, 0, FLAGS),
+        step(LOAD, 0, 0, FOURTH),
         step(IF_SET, 0, 1, libc::MAP_SHARED as u32),
-        step(ANSWER, 0, 0, libc::SECCOMP_RET_ERRNO | libc::ENODEV as u32),
+        fail(libc::ENODEV),
         step(ANSWER, 0, 0, libc::SECCOMP_RET_ALLOW),
-    ];
+    ]);
+}
+
+/// Forbids the process what a sandbox may: to ask for a file's status, and to write to a place in a file.
+///
+/// # Panics
+///
+/// Where the kernel has no filters of system calls.
+pub fn forbid_files() {
+    filter(&mut [
+        step(LOAD, 0, 0, NUMBER),
+        step(IF_EQUAL, 3, 0, libc::SYS_fstat as u32),
+        step(IF_EQUAL, 2, 0, libc::SYS_newfstatat as u32),
+        step(IF_EQUAL, 1, 0, libc::SYS_pwritev as u32),
+        step(ANSWER, 0, 0, libc::SECCOMP_RET_ALLOW),
+        fail(libc::EPERM),
+    ]);
+}
+
+/// Has the kernel ask these steps at each system call from here on.
+fn filter(steps: &mut [libc::sock_filter]) {
     let program = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_mut_ptr() };
     // SAFETY: the call touches no memory of the program.
     let first = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };

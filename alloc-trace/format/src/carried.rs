@@ -55,6 +55,8 @@ impl Carried {
                 });
             }
         }
+        // What came last of a thread stands first. Nodes, which have no time, stay where they are.
+        carried.definitions.sort_by_key(|(_, stamp)| *stamp);
         let mut records = ChunkRecords::default();
         for chunk in chunks.iter().filter(|chunk| chunk.first_stamp <= horizon) {
             // Damage is told by whoever reads the chunk for its events.

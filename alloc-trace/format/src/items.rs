@@ -87,8 +87,10 @@ pub struct CarriedRecord<'a> {
 /// What a carried record is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subject {
-    /// A thread: its start or its name.
+    /// A thread, its start.
     Thread(ThreadId),
+    /// A thread's later name.
+    ThreadName(ThreadId),
     /// The process, its modules, or records that were lost.
     Process,
     /// Something that is not carried on.
@@ -102,14 +104,14 @@ impl CarriedRecord<'_> {
         // The tag, the kind, and the length in two bytes: so the recorder writes them.
         let body = self.bytes.get(4..).unwrap_or_default();
         let number = |at: usize| varint::read(body.get(at..).unwrap_or_default());
-        let thread = |number: Option<(u64, usize)>| {
+        let thread = |number: Option<(u64, usize)>, subject: fn(ThreadId) -> Subject| {
             let id = number.and_then(|(id, _)| u32::try_from(id).ok());
-            id.map_or(Subject::Moment, |id| Subject::Thread(ThreadId(id)))
+            id.map_or(Subject::Moment, |id| subject(ThreadId(id)))
         };
         match self.bytes.get(1).copied() {
-            Some(kind::THREAD_NAME) => thread(number(0)),
+            Some(kind::THREAD_NAME) => thread(number(0), Subject::ThreadName),
             Some(kind::THREAD_START) => match number(0) {
-                Some((_, length)) => thread(number(length)),
+                Some((_, length)) => thread(number(length), Subject::Thread),
                 None => Subject::Moment,
             },
             Some(kind::PROCESS | kind::MODULE | kind::MODULE_UNLOAD | kind::LOST) => {

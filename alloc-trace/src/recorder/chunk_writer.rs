@@ -189,13 +189,32 @@ impl ChunkWriter {
         self.append(0, &mut |encoder, out| encoder.end(out, stamp, reason, events));
     }
 
-    /// Moves what is written to the log and begins the next chunk of the stream.
+    /// Moves what is written to the log, begins the next chunk of the stream, and looks at the memory.
     #[cold]
     fn next_chunk(&mut self, log: &Log) -> Result<(), Errno> {
         let _errno = PreserveErrno::new();
+        self.go_on(log)?;
+        self.sample(log, SAMPLE_NS)
+    }
+
+    /// Moves what is written to the log and begins the next chunk of the stream.
+    ///
+    /// # Errors
+    ///
+    /// Where the chunk cannot be written to the log.
+    pub(super) fn go_on(&mut self, log: &Log) -> Result<(), Errno> {
         self.drain(log)?;
         self.begin(self.last_stamp());
-        self.sample(log, SAMPLE_NS)
+        Ok(())
+    }
+
+    /// Writes one record if this chunk has room for it; whether it has.
+    #[cfg(feature = "heap-snapshots")]
+    pub(super) fn write_here(
+        &mut self,
+        mut encode: impl FnMut(&mut Encoder, &mut [u8]) -> Option<usize>,
+    ) -> bool {
+        self.append(RESERVED_BYTES, &mut encode)
     }
 
     /// Writes how much memory is resident, unless that was done less than so long ago; and what the

@@ -8,15 +8,22 @@
 //! The file is whole at each moment: the new checkpoint is written where nothing counts, then the commit
 //! says that it counts from now on, and only then is the segment written over.
 
+mod marks;
+mod run;
+mod walk;
+mod windows;
+
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use alloc_trace_format::{
-    BLOCK_HEADER_BYTES, BlockHeader, BlockKind, CHUNK_HEADER_BYTES, ChunkHeader, ChunkRow,
-    ChunkState, Commit, HeldBlock, Item, ItemState, MAX_ITEM_BYTES, NodeDefinition, NodeId, Rows,
-    Stamp, Subject, ThreadId,
+    BLOCK_HEADER_BYTES, BlockHeader, BlockKind, Commit, Item, ItemState, MAX_ITEM_BYTES, Stamp,
+    Subject, ThreadId,
 };
 
+use self::marks::Marks;
+use self::run::{Block, Checkpoint, Digested, Head, Ranked, Run, Section, sift_down};
+use self::walk::Walk;
 use super::digest::LONGEST_CHUNK_BYTES;
 use super::log::Log;
 use super::ring::For;
@@ -44,7 +51,7 @@ struct Memory {
     named: Marks<{ 1 << 14 }>,
     digests: [Digested; MAX_DIGESTS],
     runs: [Run; MAX_RUNS],
-    heap: [u16; MAX_RUNS],
+    heap: [Ranked; MAX_RUNS],
     buffers: [u8; BUFFER_BYTES],
     chunk: [u64; LONGEST_CHUNK_BYTES / 8],
     out: [u8; BLOCK_BYTES],
@@ -58,85 +65,6 @@ pub(super) struct Folds {
     memory: AtomicPtr<Memory>,
     /// How many attempts found somebody in the way.
     pub(super) postponed: AtomicU64,
-}
-
-/// What is carried, in the order in which a digest and a checkpoint have it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-enum Section {
-    Effects,
-    Nodes,
-    Records,
-}
-
-/// Where a digest's payload lies, and how long its sections are.
-#[derive(Debug, Clone, Copy)]
-struct Digested {
-    offset: u64,
-    lengths: [u32; 3],
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Block {
-    offset: u64,
-    bytes: u32,
-    section: Section,
-}
-
-struct Checkpoint {
-    blocks: [Block; MAX_BLOCKS],
-    length: usize,
-}
-
-/// One sorted row of items, as far as it is read.
-#[derive(Debug, Clone, Copy)]
-struct Run {
-    /// Where the next bytes are read, and how many there are.
-    offset: u64,
-    left: u32,
-    /// Of the checkpoint: the block that comes next.
-    next_block: u32,
-    /// What is read and not decoded yet: a part of the run's own buffer.
-    begin: u32,
-    end: u32,
-    state: ItemState,
-    head: Head,
-}
-
-/// The first item of a run. Zeroed memory is none.
-#[derive(Debug, Clone, Copy)]
-#[repr(u8)]
-enum Head {
-    None,
-    Held(HeldBlock),
-    Released(u64, Stamp),
-    Node(NodeDefinition),
-}
-
-/// A set of numbers, some of which it has in vain.
-struct Marks<const WORDS: usize>([u64; WORDS]);
-
-impl<const WORDS: usize> Marks<WORDS> {
-    fn clear(&mut self) {
-        self.0.fill(0);
-    }
-
-    const fn place(number: u32) -> (usize, u64) {
-        let bit = number as usize % (WORDS * 64);
-        (bit / 64, 1 << (bit % 64))
-    }
-
-    fn insert(&mut self, number: u32) {
-        let (word, bit) = Self::place(number);
-        if let Some(word) = self.0.get_mut(word) {
-            *word |= bit;
-        }
-    }
-
-    fn contains(&self, number: u32) -> bool {
-        let (word, bit) = Self::place(number);
-        self.0.get(word).is_some_and(|word| word & bit != 0)
-    }
 }
 
 impl Folds {
@@ -207,10 +135,13 @@ impl Fold<'_> {
             return Ok(false);
         };
         let digests = self.find_digests(segment, &mut horizon)?;
-        self.mark_late(segment, &mut oldest, &mut horizon)?;
+        let late = self.mark_late(segment, &mut oldest, &mut horizon);
         if self.windows_seen(segment)? != Some(seen) {
             return Ok(false);
         }
+        // Only now: a late chunk that was just being written is read in part, and then its thread was
+        // seen to have gone on.
+        late?;
         let number = commits.wrapping_add(1).max(1);
         let checkpoint = ring.head();
         let last = commits as usize % 2;
@@ -235,102 +166,6 @@ impl Fold<'_> {
         self.log.write_at(offset, &bytes)?;
         ring.committed(&commit);
         Ok(true)
-    }
-
-    /// Whether a slot's chunk in the window is of the segment's generation or an earlier one, and how
-    /// much is in it; `None` where its owner is just writing to it.
-    fn old_chunk(
-        &self,
-        number: usize,
-        slot: &Slot,
-        segment: u64,
-    ) -> Option<Option<(*const u8, ChunkState)>> {
-        if u64::from(slot.generation.load(Ordering::Relaxed)) > segment {
-            return Some(None);
-        }
-        let stream = slot.stream.load(Ordering::Relaxed);
-        if stream as usize != number {
-            // Nobody has taken it yet.
-            return Some(None);
-        }
-        let Some(chunk) = self.log.mapped_chunk(stream) else { return Some(None) };
-        // Acquire pairs with the release at the end of a hook. Whoever waits for room in the ring
-        // leaves its chunk as it is meanwhile, as this thread does.
-        let is_still = ptr::eq(slot, self.own) || slot.waits.load(Ordering::Acquire);
-        if slot.busy.load(Ordering::Acquire) && !is_still {
-            return None;
-        }
-        // SAFETY: the state word lies in the chunk's header, aligned to eight bytes.
-        let place = unsafe { chunk.as_ptr().add(ChunkHeader::STATE_OFFSET) };
-        // SAFETY: as above; the chunk stays mapped while the recording runs.
-        let word = unsafe { AtomicU64::from_ptr(place.cast()) };
-        let state = ChunkState::from_bits(word.load(Ordering::Acquire));
-        Some((state.committed_bytes > 0).then_some((chunk.as_ptr().cast_const(), state)))
-    }
-
-    /// A hash of what the old chunks of the window are; `None` where one is just being written.
-    fn windows_seen(&self, segment: u64) -> Result<Option<u64>, Errno> {
-        let mut seen = 0_u64;
-        for (number, slot) in RECORDER.slots.iter().enumerate() {
-            match self.old_chunk(number, slot, segment) {
-                None => return Ok(None),
-                Some(None) => {}
-                Some(Some((chunk, state))) => {
-                    let mixed = state.to_bits() ^ (chunk.addr() as u64).rotate_left(32);
-                    seen = seen.wrapping_add(mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-                }
-            }
-        }
-        Ok(Some(seen))
-    }
-
-    /// Marks what threads' unfinished chunks name that have not met the next generation yet; answers
-    /// as [`Self::windows_seen`].
-    fn mark_windows(
-        &mut self,
-        segment: u64,
-        oldest: &mut Stamp,
-        horizon: &mut Stamp,
-    ) -> Result<Option<u64>, Errno> {
-        for (number, slot) in RECORDER.slots.iter().enumerate() {
-            let (chunk, state) = match self.old_chunk(number, slot, segment) {
-                None => return Ok(None),
-                Some(None) => continue,
-                Some(Some(found)) => found,
-            };
-            let Memory { marks, threads, chunk: copy, .. } = &mut *self.memory;
-            let words = (state.committed_bytes as usize).div_ceil(8).min(copy.len());
-            for (index, word) in copy.iter_mut().take(words).enumerate() {
-                // SAFETY: within the chunk, whose length is a multiple of eight, behind its header.
-                let place = unsafe { chunk.add(CHUNK_HEADER_BYTES + index * 8) };
-                // SAFETY: as above. Its owner may wake up and write, so it is read as an atomic; what
-                // was read then counts for nothing, as the second look at the slot finds.
-                let place = unsafe { AtomicU64::from_ptr(place.cast_mut().cast()) };
-                *word = place.load(Ordering::Relaxed);
-            }
-            let bytes = copy.as_ptr().cast::<u8>();
-            let length = (state.committed_bytes as usize).min(copy.len() * 8);
-            // SAFETY: so many bytes of the copy are there, of plain numbers.
-            let payload = unsafe { std::slice::from_raw_parts(bytes, length) };
-            let mut rows = Rows::new(payload);
-            let mut is_first = true;
-            while let Some(row) = rows.next_row() {
-                match row {
-                    ChunkRow::Event => marks.insert(rows.event().node.0),
-                    ChunkRow::Node(node) => marks.insert(node.parent.0),
-                    ChunkRow::Context(thread, stamp) => {
-                        threads.insert(thread.0);
-                        if is_first {
-                            *oldest = (*oldest).min(stamp);
-                        }
-                        is_first = false;
-                    }
-                    ChunkRow::Record(_) => {}
-                }
-            }
-            *horizon = (*horizon).max(rows.stamp());
-        }
-        self.windows_seen(segment)
     }
 
     /// Lists the segment's digests; answers how many there are.
@@ -412,12 +247,12 @@ impl Fold<'_> {
             if !matches!(run.head, Head::None)
                 && let Some(place) = heap.get_mut(taken)
             {
-                *place = index as u16;
+                *place = Ranked::of(run, index as u16);
                 taken += 1;
             }
         }
         for at in (0..taken / 2).rev() {
-            sift_down(heap.get_mut(..taken).unwrap_or_default(), runs, at);
+            sift_down(heap.get_mut(..taken).unwrap_or_default(), at);
         }
         Ok((taken, room))
     }
@@ -434,7 +269,7 @@ impl Fold<'_> {
         let Some(heap) = heap.get_mut(..*taken).filter(|heap| !heap.is_empty()) else {
             return Ok(Head::None);
         };
-        let index = heap.first().map_or(0, |index| usize::from(*index));
+        let index = heap.first().map_or(0, |ranked| usize::from(ranked.run));
         let (Some(run), Some(checkpoint)) = (runs.get_mut(index), checkpoints.get(last)) else {
             return Ok(Head::None);
         };
@@ -444,8 +279,10 @@ impl Fold<'_> {
         if matches!(run.head, Head::None) {
             *taken -= 1;
             heap.swap(0, *taken);
+        } else if let Some(first) = heap.first_mut() {
+            *first = Ranked::of(run, index as u16);
         }
-        sift_down(heap.get_mut(..*taken).unwrap_or_default(), runs, 0);
+        sift_down(heap.get_mut(..*taken).unwrap_or_default(), 0);
         Ok(head)
     }
 
@@ -529,8 +366,8 @@ impl Fold<'_> {
         Ok(())
     }
 
-    /// Carries records on that stand in a part of the file. A thread's are carried on once: those
-    /// that come first are the newest, and the names of one part are carried on together.
+    /// Carries records on that stand in a part of the file. A thread's are carried on back to its last
+    /// start: those that come first are the newest, and those of one part are carried on together.
     fn carry_from(
         &mut self,
         mut offset: u64,
@@ -541,7 +378,7 @@ impl Fold<'_> {
         while bytes > 0 {
             let Some((subject, item_bytes)) = self.record_at(offset, bytes)? else { break };
             let wanted = match subject {
-                Subject::Thread(ThreadId(thread)) => {
+                Subject::Thread(ThreadId(thread)) | Subject::ThreadName(ThreadId(thread)) => {
                     self.memory.threads.contains(thread) && !self.memory.named.contains(thread)
                 }
                 Subject::Process => true,
@@ -645,182 +482,5 @@ struct Writer {
 impl Writer {
     const fn new(number: u32) -> Self {
         Self { number, blocks: 0, length: 0, state: ItemState::START }
-    }
-}
-
-impl Digested {
-    /// What a digest's block header says of the payload at an offset.
-    const fn of(header: &BlockHeader, offset: u64) -> Self {
-        let records = (header.stored_bytes as u32)
-            .saturating_sub(header.raw_bytes)
-            .saturating_sub(header.events);
-        Self { offset, lengths: [header.raw_bytes, header.events, records] }
-    }
-}
-
-impl Checkpoint {
-    fn blocks(&self) -> &[Block] {
-        self.blocks.get(..self.length).unwrap_or_default()
-    }
-}
-
-impl Head {
-    /// An item's address; of no item one that none has.
-    const fn place(&self) -> Option<u64> {
-        match self {
-            Self::Held(held) => Some(held.address),
-            Self::Released(address, _) => Some(*address),
-            Self::Node(_) | Self::None => None,
-        }
-    }
-
-    /// Where it stands in the order of its section; at one place and stamp a block that is held is
-    /// the last, since it was obtained after the one before was released.
-    fn key(&self) -> (u64, Stamp, bool) {
-        match *self {
-            Self::Held(held) => (held.address, held.stamp, true),
-            Self::Released(address, stamp) => (address, stamp, false),
-            Self::Node(NodeDefinition { id: NodeId(id), .. }) => (u64::from(!id), 0, false),
-            Self::None => (u64::MAX, Stamp::MAX, true),
-        }
-    }
-}
-
-impl Run {
-    const fn of_digest(digest: &Digested, section: Section) -> Self {
-        let [effects, nodes, records] = digest.lengths;
-        let (before, left) = match section {
-            Section::Effects => (0, effects),
-            Section::Nodes => (effects, nodes),
-            Section::Records => (effects + nodes, records),
-        };
-        Self { offset: digest.offset + before as u64, left, ..Self::of_checkpoint() }
-    }
-
-    const fn of_checkpoint() -> Self {
-        Self {
-            offset: 0,
-            left: 0,
-            next_block: 0,
-            begin: 0,
-            end: 0,
-            state: ItemState::START,
-            head: Head::None,
-        }
-    }
-
-    /// Goes on to the next item. Blocks of a checkpoint follow where the run has none left: those of
-    /// digests have none of the section, since they begin with something.
-    fn advance(
-        &mut self,
-        log: &Log,
-        checkpoint: &[Block],
-        section: Section,
-        buffer: &mut [u8],
-    ) -> Result<(), Errno> {
-        loop {
-            let ready = buffer.get(self.begin as usize..self.end as usize).unwrap_or_default();
-            if let Some((item, length)) = self.state.read(ready) {
-                self.begin += length as u32;
-                self.head = match item {
-                    Item::Held(held) => Head::Held(held),
-                    Item::Released { address, stamp } => Head::Released(address, stamp),
-                    Item::Node(node) => Head::Node(node),
-                    Item::Record(_) => return Err(libc::EIO),
-                };
-                return Ok(());
-            }
-            let kept = ready.len();
-            if self.left == 0 {
-                if kept > 0 {
-                    // Somebody else wrote there.
-                    return Err(libc::EIO);
-                }
-                let rest = checkpoint.get(self.next_block as usize..).unwrap_or_default();
-                let next = rest.iter().position(|block| block.section == section);
-                let block = next.and_then(|next| Some((next, rest.get(next)?)));
-                let Some((next, block)) = block.filter(|_| self.offset == 0 || self.next_block > 0)
-                else {
-                    self.head = Head::None;
-                    return Ok(());
-                };
-                self.next_block += next as u32 + 1;
-                (self.offset, self.left) = (block.offset, block.bytes);
-                self.state = ItemState::START;
-            }
-            buffer.copy_within(self.begin as usize..self.end as usize, 0);
-            let room = buffer.len() - kept;
-            let length = room.min(self.left as usize);
-            let Some(place) = buffer.get_mut(kept..kept + length).filter(|place| !place.is_empty())
-            else {
-                return Err(libc::EIO);
-            };
-            log.read_at(self.offset, place)?;
-            self.offset += length as u64;
-            self.left -= length as u32;
-            (self.begin, self.end) = (0, (kept + length) as u32);
-        }
-    }
-}
-
-/// Restores the order of a heap of runs whose first is the least, from `at` downwards.
-fn sift_down(heap: &mut [u16], runs: &[Run], mut at: usize) {
-    let key = |index: Option<&u16>| {
-        let run = index.and_then(|index| runs.get(usize::from(*index)));
-        run.map_or((u64::MAX, Stamp::MAX, true), |run| run.head.key())
-    };
-    loop {
-        let (left, right) = (at * 2 + 1, at * 2 + 2);
-        if left >= heap.len() {
-            return;
-        }
-        let least = if right < heap.len() && key(heap.get(right)) < key(heap.get(left)) {
-            right
-        } else {
-            left
-        };
-        if key(heap.get(at)) <= key(heap.get(least)) {
-            return;
-        }
-        heap.swap(at, least);
-        at = least;
-    }
-}
-
-/// The digests of a segment, one after the other.
-struct Walk<'a> {
-    log: &'a Log,
-    place: u64,
-    end: u64,
-}
-
-impl<'a> Walk<'a> {
-    fn of(log: &'a Log, segment: u64) -> Self {
-        let bytes = log.ring().segment_bytes();
-        let place = segment * bytes;
-        Self { log, place, end: log.ring().head().min(place + bytes) }
-    }
-
-    /// The next digest's header, and where its payload lies. With `holes` there may be blocks that are
-    /// not written yet; else the first one that is missing is the end.
-    fn next_digest(&mut self, holes: bool) -> Result<Option<(BlockHeader, u64)>, Errno> {
-        while self.place < self.end {
-            let mut bytes = [0; BLOCK_HEADER_BYTES];
-            let offset = self.log.ring().offset(self.place);
-            self.log.read_at(offset, &mut bytes)?;
-            let header = BlockHeader::decode(&bytes).filter(|header| header.place == self.place);
-            let Some(header) = header else {
-                if !holes {
-                    return Ok(None);
-                }
-                self.place += 64;
-                continue;
-            };
-            self.place += header.span_bytes();
-            if header.kind == BlockKind::Digest {
-                return Ok(Some((header, offset + BLOCK_HEADER_BYTES as u64)));
-            }
-        }
-        Ok(None)
     }
 }

@@ -51,6 +51,8 @@ impl HeapSnapshots {
 ///
 /// That takes some 8 KiB of stack, which a workroom has. Where all rooms are taken a peak is passed
 /// over, since there is a hook around it and the next one is not far; the others take the caller's.
+/// A full chunk is moved to the log outside of the room: that takes a room, too, and whoever waits for
+/// one must not have another.
 ///
 /// # Errors
 ///
@@ -60,18 +62,26 @@ pub(super) fn take(
     log: &Log,
     reason: SnapshotReason,
 ) -> Result<(), Errno> {
-    match log.in_room(|| write(writer, log, reason)) {
-        Some(result) => result,
-        None if reason == SnapshotReason::Peak => Ok(()),
-        None => write(writer, log, reason),
+    for _ in 0..2 {
+        let written = match log.in_room(|| write(writer, reason)) {
+            Some(written) => written,
+            None if reason == SnapshotReason::Peak => return Ok(()),
+            None => write(writer, reason),
+        };
+        if written {
+            return Ok(());
+        }
+        writer.go_on(log)?;
     }
+    Err(libc::E2BIG)
 }
 
+/// Whether the chunk has room for it.
 #[inline(never)]
-fn write(writer: &mut ChunkWriter, log: &Log, reason: SnapshotReason) -> Result<(), Errno> {
+fn write(writer: &mut ChunkWriter, reason: SnapshotReason) -> bool {
     let stats = CoreAlloc::new().stats();
     if stats.segments == 0 && stats.huge_blocks == 0 {
-        return Ok(());
+        return true;
     }
     let figures = HeapFigures {
         mapped_bytes: stats.mapped_bytes as u64,
@@ -97,7 +107,7 @@ fn write(writer: &mut ChunkWriter, log: &Log, reason: SnapshotReason) -> Result<
         count += 1;
     }
     let classes = classes.get(..count).unwrap_or_default();
-    writer.write(log, |encoder, out| encoder.heap_snapshot(out, reason, &figures, classes))
+    writer.write_here(|encoder, out| encoder.heap_snapshot(out, reason, &figures, classes))
 }
 
 const fn figures_of(class: &ClassStats) -> ClassFigures {

@@ -1,17 +1,19 @@
 //! The life of a recording: how it begins, how it ends, and what a forked child does.
 
+mod ending;
+mod fork;
+
 use std::cell::UnsafeCell;
 use std::ffi::{CStr, c_char};
-use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use alloc_trace_format::{Architecture, EndReason, FileHeader, SnapshotReason, Stamp, ThreadId};
+use alloc_trace_format::{Architecture, EndReason, FileHeader, SnapshotReason, Stamp};
 
 use super::call_tree::CallTree;
 use super::destination::{Destination, ProcessStat};
 use super::modules::{Identity, Module};
 use super::options::{NoPath, Options, Path, VARIABLE};
-use super::slots::{Slot, State};
+use super::slots::State;
 use super::sys::{self, Errno, PreserveErrno};
 use super::thread_names::ThreadNames;
 use super::unwind_rules::Rules;
@@ -206,13 +208,6 @@ extern "C" fn process_exits() {
     stop(EndReason::Exited);
 }
 
-/// Runs in a forked child before `fork` returns there. The epoch's page the kernel has wiped, where
-/// it can.
-unsafe extern "C" fn child_begins() {
-    RECORDER.epoch().store(epoch::WIPED, Ordering::Relaxed);
-    RECORDER.log.part_from_parent();
-}
-
 impl Recorder {
     /// Does what is done once a process.
     fn prepare(&'static self) -> Result<(), StartError> {
@@ -233,12 +228,14 @@ impl Recorder {
         // A child that is cloned behind the C library's back is told by the page alone.
         sys::wipe_on_fork(page, bytes);
         // SAFETY: the handler is a function of this library, which is not unloaded.
-        unsafe { libc::pthread_atfork(None, None, Some(child_begins)) };
+        unsafe { libc::pthread_atfork(None, None, Some(fork::child_begins)) };
         // Release: pairs with the acquire in `epoch`.
         self.epoch.store(word.as_ptr(), Ordering::Release);
         let mut key = 0;
         // SAFETY: the destructor stays in memory, and `key` is written.
-        if unsafe { libc::pthread_key_create(&raw mut key, Some(super::thread_exits)) } == 0 {
+        if unsafe { libc::pthread_key_create(&raw mut key, Some(super::joining::thread_exits)) }
+            == 0
+        {
             self.exit_key.store(key, Ordering::Release);
         }
         // SAFETY: the handler takes nothing and stays in memory.
@@ -393,225 +390,8 @@ impl Recorder {
         failed.is_ok()
     }
 
-    /// Ends the recording: keeps the hooks out, moves what the window holds to the log, and says
-    /// why, unless it failed.
-    fn end(&'static self, reason: Option<EndReason>) {
-        mode::end_recording();
-        let own = self.own_slot();
-        let recorded = epoch::recording(self.epoch().swap(epoch::STOPPED, Ordering::AcqRel));
-        let quiet = self.wait_for_hooks(own);
-        if let (Some(reason), true) = (reason, quiet) {
-            self.write_last_records(own, recorded, reason);
-        }
-        if quiet {
-            let torn = self.log.is_torn();
-            if torn && reason.is_some() {
-                sys::complain(&[b"the recording ends here: ", sys::describe(libc::ESTALE)]);
-            }
-            let mut drained = reason.is_some() && !torn;
-            for slot in self.slots.iter() {
-                // SAFETY: no hook uses a slot any more, and none will before the next recording.
-                let state = unsafe { &mut *slot.state.get() };
-                if drained && state.session == recorded {
-                    drained = state.writer.drain(&self.log).is_ok();
-                }
-            }
-            for slot in self.slots.iter() {
-                // SAFETY: as above.
-                unsafe { &mut *slot.state.get() }.writer.detach();
-            }
-            if drained {
-                self.log.discard_windows();
-            }
-            // SAFETY: every writer was detached.
-            unsafe { self.log.unmap() };
-        } else {
-            self.log.abandon_windows();
-        }
-        if reason.is_some() {
-            let (offset, bytes) = FileHeader::encode_end(clock::anchor());
-            let _ = self.log.write_at(offset, &bytes);
-        }
-        self.log.close();
-    }
-
     /// Has every thread's stores be seen, where the kernel can.
     pub(super) fn barrier(&'static self) -> bool {
         self.setup.barrier.load(Ordering::Relaxed) && sys::barrier()
     }
-
-    /// The calling thread's slot, joined to the recording.
-    fn own_slot(&'static self) -> Option<&'static Slot> {
-        // The closing record is written by whoever stops the recording, of whatever name.
-        THREAD.with(|thread| {
-            let left_out = thread.left_out.replace(super::TAKEN);
-            self.enter(None, |_, _| Ok(()));
-            thread.left_out.set(left_out);
-        });
-        // SAFETY: a thread's pointer is null or leads to a slot, and slots are never given back.
-        THREAD.with(|thread| unsafe { thread.slot.get().as_ref() })
-    }
-
-    /// Waits until no slot is busy; `false` where that cannot be known or takes too long.
-    fn wait_for_hooks(&'static self, own: Option<&'static Slot>) -> bool {
-        // Every hook either sees the new epoch or had set its flag before.
-        if !self.barrier() {
-            return false;
-        }
-        let mut patience = PATIENCE;
-        for slot in self.slots.iter() {
-            if own.is_some_and(|own| ptr::eq(own, slot)) {
-                continue;
-            }
-            // Acquire pairs with the release at the end of a hook.
-            while slot.busy.load(Ordering::Acquire) {
-                if patience == 0 {
-                    return false;
-                }
-                patience -= 1;
-                sys::pause();
-            }
-        }
-        true
-    }
-
-    /// Writes the threads' present names and the closing record, in the calling thread's stream.
-    fn write_last_records(
-        &'static self,
-        own: Option<&'static Slot>,
-        recorded: u64,
-        reason: EndReason,
-    ) {
-        let mut events = 0;
-        for slot in self.slots.iter() {
-            // SAFETY: no hook uses a slot any more, and none will before the next recording.
-            let state = unsafe { &*slot.state.get() };
-            if state.session == recorded {
-                events += state.events;
-            }
-        }
-        let Some(own) = own else { return };
-        // SAFETY: as above.
-        let writer = unsafe { &raw mut (*own.state.get()).writer };
-        // SAFETY: as above; the names below are other fields.
-        let writer = unsafe { &mut *writer };
-        if !writer.is_attached() {
-            return;
-        }
-        for slot in self.slots.iter() {
-            if epoch::recording(slot.epoch.load(Ordering::Relaxed)) != recorded {
-                continue;
-            }
-            let thread = if ptr::eq(slot, own) {
-                writer.thread()
-            } else {
-                // SAFETY: as above; this is another slot's state.
-                unsafe { &*slot.state.get() }.writer.thread()
-            };
-            // SAFETY: as above; one field is read.
-            let os_thread = unsafe { (*slot.state.get()).os_thread };
-            let mut buffer = [0; 32];
-            let name = name_of(os_thread, &mut buffer);
-            if thread != ThreadId(0) && !name.is_empty() {
-                let _ =
-                    writer.write(&self.log, |encoder, out| encoder.thread_name(out, thread, name));
-            }
-        }
-        // What a handler asked for while its thread left, and nobody wrote.
-        let mut lost = self.lost.swap(0, Ordering::Relaxed);
-        for slot in self.slots.iter() {
-            let mut unwritten = 0;
-            lost += slot.spill.take(|_| unwritten += 1) + unwritten;
-        }
-        if lost > 0 {
-            let _ = writer.write(&self.log, |encoder, out| encoder.lost(out, lost));
-        }
-        let _ = writer.write_resident(&self.log, clock::now());
-        if let Some(tables) = self.tables.get() {
-            let next = tables.call_tree.next_number();
-            self.modules.list_gone(&mut |module| {
-                let first_node = self.modules.settle_first_node_after(module, next);
-                let _ = writer.write(&self.log, |encoder, out| {
-                    encoder.module_unload(out, module.start, module.end, first_node)
-                });
-            });
-        }
-        let _ = heap_snapshots::take(writer, &self.log, SnapshotReason::End);
-        writer.write_end(reason, events);
-    }
-
-    /// Begins a recording of its own for a process that was forked from a recorded one; answers the
-    /// epoch. `slot` is the caller's and busy.
-    ///
-    /// Not inlined: every thread's first event would need the stack that two paths take.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn adopt_child(&'static self, slot: &Slot) -> u64 {
-        let word = self.epoch();
-        let claimed = word.compare_exchange(
-            epoch::WIPED,
-            epoch::ADOPTING,
-            Ordering::Acquire,
-            Ordering::Acquire,
-        );
-        if let Err(other) = claimed {
-            return other;
-        }
-        // The threads that used the other slots are not in this process.
-        for other in self.slots.iter().filter(|other| !ptr::eq(*other, slot)) {
-            other.epoch.store(epoch::STOPPED, Ordering::Relaxed);
-            other.busy.store(false, Ordering::Relaxed);
-            other.waits.store(false, Ordering::Relaxed);
-        }
-        for other in self.slots.iter() {
-            // SAFETY: the other threads do not exist here, and the caller holds no reference.
-            let state = unsafe { &mut *other.state.get() };
-            state.session = 0;
-            state.writer.detach();
-        }
-        // SAFETY: the parent's window is not written from here: every writer was detached.
-        unsafe { self.log.unmap() };
-        self.log.close();
-        self.log.abandon_workrooms();
-        let was_active = self.state.load(Ordering::Relaxed) == ACTIVE;
-        // SAFETY: only the adopting thread touches it.
-        let parent_path = unsafe { *self.setup.path.get() };
-        let mut options = Options {
-            path: parent_path,
-            depth: self.depth.load(Ordering::Relaxed),
-            check: self.check.load(Ordering::Relaxed),
-            window_bytes: self.log.window_bytes(),
-            level: self.log.level(),
-            limit_bytes: self.log.limit_bytes(),
-            ring: self.log.is_ring(),
-            threads: *self.setup.thread_names(),
-            paused: false,
-            signal: None,
-        };
-        let named = options.path.push(b".") && options.path.push_number(sys::pid());
-        let result = if was_active && named && mode::is_recording() {
-            self.begin(&options, Origin::Fork)
-        } else {
-            Err(StartError::AlreadyRecording)
-        };
-        if let Err(error) = result {
-            if was_active {
-                complain_of_start(&error, &options.path);
-            }
-            self.state.store(IDLE, Ordering::Release);
-            mode::end_recording();
-            word.store(epoch::STOPPED, Ordering::Release);
-        }
-        word.load(Ordering::Acquire)
-    }
-}
-
-/// A thread's present name, as the kernel has it.
-fn name_of(os_thread: u32, buffer: &mut [u8; 32]) -> &[u8] {
-    let mut path = Path::EMPTY;
-    let fits = path.push(b"/proc/self/task/") && path.push_number(os_thread) && path.push(b"/comm");
-    if !fits {
-        return &[];
-    }
-    sys::read_file(path.as_c_str(), buffer).unwrap_or_default().trim_ascii_end()
 }

@@ -16,7 +16,7 @@ use gimli::{
 };
 
 use super::modules::Module;
-use super::sys;
+use super::{RECORDER, sys};
 
 /// How to find the caller's frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -337,9 +337,13 @@ impl UnwindContextStorage<usize> for InPlace {
 }
 
 /// Evaluates the call-frame information of `module` for the code at `address`.
+///
+/// That takes some KiB of stack, which a signal handler's own may not have: so it is done in a workroom,
+/// unless all are taken.
 #[cold]
 pub(super) fn evaluate(module: &Module, address: u64) -> Rule {
-    evaluate_tables(module, address).unwrap_or(Rule::Unknown)
+    let inside = || evaluate_tables(module, address).unwrap_or(Rule::Unknown);
+    RECORDER.log.in_room(inside).unwrap_or_else(inside)
 }
 
 fn evaluate_tables(module: &Module, address: u64) -> Option<Rule> {

@@ -49,3 +49,11 @@ pub(super) fn unmappable(given: &Given) {
     trail(65_000, 60_000);
     drop(recording);
 }
+
+/// Makes a trail, goes into a sandbox where no file can be written, and makes another one there.
+pub(super) fn sandboxed(_given: &Given) {
+    trail(65_000, 100);
+    os::forbid_files();
+    trail(66_000, 60_000);
+    println!("done");
+}

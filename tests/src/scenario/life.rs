@@ -162,13 +162,25 @@ pub(super) fn fork_again(_given: &Given) {
     println!("{child}");
 }
 
-/// Runs itself as `nothing`, by `posix_spawn` or by `fork` and `exec`, and says the child's id.
+/// Runs itself as `nothing`, by `posix_spawn` or by `fork` and `exec`, with the trail of 66,000 made in
+/// between if asked, and says the child's id.
 pub(super) fn spawn(given: &Given) {
     let mut command = Command::new(env::current_exe().expect("this program"));
     command.arg("nothing");
-    if given.text("how") == Some("fork_and_exec") {
-        // SAFETY: the closure asks nothing of the child.
-        unsafe { command.pre_exec(|| Ok(())) };
+    match given.text("how") {
+        Some("fork_and_exec") => {
+            // SAFETY: the closure asks nothing of the child.
+            unsafe { command.pre_exec(|| Ok(())) };
+        }
+        Some("allocate_before_exec") => {
+            let before_exec = || {
+                trail(66_000, 100);
+                Ok(())
+            };
+            // SAFETY: this process has one thread, so no lock is held in the child for ever.
+            unsafe { command.pre_exec(before_exec) };
+        }
+        _ => {}
     }
     let mut child = command.stdout(std::process::Stdio::null()).spawn().expect("a child");
     assert!(child.wait().expect("its end").success());

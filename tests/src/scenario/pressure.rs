@@ -70,8 +70,15 @@ pub(super) fn resident(given: &Given) {
     }
 }
 
+/// A function that nobody has called before.
+#[inline(never)]
+fn once(size: usize) {
+    Block::new(size, 8).free();
+}
+
 /// How many bytes of stack requests take that are made on a thread of its own: the thread's first
-/// one, one like those before, the most of 200,000, and the first one of a forked child.
+/// one, one like those before, the most of 200,000, the first one of a function, and the first one of a
+/// forked child.
 pub(super) fn stack(_given: &Given) {
     let measure = |before: usize, count: usize| {
         let run = move || {
@@ -92,6 +99,12 @@ pub(super) fn stack(_given: &Given) {
     for (before, count) in [(0, 1), (100, 1), (100, 200_000)] {
         println!("{}", measure(before, count));
     }
+    let by_a_new_function = || {
+        trail(60_000, 100);
+        os::stack_used(|| once(60_000))
+    };
+    let thread = BareThread::start("measured", move || println!("{}", by_a_new_function()));
+    assert!(!thread.join());
     let Some(child) = os::fork() else {
         let used = os::stack_used(|| trail(60_000, 1));
         println!("{used}");

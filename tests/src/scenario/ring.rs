@@ -1,11 +1,14 @@
 //! Programs that record more than a ring keeps.
 
 use std::io::{Write, stdout};
-use std::sync::Mutex;
 use std::sync::atomic::Ordering;
+use std::sync::{Barrier, Mutex};
 use std::thread;
 
-use alloc_trace::Compression;
+use alloc_trace::{Compression, SpanLayer};
+use tracing::info_span;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use super::Given;
 use crate::block::Block;
@@ -159,4 +162,67 @@ pub(super) fn acknowledged(given: &Given) {
         alloc_trace::mark(&filler);
         count.store(number + 1, Ordering::Release);
     }
+}
+
+/// `threads` threads, one after the other, make 400 blocks aligned to 32 each, keep every second, wait
+/// for a byte of standard input, and make another one that they free. The main thread fills the ring one
+/// and a half times and more meanwhile. Says how many are left.
+pub(super) fn late(given: &Given) {
+    let threads = given.number("threads").expect("threads");
+    let ready = Barrier::new(2);
+    let late = || {
+        for number in 0..400 {
+            let block = at_depth(number % 16, 1_000 + number);
+            if number % 2 == 1 {
+                block.free();
+            }
+        }
+        ready.wait();
+        os::wait_for_input();
+        at_depth(3, 3_000).free();
+    };
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(late);
+            ready.wait();
+        }
+        let filler = "x".repeat(1_000);
+        for number in 0..15_000 {
+            at_depth(number % 20, 32 + number % 500).free();
+            alloc_trace::mark(&filler);
+        }
+    });
+    println!("{}", threads * 200);
+}
+
+/// `threads` threads ask for `snapshots` snapshots of the heap each, as fast as they can.
+pub(super) fn snapshots(given: &Given) {
+    let [threads, snapshots] =
+        ["threads", "snapshots"].map(|key| given.number(key).expect("a number"));
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                for _ in 0..snapshots {
+                    assert!(alloc_trace::heap_snapshot());
+                }
+            });
+        }
+    });
+    println!("{}", threads * snapshots);
+}
+
+/// Enters the spans `outer` and `inner` and then fills the ring several times. Makes blocks of 66,666 bytes
+/// in both, of 77,777 in `outer` alone, and of 88,888 in none.
+pub(super) fn spans(_given: &Given) {
+    tracing_subscriber::registry().with(SpanLayer::new()).init();
+    let outer = info_span!("outer", id = 7).entered();
+    let inner = info_span!("inner").entered();
+    for number in 0..400_000 {
+        at_depth(number % 20, 32 + number % 500).free();
+    }
+    at_depth(3, 66_666).free();
+    drop(inner);
+    at_depth(3, 77_777).free();
+    drop(outer);
+    at_depth(3, 88_888).free();
 }

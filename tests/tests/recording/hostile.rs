@@ -131,3 +131,15 @@ fn where_no_file_can_be_mapped_it_is_written_and_that_is_said() {
     assert_eq!(made.count(), 120_000);
     assert_eq!(history.end.map(|(reason, _)| reason), Some(EndReason::Stopped));
 }
+
+#[test]
+fn in_a_sandbox_the_recording_ends_with_its_reason_and_the_program_runs_on() {
+    let directory = TempDir::new().expect("a directory");
+    let path = directory.path().join("recording");
+    let finished = run(&mut recorded(OVER_SYSTEM, &["sandboxed"], &path, "")).success();
+    assert_eq!(finished.stdout, "done\n");
+    assert_eq!(finished.stderr, "alloc-trace: the recording ends here: permission denied\n");
+    let history = History::read(&path);
+    assert_eq!(history.trails(65_000, 100), 1);
+    assert_eq!(history.end.map(|(reason, _)| reason), Some(EndReason::WriteFailed));
+}

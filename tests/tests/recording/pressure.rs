@@ -70,8 +70,9 @@ fn a_request_takes_no_more_of_the_callers_stack_than_is_said() {
     let directory = TempDir::new().expect("a directory");
     let path = directory.path().join("recording");
     let finished = run(&mut recorded(OVER_POOL, &["stack"], &path, "")).quiet();
-    let &[first, next, most, forked] = finished.numbers().as_slice() else { panic!("four") };
+    let &[first, next, most, new, forked] = finished.numbers().as_slice() else { panic!("five") };
     // What the README says of builds that are not optimised, and some more.
     assert!(first <= 24 << 10 && next <= 12 << 10 && most <= 12 << 10, "{first} {next} {most}");
+    assert!(new <= 12 << 10, "{new}");
     assert!(forked <= 96 << 10, "{forked}");
 }

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
+use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -179,6 +180,22 @@ fn what_is_live_is_known_with_its_call_sites_when_its_requests_were_written_over
     }
 }
 
+/// What a gzipped file has.
+#[track_caller]
+fn unpacked(bytes: &[u8]) -> Vec<u8> {
+    let mut gzip = Command::new("gzip");
+    let mut gzip = gzip.arg("-dc").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let gzip = gzip.as_mut().expect("gzip");
+    let mut input = gzip.stdin.take().expect("a pipe");
+    let bytes = bytes.to_owned();
+    let writer = thread::spawn(move || input.write_all(&bytes).expect("read"));
+    let mut unpacked = Vec::new();
+    gzip.stdout.take().expect("a pipe").read_to_end(&mut unpacked).expect("readable");
+    writer.join().expect("no panic");
+    assert!(gzip.wait().expect("its end").success());
+    unpacked
+}
+
 #[test]
 fn every_command_says_what_is_unknown_and_no_limit_on_it_is_kept() {
     let directory = TempDir::new().expect("a directory");
@@ -191,6 +208,28 @@ fn every_command_says_what_is_unknown_and_no_limit_on_it_is_kept() {
         let said = finished.stdout + &finished.stderr;
         assert!(said.contains(horizon), "{command}: {said}");
     }
+    // What is drawn, and what is written for another program, tells it to whoever has no more than that.
+    let read = |arguments: &[&str]| {
+        let file = directory.path().join("written");
+        let file = file.to_str().expect("text");
+        ask(&[arguments, &["--no-symbols", "-o", file]].concat()).success();
+        let bytes = std::fs::read(file).expect("written");
+        if bytes.starts_with(&[0x1f, 0x8b]) { unpacked(&bytes) } else { bytes }
+    };
+    let unknown = "unknown, but for what was live then";
+    let files = ["pprof", "dhat", "firefox", "speedscope", "perfetto", "collapsed"];
+    let exports = files.map(|format| vec!["export", "--format", format, "--max-blocks=9999999"]);
+    for arguments in [vec!["flame"], vec!["timeline"]].into_iter().chain(exports) {
+        let bytes = read(&arguments);
+        let text = String::from_utf8_lossy(&bytes);
+        let marked = if arguments.contains(&"pprof") { horizon } else { unknown };
+        assert!(text.contains(marked), "{arguments:?}");
+    }
+    let rows = read(&["export", "--format", "csv"]);
+    let rows = String::from_utf8(rows).expect("text");
+    let of_kind =
+        |kind: &str| rows.lines().filter(|row| row.split(',').nth(3) == Some(kind)).count();
+    assert!(of_kind("unknown") >= 100 && of_kind("alloc") > 1_000, "{}", of_kind("unknown"));
     for command in ["report", "leaks", "advise"] {
         let said = ask(&[command, "--no-symbols", "--json"]).success().stdout;
         let said: serde_json::Value = serde_json::from_str(&said).expect("JSON");
@@ -236,6 +275,20 @@ fn threads_free_each_others_blocks_and_no_file_is_longer_than_its_limit() {
         let (pid, stderr) = (0, String::new());
         assert_kept(&Finished { status: output.status, pid, stdout, stderr }, &path);
     }
+}
+
+#[test]
+fn a_ring_takes_every_thread_although_their_part_of_the_window_is_beyond_its_limit() {
+    let directory = TempDir::new().expect("a directory");
+    let path = directory.path().join("recording");
+    let arguments = ["ring", "threads=600", "steps=1000", "live=4000"];
+    let finished = run(&mut recorded(OVER_CORE, &arguments, &path, RING)).quiet();
+    let kept = Kept::read(&path);
+    assert!(kept.horizon.is_some(), "a test of nothing");
+    kept.assert_defined();
+    assert_eq!((finished.numbers(), kept.strangers), (kept.figures().to_vec(), 0));
+    let length = path.metadata().expect("there").len();
+    assert!(length > LIMIT && length <= LIMIT + (3 << 20), "{length}");
 }
 
 #[test]
@@ -286,6 +339,38 @@ fn a_thread_that_sleeps_keeps_its_blocks_and_they_their_backtraces() {
     let left = kept.live.values().filter(|event| event.align() == 32).count() as u64;
     assert_eq!(finished.numbers(), [left]);
     assert!(kept.names.contains("idle"));
+}
+
+#[test]
+fn threads_that_ask_for_snapshots_while_their_chunks_are_full_do_not_wait_for_each_others_rooms() {
+    let directory = TempDir::new().expect("a directory");
+    let path = directory.path().join("recording");
+    let arguments = ["ring_snapshots", "threads=6", "snapshots=3000"];
+    let finished = run(&mut recorded(OVER_CORE, &arguments, &path, RING)).quiet();
+    assert_eq!(finished.numbers(), [18_000]);
+    assert_eq!(Kept::read(&path).end, Some(EndReason::Exited));
+}
+
+#[test]
+fn a_thread_is_in_the_spans_that_it_entered_before_the_horizon() {
+    let directory = TempDir::new().expect("a directory");
+    let path = directory.path().join("recording");
+    run(&mut recorded(OVER_CORE, &["ring_spans"], &path, RING)).quiet();
+    let kept = Kept::read(&path);
+    assert!(kept.horizon.is_some(), "a test of nothing");
+    let expected = [("66666", vec!["outer", "inner"]), ("77777", vec!["outer"]), ("88888", vec![])];
+    for (size, spans) in expected {
+        let mut command = alloc_trace();
+        command.args(["events", "--json", "--no-symbols", "--size", size]).arg(&path);
+        let said = run(&mut command).success().stdout;
+        let events: Vec<serde_json::Value> =
+            said.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        assert_eq!(events.len(), 2, "{said}");
+        for event in events {
+            let path = event["span_path"].as_array().cloned().unwrap_or_default();
+            assert_eq!(path, spans, "{size}");
+        }
+    }
 }
 
 #[test]

@@ -137,6 +137,24 @@ fn a_program_that_a_recorded_one_starts_records_for_itself() {
 }
 
 #[test]
+fn what_a_child_asks_for_before_it_becomes_another_program_is_in_a_recording_of_its_own() {
+    let directory = TempDir::new().expect("a directory");
+    let path = directory.path().join("recording");
+    let mut command = checked(OVER_SYSTEM, &["spawn", "how=allocate_before_exec"], &path);
+    let finished = run(&mut command).quiet();
+    let child = finished.numbers()[0];
+    let names = ["", &format!(".{child}"), &format!(".{child}.1")];
+    let names = names.map(|suffix| format!("recording{suffix}"));
+    let [parent, before, after] = recordings(directory.path(), &names).try_into().expect("three");
+    parent.assert_whole();
+    before.assert_sound();
+    after.assert_whole();
+    let found = [&parent, &before, &after].map(trails);
+    assert_eq!(found, [[0, 0, 1, 0], [0, 1, 0, 0], [1, 0, 0, 0]]);
+    assert_eq!((before.end, before.process.pid), (None, after.process.pid));
+}
+
+#[test]
 fn a_program_that_becomes_another_keeps_both_recordings() {
     let directory = TempDir::new().expect("a directory");
     let path = directory.path().join("recording");
