@@ -103,7 +103,7 @@ impl<H: Copy> LiveBlocks<H> {
         // The upper bits of the product depend on all bits of the address; the lowest four are mostly
         // zero.
         let product = (address >> 4 ^ address << 60).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        ((product >> 32) * self.buckets() as u64 >> 32) as usize
+        (((product >> 32) * self.buckets() as u64) >> 32) as usize
     }
 
     /// What stands where the search for an address begins: asked for many at once, so that the
