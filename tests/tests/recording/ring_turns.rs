@@ -12,6 +12,11 @@ use crate::program::{Finished, OVER_CORE, recorded};
 use crate::ring::{Kept, RING};
 use crate::stepped_threads::{Call, SteppedThreads, Tid};
 
+/// So many chunks are written before threads that wrote in the beginning are late.
+const CHUNKS: usize = 40;
+/// So many threads are late: together their chunks take more than the rest of a segment.
+const LATE: usize = 24;
+
 fn late_threads(count: usize, recording: &Path) -> Command {
     recorded(OVER_CORE, &["ring_late", &format!("threads={count}")], recording, RING)
 }
@@ -66,7 +71,7 @@ fn wake(
     program.wake_one();
     let thread = program.wait_for_one_of(reading);
     reading.retain(|&other| other != thread);
-    (thread, program.to_call(thread, wanted))
+    (thread, program.run_to_call(thread, wanted))
 }
 
 #[test]
@@ -77,7 +82,7 @@ fn a_chunk_that_is_just_being_written_ends_no_recording() {
     let mut reading = program.until_reading(1);
     let main = program.main();
     // The first time that room is made: what the windows hold has been looked at, the digests not yet.
-    program.to_call(main, is(libc::SYS_pread64)).expect("room is made");
+    program.run_to_call(main, is(libc::SYS_pread64)).expect("room is made");
     let (late, mut call) = wake(&mut program, &mut reading, writes);
     let (offset, mut bytes) = written(&program, &call.expect("its chunk"));
     let mut header = BlockHeader::decode(&bytes).expect("a block");
@@ -85,7 +90,7 @@ fn a_chunk_that_is_just_being_written_ends_no_recording() {
     assert_eq!(header.stream, 1, "the late thread's");
     let mut place = offset;
     while header.kind != BlockKind::Digest {
-        call = program.to_call(late, writes);
+        call = program.run_to_call(late, writes);
         (place, bytes) = written(&program, &call.expect("the digest"));
         header = BlockHeader::decode(&bytes).expect("a block");
     }
@@ -95,8 +100,41 @@ fn a_chunk_that_is_just_being_written_ends_no_recording() {
     let file = File::options().write(true).open(&recording).expect("writable");
     file.write_all_at(&bytes, place).expect("written");
     for _ in 0..2 {
-        let call = program.to_call(main, |call| writes(call) || call.number == libc::SYS_write);
+        let call = program.run_to_call(main, |call| writes(call) || call.number == libc::SYS_write);
         assert_eq!(call.expect("it goes on").number, libc::SYS_pwritev, "the recording ends");
     }
+    assert_whole(program.let_go(), &recording);
+}
+
+#[test]
+fn threads_that_all_wait_for_room_with_chunks_of_old_let_one_of_them_make_it() {
+    let directory = TempDir::new().expect("a directory");
+    let recording = directory.path().join("recording");
+    let Some(mut program) = start(&mut late_threads(LATE, &recording)) else { return };
+    let mut reading = program.until_reading(LATE);
+    let main = program.main();
+    for _ in 0..CHUNKS {
+        program.run_to_call(main, writes).expect("a chunk");
+    }
+    // In its room, which is made for it: in nobody's way but that of whoever makes room in the ring.
+    wake(&mut program, &mut reading, |call| call.number == libc::SYS_mprotect).1.expect("a room");
+    for _ in 0..5 {
+        program.run_to_call(main, is(libc::SYS_nanosleep)).expect("the ring is full");
+    }
+    // There may be room for a short chunk or two, but not for all.
+    let waits = |call: &Call| call.number == libc::SYS_nanosleep;
+    while wake(&mut program, &mut reading, waits).1.is_none() {
+        assert!(reading.len() > 1, "the ring is not full");
+    }
+    // That one waits in the third room, and the next one for a room.
+    wake(&mut program, &mut reading, waits).1.expect("all rooms are taken");
+    // The others, which sleep, would not end.
+    for _ in &reading {
+        program.wake_one();
+    }
+    for thread in reading {
+        program.wait_for_one_of(&[thread]);
+    }
+    // The first one finds the ring full, and everybody else waiting.
     assert_whole(program.let_go(), &recording);
 }

@@ -103,7 +103,11 @@ impl SteppedThreads {
 
     /// Lets a thread that stands still run until it is about to make a call that is `wanted`; `None` where
     /// it ends before.
-    pub(crate) fn to_call(&mut self, thread: Tid, wanted: impl Fn(&Call) -> bool) -> Option<Call> {
+    pub(crate) fn run_to_call(
+        &mut self,
+        thread: Tid,
+        wanted: impl Fn(&Call) -> bool,
+    ) -> Option<Call> {
         loop {
             go_on(thread);
             if !wait(thread) {
