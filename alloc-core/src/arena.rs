@@ -19,7 +19,7 @@ use crate::hardened::{self, Marks};
 use crate::record::{Head, Kind, Local, Remote, class_from_byte};
 use crate::segment::{Placement, Run, SEGMENT, SLICE_SHIFT, SLICES, Segment};
 use crate::striped::Stripe;
-use crate::{open, os, stats, window};
+use crate::{counters, open, os, window};
 
 /// Slices of an arena.
 pub(crate) const ARENA_SLICES: usize = 1 << ARENA_SLICES_SHIFT;
@@ -333,7 +333,7 @@ pub(crate) fn get_or_make(number: u32) -> Option<&'static Arena> {
         unsafe { os::unmap(memory, bytes) };
         return get(number);
     }
-    stats::METADATA_BYTES.add(bytes);
+    counters::METADATA_BYTES.add(bytes);
 
     append(made.as_ptr(), arena);
     Some(arena)
@@ -412,8 +412,8 @@ pub(crate) fn reserve() -> bool {
 fn reserve_segments(count: usize) -> bool {
     let bytes = count * SEGMENT;
     let Some(start) = hardened::map_segments(bytes) else { return false };
-    let page_slices = stats::PAGE_SLICES.get();
-    if stats::SEGMENTS.get() >= SEGMENTS_BEFORE_HUGE_PAGES
+    let page_slices = counters::PAGE_SLICES.get();
+    if counters::SEGMENTS.get() >= SEGMENTS_BEFORE_HUGE_PAGES
         && page_slices >= SEGMENTS_BEFORE_HUGE_PAGES * SLICES as usize / 2
     {
         // SAFETY: the mapping was made above.

@@ -13,7 +13,7 @@ use crate::page::Page;
 use crate::record::Kind;
 use crate::segment::{SLICE, SLICES, Segment, USABLE_SLICES};
 use crate::walk::Cached;
-use crate::{hardened, pool, stats, walk};
+use crate::{counters, hardened, pool, walk};
 
 /// What is in use, found by looking.
 #[derive(Debug, Default)]
@@ -53,20 +53,20 @@ impl Found {
     fn compare_with_counters(&self) -> Result<(), &'static str> {
         let huge_bytes: usize = walk::huge_blocks().map(|block| block.bytes).sum();
         let pairs = [
-            (self.segments, stats::SEGMENTS.get(), "segments are counted wrong"),
-            (self.page_slices, stats::PAGE_SLICES.get(), "slices of pages are counted wrong"),
+            (self.segments, counters::SEGMENTS.get(), "segments are counted wrong"),
+            (self.page_slices, counters::PAGE_SLICES.get(), "slices of pages are counted wrong"),
             (
                 self.large_slices,
-                stats::LARGE_SLICES.get(),
+                counters::LARGE_SLICES.get(),
                 "slices of large blocks are counted wrong",
             ),
             (
                 walk::huge_blocks().count(),
-                stats::HUGE_BLOCKS.get(),
+                counters::HUGE_BLOCKS.get(),
                 "huge blocks are counted wrong",
             ),
-            (huge_bytes, stats::HUGE_BYTES.get(), "bytes of huge blocks are counted wrong"),
-            (pool::all().count(), stats::HEAPS.get(), "heaps are counted wrong"),
+            (huge_bytes, counters::HUGE_BYTES.get(), "bytes of huge blocks are counted wrong"),
+            (pool::all().count(), counters::HEAPS.get(), "heaps are counted wrong"),
         ];
         let wrong = pairs.into_iter().find(|(found, counter, _)| found != counter);
         wrong.map_or(Ok(()), |(_, _, what)| Err(what))

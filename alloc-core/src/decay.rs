@@ -8,7 +8,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::{arena, heap, os, stats};
+use crate::{arena, counters, heap, os};
 
 /// How long memory stays unused before it is purged, at least; twice as long at most, and three times
 /// what a sleeping thread's heap kept. In half a second a program can touch gigabytes anew: what is
@@ -48,6 +48,6 @@ pub(crate) fn current() -> Period {
 pub(crate) fn purge(all: bool) -> usize {
     heap::trim_idle_heaps();
     let purged = arena::all().map(|arena| arena.purge(all)).sum();
-    stats::PURGED_BYTES.add(purged);
+    counters::PURGED_BYTES.add(purged);
     purged
 }

@@ -13,7 +13,6 @@
 
 mod check;
 mod pages;
-mod slot;
 mod upkeep;
 
 use core::ptr::{self, NonNull};
@@ -26,11 +25,9 @@ use crate::owner::{OwnerPtr, OwnerU32, OwnerU64};
 use crate::page::{Page, Place};
 use crate::record::Owner;
 use crate::remote::Inbox;
-use crate::{hardened, os, purger, stats};
+use crate::slot::{FULL, Slot};
+use crate::{counters, hardened, os, purger};
 
-use slot::FULL;
-
-pub(crate) use slot::Slot;
 pub(crate) use upkeep::trim_idle_heaps;
 
 /// Blocks that a class's cache may hold at first. It may hold twice as many each time that it is
@@ -175,8 +172,8 @@ impl Heap {
         for top in &heap.tops {
             top.set(no_slots());
         }
-        stats::HEAPS.add(1);
-        stats::METADATA_BYTES.add(MAPPED_BYTES);
+        counters::HEAPS.add(1);
+        counters::METADATA_BYTES.add(MAPPED_BYTES);
         Some(heap)
     }
 

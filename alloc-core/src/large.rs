@@ -11,7 +11,7 @@ use crate::arena::{self, Arena};
 use crate::fatal::fatal;
 use crate::record::{Head, Kind};
 use crate::segment::{Placement, SEGMENT, SLICE, SLICE_SHIFT, SLICES, USABLE_SLICES, mask};
-use crate::{decay, hardened, os, purger, stats, tool};
+use crate::{counters, decay, hardened, os, purger, tool};
 
 /// Largest block that is a run of slices.
 const LARGE_MAX: usize = USABLE_SLICES as usize * SLICE;
@@ -113,7 +113,7 @@ fn alloc_large(count: u32, align: u32, fill: Fill, placement: Placement) -> Opti
     let (arena, slice, run) = claimed?;
     let segment = arena.segment(slice);
     arena.describe_block(slice, Kind::Large, count as usize * SLICE);
-    stats::LARGE_SLICES.add(count as usize);
+    counters::LARGE_SLICES.add(count as usize);
     if fill == Fill::Zero {
         // Slices that were never used, or purged since, are zero as they come.
         let mut dirty = run.dirty;
@@ -165,15 +165,15 @@ fn register_huge(block: NonNull<u8>, bytes: usize) -> bool {
         return false;
     };
     arena.describe_block(arena::slice_index(number), Kind::Huge, bytes);
-    stats::HUGE_BLOCKS.add(1);
-    stats::HUGE_BYTES.add(bytes);
+    counters::HUGE_BLOCKS.add(1);
+    counters::HUGE_BYTES.add(bytes);
     true
 }
 
 /// Strikes a huge block off the record.
 fn unregister_huge(record: Record) {
-    stats::HUGE_BLOCKS.sub(1);
-    stats::HUGE_BYTES.sub(record.head().bytes());
+    counters::HUGE_BLOCKS.sub(1);
+    counters::HUGE_BYTES.sub(record.head().bytes());
     record.describe(Kind::None, 0);
 }
 
@@ -195,7 +195,7 @@ pub(crate) unsafe fn dealloc(block: NonNull<u8>) {
             record.describe(Kind::None, 0);
             // SAFETY: the whole block, which the caller gives up.
             unsafe { hardened::clear(block.as_ptr(), bytes) };
-            stats::LARGE_SLICES.sub(bytes / SLICE);
+            counters::LARGE_SLICES.sub(bytes / SLICE);
             record.arena.release(record.slice, (bytes / SLICE) as u32);
             purger::slices_were_freed(bytes / SLICE);
             decay::tick();
@@ -260,10 +260,10 @@ fn resize_large(record: Record, new_size: usize) -> bool {
         if record.arena.claim_behind(record.slice, have as u32, more).is_none() {
             return false;
         }
-        stats::LARGE_SLICES.add(need - have);
+        counters::LARGE_SLICES.add(need - have);
         record.describe(Kind::Large, need * SLICE);
     } else if need < have {
-        stats::LARGE_SLICES.sub(have - need);
+        counters::LARGE_SLICES.sub(have - need);
         record.describe(Kind::Large, need * SLICE);
         let rest = record.block().wrapping_add(need * SLICE);
         // SAFETY: the block's end, which its owner gives up.
@@ -298,9 +298,9 @@ unsafe fn resize_huge(
     // SAFETY: the block's whole mapping; what a shrink cuts off is past what the caller keeps.
     if unsafe { hardened::resize_huge(block, old, new) } {
         if new > old {
-            stats::HUGE_BYTES.add(new - old);
+            counters::HUGE_BYTES.add(new - old);
         } else {
-            stats::HUGE_BYTES.sub(old - new);
+            counters::HUGE_BYTES.sub(old - new);
         }
         record.describe(Kind::Huge, new);
         prefer_huge_pages(block, old, new);

@@ -14,17 +14,19 @@
 //!
 //! # How it is built
 //!
-//! Each module rests on those below it:
+//! Each module rests on those below it, but for two groups whose members need each other: `heap`,
+//! `pool`, `decay` and `purger`; and `page`, `arena` and `segment`, by what `hardened` adds to them.
 //!
 //! | module | responsible for |
 //! |---|---|
 //! | `core_alloc` | the handle: which way a request goes |
 //! | [`c`] | the same for C: no layout is given, and the C library's rules |
+//! | `stats`, [`walk`], `check` | figures; what lies where; whether it all fits together |
 //! | `thread` | which heap a thread uses; signals, thread exit |
 //! | `place` | where a thread keeps that: thread-local memory |
 //! | `unload` | keeping the library that the heap is in |
 //! | `pool`, `idle` | heaps that wait for a thread, as a stack |
-//! | `heap` | a thread's caches and pages, moving blocks between them |
+//! | `heap`, `slot` | a thread's caches and pages, moving blocks between them |
 //! | `large` | blocks past the size classes |
 //! | `page` | the blocks of a page |
 //! | `record` | what is recorded of slices, pages and their owners |
@@ -37,7 +39,7 @@
 //! | `window` | what a `free` without a layout asks first |
 //! | `open` | which segments have free slices |
 //! | `segment` | which slices of a segment are free |
-//! | `stats`, [`walk`], `check` | figures; what lies where; whether it all fits together |
+//! | `counters` | what is counted on slow paths |
 //! | `striped` | figures that many threads change at once |
 //! | `owner`, `sync` | cells of one owner; atomics |
 //! | `hardened` | what the feature of that name adds; nothing without it |
@@ -65,6 +67,7 @@ pub mod c;
 mod check;
 mod class;
 mod core_alloc;
+mod counters;
 mod decay;
 mod fatal;
 mod grains;
@@ -88,6 +91,7 @@ mod purger;
 mod record;
 mod remote;
 mod segment;
+mod slot;
 mod stats;
 mod striped;
 mod sync;

@@ -14,11 +14,11 @@ use crate::arena::{self, Arena};
 use crate::class::{Class, Shape};
 use crate::fatal::fatal;
 use crate::hardened::{self, Marks};
-use crate::heap::Slot;
 use crate::owner::OwnerU64;
 use crate::record::{Kind, Local, Owner, Remote, WORDS};
 use crate::segment::{SLICE_SHIFT, SLICES, mask};
-use crate::{os, purger, stats};
+use crate::slot::Slot;
+use crate::{counters, os};
 
 /// A page, by its first slice.
 #[derive(Clone, Copy, Debug)]
@@ -104,7 +104,7 @@ impl Page {
         local.free.set(shape.blocks);
         local.lowest.set(0);
         local.swept.set(0);
-        stats::PAGE_SLICES.add(shape.slices as usize);
+        counters::PAGE_SLICES.add(shape.slices as usize);
         Some(page)
     }
 
@@ -119,9 +119,8 @@ impl Page {
         for back in 0..shape.slices as usize {
             self.arena.set_kind(self.slice + back, Kind::None);
         }
-        stats::PAGE_SLICES.sub(shape.slices as usize);
+        counters::PAGE_SLICES.sub(shape.slices as usize);
         self.arena.release(self.slice, shape.slices);
-        purger::slices_were_freed(shape.slices as usize);
     }
 
     /// The page that a slice number lies in.

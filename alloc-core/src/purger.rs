@@ -21,7 +21,7 @@ use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use crate::decay::{self, PERIOD_MS};
 use crate::segment::SLICE;
 use crate::striped::StripedCounter;
-use crate::{helper, os, pool, stats};
+use crate::{counters, helper, os, pool};
 
 use gate::Gate;
 use post::{Claim, Post};
@@ -92,9 +92,9 @@ pub(crate) fn slices_were_freed(count: usize) {
     if !FREED_SLICES.has_come_to(count, WORTH_A_LOOK) {
         return;
     }
-    let in_use = stats::PAGE_SLICES.get() + stats::LARGE_SLICES.get();
+    let in_use = counters::PAGE_SLICES.get() + counters::LARGE_SLICES.get();
     // Others change these meanwhile; what is wrong by a few slices is put right by the next look.
-    if stats::DIRTY_SLICES.get() >= in_use + WORTH_BYTES / SLICE {
+    if counters::DIRTY_SLICES.get() >= in_use + WORTH_BYTES / SLICE {
         want();
     }
 }
@@ -225,14 +225,14 @@ fn work(last: &mut decay::Period, process: u32) -> Option<usize> {
     if !WORK.enter(process) {
         return None;
     }
-    let before = stats::PURGED_BYTES.get();
+    let before = counters::PURGED_BYTES.get();
     let now = decay::tick();
     for heap in pool::all() {
         if heap.is_quiet_since(*last, now) {
-            stats::PURGED_BYTES.add(heap.tend(process));
+            counters::PURGED_BYTES.add(heap.tend(process));
         }
     }
     *last = now;
     WORK.leave(process);
-    Some(stats::PURGED_BYTES.get().saturating_sub(before))
+    Some(counters::PURGED_BYTES.get().saturating_sub(before))
 }

@@ -9,7 +9,7 @@ use core::ptr::NonNull;
 
 use crate::fatal::fatal;
 use crate::sync::{AtomicPtr, AtomicU64, Ordering};
-use crate::{hardened, os, stats, tool};
+use crate::{counters, hardened, os, tool};
 
 /// The unit in which memory is handed out to pages and large blocks.
 pub(crate) const SLICE: usize = 1 << SLICE_SHIFT;
@@ -144,7 +144,7 @@ impl Segment {
         }
         // Publishes `base` to whoever claims a slice.
         self.free.store(USABLE, Ordering::Release);
-        stats::SEGMENTS.add(1);
+        counters::SEGMENTS.add(1);
     }
 
     /// Whether no slice is in use.
@@ -215,7 +215,7 @@ impl Segment {
         let dirty = self.dirty.load(Ordering::Relaxed) & wanted;
         if dirty != wanted {
             self.dirty.fetch_or(wanted, Ordering::Relaxed);
-            stats::DIRTY_SLICES.add((wanted & !dirty).count_ones() as usize);
+            counters::DIRTY_SLICES.add((wanted & !dirty).count_ones() as usize);
         }
         Ok(dirty)
     }
@@ -264,7 +264,7 @@ impl Segment {
             // nobody's contents while it was free.
             if unsafe { os::purge(start, bytes) } {
                 self.dirty.fetch_and(!mask(first, count), Ordering::Relaxed);
-                stats::DIRTY_SLICES.sub(count as usize);
+                counters::DIRTY_SLICES.sub(count as usize);
                 purged += bytes;
             }
         }
@@ -285,17 +285,17 @@ impl Segment {
         // Before the address can be mapped again: whoever does so gets it from the kernel after
         // this thread gave it back.
         let dirty = self.dirty.swap(0, Ordering::Relaxed);
-        stats::DIRTY_SLICES.sub(dirty.count_ones() as usize);
+        counters::DIRTY_SLICES.sub(dirty.count_ones() as usize);
         self.base.store(core::ptr::null_mut(), Ordering::Relaxed);
         // SAFETY: the segment is a part of a mapping of ours, and all of it is owned by this call.
         if unsafe { os::unmap(base, SEGMENT) } {
-            stats::SEGMENTS.sub(1);
+            counters::SEGMENTS.sub(1);
             return true;
         }
         // It stayed mapped.
         self.base.store(base.as_ptr(), Ordering::Relaxed);
         self.dirty.store(USABLE, Ordering::Relaxed);
-        stats::DIRTY_SLICES.add(USABLE_SLICES as usize);
+        counters::DIRTY_SLICES.add(USABLE_SLICES as usize);
         self.free.store(USABLE, Ordering::Release);
         false
     }

@@ -4,48 +4,12 @@
 //! exact once the threads are quiet; a reader in the middle of things may see one figure before and
 //! another after the same step.
 
-use core::sync::atomic::{AtomicUsize, Ordering};
 use core::{fmt, ptr};
 
 use crate::class::{CLASSES, Class};
 use crate::segment::{SEGMENT, SLICE};
-use crate::striped::StripedCounter;
 use crate::walk::{self, Run};
-use crate::{arena, heap, os, pool};
-
-/// A number that many threads change. Orders nothing.
-#[derive(Debug)]
-pub(crate) struct Counter(AtomicUsize);
-
-impl Counter {
-    const fn new() -> Self {
-        Self(AtomicUsize::new(0))
-    }
-
-    pub(crate) fn add(&self, amount: usize) {
-        self.0.fetch_add(amount, Ordering::Relaxed);
-    }
-
-    pub(crate) fn sub(&self, amount: usize) {
-        self.0.fetch_sub(amount, Ordering::Relaxed);
-    }
-
-    pub(crate) fn get(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-pub(crate) static METADATA_BYTES: Counter = Counter::new();
-pub(crate) static SEGMENTS: Counter = Counter::new();
-/// Slices of pages, and of large blocks.
-pub(crate) static PAGE_SLICES: StripedCounter = StripedCounter::new();
-pub(crate) static LARGE_SLICES: StripedCounter = StripedCounter::new();
-pub(crate) static HUGE_BLOCKS: Counter = Counter::new();
-pub(crate) static HUGE_BYTES: Counter = Counter::new();
-pub(crate) static HEAPS: Counter = Counter::new();
-/// Slices that may hold memory of the OS, in use or free.
-pub(crate) static DIRTY_SLICES: Counter = Counter::new();
-pub(crate) static PURGED_BYTES: Counter = Counter::new();
+use crate::{arena, counters, heap, os, pool};
 
 /// What the heap holds at one moment; see [`CoreAlloc::stats`](crate::CoreAlloc::stats).
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -167,25 +131,25 @@ impl Stats {
 
 /// Reads the counters, and walks the heap for what is not counted.
 pub(crate) fn read() -> Stats {
-    let metadata_bytes = METADATA_BYTES.get();
-    let segments = SEGMENTS.get();
-    let huge_bytes = HUGE_BYTES.get();
+    let metadata_bytes = counters::METADATA_BYTES.get();
+    let segments = counters::SEGMENTS.get();
+    let huge_bytes = counters::HUGE_BYTES.get();
     let mut stats = Stats {
         mapped_bytes: metadata_bytes + segments * SEGMENT + huge_bytes,
         metadata_bytes,
         segments,
         touched_bytes: 0,
         pages: 0,
-        page_bytes: PAGE_SLICES.get() * SLICE,
+        page_bytes: counters::PAGE_SLICES.get() * SLICE,
         classes: [ClassStats::NONE; CLASSES],
         large_blocks: 0,
-        large_bytes: LARGE_SLICES.get() * SLICE,
+        large_bytes: counters::LARGE_SLICES.get() * SLICE,
         large_requested_bytes: 0,
-        huge_blocks: HUGE_BLOCKS.get(),
+        huge_blocks: counters::HUGE_BLOCKS.get(),
         huge_bytes,
         huge_requested_bytes: 0,
-        heaps: HEAPS.get(),
-        purged_bytes: PURGED_BYTES.get(),
+        heaps: counters::HEAPS.get(),
+        purged_bytes: counters::PURGED_BYTES.get(),
     };
     for segment in walk::segments() {
         stats.touched_bytes += segment.touched.count_ones() as usize * SLICE;

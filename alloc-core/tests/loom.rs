@@ -15,7 +15,7 @@ mod sync {
 #[path = "loom/world.rs"]
 mod world;
 
-use world::{fatal, hardened, os, stats};
+use world::{counters, fatal, hardened, os};
 
 #[path = "../src/purger/gate.rs"]
 mod gate;

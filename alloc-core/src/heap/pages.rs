@@ -4,10 +4,10 @@
 use core::ptr;
 
 use super::Heap;
-use crate::arena;
 use crate::class::Class;
 use crate::owner::OwnerU32;
 use crate::page::Page;
+use crate::{arena, purger};
 
 impl Heap {
     /// A page of this class with free blocks.
@@ -89,9 +89,15 @@ impl Heap {
         }
         let is_only = local.next.get() == 0 && local.previous.get() == 0;
         if !is_only && page.is_unused() {
-            self.unlist(page);
-            page.release();
+            self.give_up(page);
         }
+    }
+
+    /// Gives up a listed page without live or cached blocks.
+    pub(super) fn give_up(&self, page: Page) {
+        self.unlist(page);
+        page.release();
+        purger::slices_were_freed(page.class().shape().slices as usize);
     }
 
     /// Collects the remote frees of all posted pages.

@@ -116,8 +116,7 @@ impl Heap {
         while let Some(page) = Page::of_slice(next) {
             next = page.local().next.get();
             if page.is_unused() {
-                self.unlist(page);
-                page.release();
+                self.give_up(page);
             }
         }
     }

@@ -64,7 +64,7 @@ pub(crate) mod os {
 }
 
 /// Counters that do not count.
-pub(crate) mod stats {
+pub(crate) mod counters {
     #[derive(Debug)]
     pub(crate) struct Counter;
 

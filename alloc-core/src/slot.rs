@@ -8,7 +8,7 @@ use crate::{hardened, tool};
 /// A place for a block in a cache.
 #[derive(Debug)]
 #[repr(transparent)]
-pub(crate) struct Slot(pub(super) OwnerPtr<u8>);
+pub(crate) struct Slot(pub(crate) OwnerPtr<u8>);
 
 impl Slot {
     #[inline(always)]
@@ -27,14 +27,14 @@ impl Slot {
     ///
     /// - The slot is one of the calling thread's heap, or of a stand-in.
     #[inline(always)]
-    pub(super) unsafe fn get_as_owner(&self) -> *mut u8 {
+    pub(crate) unsafe fn get_as_owner(&self) -> *mut u8 {
         // SAFETY: passed on; a stand-in's slots are never written.
         hardened::decode(tool::hide(unsafe { self.0.get_as_owner() }))
     }
 
     /// Whether this is the one behind a cache's last.
     #[inline(always)]
-    pub(super) fn is_end(&self) -> bool {
+    pub(crate) fn is_end(&self) -> bool {
         self.0.get() == FULL
     }
 
@@ -44,15 +44,15 @@ impl Slot {
     ///
     /// As for [`get_as_owner`](Self::get_as_owner).
     #[inline(always)]
-    pub(super) unsafe fn is_end_for_owner(&self) -> bool {
+    pub(crate) unsafe fn is_end_for_owner(&self) -> bool {
         // SAFETY: passed on.
         unsafe { self.0.get_as_owner() == FULL }
     }
 
-    pub(super) fn set_end(&self) {
+    pub(crate) fn set_end(&self) {
         self.0.set(FULL);
     }
 }
 
 /// What is in the slot behind a cache's last one. Neither a block nor an encoded one looks like this.
-pub(super) const FULL: *mut u8 = ptr::without_provenance_mut(1);
+pub(crate) const FULL: *mut u8 = ptr::without_provenance_mut(1);
