@@ -5,34 +5,60 @@
 //! of loads that it waits for. After an allocation that would be before the load that obtained the
 //! block; before a free it would be before the one that got it from another thread, which may have
 //! allocated it less than a hundred nanoseconds ago: in optimised programs one free in some hundred
-//! thousand then came before its allocation. So every stamp waits for earlier loads. Nothing more is
+//! thousand then came before its allocation. So a stamp waits for earlier loads. Nothing more is
 //! asked of it before a release: a store becomes visible only after every earlier instruction has
 //! retired.
+//!
+//! That wait costs more than the reading: whatever the program still loads has to arrive first. A
+//! thread that is the only one to have recorded anything has nobody's events to order its own among, and
+//! does without it; its stream has them in order anyway. It goes on so until another thread says that it
+//! begins to record ([`order_among_threads`]): who gets a block from that thread, by whatever synchronises
+//! the two, has seen that said.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use alloc_trace_format::{Anchor, ClockKind, Stamp};
 
 use super::sys;
 
-/// Whether stamps are ticks of the processor's counter. Set once a recording begins, before any
-/// stamp of it is taken.
-static COUNTER: AtomicBool = AtomicBool::new(false);
+/// What a stamp is: these bits.
+static CLOCK: AtomicU8 = AtomicU8::new(0);
+/// Ticks of the processor's counter. Set once a recording begins, before any stamp of it is taken.
+const COUNTER: u8 = 1;
+/// Read behind earlier loads. Set for good when a second thread begins to record.
+const ORDERED: u8 = 2;
 
 /// Chooses the clock: the processor's counter where it runs at one rate on all cores in all states
 /// and can be read behind earlier loads, else the kernel's.
 pub(super) fn choose() -> ClockKind {
     let invariant = counter_is_invariant();
     // Relaxed: published to other threads with the recording's epoch.
-    COUNTER.store(invariant, Ordering::Relaxed);
-    if invariant { ClockKind::Counter } else { ClockKind::Monotonic }
+    if invariant {
+        CLOCK.fetch_or(COUNTER, Ordering::Relaxed);
+        ClockKind::Counter
+    } else {
+        CLOCK.fetch_and(!COUNTER, Ordering::Relaxed);
+        ClockKind::Monotonic
+    }
 }
 
-/// A stamp that is not earlier than anything the thread did before, nor later than anything that it does
-/// afterwards.
+/// Several threads record from here on: the calling one has not recorded anything yet.
+pub(super) fn order_among_threads() {
+    // Relaxed: a thread that gets a block from the calling one, or gives it one, is synchronised with it.
+    CLOCK.fetch_or(ORDERED, Ordering::Relaxed);
+}
+
+/// A stamp that is not later than anything that the thread does afterwards, nor, once several threads
+/// record, earlier than anything it did before.
 #[inline]
 pub(crate) fn now() -> Stamp {
-    if COUNTER.load(Ordering::Relaxed) { counter() } else { monotonic_ns() }
+    const ALONE: u8 = COUNTER;
+    const AMONG_THREADS: u8 = COUNTER | ORDERED;
+    match CLOCK.load(Ordering::Relaxed) {
+        ALONE => counter(),
+        AMONG_THREADS => ordered_counter(),
+        _ => monotonic_ns(),
+    }
 }
 
 /// A stamp and the kernel's time beside it.
@@ -59,6 +85,13 @@ fn counter_is_invariant() -> bool {
 #[cfg(target_arch = "x86_64")]
 #[inline]
 fn counter() -> u64 {
+    // SAFETY: every processor of this architecture has the instruction.
+    unsafe { std::arch::x86_64::_rdtsc() }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline]
+fn ordered_counter() -> u64 {
     let mut processor = 0;
     // SAFETY: the counter is chosen only where the processor has the instruction. It waits for all
     // earlier loads, which is all that is asked of a fence here; `lfence` costs more.
@@ -73,9 +106,15 @@ const fn counter_is_invariant() -> bool {
 
 #[cfg(target_arch = "aarch64")]
 #[inline]
-fn counter() -> u64 {
+fn ordered_counter() -> u64 {
     // SAFETY: a barrier touches no memory.
     unsafe { std::arch::asm!("isb", options(nostack, preserves_flags)) };
+    counter()
+}
+
+#[cfg(target_arch = "aarch64")]
+#[inline]
+fn counter() -> u64 {
     let ticks: u64;
     // SAFETY: Linux allows user mode to read the virtual counter; the instruction touches no memory.
     unsafe {

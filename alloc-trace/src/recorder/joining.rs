@@ -27,6 +27,10 @@ impl Recorder {
         let _errno = PreserveErrno::new();
         let slot = self.slots.take();
         if let Some(slot) = slot {
+            // Those who have the first slot one after the other write one stream.
+            if slot.stream.load(Ordering::Relaxed) != 0 {
+                clock::order_among_threads();
+            }
             let key = self.exit_key.load(Ordering::Acquire);
             if key != session::NO_KEY {
                 let value = ptr::from_ref(slot).cast();
