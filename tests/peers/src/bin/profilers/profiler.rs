@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -148,11 +149,11 @@ impl Profiler {
     }
 }
 
-/// The size of all files in a folder.
+/// What all files in a folder take on disk: a recording gives its window back when it ends.
 pub(crate) fn bytes_in(folder: &Path) -> io::Result<u64> {
     let mut bytes = 0;
     for entry in fs::read_dir(folder)? {
-        bytes += entry?.metadata()?.len();
+        bytes += entry?.metadata()?.blocks() * 512;
     }
     Ok(bytes)
 }
