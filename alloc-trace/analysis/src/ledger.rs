@@ -242,6 +242,8 @@ pub(crate) struct Ledger<A: Account> {
     pub(crate) account: A,
     pub(crate) owners: Owners,
     live: LiveBlocks<A::Held>,
+    /// Whether a filter picks a part of the recording: then what is live was picked.
+    filtered: bool,
     /// The block that each thread obtained last; 0 where there is none.
     last_obtained: Vec<u64>,
     batch: Vec<Posting>,
@@ -257,6 +259,7 @@ impl<A: Account> Ledger<A> {
             account,
             owners: Owners::new(),
             live: LiveBlocks::new(A::NONE),
+            filtered: replay.prepared.is_filtered(),
             last_obtained: vec![0; replay.prepared.definitions.threads.len()],
             batch: Vec::with_capacity(BATCH),
             unmatched_frees: 0,
@@ -349,7 +352,11 @@ impl<A: Account> Ledger<A> {
             self.take_internal(posting);
             return;
         }
-        let owner = filter.picked.then_some((posting.owner, posting.parts));
+        let owner = if self.filtered && event.kind == EventKind::Free {
+            self.owner_of_free(posting)
+        } else {
+            filter.picked.then_some((posting.owner, posting.parts))
+        };
         if let Some((owner, parts)) = owner {
             self.account.made(owner, parts, posting);
         }
@@ -357,13 +364,11 @@ impl<A: Account> Ledger<A> {
             return;
         }
         match event.kind {
-            EventKind::Free if filter.releases => {
-                self.release(event.address, event.size, How::Freed, posting);
-            }
-            EventKind::Realloc if filter.releases => {
+            EventKind::Free => self.release(event.address, event.size, How::Freed, posting),
+            EventKind::Realloc => {
                 self.release(event.old_address, event.old_size, How::Reallocated, posting);
             }
-            _ => {}
+            EventKind::Alloc | EventKind::AllocZeroed => {}
         }
         if event.kind == EventKind::Free {
             return;
@@ -392,6 +397,17 @@ impl<A: Account> Ledger<A> {
         }
     }
 
+    /// Who a free belongs to where there is a filter: nobody, unless its block was picked.
+    #[cold]
+    fn owner_of_free(&mut self, posting: &Posting) -> Option<(Owner, OwnerParts)> {
+        self.live.has(posting.event.address).then(|| {
+            let parts = self.account.parts(posting);
+            let owner = self.owners.number(parts);
+            std::hint::black_box(self.account.touch(owner));
+            (owner, parts)
+        })
+    }
+
     /// The recorder's own threads release what is the program's only where the program handed it
     /// to them, as a name or a closure.
     #[cold]
@@ -416,8 +432,10 @@ impl<A: Account> Ledger<A> {
     #[inline]
     fn release(&mut self, address: u64, size: u64, how: How, by: &Posting) {
         let Some(held) = self.live.remove(address) else {
-            self.unmatched_frees += 1;
-            self.unmatched_freed_bytes = self.unmatched_freed_bytes.saturating_add(size);
+            if !self.filtered {
+                self.unmatched_frees += 1;
+                self.unmatched_freed_bytes = self.unmatched_freed_bytes.saturating_add(size);
+            }
             return;
         };
         let owner = self.owners.get(A::owner(&held));

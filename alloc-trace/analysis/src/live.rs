@@ -159,6 +159,28 @@ impl<H: Copy> LiveBlocks<H> {
         }
     }
 
+    /// Whether a block is live at an address.
+    #[inline]
+    pub(crate) fn has(&self, address: u64) -> bool {
+        if address == 0 {
+            return self.at_zero.is_some();
+        }
+        let home = self.home(address);
+        let mut bucket = home;
+        loop {
+            if self.bucket(bucket).with(address) != 0 {
+                return true;
+            }
+            if self.passed[bucket] == 0 {
+                return false;
+            }
+            bucket = self.next(bucket);
+            if bucket == home {
+                return false;
+            }
+        }
+    }
+
     /// Adds a block at the place that was found for its address just before.
     #[inline]
     pub(crate) fn put(&mut self, place: LivePlace, address: u64, held: H) {
@@ -345,6 +367,9 @@ mod tests {
                 }
                 let found: BTreeMap<u64, u32> = table.iter().map(|(at, held)| (at, *held)).collect();
                 prop_assert_eq!(&found, &map);
+                for address in (0..48).map(|address| address << shift) {
+                    prop_assert_eq!(table.has(address), map.contains_key(&address));
+                }
             }
         }
     }

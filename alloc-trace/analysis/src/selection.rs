@@ -16,20 +16,20 @@ use crate::sites::{SiteIndex, Sites};
 use crate::spans::Spans;
 use crate::times::Times;
 
-/// What a filter says of an event.
+/// What a filter says of an event by itself. A free is picked with the block that it releases, which the
+/// [ledger](crate::ledger) knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Picked {
-    /// A request that it picks, or the free of a block whose request it picked.
+    /// A request that it picks. Without a filter every event is picked.
     pub(crate) picked: bool,
-    /// The release of a block whose request it picked. Without a filter every event is.
-    pub(crate) releases: bool,
-    /// Whether the event itself is as the filter wants its requests.
+    /// Whether the event itself is as the filter wants its requests; of a free, where what becomes of blocks
+    /// decides, whether its block is.
     pub(crate) listed: bool,
 }
 
 impl Picked {
     /// Without a filter.
-    pub(crate) const ALL: Self = Self { picked: true, releases: true, listed: true };
+    pub(crate) const ALL: Self = Self { picked: true, listed: true };
 }
 
 /// The state of a filter on its way through a recording.
@@ -41,11 +41,9 @@ pub(crate) struct Selection {
     threads: Vec<bool>,
     sites: Vec<bool>,
     future: Option<Future>,
-    /// Whether it is events that are picked, each by itself, and not blocks.
-    of_events: bool,
-    /// The live blocks whose requests it picked; where events are picked, those that are as it wants by
-    /// what becomes of them.
-    blocks: LiveBlocks<()>,
+    /// Where events are picked, each by itself, and not blocks: those that are live and as it wants by what
+    /// becomes of them.
+    blocks: Option<LiveBlocks<()>>,
 }
 
 impl Selection {
@@ -75,8 +73,7 @@ impl Selection {
             threads,
             sites,
             future,
-            of_events: options.of_events,
-            blocks: LiveBlocks::new(()),
+            blocks: options.of_events.then(|| LiveBlocks::new(())),
         })
     }
 
@@ -92,25 +89,33 @@ impl Selection {
         let of_obtained = self.future.as_mut().is_none_or(|future| future.next(event));
         let is_free = event.kind == EventKind::Free;
         let own = !internal && self.picks(event, thread, site, spans);
-        let request = own && !is_free && of_obtained;
-        let releases = match event.kind {
-            _ if event.failed => false,
-            EventKind::Free => self.blocks.remove(event.address).is_some(),
-            EventKind::Realloc => self.blocks.remove(event.old_address).is_some(),
-            EventKind::Alloc | EventKind::AllocZeroed => false,
+        let of_released = self.follow(event, of_obtained);
+        Picked {
+            picked: own && !is_free && of_obtained,
+            listed: own && if is_free { of_released } else { of_obtained },
+        }
+    }
+
+    /// Where blocks have to be known to list events: whether the one that an event releases is as the filter
+    /// wants, given whether the one that it obtains is.
+    fn follow(&mut self, event: &Event, of_obtained: bool) -> bool {
+        let (Some(blocks), Some(_)) = (&mut self.blocks, &self.future) else { return true };
+        if event.failed {
+            return false;
+        }
+        let released = match event.kind {
+            EventKind::Free => blocks.remove(event.address),
+            EventKind::Realloc => blocks.remove(event.old_address),
+            EventKind::Alloc | EventKind::AllocZeroed => None,
         };
-        if !is_free && !event.failed {
-            if if self.of_events { of_obtained } else { request } {
-                self.blocks.insert(event.address, ());
+        if event.kind != EventKind::Free {
+            if of_obtained {
+                blocks.insert(event.address, ());
             } else {
-                self.blocks.remove(event.address);
+                blocks.remove(event.address);
             }
         }
-        Picked {
-            picked: request || (is_free && releases),
-            releases,
-            listed: own && if is_free { releases || self.future.is_none() } else { of_obtained },
-        }
+        released.is_some()
     }
 
     /// Whether an event itself is as the filter wants, whatever becomes of its block.

@@ -83,11 +83,19 @@ fn options() -> Options {
 }
 
 /// Everything that follows blocks.
-const READINGS: [(&str, Reading); 9] = [
+const READINGS: [(&str, Reading); 11] = [
     ("summary", |recording| drop(Summary::of(recording, options()).expect("readable"))),
     ("summary of a size", |recording| {
         let options = options().filter(Filter::default().sizes(1..));
         assert!(Summary::of(recording, options).expect("readable").total.live_blocks_at_end > 0);
+    }),
+    ("summary of lifetimes", |recording| {
+        let options = options().filter(Filter::default().lifetimes(1..));
+        assert!(Summary::of(recording, options).expect("readable").total.live_blocks_at_end > 0);
+    }),
+    ("advice of a size", |recording| {
+        let options = options().filter(Filter::default().sizes(1..));
+        drop(Advice::of(recording, options, Thresholds::default()).expect("readable"));
     }),
     ("leaks", |recording| drop(Leaks::of(recording, options()).expect("readable"))),
     ("by function", |recording| {
