@@ -286,7 +286,7 @@ impl Advice {
             findings.extend(found.into_iter().map(|verdict| Finding {
                 rule: verdict.rule,
                 site: site.clone(),
-                holder: evidence.holders.one(),
+                holder: evidence.holder(),
                 blocks: evidence.blocks,
                 bytes: verdict.bytes,
                 events: verdict.events,

@@ -51,6 +51,7 @@ fn program() {
         "table_dropped_in_time" => table_dropped_in_time,
         "list_of_small_values" => list_of_small_values,
         "formatted_text" => formatted_text,
+        "list_of_one_that_grows" => list_of_one_that_grows,
         "boxed_trait" => boxed_trait,
         "shared_value" => shared_value,
         "forgotten_again_and_again" => forgotten_again_and_again,
@@ -286,6 +287,17 @@ fn formatted_text() {
     }
 }
 
+#[inline(never)]
+fn list_of_one_that_grows() {
+    for number in 0..ROUNDS {
+        let mut list = Vec::from([number]);
+        for number in 0..500_u64 {
+            list.push(number);
+        }
+        black_box(sum(&list));
+    }
+}
+
 /// One call site, whatever the type is.
 #[inline(never)]
 fn boxed_function(function: impl Fn() -> u64 + 'static) -> Box<dyn Fn() -> u64> {
@@ -401,6 +413,7 @@ fn the_remedy_is_for_what_holds_the_blocks() {
         ("short_text", Holder::Vec, "in place of a Vec"),
         ("grown_list", Holder::Vec, "with_capacity"),
         ("boxed_trait", Holder::Box, "enum of the types"),
+        ("list_of_one_that_grows", Holder::Vec, "with_capacity"),
     ] {
         let findings = findings(task);
         let [finding, ..] = findings.as_slice() else { panic!("{task}: nothing") };

@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 
 use super::Thresholds;
 use crate::frames::FunctionIndex;
-use crate::holder::Holders;
+use crate::holder::{Holder, Holders};
 
 /// What the rules share beside the evidence.
 pub(super) struct Context<'a> {
@@ -59,6 +59,17 @@ pub(super) struct SiteEvidence {
     pub(super) late_bytes: u64,
     /// The least time from the call site's last request to a late free, in ticks.
     pub(super) least_idle: Option<Stamp>,
+}
+
+impl SiteEvidence {
+    /// What all of them are the memory of, as far as that is known.
+    pub(super) fn holder(&self) -> Option<Holder> {
+        match self.holders.one() {
+            // `Vec::from([…])` makes one out of a `Box`; no `Box` is ever reallocated.
+            Some(Holder::Box) if self.resized => Some(Holder::Vec),
+            holder => holder,
+        }
+    }
 }
 
 /// The blocks that lived within activations of one function.

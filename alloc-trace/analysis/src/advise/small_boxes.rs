@@ -25,7 +25,7 @@ pub(super) fn judge(site: &SiteEvidence, context: &Context<'_>) -> Option<Verdic
         bytes: site.peak_blocks * overhead,
         events: site.events,
         evidence: Evidence::SmallBoxes { size, peak_blocks: site.peak_blocks },
-        remedy: match site.holders.one() {
+        remedy: match site.holder() {
             Some(Holder::Vec | Holder::Text) => {
                 "hold all of them in one buffer and refer to them by range, in place of one each"
                     .into()

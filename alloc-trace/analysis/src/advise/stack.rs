@@ -40,7 +40,7 @@ pub(super) fn judge(site: &SiteEvidence, context: &Context<'_>) -> Option<Verdic
     let enclosers = site.enclosed.iter().map(|(&function, enclosed)| (function, enclosed));
     let (function, in_frame) = enclosers.max_by_key(most)?;
     let frame = (context.function)(function);
-    let holder = match site.holders.one() {
+    let holder = match site.holder() {
         // Values in a `Box` that have any number of bytes: a `Box<str>` or the like.
         Some(Holder::Box) if !fixed && site.align_log2 == 0 => Some(Holder::Text),
         holder => holder,

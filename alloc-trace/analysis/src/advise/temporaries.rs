@@ -23,7 +23,7 @@ pub(super) fn judge(site: &SiteEvidence, context: &Context<'_>) -> Option<Verdic
         bytes: site.repeats.saturating_mul(size),
         events: site.repeats * 2,
         evidence: Evidence::Temporaries { size, of_that_size, repeats: site.repeats },
-        remedy: match site.holders.one() {
+        remedy: match site.holder() {
             Some(Holder::Box | Holder::Shared) => format!(
                 "make the {} once, before the loop, and give them a new value each time",
                 in_bytes(size)
