@@ -8,12 +8,12 @@
 //! probing over single entries, where each step is a branch that the processor guesses, that is half of
 //! the time.
 //!
-//! The table is all that grows with the recorded program, so there is never more of it than need be: at
-//! four fifths full it grows by a quarter, or by less where entries are so large that a block would take
-//! more than [`MOST_BYTES`] bytes then. It grows where it is, for a hash is scaled to the number of
+//! The table is all that grows with the recorded program, so there is a limit to what a block takes: at three
+//! quarters full it doubles, or grows by less where entries are so large that a block would take more than
+//! [`MOST_BYTES`] bytes then. The emptier it is, the rarer is a search that goes on. It grows where it is, for a hash is scaled to the number of
 //! buckets, and not cut to its bits: in a longer table each block stands at the same place or further on,
-//! and those that stand last are moved first. An entry of 16 bytes takes 20 to 26 bytes a block, one of
-//! 24 takes 30 to 38.
+//! and those that stand last are moved first. An entry of 16 bytes takes 22 to 43 bytes a block, one of
+//! 24 takes 33 to 47.
 
 /// How many entries a bucket has.
 const BUCKET: usize = 4;
@@ -280,7 +280,9 @@ impl<H: Copy> LiveBlocks<H> {
         }
         self.passed.reserve_exact(buckets - self.passed.len());
         self.passed.resize(buckets, 0);
-        self.full = buckets * BUCKET * 4 / 5;
+        // Large entries have to be closer together, or the table could not grow by anything to speak of.
+        let is_large = size_of::<Bucket<H>>() > 24 * BUCKET;
+        self.full = buckets * BUCKET * if is_large { 16 } else { 15 } / 20;
     }
 
     #[cold]
@@ -288,7 +290,7 @@ impl<H: Copy> LiveBlocks<H> {
         let before = self.buckets();
         // What a bucket takes with its counter, and what its blocks may take.
         let affordable = self.blocks * MOST_BYTES / (size_of::<Bucket<H>>() + 1);
-        self.extend_to(affordable.min(before + before / 4).max(before + 1));
+        self.extend_to(affordable.min(2 * before).max(before + 1));
         self.passed.fill(0);
         // The place of a block is its own one or further on, unless that was full and it went on from
         // the last bucket to the first. So what follows a bucket is in place already; where a bucket before it
@@ -381,7 +383,7 @@ mod tests {
             assert_eq!(table.insert(block * 0x1000, block), None);
         }
         assert_eq!(table.iter().count(), 100_000);
-        assert!(table.buckets() * BUCKET < 100_000 * 8 / 5);
+        assert!(table.buckets() * BUCKET < 100_000 * 3);
         for block in (1..=100_000).rev() {
             assert_eq!(table.remove(block * 0x1000), Some(block));
         }
