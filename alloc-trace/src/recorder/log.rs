@@ -26,7 +26,8 @@ use super::{RECORDER, epoch};
 /// parent's.
 pub(super) const FORKED: Errno = libc::ECHILD;
 
-/// How long a ring that nobody makes room in is waited for, in tenths of a millisecond.
+/// How long a ring is waited for in which nobody makes room or adds a part of the window, in tenths of a
+/// millisecond.
 const PATIENCE: u32 = 300_000;
 
 /// How long a recording with a ring may become, if nobody says.
@@ -64,6 +65,8 @@ pub(super) struct Log {
     windows: [AtomicPtr<u8>; MAX_EXTENTS],
     /// Where each mapped extent lies in the file.
     offsets: [AtomicU64; MAX_EXTENTS],
+    /// Whether somebody adds an extent to the file of a ring.
+    adds_extent: AtomicBool,
 }
 
 impl Log {
@@ -84,6 +87,7 @@ impl Log {
             folds: Folds::new(),
             windows: [const { AtomicPtr::new(ptr::null_mut()) }; MAX_EXTENTS],
             offsets: [const { AtomicU64::new(0) }; MAX_EXTENTS],
+            adds_extent: AtomicBool::new(false),
         }
     }
 
@@ -102,6 +106,8 @@ impl Log {
         self.limit_bytes.store(limit_bytes, Ordering::Relaxed);
         self.least_bytes.store(0, Ordering::Relaxed);
         self.torn.store(false, Ordering::Relaxed);
+        // A fork may have left the thread behind that did.
+        self.adds_extent.store(false, Ordering::Relaxed);
         self.end.store(FILE_HEADER_BYTES as u64, Ordering::Relaxed);
         self.ring.close();
         if ring { self.open_ring(limit_bytes) } else { Ok(()) }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use alloc_trace_format::{BLOCK_HEADER_BYTES, BlockHeader, BlockKind, FILE_HEADER_BYTES};
 
-use super::Log;
+use super::{Log, PATIENCE};
 use crate::recorder::extents::{Shape, extent_of};
 use crate::recorder::sys::{self, Errno};
 
@@ -52,6 +52,7 @@ impl Log {
         // Acquire pairs with the exchange in `map_extent`.
         let window = match NonNull::new(place.load(Ordering::Acquire)) {
             Some(window) => window,
+            None if self.ring.is_open() => self.map_extent_once(extent)?,
             None => self.map_extent(extent)?,
         };
         Ok(self.chunk_in(window, extent, stream))
@@ -68,6 +69,26 @@ impl Log {
 
     fn shape(&self, extent: usize) -> Shape {
         Shape::of(extent, self.window_bytes.load(Ordering::Relaxed))
+    }
+
+    /// As [`Self::map_extent`], for a ring: where threads would add one at the same time, one of them
+    /// does, and the others wait for it. What they added in vain would stay in a file that has a limit.
+    #[cold]
+    fn map_extent_once(&self, extent: usize) -> Result<NonNull<u8>, Errno> {
+        let place = self.windows.get(extent).ok_or(libc::ENOMEM)?;
+        for _ in 0..PATIENCE {
+            // Acquire pairs with the release below: whoever adds one next finds this one.
+            if !self.adds_extent.swap(true, Ordering::Acquire) {
+                let mapped = match NonNull::new(place.load(Ordering::Acquire)) {
+                    Some(window) => Ok(window),
+                    None => self.map_extent(extent),
+                };
+                self.adds_extent.store(false, Ordering::Release);
+                return mapped;
+            }
+            sys::pause();
+        }
+        self.map_extent(extent)
     }
 
     /// Adds an extent to the file and maps it.
