@@ -257,10 +257,7 @@ impl Advice {
     ) -> Result<Self, AnalysisError> {
         let mut replay = Replay::new(prepared);
         let mut gather = Gather::new(&replay.prepared);
-        while replay.advance()? {
-            let gap = replay.take_gap();
-            gather.take(&mut replay, gap);
-        }
+        while gather.go_on(&mut replay)? {}
         let backtraces = gather.has_backtraces();
         let inferred_frees = gather.inferred_frees();
         let peak_bytes = gather.peak_bytes();

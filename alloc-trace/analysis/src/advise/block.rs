@@ -146,6 +146,12 @@ impl Blocks {
         before
     }
 
+    /// As [`LiveBlocks::peek`].
+    #[inline]
+    pub(super) fn peek(&self, address: u64) -> u64 {
+        self.table.peek(address)
+    }
+
     /// Takes out the block at an address, if one is live there.
     pub(super) fn remove(&mut self, address: u64) -> Option<Block> {
         let held = self.table.remove(address)?;

@@ -3,7 +3,7 @@
 //! Memory grows with live blocks and call sites. What an activation encloses is asked once a block,
 //! at its free, of the thread's [`Watermark`].
 
-use alloc_trace_format::{Event, EventKind, Stamp};
+use alloc_trace_format::{Event, EventKind, ReadError, Stamp};
 use rustc_hash::FxHashMap;
 
 use super::block::{Block, Blocks, History, Ticks};
@@ -11,8 +11,25 @@ use super::site::SiteEvidence;
 use super::stack::AT_ONCE;
 use super::watermark::Watermark;
 use crate::call_tree::Place;
-use crate::replay::{Prepared, Replay};
+use crate::replay::{HeapEvent, Prepared, Replay};
+use crate::selection::Picked;
 use crate::sites::{SiteIndex, Traced};
+
+/// How many events are read before they are looked at, so that the processor fetches the entries of many
+/// blocks at a time.
+const BATCH: usize = 64;
+
+/// A heap event and what it belongs to.
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    event: Event,
+    /// The index of its thread.
+    thread: u32,
+    internal: bool,
+    filter: Picked,
+    /// Whether records of its thread were lost before it.
+    gap: bool,
+}
 
 /// What is known of a thread.
 #[derive(Debug, Default)]
@@ -77,6 +94,7 @@ pub(super) struct Gather {
     last_stamp: Stamp,
     backtraces: bool,
     inferred_frees: u64,
+    batch: Vec<Found>,
 }
 
 impl Gather {
@@ -94,6 +112,7 @@ impl Gather {
             last_stamp,
             backtraces: false,
             inferred_frees: 0,
+            batch: Vec::with_capacity(BATCH),
         }
     }
 
@@ -112,15 +131,33 @@ impl Gather {
         self.inferred_frees
     }
 
-    /// Takes the event that the replay came to; `gap`: records of its thread were lost before it.
-    pub(super) fn take(&mut self, replay: &mut Replay<'_>, gap: bool) {
-        let found = replay.event();
-        let (event, thread) = (*found.event, found.thread as u32);
-        let internal = found.internal;
+    /// Goes on by some events; `false` at the end of the recording.
+    pub(super) fn go_on(&mut self, replay: &mut Replay<'_>) -> Result<bool, ReadError> {
+        let mut batch = std::mem::take(&mut self.batch);
+        batch.clear();
+        while batch.len() < BATCH && replay.advance()? {
+            let gap = replay.take_gap();
+            let HeapEvent { event, thread, internal, filter } = replay.event();
+            batch.push(Found { event: *event, thread: thread as u32, internal, filter, gap });
+        }
+        let fetched = batch.iter().fold(0, |fetched, Found { event, .. }| {
+            let released = event.kind == EventKind::Realloc;
+            fetched ^ self.blocks.peek(if released { event.old_address } else { event.address })
+        });
+        std::hint::black_box(fetched);
+        for found in &batch {
+            self.take(&mut replay.prepared, found);
+        }
+        let any = !batch.is_empty();
+        self.batch = batch;
+        Ok(any)
+    }
+
+    fn take(&mut self, prepared: &mut Prepared<'_>, found: &Found) {
+        let Found { event, thread, internal, filter, gap } = *found;
         // A reallocation begins nothing of its own where its block may be one that is not picked.
-        let begins = found.filter.picked
-            && (event.kind != EventKind::Realloc || !replay.prepared.is_filtered());
-        let Traced { place, site } = replay.prepared.traced(event.node);
+        let begins = filter.picked && (event.kind != EventKind::Realloc || !prepared.is_filtered());
+        let Traced { place, site } = prepared.traced(event.node);
         let place = (place != Place::LOST).then_some(place);
         self.backtraces |= !event.node.is_root();
         // Every event of the thread counts here, the recorder's own too: what an event says of its
@@ -128,7 +165,7 @@ impl Gather {
         let number = match self.threads.get_mut(thread as usize) {
             Some(state) => {
                 let before = state.place.filter(|_| !gap);
-                let frames = replay.prepared.frames.as_mut();
+                let frames = prepared.frames.as_mut();
                 let mark = match (before, place, frames) {
                     (Some(before), Some(now), Some(frames)) => {
                         frames.between(before, now, event.kept_frames)
@@ -152,7 +189,7 @@ impl Gather {
         let obtained = match (event.kind, old) {
             (EventKind::Free, old) => {
                 if let Some(block) = old {
-                    self.free(replay, block, &event, thread, internal);
+                    self.free(prepared, block, &event, thread, internal);
                 }
                 None
             }
@@ -167,7 +204,7 @@ impl Gather {
             (_, None) => {
                 let block = self.begin(&event, site, thread, number, place);
                 if let Some(evidence) = self.sites.get_mut(site as usize)
-                    && let Some(frames) = &mut replay.prepared.frames
+                    && let Some(frames) = &mut prepared.frames
                 {
                     evidence.holders.add(frames.holder(block.place));
                 }
@@ -258,14 +295,14 @@ impl Gather {
 
     fn free(
         &mut self,
-        replay: &mut Replay<'_>,
+        prepared: &Prepared<'_>,
         block: Block,
         event: &Event,
         thread: u32,
         internal: bool,
     ) {
         let own = thread == block.thread && !internal;
-        let encloser = match (self.threads.get(thread as usize), &replay.prepared.frames) {
+        let encloser = match (self.threads.get(thread as usize), &prepared.frames) {
             (Some(state), Some(frames)) if own && !block.history.has(History::STRAYED) => {
                 let least = state.watermark.least_since(block.event);
                 frames

@@ -92,59 +92,95 @@ pub(super) struct Axis {
     cells: usize,
 }
 
-#[derive(Debug, Default)]
+/// A part and its cells. The last one, which nearly all that happens is counted in, stands with what is
+/// live of the part: two lines of a cache that are fetched together.
+#[derive(Debug)]
+#[repr(align(128))]
 struct Part {
     live_bytes: u64,
-    cells: Vec<Cell>,
+    /// Its bin is [`NO_BIN`] as long as there is no cell.
+    last: Cell,
+    /// Those of earlier bins.
+    earlier: Vec<Cell>,
+}
+
+const NO_BIN: u32 = u32::MAX;
+
+impl Default for Part {
+    fn default() -> Self {
+        Self { live_bytes: 0, last: Cell::new(NO_BIN), earlier: Vec::new() }
+    }
 }
 
 impl Part {
     /// The cell of a bin, made where there is none; answers whether it was.
     #[inline]
     fn cell(&mut self, bin: u32) -> (&mut Cell, bool) {
-        let index = match self.cells.last() {
-            Some(last) if last.bin == bin => self.cells.len() - 1,
-            Some(last) if last.bin > bin => {
-                match self.cells.binary_search_by_key(&bin, |cell| cell.bin) {
-                    Ok(index) => index,
-                    Err(index) => {
-                        self.cells.insert(index, Cell::new(bin));
-                        return (&mut self.cells[index], true);
-                    }
-                }
+        if self.last.bin == bin { (&mut self.last, false) } else { self.other_cell(bin) }
+    }
+
+    fn other_cell(&mut self, bin: u32) -> (&mut Cell, bool) {
+        if self.is_empty() || self.last.bin < bin {
+            if !self.is_empty() {
+                self.earlier.push(self.last);
             }
-            _ => {
-                self.cells.push(Cell::new(bin));
-                let index = self.cells.len() - 1;
-                return (&mut self.cells[index], true);
+            self.last = Cell::new(bin);
+            return (&mut self.last, true);
+        }
+        let found = self.earlier.binary_search_by_key(&bin, |cell| cell.bin);
+        let (index, made) = match found {
+            Ok(index) => (index, false),
+            Err(index) => {
+                self.earlier.insert(index, Cell::new(bin));
+                (index, true)
             }
         };
-        (&mut self.cells[index], false)
+        (&mut self.earlier[index], made)
     }
-}
 
-impl Part {
-    /// In the first `closed` bins, cells in which nothing came or went have what was live throughout.
-    fn settle(&mut self, closed: u32) {
-        let mut live = 0;
-        for cell in self.cells.iter_mut().take_while(|cell| cell.bin < closed) {
-            let before = live;
-            live = cell.live_after(before);
-            if cell.epoch == UNOPENED {
-                cell.epoch = 0;
-                cell.peak_bytes = before.max(live);
-                cell.at_peak_bytes = before;
-            }
+    const fn is_empty(&self) -> bool {
+        self.last.bin == NO_BIN
+    }
+
+    /// Takes out all cells, in the order of their bins.
+    fn take_cells(&mut self) -> Vec<Cell> {
+        let mut cells = std::mem::take(&mut self.earlier);
+        if !self.is_empty() {
+            cells.push(std::mem::replace(&mut self.last, Cell::new(NO_BIN)));
         }
+        cells
+    }
+
+    /// Puts cells in, in the order of their bins, where there are none.
+    fn put_cells(&mut self, mut cells: Vec<Cell>) {
+        if let Some(last) = cells.pop() {
+            self.last = last;
+        }
+        self.earlier = cells;
     }
 
     fn finish(mut self) -> Vec<Cell> {
-        self.settle(u32::MAX);
+        let mut cells = self.take_cells();
+        settle(&mut cells, u32::MAX);
         // All are equal now that stand for the same.
-        for cell in &mut self.cells {
+        for cell in &mut cells {
             cell.epoch = 0;
         }
-        self.cells
+        cells
+    }
+}
+
+/// In the first `closed` bins, cells in which nothing came or went have what was live throughout.
+fn settle(cells: &mut [Cell], closed: u32) {
+    let mut live = 0;
+    for cell in cells.iter_mut().take_while(|cell| cell.bin < closed) {
+        let before = live;
+        live = cell.live_after(before);
+        if cell.epoch == UNOPENED {
+            cell.epoch = 0;
+            cell.peak_bytes = before.max(live);
+            cell.at_peak_bytes = before;
+        }
     }
 }
 
@@ -231,10 +267,11 @@ impl Axis {
     pub(super) fn halve(&mut self, closed: u32, later: impl Fn(u32) -> bool) {
         self.cells = 0;
         for part in &mut self.parts {
-            part.settle(closed);
+            let mut cells = part.take_cells();
+            settle(&mut cells, closed);
             let mut live = 0_u64;
-            let mut merged: Vec<Cell> = Vec::with_capacity(part.cells.len() / 2 + 1);
-            for cell in &part.cells {
+            let mut merged: Vec<Cell> = Vec::with_capacity(cells.len() / 2 + 1);
+            for cell in &cells {
                 let before = live;
                 live = cell.live_after(before);
                 let (bin, second) = (cell.bin / 2, cell.bin % 2 == 1);
@@ -258,7 +295,7 @@ impl Axis {
                 }
             }
             self.cells += merged.len();
-            part.cells = merged;
+            part.put_cells(merged);
         }
     }
 
@@ -266,7 +303,7 @@ impl Axis {
     pub(super) fn rows<K>(self, key: impl Fn(usize) -> Option<K>) -> Vec<Row<K>> {
         let parts = self.parts.into_iter().enumerate();
         parts
-            .filter(|(_, part)| !part.cells.is_empty())
+            .filter(|(_, part)| !part.is_empty())
             .filter_map(|(index, part)| Some(Row { key: key(index)?, cells: part.finish() }))
             .collect()
     }
