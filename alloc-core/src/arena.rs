@@ -18,7 +18,6 @@ use crate::class::Class;
 use crate::hardened::{self, Marks};
 use crate::record::{Head, Kind, Local, Remote, class_from_byte};
 use crate::segment::{Placement, Run, SEGMENT, SLICE_SHIFT, SLICES, Segment};
-use crate::striped::Stripe;
 use crate::{counters, open, os, window};
 
 /// Slices of an arena.
@@ -68,8 +67,9 @@ pub(crate) struct Arena {
     /// Which blocks the program has: nothing at all but in the hardened build.
     marks: [Marks; ARENA_SLICES],
     segments: [Segment; ARENA_SEGMENTS],
-    /// The [`Stripe`] whose threads put their large blocks into a segment first, by its mark; 0 for
-    /// none. A hint, which keeps threads out of each other's way.
+    /// The processor whose threads put their large blocks into a segment first, by [`processor_mark`];
+    /// 0 for none. A hint, which keeps threads that run at once out of each other's way. Not the
+    /// thread: where there are more of them than processors, each would touch memory of its own.
     users: [AtomicU8; ARENA_SEGMENTS],
     /// A bit for each segment with free slices. May be set where there is none left.
     open: [AtomicU64; ARENA_SEGMENTS / 64],
@@ -198,7 +198,8 @@ impl Arena {
     }
 
     /// Claims a run for a large block: in a roomy segment if that is asked for, else in one of this
-    /// user's, else in any. A segment that has no user is this one's from then on.
+    /// user's, else in one that has no user, else in any. A segment that has no user is this one's from
+    /// then on.
     fn claim_for(
         &self,
         user: u8,
@@ -216,7 +217,8 @@ impl Arena {
             }
         };
         let own = self.open_segments_of(|of| of == user);
-        let segments = roomiest.into_iter().chain(own).chain(self.open_segments());
+        let nobodys = self.open_segments_of(|of| of == 0);
+        let segments = roomiest.into_iter().chain(own).chain(nobodys).chain(self.open_segments());
         let mut claims = segments.map(|index| self.claim_in(index, count, align, placement));
         let (slice, run) = claims.find_map(|claimed| claimed)?;
         let place = self.user(slice / SLICES as usize);
@@ -369,15 +371,21 @@ pub(crate) fn claim_for_page(count: u32) -> Option<(&'static Arena, usize, Run)>
     claim_somewhere(|arena| arena.claim(count, 1, Placement::Lowest))
 }
 
-/// Claims a run of slices for a large block: where the calling thread has others, or else where there
-/// is room.
+/// Claims a run of slices for a large block: where the threads of this processor have others, or else
+/// where those of no other have, or else where there is room.
 pub(crate) fn claim_for_block(
     count: u32,
     align: u32,
     placement: Placement,
 ) -> Option<(&'static Arena, usize, Run)> {
-    let user = Stripe::here().mark();
+    let user = processor_mark();
     claim_somewhere(|arena| arena.claim_for(user, count, align, placement))
+}
+
+/// A number for the processor that the calling thread runs on, not 0. Processors that are far apart may
+/// have the same.
+fn processor_mark() -> u8 {
+    (os::processor() % usize::from(u8::MAX)) as u8 + 1
 }
 
 /// Claims a run in the first arena that has one.

@@ -256,6 +256,13 @@ pub(crate) fn resident_bytes(start: usize, bytes: usize) -> usize {
     resident
 }
 
+/// The processor that the calling thread runs on; it may be another one by the time that it is told.
+pub(crate) fn processor() -> usize {
+    // SAFETY: has no preconditions.
+    let processor = unsafe { libc::sched_getcpu() };
+    usize::try_from(processor).unwrap_or(0)
+}
+
 /// The number of this process, which the child of a fork does not share.
 pub(crate) fn process() -> u32 {
     // SAFETY: has no preconditions.

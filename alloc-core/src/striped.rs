@@ -10,13 +10,13 @@ const STRIPES_BITS: u32 = 4;
 const STACK_SHIFT: u32 = 21;
 
 /// Which of a few groups a thread is in. A hint: it may be in another one the next time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stripe(u8);
+#[derive(Clone, Copy, Debug)]
+struct Stripe(u8);
 
 impl Stripe {
     /// The calling thread's, by where its stack lies: thread-local memory may be a call away.
     #[inline]
-    pub(crate) fn here() -> Self {
+    fn here() -> Self {
         let on_stack = 0u8;
         Self::of_stack(&raw const on_stack)
     }
@@ -26,11 +26,6 @@ impl Stripe {
         // By the golden ratio: stacks next to each other, or at any one distance, are spread evenly.
         let hash = stack.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         Self((hash >> (u64::BITS - STRIPES_BITS)) as u8)
-    }
-
-    /// A number for it, not 0.
-    pub(crate) fn mark(self) -> u8 {
-        self.0 + 1
     }
 }
 
@@ -104,7 +99,7 @@ mod tests {
             // As many as there are stripes, each behind a guard page.
             let stacks = (0..STRIPES).map(|index| 0x7fff_f7c0_0000 - index * (bytes + 4096));
             let stripes: BTreeSet<u8> = stacks
-                .map(|stack| Stripe::of_stack(core::ptr::without_provenance(stack)).mark())
+                .map(|stack| Stripe::of_stack(core::ptr::without_provenance(stack)).0)
                 .collect();
             assert!(stripes.len() > STRIPES / 2, "{} stripes", stripes.len());
         }

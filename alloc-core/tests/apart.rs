@@ -1,7 +1,10 @@
-//! Threads keep out of each other's way: a thread's large blocks lie with its others.
+//! Threads that run at once keep out of each other's way: large blocks lie with others that were
+//! obtained on the same processor.
 
 use std::alloc::{GlobalAlloc, Layout};
-use std::sync::mpsc::channel;
+use std::collections::BTreeSet;
+use std::mem;
+use std::sync::Barrier;
 use std::thread;
 
 use alloc_core::CoreAlloc;
@@ -12,45 +15,89 @@ mod process;
 #[global_allocator]
 static HEAP: CoreAlloc = CoreAlloc::new();
 
-/// The segment that a new block of this size lies in.
-fn segment_of_new(bytes: usize) -> usize {
-    let layout = Layout::from_size_align(bytes, 16).expect("a layout");
+/// How many threads obtain blocks, and how many blocks each of them.
+const THREADS: usize = 4;
+const BLOCKS: usize = 8;
+const BLOCK_BYTES: usize = SEGMENT_BYTES / 64;
+
+/// The segment that a new block lies in.
+fn segment_of_new() -> usize {
+    let layout = Layout::from_size_align(BLOCK_BYTES, 16).expect("a layout");
     // SAFETY: the layout has a size.
     let block = unsafe { HEAP.alloc(layout) };
     assert!(!block.is_null(), "out of memory");
     block.addr() / SEGMENT_BYTES
 }
 
+/// The processors that this process may run on.
+fn processors() -> Vec<usize> {
+    // SAFETY: a set of processors is plain data.
+    let mut set: libc::cpu_set_t = unsafe { mem::zeroed() };
+    // SAFETY: the set is valid for writes of its size.
+    let result = unsafe { libc::sched_getaffinity(0, size_of_val(&set), &raw mut set) };
+    assert_eq!(result, 0, "the processors are told");
+    // SAFETY: the number is within the set.
+    (0..libc::CPU_SETSIZE as usize)
+        .filter(|index| unsafe { libc::CPU_ISSET(*index, &set) })
+        .collect()
+}
+
+/// Has the calling thread run on one processor.
+fn run_on(processor: usize) {
+    // SAFETY: a set of processors is plain data.
+    let mut set: libc::cpu_set_t = unsafe { mem::zeroed() };
+    // SAFETY: the number came out of a set.
+    unsafe { libc::CPU_SET(processor, &mut set) };
+    // SAFETY: the set is valid for reads of its size.
+    let result = unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) };
+    assert_eq!(result, 0, "a thread may run on one of its processors");
+}
+
+/// The segments of the blocks that threads obtain in turn, those of each thread together; the processor
+/// of each is given.
+fn segments(of: impl Fn(usize) -> usize + Sync) -> Vec<BTreeSet<usize>> {
+    let turn = Barrier::new(THREADS);
+    let work = |thread: usize| {
+        run_on(of(thread));
+        let mut segments = BTreeSet::new();
+        for step in 0..BLOCKS * THREADS {
+            if step % THREADS == thread {
+                segments.insert(segment_of_new());
+            }
+            turn.wait();
+        }
+        segments
+    };
+    thread::scope(|scope| {
+        let work = &work;
+        let threads = [0, 1, 2, 3].map(|thread| scope.spawn(move || work(thread)));
+        threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+    })
+}
+
 #[test]
-fn a_threads_large_blocks_lie_together_although_there_is_room_with_anothers() {
-    process::succeed(
-        "a_threads_large_blocks_lie_together_although_there_is_room_with_anothers",
-        || {
-            const THREADS: usize = 8;
-            const MOST: usize = SEGMENT_BYTES / 4 * 3;
-            // This thread's, in the first segments that the heap looks into, and with room behind.
-            let of_main = [segment_of_new(MOST), segment_of_new(MOST)];
-            let (sender, together) = channel();
-            let (keep, kept) = channel::<()>();
-            let kept = std::sync::Mutex::new(kept);
-            thread::scope(|scope| {
-                for _ in 0..THREADS {
-                    let (sender, kept) = (sender.clone(), &kept);
-                    scope.spawn(move || {
-                        let first = segment_of_new(MOST);
-                        let second = segment_of_new(SEGMENT_BYTES / 64);
-                        sender.send([first, second]).expect("a receiver");
-                        // All live at once, so that no two have the same stack.
-                        let _ = kept.lock().expect("a lock").recv();
-                    });
-                }
-                let found: Vec<_> = together.iter().take(THREADS).collect();
-                drop(keep);
-                assert!(found.iter().all(|[first, _]| !of_main.contains(first)));
-                // Which threads count as one is a matter of chance, but hardly all of them do.
-                let apart = found.iter().filter(|[first, second]| first == second).count();
-                assert!(apart > THREADS / 2, "{apart}");
-            });
-        },
-    );
+fn large_blocks_obtained_on_different_processors_are_in_different_segments() {
+    let processors = processors();
+    let &[first, second, ..] = &processors[..] else {
+        eprintln!("SKIPPED: there is only one processor");
+        return;
+    };
+    let name = "large_blocks_obtained_on_different_processors_are_in_different_segments";
+    process::succeed(name, || {
+        let found = segments(|thread| if thread % 2 == 0 { first } else { second });
+        let of_first = &found[0] | &found[2];
+        let of_second = &found[1] | &found[3];
+        assert!(of_first.is_disjoint(&of_second), "{found:?}");
+    });
+}
+
+#[test]
+fn large_blocks_of_threads_on_one_processor_are_in_the_same_segments() {
+    let only = processors()[0];
+    process::succeed("large_blocks_of_threads_on_one_processor_are_in_the_same_segments", || {
+        let found = segments(|_| only);
+        // Other blocks may have left too little room in the first.
+        let all: BTreeSet<usize> = found.iter().flatten().copied().collect();
+        assert!(all.len() <= 2, "{found:?}");
+    });
 }
