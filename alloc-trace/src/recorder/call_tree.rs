@@ -114,21 +114,16 @@ impl CallTree {
             return;
         }
         let Line { paths, nodes } = self.line(path);
-        let number =
-            |way: &usize| nodes.get(*way).map(|node| node.load(Ordering::Relaxed) & NUMBER);
-        let is_spare = |node: &AtomicU32| node.load(Ordering::Relaxed) & ASKED_FOR == 0;
-        let mut spare = (0..WAYS).filter(|&way| nodes.get(way).is_some_and(is_spare)).peekable();
-        if spare.peek().is_none() {
-            // All were asked for: from here on that counts anew.
+        // The oldest of those that were not asked for, which the mark makes greater numbers.
+        let way = paths.iter().zip(nodes).min_by_key(|(_, node)| node.load(Ordering::Relaxed));
+        let Some((mixed, node)) = way else { return };
+        if node.load(Ordering::Relaxed) & ASKED_FOR != 0 {
+            // All were: from here on that counts anew.
             for node in nodes {
                 // Release hands on what others acquire with the node.
                 node.store(node.load(Ordering::Relaxed) & !ASKED_FOR, Ordering::Release);
             }
         }
-        let way = spare.min_by_key(number).or_else(|| (0..WAYS).min_by_key(number));
-        let Some((mixed, node)) = way.and_then(|way| paths.get(way).zip(nodes.get(way))) else {
-            return;
-        };
         mixed.store(path.0 ^ u64::from(id.0), Ordering::Relaxed);
         // Release: pairs with the acquire in `find`.
         node.store(id.0, Ordering::Release);
