@@ -1,7 +1,7 @@
 //! The C `malloc` family and C++'s operators `new` and `delete` over the heap of `alloc-core`, for
 //! `LD_PRELOAD`.
 //!
-//! Only names are here, but for [`ids`]: what the functions do is told and done by [`alloc_core::c`]. Every name is
+//! Only names are here, but for `ids`: what the functions do is told and done by [`alloc_core::c`]. Every name is
 //! here under which the C library hands out or takes back a block, so that no block of one heap
 //! meets the `free` of the other. What describes glibc's own heap (`mallopt`, `malloc_stats`,
 //! `malloc_info`) stays glibc's, and finds that heap empty.
