@@ -191,14 +191,10 @@ pub(crate) fn map_segments(bytes: usize) -> Option<NonNull<u8>> {
 
 /// Maps memory for a huge block, with a guard on either side.
 pub(crate) fn map_huge(bytes: usize, align: usize) -> Option<NonNull<u8>> {
-    let before = align.max(SLICE);
-    let start = os::map_aligned(bytes.checked_add(before)?.checked_add(SLICE)?, before)?;
-    if before > SLICE {
-        // SAFETY: a part of the mapping that was just made, of which nobody knows.
-        unsafe { os::unmap(start, before - SLICE) };
-    }
+    let whole = bytes.checked_add(2 * SLICE)?;
+    let start = os::map_aligned_at(SLICE, whole, align.max(SLICE))?;
     // SAFETY: inside of the mapping.
-    let block = unsafe { start.add(before) };
+    let block = unsafe { start.add(SLICE) };
     let [first, second] = guards(block, bytes);
     guard(first);
     guard(second);

@@ -73,8 +73,16 @@ fn map_with(bytes: usize, flags: libc::c_int) -> Option<NonNull<u8>> {
 /// Like [`map`], at a multiple of `align`, a power of two and at least an [`OS_PAGE`], as `bytes`
 /// are a whole number of those.
 pub(crate) fn map_aligned(bytes: usize, align: usize) -> Option<NonNull<u8>> {
+    map_aligned_at(0, bytes, align)
+}
+
+/// Like [`map_aligned`], but that what lies `offset` bytes behind the beginning is at a multiple of
+/// `align`. The offset is a whole number of [`OS_PAGE`]s too.
+pub(crate) fn map_aligned_at(offset: usize, bytes: usize, align: usize) -> Option<NonNull<u8>> {
+    let missing =
+        |start: NonNull<u8>| start.addr().get().wrapping_add(offset).wrapping_neg() & (align - 1);
     let start = map(bytes)?;
-    if start.addr().get() & (align - 1) == 0 {
+    if missing(start) == 0 {
         return Some(start);
     }
     // SAFETY: the mapping was made just above and nobody knows of it.
@@ -84,7 +92,7 @@ pub(crate) fn map_aligned(bytes: usize, align: usize) -> Option<NonNull<u8>> {
     // above; the rest is only addresses.
     let whole = bytes.checked_add(align)?;
     let start = map_sparse(whole)?;
-    let before = start.addr().get().wrapping_neg() & (align - 1);
+    let before = missing(start);
     // SAFETY: `before` < `align`, inside the mapping of `bytes + align`.
     let aligned = unsafe { start.add(before) };
     if before != 0 {
