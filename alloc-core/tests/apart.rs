@@ -70,7 +70,8 @@ fn segments(of: impl Fn(usize) -> usize + Sync) -> Vec<BTreeSet<usize>> {
     };
     thread::scope(|scope| {
         let work = &work;
-        let threads = [0, 1, 2, 3].map(|thread| scope.spawn(move || work(thread)));
+        let threads: Vec<_> =
+            (0..THREADS).map(|thread| scope.spawn(move || work(thread))).collect();
         threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
     })
 }

@@ -6,8 +6,8 @@ use alloc_trace_analysis::{
     Resolution, Summary, Thresholds,
 };
 use alloc_trace_format::{
-    Anchor, Architecture, ClockKind, EndReason, Event, EventKind, FileHeader, NodeDefinition,
-    NodeId, Record, RecordingWriter, ThreadId, Window,
+    Anchor, EndReason, Event, EventKind, FileHeader, NodeDefinition, NodeId, Record,
+    RecordingWriter, ThreadId, Window,
 };
 use std::alloc::System;
 use std::path::Path;
@@ -18,17 +18,7 @@ static ALLOCATOR: TraceAlloc<System> = TraceAlloc::new(System);
 /// A recording of so many events, of which so many blocks are live at a time.
 fn recording(directory: &Path, events: u64, live: u64) -> Recording {
     let path = directory.join(format!("{events}-{live}.trace"));
-    let start = Anchor { ticks: 1_000, monotonic_ns: 1_000 };
-    let header = FileHeader {
-        pid: 1,
-        architecture: Architecture::X86_64,
-        clock: ClockKind::Monotonic,
-        start,
-        ready: start,
-        start_realtime_ns: 0,
-        process_start_ticks: 0,
-        end: None,
-    };
+    let header = FileHeader::of_nanoseconds(1, 1_000);
     let window = Window { slots: 1, ..Window::default() };
     let mut writer = RecordingWriter::create(&path, &header, window).expect("created");
     writer.pack_chunks(1);
@@ -37,7 +27,7 @@ fn recording(directory: &Path, events: u64, live: u64) -> Recording {
         let node = NodeDefinition { id: NodeId(id), parent: NodeId(0), address };
         writer.write(0, &Record::Node(node)).expect("written");
     }
-    let mut stamp = start.ticks;
+    let mut stamp = header.start.ticks;
     for number in 0..events {
         stamp += 10;
         // The block that was obtained `live` requests ago goes, then the next one comes.

@@ -8,8 +8,8 @@
 use std::path::Path;
 
 use alloc_trace_format::{
-    Anchor, Architecture, ClockKind, EndReason, Event, EventKind, FileHeader, NodeDefinition,
-    NodeId, Record, RecordingWriter, ThreadId, ThreadStart, Window,
+    Anchor, EndReason, Event, EventKind, FileHeader, NodeDefinition, NodeId, Record,
+    RecordingWriter, ThreadId, ThreadStart, Window,
 };
 
 const NODES: u32 = 4_096;
@@ -23,23 +23,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let events: u64 = events.parse()?;
     let threads: u32 = rest.first().map_or(Ok(1), |threads| threads.parse())?;
 
-    let start = Anchor { ticks: 1_000, monotonic_ns: 1_000 };
-    let header = FileHeader {
-        pid: 1,
-        architecture: Architecture::X86_64,
-        clock: ClockKind::Monotonic,
-        start,
-        ready: start,
-        start_realtime_ns: 0,
-        process_start_ticks: 0,
-        end: None,
-    };
+    let header = FileHeader::of_nanoseconds(1, 1_000);
     let window = Window { slots: threads, ..Window::default() };
     let mut writer = RecordingWriter::create(Path::new(file), &header, window)?;
     if let Some(level) = rest.get(1) {
         writer.pack_chunks(level.parse()?);
     }
-    let mut program = Program { random: 1, stamp: start.ticks, next_address: 0x5555_0000_0000 };
+    let mut program =
+        Program { random: 1, stamp: header.start.ticks, next_address: 0x5555_0000_0000 };
     for thread in 0..threads {
         let record = Record::ThreadStart(ThreadStart {
             thread: ThreadId(thread + 1),

@@ -5,10 +5,9 @@ use std::fs;
 use std::path::Path;
 
 use alloc_trace_format::{
-    Anchor, Architecture, BLOCK_ALIGN_BYTES, BLOCK_HEADER_BYTES, BlockHeader, BlockKind,
-    CHUNK_HEADER_BYTES, CHUNK_MAGIC, ChunkHeader, ChunkRow, ChunkState, ClockKind, Codec, Commit,
-    Decoder, Effort, FILE_HEADER_BYTES, FileHeader, HeapSpace, ItemState, Packer, RING_SEGMENTS,
-    Record, Rows, Unpacker,
+    BLOCK_ALIGN_BYTES, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, CHUNK_HEADER_BYTES, CHUNK_MAGIC,
+    ChunkHeader, ChunkRow, ChunkState, Codec, Commit, Decoder, Effort, FILE_HEADER_BYTES,
+    FileHeader, HeapSpace, ItemState, Packer, RING_SEGMENTS, Record, Rows, Unpacker,
 };
 
 use crate::survey::survey;
@@ -79,17 +78,7 @@ fn block(header: BlockHeader, payload: &[u8]) -> Vec<u8> {
 }
 
 fn file_header() -> FileHeader {
-    let start = Anchor { ticks: 1_000, monotonic_ns: 1_000 };
-    FileHeader {
-        pid: 1,
-        architecture: Architecture::X86_64,
-        clock: ClockKind::Monotonic,
-        start,
-        ready: start,
-        start_realtime_ns: 0,
-        process_start_ticks: 0,
-        end: None,
-    }
+    FileHeader::of_nanoseconds(1, 1_000)
 }
 
 fn file(header: &[u8], rest: &[u8]) -> Vec<u8> {

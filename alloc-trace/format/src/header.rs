@@ -71,6 +71,23 @@ pub struct FileHeader {
 }
 
 impl FileHeader {
+    /// The header of a recording that a program makes itself, of events on x86-64 whose stamps are
+    /// nanoseconds from `begin` on. Of real time and of when the process started nothing is known.
+    #[must_use]
+    pub const fn of_nanoseconds(pid: u32, begin: u64) -> Self {
+        let start = Anchor { ticks: begin, monotonic_ns: begin };
+        Self {
+            pid,
+            architecture: Architecture::X86_64,
+            clock: ClockKind::Monotonic,
+            start,
+            ready: start,
+            start_realtime_ns: 0,
+            process_start_ticks: 0,
+            end: None,
+        }
+    }
+
     /// Encodes the header, without its closing reading.
     #[must_use]
     pub fn encode(&self) -> [u8; FIXED_BYTES] {

@@ -37,23 +37,12 @@ impl Default for Window {
 ///
 /// ```
 /// use alloc_trace_format::{
-///     Anchor, Architecture, ClockKind, EndReason, FileHeader, Record, Recording, RecordingWriter,
-///     Window,
+///     Anchor, EndReason, FileHeader, Record, Recording, RecordingWriter, Window,
 /// };
 ///
 /// let directory = tempfile::tempdir()?;
 /// let path = directory.path().join("empty.trace");
-/// let start = Anchor { ticks: 1_000, monotonic_ns: 1_000 };
-/// let header = FileHeader {
-///     pid: 1,
-///     architecture: Architecture::X86_64,
-///     clock: ClockKind::Monotonic,
-///     start,
-///     ready: start,
-///     start_realtime_ns: 0,
-///     process_start_ticks: 0,
-///     end: None,
-/// };
+/// let header = FileHeader::of_nanoseconds(1, 1_000);
 /// let mut writer = RecordingWriter::create(&path, &header, Window::default())?;
 /// writer.write(0, &Record::End { stamp: 2_000, reason: EndReason::Exited, events: 0 })?;
 /// writer.finish(Some(Anchor { ticks: 2_000, monotonic_ns: 2_000 }))?;

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use alloc_trace_analysis::{Options, Recording, Summary};
 use alloc_trace_format::{
-    Anchor, Architecture, ClockKind, EndReason, Event, EventKind, FileHeader, NodeDefinition,
-    NodeId, Record, RecordingWriter, Span, SpanId, ThreadId, ThreadStart, Window,
+    EndReason, Event, EventKind, FileHeader, NodeDefinition, NodeId, Record, RecordingWriter, Span,
+    SpanId, ThreadId, ThreadStart, Window,
 };
 use tempfile::TempDir;
 
@@ -24,17 +24,7 @@ impl Script {
     pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("script.trace");
-        let start = Anchor { ticks: 1_000, monotonic_ns: 1_000 };
-        let header = FileHeader {
-            pid: 42,
-            architecture: Architecture::X86_64,
-            clock: ClockKind::Monotonic,
-            start,
-            ready: start,
-            start_realtime_ns: 5,
-            process_start_ticks: 0,
-            end: None,
-        };
+        let header = FileHeader { start_realtime_ns: 5, ..FileHeader::of_nanoseconds(42, 1_000) };
         let window = Window { slots: 8, chunk_bytes: 1024 };
         let writer = RecordingWriter::create(&path, &header, window).expect("created");
         Self { _directory: directory, path, writer, now: 1_000, events: 0 }

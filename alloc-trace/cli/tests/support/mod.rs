@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use alloc_trace_format::{
-    Anchor, Architecture, ClassFigures, ClockKind, EndReason, Event, EventKind, FileHeader,
-    HeapFigures, HeapSnapshot, NodeDefinition, NodeId, Process, Record, RecordingWriter,
-    SnapshotReason, Span, SpanId, ThreadId, ThreadStart, Window,
+    Anchor, ClassFigures, EndReason, Event, EventKind, FileHeader, HeapFigures, HeapSnapshot,
+    NodeDefinition, NodeId, Process, Record, RecordingWriter, SnapshotReason, Span, SpanId,
+    ThreadId, ThreadStart, Window,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -113,17 +113,7 @@ pub(crate) fn text(bytes: &[u8]) -> &str {
 }
 
 pub(crate) fn header(pid: u32) -> FileHeader {
-    let start = Anchor { ticks: 1_000, monotonic_ns: 1_000 };
-    FileHeader {
-        pid,
-        architecture: Architecture::X86_64,
-        clock: ClockKind::Monotonic,
-        start,
-        ready: start,
-        start_realtime_ns: 0,
-        process_start_ticks: 0,
-        end: None,
-    }
+    FileHeader::of_nanoseconds(pid, 1_000)
 }
 
 pub(crate) fn event(kind: EventKind, thread: u32, stamp: u64, address: u64, size: u64) -> Event {

@@ -1,22 +1,10 @@
 //! What the tests of recordings share.
 
-use alloc_trace_format::{
-    Anchor, Architecture, ClockKind, Event, EventKind, FileHeader, NodeId, ThreadId,
-};
+use alloc_trace_format::{Event, EventKind, FileHeader, NodeId, ThreadId};
 
 /// The header of a recording whose stamps are nanoseconds and begin at 1,000.
 pub(crate) fn header() -> FileHeader {
-    let start = Anchor { ticks: 1_000, monotonic_ns: 1_000 };
-    FileHeader {
-        pid: 42,
-        architecture: Architecture::X86_64,
-        clock: ClockKind::Monotonic,
-        start,
-        ready: start,
-        start_realtime_ns: 0,
-        process_start_ticks: 0,
-        end: None,
-    }
+    FileHeader::of_nanoseconds(42, 1_000)
 }
 
 /// An event without a backtrace.
