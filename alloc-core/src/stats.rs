@@ -8,7 +8,7 @@ use core::{fmt, ptr};
 
 use crate::class::{CLASSES, Class};
 use crate::segment::{SEGMENT, SLICE};
-use crate::walk::{self, Run};
+use crate::walk::{self, Page, Run};
 use crate::{arena, counters, heap, os, pool};
 
 /// What the heap holds at one moment; see [`CoreAlloc::stats`](crate::CoreAlloc::stats).
@@ -67,10 +67,34 @@ pub struct ClassStats {
     pub cached: usize,
     /// Blocks that are free in their pages.
     pub free: usize,
+    /// Pages by how full they are: those of which at most a quarter of the blocks is taken, empty ones
+    /// among them, then those of which more than that and at most a half is, and so on. Cached blocks
+    /// are taken. Few blocks in the first of them can keep much memory.
+    pub pages_by_fill: [usize; 4],
 }
 
 impl ClassStats {
-    const NONE: Self = Self { block_bytes: 0, pages: 0, capacity: 0, live: 0, cached: 0, free: 0 };
+    const NONE: Self = Self {
+        block_bytes: 0,
+        pages: 0,
+        capacity: 0,
+        live: 0,
+        cached: 0,
+        free: 0,
+        pages_by_fill: [0; 4],
+    };
+
+    /// Counts a page.
+    fn add_page(&mut self, page: &Page) {
+        self.pages += 1;
+        self.capacity += page.capacity;
+        self.free += page.free;
+        let taken = page.capacity.saturating_sub(page.free);
+        let quarter = (4 * taken).saturating_sub(1) / page.capacity.max(1);
+        if let Some(pages) = self.pages_by_fill.get_mut(quarter) {
+            *pages += 1;
+        }
+    }
 }
 
 /// All figures, but of the size classes only those that have pages.
@@ -175,9 +199,7 @@ impl Stats {
             Run::Page(page) => {
                 self.pages += 1;
                 let Some(class) = self.classes.get_mut(page.class) else { return };
-                class.pages += 1;
-                class.capacity += page.capacity;
-                class.free += page.free;
+                class.add_page(page);
             }
             Run::Large(block) => {
                 self.large_blocks += 1;

@@ -83,6 +83,21 @@ fn live_by_walk() -> BTreeMap<usize, usize> {
     found
 }
 
+/// The pages of a class by how full they are, block by block.
+fn pages_by_fill(class: usize) -> [usize; 4] {
+    let mut pages = [0; 4];
+    for run in HEAP.segments().flat_map(|segment| segment.runs()) {
+        let Run::Page(page) = run else { continue };
+        if page.class == class {
+            let taken = page.blocks().filter(|block| block.state != BlockState::Free).count();
+            let full = taken as f64 / page.capacity as f64;
+            let quarter = [0.25, 0.5, 0.75].iter().filter(|&&most| full > most).count();
+            pages[quarter] += 1;
+        }
+    }
+    pages
+}
+
 fn expect(live: &[Live]) {
     let wanted = live.iter().map(|block| (block.start.addr().get(), block.usable()));
     assert_eq!(live_by_walk(), wanted.collect());
@@ -91,8 +106,9 @@ fn expect(live: &[Live]) {
     assert_eq!(stats.live_bytes(), live.iter().map(Live::usable).sum::<usize>());
     let pages: usize = stats.classes.iter().map(|class| class.pages).sum();
     assert_eq!(pages, stats.pages);
-    for class in &stats.classes {
+    for (index, class) in stats.classes.iter().enumerate() {
         assert_eq!(class.live + class.cached + class.free, class.capacity);
+        assert_eq!(class.pages_by_fill, pages_by_fill(index));
     }
     HEAP.check_all().expect("a whole heap");
 }

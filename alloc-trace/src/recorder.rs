@@ -40,6 +40,7 @@ mod options;
 mod pausing;
 mod ring;
 mod session;
+mod signals;
 mod slots;
 mod stack;
 mod stack_switch;
@@ -223,19 +224,25 @@ pub(crate) fn mark(text: &str) {
     RECORDER.write(|encoder, out, stamp| encoder.marker(out, stamp, text.as_bytes()));
 }
 
+/// Whether this is a signal handler that interrupted the recorder in its own thread.
+fn is_interrupted() -> bool {
+    interrupted_slot().is_some()
+}
+
+/// The slot of the calling thread, where a hook that this signal handler interrupted has it.
+fn interrupted_slot() -> Option<&'static Slot> {
+    let slot = THREAD.with(|thread| thread.slot.get());
+    // SAFETY: a thread's pointer is null or leads to a slot, and slots are never given back.
+    unsafe { slot.as_ref() }.filter(|slot| slot.busy.load(Ordering::Relaxed))
+}
+
 /// Records what the heap of `alloc-core` holds; whether a recording runs that could take it.
 pub(crate) fn heap_snapshot() -> bool {
-    let mut written = false;
-    if crate::mode::is_recording() {
-        RECORDER.enter(None, |recorder, state| {
-            let (log, writer) = (&recorder.log, &mut state.writer);
-            writer.write_resident(log, clock::now())?;
+    crate::mode::is_recording()
+        && RECORDER.snapshot(|writer, log| {
             heap_snapshots::take(writer, log, SnapshotReason::Requested)?;
-            written = true;
-            Ok(())
-        });
-    }
-    written
+            Ok(true)
+        })
 }
 
 /// A number of the present recording, for whoever keeps something for its duration.
@@ -375,6 +382,33 @@ impl Recorder {
         joined
     }
 
+    /// Lets `take` write a snapshot of the heap at this moment. Where the recorder was interrupted, it
+    /// does so itself as soon as it can. Whether there is a snapshot, or will be.
+    fn snapshot(
+        &'static self,
+        take: impl FnOnce(&mut ChunkWriter, &Log) -> Result<bool, Errno>,
+    ) -> bool {
+        if let Some(slot) = interrupted_slot() {
+            slot.spill.ask_for_snapshot();
+            return true;
+        }
+        let mut taken = false;
+        self.enter(None, |recorder, state| {
+            state.writer.write_resident(&recorder.log, clock::now())?;
+            taken = take(&mut state.writer, &recorder.log)?;
+            Ok(())
+        });
+        taken
+    }
+
+    /// Writes a snapshot of the heap in a signal handler; whether there is one, or will be.
+    #[cfg(feature = "heap-snapshots")]
+    fn snapshot_in_handler(&'static self) -> bool {
+        self.snapshot(|writer, log| {
+            heap_snapshots::take_in_room(writer, log, SnapshotReason::Requested)
+        })
+    }
+
     /// Writes a record that is no heap event, with the time now.
     fn write(&'static self, encode: impl Fn(&mut Encoder, &mut [u8], Stamp) -> Option<usize>) {
         if !crate::mode::is_recording() {
@@ -474,14 +508,21 @@ impl Recorder {
         while !slot.spill.is_empty() {
             let written = self.with_slot(thread, slot, Stamp::MAX, |recorder, state| {
                 let mut result = Ok(());
-                let lost = slot.spill.take(|request| {
+                let rest = slot.spill.take(|request| {
                     if result.is_ok() {
                         result = recorder.write_event(state, request, None);
                     }
                 });
                 result?;
-                if lost > 0 {
-                    state.writer.write(&recorder.log, |encoder, out| encoder.lost(out, lost))?;
+                let (log, writer) = (&recorder.log, &mut state.writer);
+                if rest.lost > 0 {
+                    writer.write(log, |encoder, out| encoder.lost(out, rest.lost))?;
+                }
+                if rest.snapshot {
+                    writer.write_resident(log, clock::now())?;
+                    if !heap_snapshots::take_in_room(writer, log, SnapshotReason::Requested)? {
+                        recorder.heap_snapshots.owe();
+                    }
                 }
                 Ok(())
             });

@@ -42,6 +42,8 @@ impl Options {
 
     pub(crate) const fn set_pausing(&mut self, _paused: bool, _signal: Option<i32>) {}
 
+    pub(crate) const fn set_snapshot_signal(&mut self, _signal: Option<i32>) {}
+
     pub(crate) const fn set_threads(&mut self, _pattern: &[u8], _only: bool) -> bool {
         true
     }

@@ -86,6 +86,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("resident", pressure::resident),
     ("stack", pressure::stack),
     ("heap_snapshots", heap::snapshots),
+    ("snapshots_by_signal", heap::snapshots_by_signal),
     ("ring", ring::churn),
     ("ring_idle", ring::idle),
     ("ring_acknowledged", ring::acknowledged),

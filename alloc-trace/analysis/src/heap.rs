@@ -92,6 +92,9 @@ pub struct ClassState {
     pub cached: u64,
     /// Blocks that are free in their pages.
     pub free: u64,
+    /// Pages of which at most a quarter of the blocks is live or cached, of which more than that and
+    /// at most a half is, and so on.
+    pub pages_by_fill: [u64; 4],
 }
 
 /// Why a heap was looked at.
@@ -173,6 +176,15 @@ impl HeapState {
         }
     }
 
+    /// Pages of which at most a quarter of the blocks is live or cached, and the bytes of their blocks:
+    /// memory that few blocks keep.
+    #[must_use]
+    pub fn sparse(&self) -> (u64, u64) {
+        self.classes.iter().map(ClassState::sparse).fold((0, 0), |sum, of_class| {
+            (u64::saturating_add(sum.0, of_class.0), u64::saturating_add(sum.1, of_class.1))
+        })
+    }
+
     /// The part of the pages' bytes that live blocks have, from 0 to 1; 1 where there is no page.
     #[must_use]
     pub fn occupancy(&self) -> f64 {
@@ -182,10 +194,20 @@ impl HeapState {
     }
 }
 
+impl ClassState {
+    /// Pages of which at most a quarter of the blocks is live or cached, and the bytes of their blocks.
+    #[must_use]
+    pub fn sparse(&self) -> (u64, u64) {
+        let [pages, ..] = self.pages_by_fill;
+        let blocks = self.capacity.checked_div(self.pages).unwrap_or(0).saturating_mul(pages);
+        (pages, blocks.saturating_mul(self.block_bytes))
+    }
+}
+
 impl From<&ClassFigures> for ClassState {
     fn from(class: &ClassFigures) -> Self {
-        let &ClassFigures { block_bytes, pages, capacity, live, cached } = class;
-        Self { block_bytes, pages, capacity, live, cached, free: class.free() }
+        let &ClassFigures { block_bytes, pages, capacity, live, cached, pages_by_fill } = class;
+        Self { block_bytes, pages, capacity, live, cached, free: class.free(), pages_by_fill }
     }
 }
 

@@ -14,6 +14,7 @@ fn snapshot(stamp: u64, reason: SnapshotReason, touched_bytes: u64) -> Record {
         capacity,
         live,
         cached,
+        pages_by_fill: [1, 0, 0, 1],
     };
     Record::HeapSnapshot(Box::new(HeapSnapshot {
         stamp,
@@ -67,6 +68,7 @@ fn a_snapshot_has_the_moment_of_the_record_before_and_the_sums_of_its_classes() 
     assert_eq!((heap.live_blocks, heap.live_bytes), (43 + 3, 40 * 16 + 300 + 500 + 7_000));
     assert_eq!((heap.cached_bytes, heap.free_bytes), (80, 3_000 - 640 - 300 - 80));
     assert_eq!(heap.classes.iter().map(|class| class.free).collect::<Vec<_>>(), [15, 17]);
+    assert_eq!(heap.sparse(), (2, 30 * 16 + 10 * 100));
     assert!((heap.occupancy() - 940.0 / 3_000.0).abs() < 1e-9, "{}", heap.occupancy());
 }
 
@@ -80,6 +82,7 @@ fn figures_that_contradict_each_other_are_no_panic() {
         capacity: 0,
         live: u64::MAX,
         cached: u64::MAX,
+        pages_by_fill: [u64::MAX; 4],
     };
     script.record(
         1,
@@ -95,4 +98,5 @@ fn figures_that_contradict_each_other_are_no_panic() {
     let heap = memory.largest().expect("one");
     assert_eq!((heap.reason, heap.live_bytes, heap.free_bytes), (HeapReason::Other, u64::MAX, 0));
     assert_eq!(heap.classes[0].free, 0);
+    assert_eq!(heap.sparse(), (u64::MAX, 0));
 }

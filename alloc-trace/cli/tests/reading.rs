@@ -26,7 +26,8 @@ fn a_report_shows_the_heap_and_what_was_resident() {
         "The heap at its largest, of 1 snapshot: at the start, after 0 ns",
         "mapped        4.0 MiB in 1 segment, 10.0 KiB of it metadata",
         "in pages      64.0 KiB in 1 page: 15.6 KiB live, 384 B cached, 48.0 KiB free",
-        "    1   2,048   500      12  1,536  24.4 %  to 32 B",
+        "sparse        1 page with 64.0 KiB: a quarter is taken, or less",
+        "    1       1   2,048   500      12  1,536  24.4 %  to 32 B",
     ] {
         assert!(said.contains(line), "{line}\nis not in\n{said}");
     }

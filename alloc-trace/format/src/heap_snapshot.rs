@@ -85,6 +85,9 @@ pub struct ClassFigures {
     pub live: u64,
     /// Blocks that threads keep, to hand them out next.
     pub cached: u64,
+    /// Pages of which at most a quarter of the blocks is live or cached, of which more than that and
+    /// at most a half is, and so on.
+    pub pages_by_fill: [u64; 4],
 }
 
 impl HeapFigures {
@@ -124,14 +127,16 @@ impl HeapFigures {
 }
 
 impl ClassFigures {
-    const COUNT: usize = 5;
+    const COUNT: usize = 9;
 
     const fn to_array(self) -> [u64; Self::COUNT] {
-        [self.block_bytes, self.pages, self.capacity, self.live, self.cached]
+        let Self { block_bytes, pages, capacity, live, cached, pages_by_fill: [a, b, c, d] } = self;
+        [block_bytes, pages, capacity, live, cached, a, b, c, d]
     }
 
-    const fn from_array([block_bytes, pages, capacity, live, cached]: [u64; Self::COUNT]) -> Self {
-        Self { block_bytes, pages, capacity, live, cached }
+    const fn from_array(figures: [u64; Self::COUNT]) -> Self {
+        let [block_bytes, pages, capacity, live, cached, fill @ ..] = figures;
+        Self { block_bytes, pages, capacity, live, cached, pages_by_fill: fill }
     }
 
     /// Blocks that are free in their pages; 0 where the figures contradict each other.
@@ -164,22 +169,23 @@ impl SnapshotReason {
 }
 
 impl Encoder {
-    /// Writes what the heap holds at the last stamp written.
+    /// Writes what the heap holds at the last stamp written. The `classes` are gone through twice, and
+    /// not kept: whoever writes may have little stack.
     #[must_use]
     pub fn heap_snapshot(
         &mut self,
         out: &mut [u8],
         reason: SnapshotReason,
         figures: &HeapFigures,
-        classes: &[ClassFigures],
+        classes: impl Iterator<Item = ClassFigures> + Clone,
     ) -> Option<usize> {
         extended(out, kind::HEAP_SNAPSHOT, |out| {
             out.byte(reason.code());
             for figure in figures.to_array() {
                 out.varint(figure);
             }
-            out.varint(classes.len() as u64);
-            for figure in classes.iter().flat_map(|class| class.to_array()) {
+            out.varint(classes.clone().count() as u64);
+            for figure in classes.flat_map(ClassFigures::to_array) {
                 out.varint(figure);
             }
         })

@@ -439,9 +439,12 @@ impl Encoder {
                 )
             }
             Record::Resident { stamp, bytes } => encoder.resident(out, *stamp, *bytes),
-            Record::HeapSnapshot(snapshot) => {
-                encoder.heap_snapshot(out, snapshot.reason, &snapshot.figures, &snapshot.classes)
-            }
+            Record::HeapSnapshot(snapshot) => encoder.heap_snapshot(
+                out,
+                snapshot.reason,
+                &snapshot.figures,
+                snapshot.classes.iter().copied(),
+            ),
             Record::Lost { records, .. } => encoder.lost(out, *records),
             Record::End { stamp, reason, events } => encoder.end(out, *stamp, *reason, *events),
             Record::Unknown { .. } => None,

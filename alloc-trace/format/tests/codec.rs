@@ -5,6 +5,7 @@ use alloc_trace_format::{
     HeapSnapshot, Module, ModuleUnload, NodeDefinition, NodeId, Process, Record, SnapshotReason,
     Span, SpanId, ThreadId, ThreadStart,
 };
+use proptest::array::uniform9;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -64,15 +65,9 @@ fn reason() -> impl Strategy<Value = EndReason> {
 }
 
 fn class() -> impl Strategy<Value = ClassFigures> {
-    [number(), number(), number(), number(), number()].prop_map(
-        |[block_bytes, pages, capacity, live, cached]| ClassFigures {
-            block_bytes,
-            pages,
-            capacity,
-            live,
-            cached,
-        },
-    )
+    uniform9(number()).prop_map(|[block_bytes, pages, capacity, live, cached, fill @ ..]| {
+        ClassFigures { block_bytes, pages, capacity, live, cached, pages_by_fill: fill }
+    })
 }
 
 fn heap_snapshot() -> impl Strategy<Value = HeapSnapshot> {

@@ -218,18 +218,25 @@ impl ChunkWriter {
     }
 
     /// Writes how much memory is resident, unless that was done less than so long ago; and what the
-    /// heap holds, where that is a new peak.
+    /// heap holds, where that is a new peak or somebody asked for it.
     ///
     /// # Errors
     ///
     /// As [`Self::write`].
     pub(super) fn sample(&mut self, log: &Log, interval_ns: u64) -> Result<(), Errno> {
+        if RECORDER.heap_snapshots.is_owed() {
+            self.write_resident(log, self.last_stamp())?;
+            if !heap_snapshots::take_in_room(self, log, SnapshotReason::Requested)? {
+                RECORDER.heap_snapshots.owe();
+            }
+        }
         let Some(bytes) = log.resident_bytes(interval_ns) else { return Ok(()) };
         // The event that led here has its stamp already.
         let stamp = self.last_stamp();
         self.append(RESERVED_BYTES, &mut |encoder, out| encoder.resident(out, stamp, bytes));
         if RECORDER.heap_snapshots.is_peak(bytes) {
-            return heap_snapshots::take(self, log, SnapshotReason::Peak);
+            // Where it cannot be taken there is a hook around it, and the next one is not far.
+            heap_snapshots::take_in_room(self, log, SnapshotReason::Peak)?;
         }
         Ok(())
     }

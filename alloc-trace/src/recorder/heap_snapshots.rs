@@ -1,5 +1,5 @@
 //! What the heap of `alloc-core` holds, written now and then: at a recording's beginning and end, when
-//! the process has become larger, and when the program asks.
+//! the process has become larger, when the program asks, and when somebody does by a signal.
 //!
 //! There is one such heap in a process, so it does not matter how it is wrapped; where it holds
 //! nothing, the program has another allocator and nothing is written. The figures are read without a
@@ -7,33 +7,45 @@
 //! a peak costs nothing at each event, it is looked for when a chunk is full and the resident memory
 //! was asked for anyway: a snapshot is taken where that is a tenth more than at any snapshot before.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::ffi::c_int;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use alloc_core::{ClassStats, CoreAlloc};
 use alloc_trace_format::{ClassFigures, HeapFigures, SnapshotReason};
 
 use super::chunk_writer::ChunkWriter;
 use super::log::Log;
-use super::sys::Errno;
-
-/// Size classes in a record; there are fewer.
-const MAX_CLASSES: usize = 96;
+use super::sys::{Errno, PreserveErrno};
+use super::{RECORDER, signals};
 
 /// When snapshots are taken.
 #[derive(Debug)]
 pub(super) struct HeapSnapshots {
     /// The most that was resident at a snapshot, in bytes.
     most: AtomicU64,
+    /// Whether one was asked for that could not be taken then.
+    owed: AtomicBool,
 }
 
 impl HeapSnapshots {
     pub(super) const fn new() -> Self {
-        Self { most: AtomicU64::new(0) }
+        Self { most: AtomicU64::new(0), owed: AtomicBool::new(false) }
     }
 
     /// A recording begins with so many bytes resident.
     pub(super) fn begin(&self, resident_bytes: u64) {
         self.most.store(resident_bytes, Ordering::Relaxed);
+        self.owed.store(false, Ordering::Relaxed);
+    }
+
+    /// One was asked for that cannot be taken now: whoever next has a full chunk shall see to it.
+    pub(super) fn owe(&self) {
+        self.owed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether one is owed, which the caller then takes.
+    pub(super) fn is_owed(&self) -> bool {
+        self.owed.load(Ordering::Relaxed) && self.owed.swap(false, Ordering::Relaxed)
     }
 
     /// So many bytes are resident; whether that asks for a snapshot, which the caller then takes.
@@ -49,8 +61,7 @@ impl HeapSnapshots {
 
 /// Writes what the heap holds now, at the stamp of the record before.
 ///
-/// That takes some 8 KiB of stack, which a workroom has. Where all rooms are taken a peak is passed
-/// over, since there is a hook around it and the next one is not far; the others take the caller's.
+/// That takes some 8 KiB of stack, which a workroom has; where all rooms are taken, the caller's.
 /// A full chunk is moved to the log outside of the room: that takes a room, too, and whoever waits for
 /// one must not have another.
 ///
@@ -62,18 +73,46 @@ pub(super) fn take(
     log: &Log,
     reason: SnapshotReason,
 ) -> Result<(), Errno> {
-    for _ in 0..2 {
-        let written = match log.in_room(|| write(writer, reason)) {
-            Some(written) => written,
-            None if reason == SnapshotReason::Peak => return Ok(()),
-            None => write(writer, reason),
-        };
-        if written {
-            return Ok(());
-        }
+    if !take_in_room(writer, log, reason)? && !write(writer, reason) {
         writer.go_on(log)?;
+        if !write(writer, reason) {
+            return Err(libc::E2BIG);
+        }
+    }
+    Ok(())
+}
+
+/// As [`take`], but nothing is written where all rooms are taken: for a caller whose stack may be a
+/// small one, as that of a hook or of a signal handler. Whether it was written.
+///
+/// # Errors
+///
+/// As [`ChunkWriter::write`].
+pub(super) fn take_in_room(
+    writer: &mut ChunkWriter,
+    log: &Log,
+    reason: SnapshotReason,
+) -> Result<bool, Errno> {
+    for _ in 0..2 {
+        match log.in_room(|| write(writer, reason)) {
+            Some(true) => return Ok(true),
+            Some(false) => writer.go_on(log)?,
+            None => return Ok(false),
+        }
     }
     Err(libc::E2BIG)
+}
+
+/// Lets a signal ask for a snapshot.
+pub(super) fn handle(signal: c_int) {
+    signals::handle(signal, snapshot, b"take snapshots of the heap");
+}
+
+extern "C" fn snapshot(_signal: c_int) {
+    let _errno = PreserveErrno::new();
+    if crate::mode::is_recording() && !RECORDER.snapshot_in_handler() {
+        RECORDER.heap_snapshots.owe();
+    }
 }
 
 /// Whether the chunk has room for it.
@@ -99,30 +138,36 @@ fn write(writer: &mut ChunkWriter, reason: SnapshotReason) -> bool {
         heaps: stats.heaps as u64,
         purged_bytes: stats.purged_bytes as u64,
     };
-    let mut classes = [ClassFigures::default(); MAX_CLASSES];
-    let mut count = 0;
-    let in_use = stats.classes.iter().filter(|class| class.pages != 0);
-    for (place, class) in classes.iter_mut().zip(in_use) {
-        *place = figures_of(class);
-        count += 1;
-    }
-    let classes = classes.get(..count).unwrap_or_default();
-    writer.write_here(|encoder, out| encoder.heap_snapshot(out, reason, &figures, classes))
+    let in_use = stats.classes.iter().filter(|class| class.pages != 0).map(figures_of);
+    writer.write_here(|encoder, out| encoder.heap_snapshot(out, reason, &figures, in_use.clone()))
 }
 
 const fn figures_of(class: &ClassStats) -> ClassFigures {
+    let [a, b, c, d] = class.pages_by_fill;
     ClassFigures {
         block_bytes: class.block_bytes as u64,
         pages: class.pages as u64,
         capacity: class.capacity as u64,
         live: class.live as u64,
         cached: class.cached as u64,
+        pages_by_fill: [a as u64, b as u64, c as u64, d as u64],
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_owed_is_taken_once_and_not_by_the_next_recording() {
+        let snapshots = HeapSnapshots::new();
+        assert!(!snapshots.is_owed());
+        snapshots.owe();
+        assert!(snapshots.is_owed() && !snapshots.is_owed());
+        snapshots.owe();
+        snapshots.begin(1_000);
+        assert!(!snapshots.is_owed());
+    }
 
     #[test]
     fn a_peak_is_a_tenth_more_than_the_one_before_and_is_taken_once() {

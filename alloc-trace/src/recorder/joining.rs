@@ -124,9 +124,9 @@ impl Recorder {
             // is not told apart in time to be written.
             let begun = self.begun.load(Ordering::Relaxed);
             let mut unwritten = 0;
-            let lost = slot.spill.take(|request| unwritten += u64::from(request.stamp >= begun));
+            let rest = slot.spill.take(|request| unwritten += u64::from(request.stamp >= begun));
             if unwritten > 0 {
-                self.lost.fetch_add(unwritten + lost, Ordering::Relaxed);
+                self.lost.fetch_add(unwritten + rest.lost, Ordering::Relaxed);
             }
         }
         if state.writer.generation() != generation {

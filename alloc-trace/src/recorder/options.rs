@@ -98,6 +98,8 @@ pub(crate) struct Options {
     pub(crate) paused: bool,
     /// A signal that pauses it and goes on with it.
     pub(crate) signal: Option<i32>,
+    /// A signal that asks for a snapshot of the heap.
+    pub(crate) snapshot_signal: Option<i32>,
 }
 
 /// There is no path, or it is too long.
@@ -116,6 +118,7 @@ impl Options {
         threads: ThreadNames::ALL,
         paused: false,
         signal: None,
+        snapshot_signal: None,
     };
 
     /// Sets the level at which chunks are compressed; 0 for as they are.
@@ -143,6 +146,11 @@ impl Options {
     /// Sets whether it begins paused, and by which signal that changes.
     pub(crate) const fn set_pausing(&mut self, paused: bool, signal: Option<i32>) {
         (self.paused, self.signal) = (paused, signal);
+    }
+
+    /// Sets by which signal a snapshot of the heap is asked for.
+    pub(crate) const fn set_snapshot_signal(&mut self, signal: Option<i32>) {
+        self.snapshot_signal = signal;
     }
 
     /// Sets the only threads that are recorded, or those that are not; `false` where the pattern is
@@ -229,10 +237,12 @@ impl Options {
             },
             (b"threads", Some(pattern)) => return self.set_threads(pattern, true),
             (b"not-threads", Some(pattern)) => return self.set_threads(pattern, false),
-            (b"signal", Some(number)) => match signal(number) {
-                Some(signal) => self.signal = Some(signal),
-                None => return false,
-            },
+            (b"signal" | b"snapshot-signal", Some(number)) => {
+                let Some(signal) = signal(number) else { return false };
+                let place =
+                    if key == b"signal" { &mut self.signal } else { &mut self.snapshot_signal };
+                *place = Some(signal);
+            }
             _ => return false,
         }
         true
@@ -302,15 +312,18 @@ mod tests {
 
     #[test]
     fn what_is_recorded_is_told() {
-        let (options, unknown) =
-            parse("{name}-{pid},limit=3G,ring,paused,signal=USR1,threads=w*,not-threads=*-0");
+        let (options, unknown) = parse(
+            "{name}-{pid},limit=3G,ring,paused,signal=USR1,snapshot-signal=12,threads=w*,not-threads=*-0",
+        );
         assert_eq!(options.path.as_bytes(), b"app-42");
         assert!(options.ring && !parse("t").0.ring);
         assert_eq!((options.limit_bytes, options.paused), (3 << 30, true));
         assert_eq!(options.signal, Some(libc::SIGUSR1));
+        assert_eq!(options.snapshot_signal, Some(libc::SIGUSR2));
         assert!(options.threads.takes(b"w-1") && !options.threads.takes(b"w-0"));
         assert!(unknown.is_empty());
-        let (_, unknown) = parse("t,limit=0,signal=KILLED,signal=65,paused=no,limit=,ring=1");
+        let (_, unknown) =
+            parse("t,limit=0,signal=KILLED,snapshot-signal=65,paused=no,limit=,ring=1");
         assert_eq!(unknown.len(), 6);
     }
 

@@ -168,6 +168,9 @@ fn start_as(options: &Options, origin: Origin) -> Result<(), StartError> {
         if let Some(signal) = options.signal {
             pausing::handle(signal);
         }
+        if let Some(signal) = options.snapshot_signal {
+            heap_snapshots::handle(signal);
+        }
         if !options.paused {
             mode::begin_recording();
         }

@@ -160,8 +160,19 @@ fn free_bit(word: &AtomicU64, count: usize) -> Option<usize> {
 #[derive(Debug)]
 pub(super) struct Spill {
     count: AtomicU32,
-    lost: AtomicU64,
+    /// Twice the number of records that were lost, and 1 more where a snapshot of the heap was asked
+    /// for.
+    rest: AtomicU64,
     requests: AtomicPtr<Requests>,
+}
+
+/// What a spill has beside requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Rest {
+    /// Records that were lost.
+    pub(super) lost: u64,
+    /// Whether a snapshot of the heap was asked for.
+    pub(super) snapshot: bool,
 }
 
 /// Zeroed memory is valid; nothing of it is read that was not set.
@@ -183,7 +194,7 @@ impl Spill {
             Some(cell) => cell.set(*request),
             None => {
                 self.count.fetch_sub(1, Ordering::Relaxed);
-                self.lost.fetch_add(1, Ordering::Relaxed);
+                self.lose();
             }
         }
     }
@@ -225,16 +236,21 @@ impl Spill {
 
     /// Counts a record that cannot be kept here as lost.
     pub(super) fn lose(&self) {
-        self.lost.fetch_add(1, Ordering::Relaxed);
+        self.rest.fetch_add(2, Ordering::Relaxed);
+    }
+
+    /// Asks for a snapshot of the heap.
+    pub(super) fn ask_for_snapshot(&self) {
+        self.rest.fetch_or(1, Ordering::Relaxed);
     }
 
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
-        self.count.load(Ordering::Relaxed) == 0 && self.lost.load(Ordering::Relaxed) == 0
+        self.count.load(Ordering::Relaxed) == 0 && self.rest.load(Ordering::Relaxed) == 0
     }
 
-    /// Takes everything out: each request to `write`, and the number of the lost.
-    pub(super) fn take(&self, mut write: impl FnMut(&Request)) -> u64 {
+    /// Takes everything out: each request to `write`, and what else there is.
+    pub(super) fn take(&self, mut write: impl FnMut(&Request)) -> Rest {
         let mut done = 0;
         loop {
             while done < self.count.load(Ordering::Relaxed) as usize
@@ -248,7 +264,8 @@ impl Spill {
             let emptied =
                 self.count.compare_exchange(count, 0, Ordering::Relaxed, Ordering::Relaxed);
             if emptied.is_ok() {
-                return self.lost.swap(0, Ordering::Relaxed);
+                let rest = self.rest.swap(0, Ordering::Relaxed);
+                return Rest { lost: rest >> 1, snapshot: rest & 1 == 1 };
             }
         }
     }
@@ -291,8 +308,14 @@ mod tests {
             spill.add(&Request { address, ..Request::EMPTY });
         }
         let mut seen = Vec::new();
-        let lost = spill.take(|request| seen.push(request.address));
-        assert_eq!((seen, lost), ((0..Spill::CAPACITY).collect(), 4));
+        let rest = spill.take(|request| seen.push(request.address));
+        assert_eq!(seen, (0..Spill::CAPACITY).collect::<Vec<_>>());
+        assert_eq!(rest, Rest { lost: 4, snapshot: false });
+        assert!(spill.is_empty());
+        spill.ask_for_snapshot();
+        spill.ask_for_snapshot();
+        assert!(!spill.is_empty());
+        assert_eq!(spill.take(|_| ()), Rest { lost: 0, snapshot: true });
         assert!(spill.is_empty());
     }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use alloc_trace::{heap_snapshot, mark};
 
 use super::Given;
-use crate::block::Block;
+use crate::block::{Block, trail};
+use crate::os;
 
 /// Asks for a snapshot; holds 3,000 blocks of 5,000 bytes and one each of 300,000 and 40,000,000, and
 /// asks for another one; frees them all and asks for a third. Then grows by blocks of 1,000 bytes that
@@ -34,4 +35,16 @@ pub(super) fn snapshots(given: &Given) {
         recording.stop();
         assert!(!heap_snapshot(), "nothing is recorded any more");
     }
+}
+
+/// Makes the trail of 65,000, and three times the given `signal` reaches the main thread. Then a thread
+/// `worker` makes the trail of 66,000, some chunks of it.
+pub(super) fn snapshots_by_signal(given: &Given) {
+    let signal = given.number("signal").expect("a signal") as i32;
+    trail(65_000, 1);
+    for _ in 0..3 {
+        os::raise(signal);
+    }
+    let worker = thread::Builder::new().name("worker".to_owned());
+    worker.spawn(|| trail(66_000, 50_000)).expect("a thread").join().expect("no panic");
 }

@@ -1,11 +1,14 @@
 //! Snapshots of the heap below the recorder.
 
 use alloc_trace_format::{HeapSnapshot, SnapshotReason};
+use std::fs::File;
+
 use tempfile::TempDir;
 
 use crate::exact::{record, report};
 use crate::history::History;
 use crate::program::{OVER_CORE, OVER_POOL, OVER_SYSTEM, recorded, run, scenario};
+use crate::stepped::Stepped;
 
 /// Blocks of a size that are live.
 fn live(snapshot: &HeapSnapshot, size: u64) -> u64 {
@@ -82,6 +85,67 @@ fn a_recording_that_the_program_begins_has_snapshots_and_one_that_has_ended_take
         (Some(&SnapshotReason::Start), Some(&SnapshotReason::End))
     );
     assert_eq!(run(&mut scenario(OVER_CORE, &["heap_snapshots"])).quiet().stdout, "false\n");
+}
+
+/// Snapshots that somebody asked for.
+fn requested(history: &History) -> usize {
+    let reasons = history.heap_snapshots.iter().map(|snapshot| snapshot.reason);
+    reasons.filter(|&reason| reason == SnapshotReason::Requested).count()
+}
+
+#[test]
+fn a_signal_asks_for_a_snapshot_of_whichever_thread_it_reaches() {
+    let directory = TempDir::new().expect("a directory");
+    let path = directory.path().join("recording");
+    let usr2 = format!("signal={}", libc::SIGUSR2);
+    for (options, expected) in [
+        (",snapshot-signal=USR2", 3),
+        (",snapshot-signal=USR2,threads=worker", 1),
+        (",snapshot-signal=USR2,paused", 0),
+    ] {
+        let mut command = recorded(OVER_CORE, &["snapshots_by_signal", &usr2], &path, options);
+        run(&mut command).quiet();
+        let history = History::read(&path);
+        history.assert_sound();
+        // The main thread is left out by the second: what it owes is taken once, by the worker.
+        assert_eq!(requested(&history), expected, "{options}");
+    }
+}
+
+#[test]
+fn a_signal_that_interrupts_the_recorder_has_its_snapshot_taken_next() {
+    let directory = TempDir::new().expect("a directory");
+    let [recording, acknowledged] =
+        ["recording", "acknowledged"].map(|name| directory.path().join(name));
+    std::fs::write(&acknowledged, [0; 8]).expect("a file");
+    let argument = format!("file={}", acknowledged.display());
+    let options = ",snapshot-signal=USR2,compress=off";
+    let mut command = recorded(OVER_CORE, &["acknowledged", &argument], &recording, options);
+    let Some(program) = Stepped::start(&mut command) else {
+        assert!(std::env::var_os("CI").is_none(), "no program can be run step by step");
+        eprintln!("SKIPPED: no program can be run step by step");
+        return;
+    };
+    let made = || std::fs::read(&acknowledged).expect("a number");
+    while made() == [0; 8] {
+        assert!(program.to_system_call());
+    }
+    let file = File::open(&recording).expect("a recording");
+    let length = || file.metadata().expect("a file").len();
+    let before = length();
+    while length() == before {
+        assert!(program.to_system_call());
+    }
+    // It stands at the end of the write of a full chunk, in a hook.
+    program.interrupt(libc::SIGUSR2);
+    let here = made();
+    while made() == here {
+        assert!(program.to_system_call());
+    }
+    drop(program);
+    let history = History::read_killed(&recording);
+    history.assert_whole();
+    assert_eq!(requested(&history), 1);
 }
 
 #[test]

@@ -18,14 +18,14 @@ impl Stepped {
     /// Starts a program; it stands at its first instruction. `None` where that is not allowed.
     pub(crate) fn start(command: &mut Command) -> Option<Self> {
         // SAFETY: the closure makes one system call and touches nothing.
-        unsafe { command.pre_exec(|| request(libc::PTRACE_TRACEME, 0)) };
+        unsafe { command.pre_exec(|| request(libc::PTRACE_TRACEME, 0, 0)) };
         let child = match command.spawn() {
             Ok(child) => child,
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return None,
             Err(error) => panic!("{error}"),
         };
         let stepped = Self { _watchdog: Watchdog::of(&child), child };
-        assert!(stepped.wait(), "the program ended before it began");
+        assert_eq!(stepped.wait(), Some(libc::SIGTRAP), "the program ended before it began");
         Some(stepped)
     }
 
@@ -44,8 +44,26 @@ impl Stepped {
         self._watchdog = Watchdog::of(&self.child);
     }
 
+    /// Sends it a signal and lets it run until that arrives, then to the beginning or the end of a
+    /// system call, in the handler or behind it.
+    pub(crate) fn interrupt(&self, signal: c_int) {
+        // SAFETY: the call takes two numbers.
+        assert_eq!(unsafe { libc::kill(self.pid(), signal) }, 0);
+        // A system call that it is in is ended before.
+        while self.go_on_to_stop(libc::PTRACE_SYSCALL, 0).expect("it has not ended") != signal {}
+        let next = self.go_on_to_stop(libc::PTRACE_SYSCALL, signal);
+        assert_eq!(next, Some(libc::SIGTRAP), "the program got another signal");
+    }
+
     fn go_on(&self, how: Request) -> bool {
-        request(how, self.pid()).expect("it stands still");
+        let stop = self.go_on_to_stop(how, 0);
+        assert!(matches!(stop, None | Some(libc::SIGTRAP)), "the program got another signal");
+        stop.is_some()
+    }
+
+    /// Lets it run, with a signal that it stands before; the signal that it stands at then.
+    fn go_on_to_stop(&self, how: Request, signal: c_int) -> Option<c_int> {
+        request(how, self.pid(), signal).expect("it stands still");
         self.wait()
     }
 
@@ -53,17 +71,13 @@ impl Stepped {
         self.child.id().cast_signed()
     }
 
-    /// Waits until it stands still; `false` where it has ended.
-    fn wait(&self) -> bool {
+    /// Waits until it stands still, and at which signal; `None` where it has ended.
+    fn wait(&self) -> Option<c_int> {
         let mut status: c_int = 0;
         // SAFETY: the call writes one `c_int`, which `status` is.
         let waited = unsafe { libc::waitpid(self.pid(), &raw mut status, 0) };
         assert_eq!(waited, self.pid());
-        if libc::WIFSTOPPED(status) {
-            let signal = libc::WSTOPSIG(status);
-            assert_eq!(signal, libc::SIGTRAP, "the program got another signal");
-        }
-        libc::WIFSTOPPED(status)
+        libc::WIFSTOPPED(status).then(|| libc::WSTOPSIG(status))
     }
 }
 
@@ -77,9 +91,9 @@ impl Drop for Stepped {
 
 type Request = libc::c_uint;
 
-fn request(what: Request, pid: libc::pid_t) -> io::Result<()> {
-    let none = ptr::null_mut::<c_void>();
+fn request(what: Request, pid: libc::pid_t, signal: c_int) -> io::Result<()> {
+    let data = ptr::without_provenance_mut::<c_void>(signal as usize);
     // SAFETY: these requests take no address.
-    let result = unsafe { libc::ptrace(what, pid, none, none) };
+    let result = unsafe { libc::ptrace(what, pid, ptr::null_mut::<c_void>(), data) };
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

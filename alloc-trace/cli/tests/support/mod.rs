@@ -279,7 +279,14 @@ pub(crate) fn write_faults(path: &Path, backtraces: bool) {
 
 /// A heap of 4 MiB with one size class: 2,048 blocks of 32 bytes, of which 500 are live.
 fn heap_snapshot() -> HeapSnapshot {
-    let class = ClassFigures { block_bytes: 32, pages: 1, capacity: 2_048, live: 500, cached: 12 };
+    let class = ClassFigures {
+        block_bytes: 32,
+        pages: 1,
+        capacity: 2_048,
+        live: 500,
+        cached: 12,
+        pages_by_fill: [1, 0, 0, 0],
+    };
     HeapSnapshot {
         stamp: 1_000,
         reason: SnapshotReason::Start,

@@ -65,6 +65,7 @@ impl Recorder {
             threads: *self.setup.thread_names(),
             paused: false,
             signal: None,
+            snapshot_signal: None,
         };
         let named = options.path.push(b".") && options.path.push_number(sys::pid());
         let result = if was_active && named && mode::is_recording() {

@@ -57,18 +57,26 @@ fn write_sums(out: &mut dyn Write, heap: &HeapState, layout: Layout) -> io::Resu
             bytes(heap.cached_bytes),
             bytes(heap.free_bytes)
         ),
-    )
+    )?;
+    let (pages, in_pages) = heap.sparse();
+    if pages > 0 {
+        let pages = counted(pages, "page");
+        line("sparse", format!("{pages} with {}: a quarter is taken, or less", bytes(in_pages)))?;
+    }
+    Ok(())
 }
 
 fn write_classes(out: &mut dyn Write, heap: &HeapState, layout: Layout) -> io::Result<()> {
     let mut classes: Vec<&ClassState> = heap.classes.iter().collect();
     classes.sort_by_key(|class| Reverse(class.capacity.saturating_mul(class.block_bytes)));
     let shown = shown(classes.len(), layout.rows);
-    let headings = ["pages", "blocks", "live", "cached", "free", "full", "size class"];
+    let headings = ["pages", "sparse", "blocks", "live", "cached", "free", "full", "size class"];
     let mut table = Table::new(&headings);
     for class in classes.into_iter().take(layout.rows) {
+        let (sparse, _) = class.sparse();
         let figures = vec![
             count(class.pages),
+            count(sparse),
             count(class.capacity),
             count(class.live),
             count(class.cached),
