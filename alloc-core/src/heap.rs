@@ -26,6 +26,7 @@ use crate::page::{Page, Place};
 use crate::record::Owner;
 use crate::remote::Inbox;
 use crate::slot::{FULL, Slot};
+use crate::top::Top;
 use crate::{counters, hardened, os, purger};
 
 pub(crate) use upkeep::trim_idle_heaps;
@@ -80,9 +81,9 @@ impl ClassBits {
 pub(crate) struct Heap {
     // Every allocation and free.
     /// The cached blocks of each class are a stack of slots, above one that holds null; behind the
-    /// last slot comes one that holds [`FULL`]. This is the slot of the block that is used next;
+    /// last slot comes one that holds [`FULL`]. A top is the slot of the block that is used next;
     /// when there is none, the null one. What is no class's has [`NO_SLOTS`].
-    tops: [OwnerPtr<Slot>; CACHES],
+    tops: [Top; CACHES],
     // Refills and flushes.
     /// Blocks that each cache may hold. 0 for a class that was never used, whose top is [`NO_SLOTS`].
     limits: [OwnerU32; CLASSES],
@@ -136,14 +137,14 @@ pub(crate) static UNSET: Heap = Heap::stand_in(Role::Unset);
 pub(crate) static BUSY: Heap = Heap::stand_in(Role::Busy);
 
 impl Heap {
-    /// A heap whose caches are empty and full at once, so that every operation on it leaves the
-    /// fast path and finds out there.
+    /// A heap whose caches are busy, and empty and full at once, so that every operation on it leaves
+    /// the fast path and finds out there.
     pub(crate) const fn stand_in(role: Role) -> Self {
         const {
             assert!(!core::mem::needs_drop::<Self>());
         }
         Self {
-            tops: [const { OwnerPtr::new(no_slots()) }; CACHES],
+            tops: [const { Top::busy_at(no_slots()) }; CACHES],
             limits: [const { OwnerU32::new(0) }; CLASSES],
             pages: [const { OwnerU32::new(0) }; CLASSES],
             period: OwnerU64::new(0),
@@ -182,24 +183,63 @@ impl Heap {
         self.role
     }
 
-    /// The slot of a class's block that is used next.
+    fn top(&self, class: Class) -> &Top {
+        self.top_of(CacheIndex::of(class))
+    }
+
+    /// The top of a cache.
     #[inline(always)]
-    fn top(&self, class: Class) -> &OwnerPtr<Slot> {
-        CacheIndex::of(class).pick(&self.tops)
+    pub(crate) fn top_of(&self, cache: CacheIndex) -> &Top {
+        cache.pick(&self.tops)
+    }
+
+    /// Whether a signal handler that asks has interrupted an operation on a class's cache, which then
+    /// nobody may touch.
+    pub(crate) fn is_interrupted(&self, class: Class) -> bool {
+        self.top(class).is_busy()
+    }
+
+    /// Forgets the operations that were interrupted for ever, as their thread was cancelled. What
+    /// they had in hand is lost, a block at most for each.
+    pub(crate) fn forget_interrupted(&self) {
+        for top in &self.tops {
+            top.end();
+        }
     }
 
     /// Takes a cached block, or null when there is none.
     #[inline(always)]
     pub(crate) fn pop(&self, cache: CacheIndex) -> *mut u8 {
-        let place = cache.pick(&self.tops);
+        let (block, _) = self.pop_above(cache);
+        block
+    }
+
+    /// Takes a cached block, and brings the next one into the processor's cache: whoever allocates
+    /// once allocates again, and writes to it. (A processor foresees loads of blocks that lie side by
+    /// side, but waits for stores.)
+    #[inline(always)]
+    pub(crate) fn pop_and_fetch(&self, cache: CacheIndex) -> *mut u8 {
+        let (block, next) = self.pop_above(cache);
+        if !block.is_null() {
+            // SAFETY: the slot below one with a block is one of this cache's.
+            prefetch(unsafe { &*next }.get());
+        }
+        block
+    }
+
+    /// Takes a cached block, or null; and tells the slot below the one where it was.
+    #[inline(always)]
+    fn pop_above(&self, cache: CacheIndex) -> (*mut u8, *mut Slot) {
+        let place = self.top_of(cache);
         let top = place.get();
+        let below = top.wrapping_sub(1);
         // SAFETY: `top` is one of this cache's slots, or the first of `NO_SLOTS`.
         let block = unsafe { &*top }.get();
         if !block.is_null() {
             // Above a block's slot there is always the null one below.
-            place.set(top.wrapping_sub(1));
+            place.set(below);
         }
-        block
+        (block, below)
     }
 
     /// Caches a block; `false` when the cache is full.
@@ -270,7 +310,7 @@ impl Heap {
     fn shrink_caches(&'static self) {
         for class in Class::all() {
             let limit = FIRST_LIMIT.min(class.shape().cache_blocks);
-            if class.pick(&self.limits).get() != 0 {
+            if class.pick(&self.limits).get() != 0 && !self.is_interrupted(class) {
                 self.flush(class, limit as usize / 2);
                 self.set_limit(class, limit);
             }
@@ -305,6 +345,9 @@ impl Heap {
     pub(crate) fn pop_larger(&'static self, class: Class) -> *mut u8 {
         let mut larger = Class::all().skip(class.index() + 1);
         let block = larger.find_map(|class| {
+            if self.is_interrupted(class) {
+                return None;
+            }
             if self.cached(class) == 0 && self.first_page(class).is_some() {
                 self.refill(class);
             }
@@ -445,6 +488,20 @@ impl Heap {
             purger::want();
         }
     }
+}
+
+/// Asks the processor for the line of its cache that a block begins in. Any address will do.
+#[inline(always)]
+fn prefetch(block: *mut u8) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+
+        // SAFETY: every x86-64 processor has the instruction, and it is only a hint.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(block.cast_const().cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = block;
 }
 
 /// Frees one block without any heap: for a thread that has none, or whose heap is in the middle of

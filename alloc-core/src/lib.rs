@@ -103,6 +103,7 @@ mod tool;
 #[cfg(feature = "valgrind")]
 #[path = "valgrind.rs"]
 mod tool;
+mod top;
 mod unload;
 pub mod walk;
 mod window;

@@ -7,13 +7,13 @@
 //! asking, so only the C entry points use it. Stable Rust has no way to choose the TLS model of a
 //! `thread_local!`, and a feature that changed it would change it for a whole workspace.
 //!
-//! Both see to it that a signal handler in the middle of an operation finds the heap busy, each in
-//! the way that costs its callers least:
+//! Both see to it that a signal handler in the middle of an operation finds that out, each in the way
+//! that costs its callers least:
 //!
-//! - Rust's requests know their class, and compare nothing. So the heap is taken out of the place,
-//!   and [`BUSY`] found there, whose caches are empty and full at once. An operation that succeeded
-//!   was on the thread's own heap, so it puts back a copy of that pointer, which is the second word:
-//!   to put back what it took out would make each operation wait for the one before, through memory.
+//! - Rust's requests know their class, and compare nothing. So an operation says of its class's cache
+//!   that it is busy, in the line of memory that it changes anyway: see [`top`](crate::top). Only off
+//!   the fast path the heap is taken out of the place, and [`BUSY`] found there, all of whose caches
+//!   are busy.
 //! - C's requests compare a size, or the kind of a page, with a limit. So the limit is the second
 //!   word, and 0 while the heap is busy or there is none; the comparison is made anyway.
 //!
@@ -22,16 +22,19 @@
 //! [`InitialExec`]: initial_exec::InitialExec
 
 use core::ptr;
-use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering, compiler_fence};
+use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
-use crate::class::{CACHED_KINDS, CACHED_SIZES};
+use crate::class::{CACHED_KINDS, CACHED_SIZES, CacheIndex};
 use crate::heap::{BUSY, Heap, Role, UNSET};
 use crate::segment::SLICE_SHIFT;
-use crate::{unload, window};
+use crate::{hardened, unload, window};
 
 /// One kind of place. Its heap is never null, and begins as [`UNSET`]. Only its thread uses it and
 /// signal handlers on that thread, so `Relaxed` and compiler fences order what is in it.
 pub(crate) trait Place: Copy {
+    /// Whether an allocation has the processor fetch the next one's block.
+    const FETCHES_NEXT: bool;
+
     /// This thread's.
     fn here() -> Self;
 
@@ -46,16 +49,20 @@ pub(crate) trait Place: Copy {
     /// is outside, or the thread has no heap yet.
     fn index_in_window(self, block: *mut u8) -> usize;
 
-    /// Begins an operation that was admitted: the heap, which is busy from now on.
-    fn begin(self) -> *mut Heap;
+    /// Begins an operation on a cache that was admitted, on the fast path; `None` if it would interrupt
+    /// another, and of what stands for a heap.
+    fn begin(self, cache: CacheIndex) -> Option<&'static Heap>;
 
-    /// Ends an operation that succeeded, which it does on a thread's own heap alone.
-    fn end(self);
+    /// Ends it.
+    fn end(self, heap: &'static Heap, cache: CacheIndex);
 
-    /// Ends an operation on a heap that [`begin`](Self::begin) told.
-    fn end_on(self, heap: *mut Heap);
+    /// Begins an operation off the fast path: the heap, which is busy from now on.
+    fn take(self) -> *mut Heap;
 
-    /// What the heap is for, or [`Role::Busy`] in the middle of an operation.
+    /// Ends an operation off the fast path, on a heap that [`take`](Self::take) told.
+    fn put_back(self, heap: *mut Heap);
+
+    /// What the heap is for, or [`Role::Busy`] in the middle of an operation that keeps all of it busy.
     fn role(self) -> Role;
 
     /// Lets the next operation find another heap.
@@ -75,39 +82,35 @@ fn role_of(heap: *mut Heap) -> Role {
     unsafe { &*heap }.role()
 }
 
-/// What a place holds.
-#[derive(Debug)]
-#[repr(C)]
-struct Pointers {
-    current: AtomicPtr<Heap>,
-    own: AtomicPtr<Heap>,
-}
-
 thread_local! {
-    static POINTERS: Pointers = const {
-        let unset = (&raw const UNSET).cast_mut();
-        Pointers { current: AtomicPtr::new(unset), own: AtomicPtr::new(unset) }
-    };
+    static HEAP: AtomicPtr<Heap> = const { AtomicPtr::new((&raw const UNSET).cast_mut()) };
 }
 
 /// A `thread_local!`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Portable(*const Pointers);
+pub(crate) struct Portable(*const AtomicPtr<Heap>);
 
 impl Portable {
     #[inline(always)]
-    fn pointers(self) -> &'static Pointers {
+    fn pointer(self) -> &'static AtomicPtr<Heap> {
         // SAFETY: `here` took the address of a thread local without destructor, which lives as long
         // as its thread. The pointer makes this type neither `Send` nor `Sync`, and the reference
         // does not leave this thread: the callers below use it at once.
         unsafe { &*self.0 }
     }
+
+    #[inline(always)]
+    fn heap(self) -> *mut Heap {
+        self.pointer().load(Ordering::Relaxed)
+    }
 }
 
 impl Place for Portable {
+    const FETCHES_NEXT: bool = !hardened::IS_HARDENED;
+
     #[inline(always)]
     fn here() -> Self {
-        Self(POINTERS.with(ptr::from_ref))
+        Self(HEAP.with(ptr::from_ref))
     }
 
     #[inline(always)]
@@ -126,33 +129,34 @@ impl Place for Portable {
     }
 
     #[inline(always)]
-    fn begin(self) -> *mut Heap {
-        let pointers = self.pointers();
-        let heap = pointers.current.load(Ordering::Relaxed);
-        pointers.current.store((&raw const BUSY).cast_mut(), Ordering::Relaxed);
+    fn begin(self, cache: CacheIndex) -> Option<&'static Heap> {
+        // SAFETY: a place only ever holds a stand-in or a heap from the pool, all of which are
+        // `'static`.
+        let heap = unsafe { &*self.heap() };
+        heap.top_of(cache).begin().then_some(heap)
+    }
+
+    #[inline(always)]
+    fn end(self, heap: &'static Heap, cache: CacheIndex) {
+        heap.top_of(cache).end();
+    }
+
+    fn take(self) -> *mut Heap {
+        let heap = self.heap();
+        self.put_back((&raw const BUSY).cast_mut());
         heap
     }
 
-    #[inline(always)]
-    fn end(self) {
-        self.end_on(self.pointers().own.load(Ordering::Relaxed));
-    }
-
-    #[inline(always)]
-    fn end_on(self, heap: *mut Heap) {
-        self.pointers().current.store(heap, Ordering::Relaxed);
+    fn put_back(self, heap: *mut Heap) {
+        self.pointer().store(heap, Ordering::Relaxed);
     }
 
     fn role(self) -> Role {
-        role_of(self.pointers().current.load(Ordering::Relaxed))
+        role_of(self.heap())
     }
 
     fn set(self, heap: &'static Heap) {
-        let heap = ptr::from_ref(heap).cast_mut();
-        self.pointers().own.store(heap, Ordering::Relaxed);
-        // A handler that finds the new heap ends its operations by a copy of the first.
-        compiler_fence(Ordering::SeqCst);
-        self.pointers().current.store(heap, Ordering::Relaxed);
+        self.put_back(ptr::from_ref(heap).cast_mut());
     }
 
     fn key() -> &'static AtomicU32 {
@@ -182,8 +186,12 @@ pub(crate) type ForC = Portable;
 #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
 mod initial_exec {
     use core::arch::{asm, global_asm};
+    use core::sync::atomic::compiler_fence;
 
-    use super::{AtomicU32, CACHED_SIZES, Heap, Place, Role, SLICE_SHIFT, UNSET, role_of};
+    use super::{
+        AtomicU32, CACHED_SIZES, CacheIndex, Heap, Ordering, Place, Role, SLICE_SHIFT, UNSET,
+        role_of,
+    };
     use crate::{arena, window};
 
     /// The words' symbol. The version is in its name because two versions of this crate can be
@@ -294,6 +302,8 @@ mod initial_exec {
     }
 
     impl Place for InitialExec {
+        const FETCHES_NEXT: bool = false;
+
         #[inline(always)]
         fn here() -> Self {
             let offset;
@@ -358,19 +368,26 @@ mod initial_exec {
         }
 
         #[inline(always)]
-        fn begin(self) -> *mut Heap {
-            let heap = self.heap();
-            self.close();
-            heap
+        fn begin(self, _: CacheIndex) -> Option<&'static Heap> {
+            // SAFETY: as a place holds it.
+            Some(unsafe { &*self.take() })
         }
 
         #[inline(always)]
-        fn end(self) {
+        fn end(self, _: &'static Heap, _: CacheIndex) {
+            compiler_fence(Ordering::SeqCst);
             self.open();
         }
 
         #[inline(always)]
-        fn end_on(self, _: *mut Heap) {
+        fn take(self) -> *mut Heap {
+            let heap = self.heap();
+            self.close();
+            compiler_fence(Ordering::SeqCst);
+            heap
+        }
+
+        fn put_back(self, _: *mut Heap) {
             self.open();
         }
 

@@ -3,12 +3,11 @@
 //!
 //! # Interrupted operations
 //!
-//! A signal handler may allocate while its thread is inside the heap. So each operation makes its
-//! place busy at its beginning, and puts it back at its end; see [`place`](crate::place) for how. A
-//! handler in between leaves the fast path by the same branch as a thread without a heap: the guard
-//! costs a few moves and no branch. A handler that runs before the place is made busy or after it is
-//! put back finds the heap whole. On the slow path the handler acts like another thread: it borrows
-//! an idle heap for one allocation, and frees remotely.
+//! A signal handler may allocate while its thread is inside the heap. So each operation says at its
+//! beginning that it is under way, and at its end that it is over; see [`place`](crate::place) for how.
+//! A handler in between leaves the fast path. It finds the heap whole where it runs before the one or
+//! after the other. On the slow path the handler acts like another thread: it borrows an idle heap for
+//! one allocation, and frees remotely.
 //!
 //! # Exit
 //!
@@ -32,7 +31,7 @@ static DETACHED: Heap = Heap::stand_in(Role::Detached);
 /// Runs one operation on the thread's heap, which it has, marking it busy meanwhile.
 fn with_heap<P: Place, R>(operation: impl FnOnce(&'static Heap) -> R) -> R {
     let place = P::here();
-    let heap = place.begin();
+    let heap = place.take();
     // A handler runs at some point of this thread's instructions; these fences keep the operation's
     // ones between the two stores.
     compiler_fence(Ordering::SeqCst);
@@ -40,29 +39,7 @@ fn with_heap<P: Place, R>(operation: impl FnOnce(&'static Heap) -> R) -> R {
     // `'static`.
     let result = operation(unsafe { &*heap });
     compiler_fence(Ordering::SeqCst);
-    place.end_on(heap);
-    result
-}
-
-/// Runs one operation, which was admitted, on the caches of whatever stands for the thread's heap,
-/// like [`with_heap`]. No stand-in's caches let an operation succeed, so the heap of one that does is
-/// the thread's own.
-#[inline(always)]
-fn with_caches<P: Place, R>(
-    place: P,
-    operation: impl FnOnce(&'static Heap) -> R,
-    is_success: impl FnOnce(&R) -> bool,
-) -> R {
-    let heap = place.begin();
-    compiler_fence(Ordering::SeqCst);
-    // SAFETY: as in `with_heap`.
-    let result = operation(unsafe { &*heap });
-    compiler_fence(Ordering::SeqCst);
-    if is_success(&result) {
-        place.end();
-    } else {
-        place.end_on(heap);
-    }
+    place.put_back(heap);
     result
 }
 
@@ -96,11 +73,26 @@ fn alloc_cached<P: Place>(place: P, cache: CacheIndex) -> *mut u8 {
 
 #[inline(always)]
 fn alloc_admitted<P: Place>(place: P, cache: CacheIndex) -> *mut u8 {
-    let block = with_caches(place, |heap| heap.pop(cache), |block| !block.is_null());
+    let Some(heap) = place.begin(cache) else { return ptr::null_mut() };
+    let block = if P::FETCHES_NEXT { heap.pop_and_fetch(cache) } else { heap.pop(cache) };
+    place.end(heap, cache);
     if let Some(class) = cache.class() {
         hardened::hand_out(class, block);
     }
     block
+}
+
+/// Puts a block into a cache that was admitted, in the way that is given; `false` if it is not done.
+#[inline(always)]
+fn dealloc_admitted<P: Place>(
+    place: P,
+    cache: CacheIndex,
+    push: impl FnOnce(&'static Heap) -> bool,
+) -> bool {
+    let Some(heap) = place.begin(cache) else { return false };
+    let is_pushed = push(heap);
+    place.end(heap, cache);
+    is_pushed
 }
 
 /// Frees a block of a class.
@@ -108,8 +100,8 @@ fn alloc_admitted<P: Place>(place: P, cache: CacheIndex) -> *mut u8 {
 pub(crate) fn dealloc<P: Place>(class: Class, block: *mut u8) {
     hardened::take_back(class, block);
     let (place, cache) = (P::here(), CacheIndex::of(class));
-    let is_cached = place.admits_size(0)
-        && with_caches(place, |heap| heap.push(cache, block), |is_pushed| *is_pushed);
+    let is_cached =
+        place.admits_size(0) && dealloc_admitted(place, cache, |heap| heap.push(cache, block));
     if !is_cached {
         dealloc_slow::<P>(block, class);
     }
@@ -154,7 +146,7 @@ pub(crate) unsafe fn dealloc_cached_of_kind<P: Place>(block: *mut u8, kind: u8) 
     }
     // SAFETY: what a place admits is below the limit.
     let cache = unsafe { CacheIndex::of_kind(kind) };
-    with_caches(place, |heap| heap.push_once(cache, block), |is_pushed| *is_pushed)
+    dealloc_admitted(place, cache, |heap| heap.push_once(cache, block))
 }
 
 /// Frees a block of a class off the fast path; the block freed last is not freed again.
@@ -179,7 +171,7 @@ fn alloc_slow<P: Place>(class: Class) -> *mut u8 {
         let block = heap.pop(cache);
         if block.is_null() && heap.refill(class) { heap.pop(cache) } else { block }
     };
-    let block = with_own_heap::<P, _>(allocate).unwrap_or_else(|| {
+    let block = with_own_cache::<P, _>(class, allocate).unwrap_or_else(|| {
         let Some(heap) = pool::take_or_make() else { return ptr::null_mut() };
         let block = allocate(heap);
         pool::put(heap);
@@ -192,7 +184,7 @@ fn alloc_slow<P: Place>(class: Class) -> *mut u8 {
 #[cold]
 #[inline(never)]
 fn dealloc_slow<P: Place>(block: *mut u8, class: Class) {
-    let is_done = with_own_heap::<P, _>(|heap| {
+    let is_done = with_own_cache::<P, _>(class, |heap| {
         if heap.is_newest(class, block) {
             fatal("a block was freed twice", block.addr());
         }
@@ -283,12 +275,22 @@ extern "C" fn on_exit<P: Place>(heap: *mut c_void) {
     compiler_fence(Ordering::SeqCst);
     // SAFETY: only heaps from the pool are stored under the key, and those are `'static`.
     if let Some(heap) = unsafe { heap.cast::<Heap>().cast_const().as_ref() } {
+        heap.forget_interrupted();
         if heap.hold.take() {
             heap.leave();
             heap.hold.let_go();
         }
         pool::push(heap);
     }
+}
+
+/// Runs `operation` on the thread's own heap, like [`with_own_heap`], if it does not interrupt one on
+/// that class's cache.
+fn with_own_cache<P: Place, R>(
+    class: Class,
+    operation: impl FnOnce(&'static Heap) -> R,
+) -> Option<R> {
+    with_own_heap::<P, _>(|heap| (!heap.is_interrupted(class)).then(|| operation(heap))).flatten()
 }
 
 /// Runs `operation` on the thread's own heap, if it has one that nobody else looks after just now.
@@ -322,4 +324,53 @@ fn abandon<P: Place>() {
     // SAFETY: the key was made by `exit_key`; any value may be stored.
     unsafe { libc::pthread_setspecific(key, ptr::null()) };
     P::here().set(&UNSET);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::place::Portable;
+
+    #[test]
+    fn a_cache_in_the_middle_of_an_operation_is_left_alone() {
+        let class = |size| Class::of_size(size).unwrap();
+        let (class, other) = (class(48), class(64));
+        let test = std::thread::spawn(move || {
+            for class in [class, other] {
+                let block = alloc::<Portable>(class);
+                dealloc::<Portable>(class, block);
+            }
+            let (place, cache) = (Portable::here(), CacheIndex::of(class));
+            let heap = place.begin(cache).unwrap();
+            let cached = heap.cached(class);
+            assert!(cached > 0);
+
+            // What a signal handler could do now.
+            assert!(place.begin(cache).is_none());
+            let block = alloc::<Portable>(class);
+            assert!(!block.is_null() && !heap.cached_blocks(class).any(|cached| cached == block));
+            dealloc::<Portable>(class, block);
+            assert_eq!(heap.cached(class), cached);
+            let of_other = heap.cached(other);
+            let block = alloc::<Portable>(other);
+            assert_eq!(heap.cached(other), of_other - 1);
+            dealloc::<Portable>(other, block);
+            with_own_heap::<Portable, _>(Heap::trim).unwrap();
+            assert_eq!((heap.cached(class), heap.cached(other)), (cached, 0));
+            assert!(heap.check().is_err());
+
+            place.end(heap, cache);
+            heap.check().unwrap();
+            let block = alloc::<Portable>(class);
+            assert_eq!(heap.cached(class), cached - 1);
+            dealloc::<Portable>(class, block);
+
+            // The thread is cancelled in the middle of another one: the next thread can use it all.
+            place.begin(cache).unwrap();
+            ptr::from_ref(heap).addr()
+        });
+        let address = test.join().unwrap();
+        let heap = pool::all().find(|heap| ptr::from_ref(*heap).addr() == address).unwrap();
+        assert!(!heap.is_interrupted(class));
+    }
 }

@@ -44,6 +44,9 @@ impl Heap {
     }
 
     fn check_cache(&'static self, class: Class) -> Result<(), &'static str> {
+        if self.is_interrupted(class) {
+            return Err("a cache is busy between operations");
+        }
         let cached = self.cached(class);
         let limit = class.pick(&self.limits).get();
         if cached > limit as usize || limit > class.shape().cache_blocks_max {

@@ -33,6 +33,9 @@ impl Heap {
 
     /// Hands a class's cached blocks back to their pages, and lets the cache begin small again.
     pub(super) fn empty_cache(&'static self, class: Class) {
+        if self.is_interrupted(class) {
+            return;
+        }
         if self.cached(class) != 0 {
             self.flush(class, 0);
         }
@@ -94,7 +97,7 @@ impl Heap {
             if !self.in_use.replace(class, false) {
                 self.empty_cache(class);
                 self.release_unused_pages_of(class);
-            } else if limit > class.shape().cache_blocks {
+            } else if limit > class.shape().cache_blocks && !self.is_interrupted(class) {
                 // What it needs beyond that, it has to show again and again.
                 let less = (limit / 2).max(class.shape().cache_blocks);
                 self.flush(class, less as usize);
