@@ -447,9 +447,12 @@ impl Recorder {
             align_log2: request.align.trailing_zeros() as u8,
             old_address: request.old_address as u64,
             old_size: request.old_size as u64,
-            node: captured.map_or(NodeId::ROOT, |captured| captured.node),
-            stack_pointer: captured.map_or(0, |captured| captured.stack_pointer),
-            kept_frames: captured.and_then(|captured| captured.kept_frames),
+            node: captured.map_or(NodeId::ROOT, Captured::node),
+            stack_pointer: match (captured, registers) {
+                (Some(_), Some(registers)) => registers.stack_pointer,
+                _ => 0,
+            },
+            kept_frames: captured.and_then(Captured::kept_frames),
         };
         state.writer.write_event(&self.log, &event)?;
         state.events += 1;
@@ -467,15 +470,19 @@ impl Recorder {
     ) -> Result<Option<Captured>, Errno> {
         let depth = self.depth.load(Ordering::Relaxed);
         let Some(tables) = self.tables.get().filter(|_| depth != 0) else { return Ok(None) };
-        let find = |path| tables.call_tree.find(path);
+        let find = |path, parent| tables.call_tree.find(path, parent);
         let in_place = state.backtrace.capture_in_place(registers, &tables.rules, find);
         if in_place.is_some() && !self.check.load(Ordering::Relaxed) {
             return Ok(in_place);
         }
-        self.capture_anywhere(state, registers, stamp, tables, in_place)
+        let mut written = Ok(());
+        let captured =
+            self.capture_anywhere(state, registers, stamp, tables, in_place, &mut written);
+        written.map(|()| Some(captured))
     }
 
-    /// Captures a backtrace that could not be captured `in_place`, and checks it if that is asked.
+    /// Captures a backtrace that could not be captured `in_place`, and checks it if that is asked. What
+    /// was discovered is `written`, or not.
     #[inline(never)]
     fn capture_anywhere(
         &'static self,
@@ -484,7 +491,8 @@ impl Recorder {
         stamp: Stamp,
         tables: &Tables,
         in_place: Option<Captured>,
-    ) -> Result<Option<Captured>, Errno> {
+        written: &mut Result<(), Errno>,
+    ) -> Captured {
         let depth = self.depth.load(Ordering::Relaxed);
         let shared = Shared { modules: &self.modules, rules: &tables.rules, depth };
         let mut sink = Sink {
@@ -499,7 +507,8 @@ impl Recorder {
         if self.check.load(Ordering::Relaxed) {
             check_backtrace(&state.backtrace, registers, &shared, &mut sink);
         }
-        sink.result.map(|()| Some(captured))
+        *written = sink.result;
+        captured
     }
 
     /// Writes what signal handlers asked for while the slot was busy.
@@ -603,8 +612,13 @@ impl backtrace::Sink for Sink<'_> {
     }
 
     #[inline]
-    fn find(&self, path: Path) -> Option<NodeId> {
-        self.tree.find(path)
+    fn find(&self, path: Path, parent: Path) -> Option<NodeId> {
+        self.tree.find(path, parent)
+    }
+
+    #[inline]
+    fn find_parent(&self, path: Path) -> Option<NodeId> {
+        self.tree.find_parent(path)
     }
 
     #[cold]

@@ -69,8 +69,10 @@ pub(super) struct Shared<'a> {
 pub(super) trait Sink {
     /// The path of what lies outside of a backtrace.
     fn root_path(&self, root: NodeId) -> Path;
-    /// The node at `path`, if it is known.
-    fn find(&self, path: Path) -> Option<NodeId>;
+    /// The node of a whole backtrace, which is at `path` below `parent`, if it is known.
+    fn find(&self, path: Path, parent: Path) -> Option<NodeId>;
+    /// The node at `path`, if it is known, for the definition of one below it.
+    fn find_parent(&self, path: Path) -> Option<NodeId>;
     /// Gives the frame at `address` below `parent` a number, as the node at `path`.
     fn define(&mut self, path: Path, parent: NodeId, address: u64) -> NodeId;
     /// A module was met for the first time.
@@ -80,15 +82,34 @@ pub(super) trait Sink {
     fn unloaded(&mut self, module: &Module, modules: &Modules);
 }
 
-/// What was captured.
+/// What was captured: a node, and above it the number of kept frames.
+///
+/// It is one word, which is handed on in a register. What is longer goes through memory, where a load of two
+/// fields together waits until both were stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Captured {
-    pub(super) node: NodeId,
-    /// The stack pointer of the innermost frame.
-    pub(super) stack_pointer: u64,
+pub(super) struct Captured(u64);
+
+impl Captured {
+    /// In place of a number of kept frames: all are kept that the two backtraces share.
+    const ALL: u32 = u32::MAX;
+
+    #[inline(always)]
+    const fn new(node: NodeId, kept_frames: u32) -> Self {
+        Self((kept_frames as u64) << 32 | node.0 as u64)
+    }
+
+    #[inline(always)]
+    pub(super) const fn node(self) -> NodeId {
+        NodeId(self.0 as u32)
+    }
+
     /// How many of the outermost frames are as they were, where that is fewer than the two
     /// backtraces share.
-    pub(super) kept_frames: Option<u32>,
+    #[inline(always)]
+    pub(super) const fn kept_frames(self) -> Option<u32> {
+        let kept = (self.0 >> 32) as u32;
+        if kept == Self::ALL { None } else { Some(kept) }
+    }
 }
 
 /// A thread's previous backtrace.
@@ -413,7 +434,11 @@ impl Backtrace {
             path = self.find_late_paths(kept..length, modules, sink);
         }
         if count != 0 || kept != self.length {
-            self.node = match sink.find(path) {
+            let parent = match length.checked_sub(2) {
+                Some(index) => self.frames.path(index),
+                None => sink.root_path(self.root),
+            };
+            self.node = match sink.find(path, parent) {
                 Some(node) => node,
                 None => self.define(length, sink),
             };
@@ -422,14 +447,8 @@ impl Backtrace {
         self.frames.list(kept.saturating_sub(1), length);
         self.length = length;
         let shares_more = changed == Some(self.frames.address(kept));
-        let kept_frames = (forgotten || shares_more).then_some(kept as u32);
-        Captured {
-            node: self.node,
-            stack_pointer: length
-                .checked_sub(1)
-                .map_or(0, |index| self.frames.stack_pointer(index)),
-            kept_frames,
-        }
+        let kept_frames = if forgotten || shares_more { kept as u32 } else { Captured::ALL };
+        Captured::new(self.node, kept_frames)
     }
 
     /// Finds the paths of `new` frames where the code of some may have been put in the place of other
@@ -465,7 +484,7 @@ impl Backtrace {
         let mut unknown = length.saturating_sub(1);
         let mut node = self.root;
         while let Some(outside) = unknown.checked_sub(1) {
-            if let Some(known) = sink.find(self.frames.path(outside)) {
+            if let Some(known) = sink.find_parent(self.frames.path(outside)) {
                 node = known;
                 break;
             }

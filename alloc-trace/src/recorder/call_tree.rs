@@ -24,10 +24,11 @@ use super::sys;
 
 /// Entries that share a cache line and among which a path is looked up.
 const WAYS: usize = 5;
-/// How many such lines there are: 8 MiB in all, of which only what is used is resident.
+/// Lines of the table of all nodes: 8 MiB, of which only what is used is resident.
 const LINES: usize = 1 << 17;
+/// Lines of the table of nodes that are asked for again: 1 MiB.
+const FREQUENT_LINES: usize = 1 << 14;
 
-const _: () = assert!(LINES.is_power_of_two());
 const _: () = assert!(size_of::<Line>() == 64);
 
 /// Zeroed memory is a line of no nodes.
@@ -40,38 +41,13 @@ struct Line {
     nodes: [AtomicU32; WAYS],
 }
 
-/// Set in a node that was found since it was inserted, or since all of its line were.
-const ASKED_FOR: u32 = 1 << 31;
-/// A node's own number.
-const NUMBER: u32 = ASKED_FOR - 1;
-
-/// The process's index of call-tree nodes.
-#[derive(Debug)]
-pub(super) struct CallTree {
-    lines: NonNull<Line>,
-    next: AtomicU32,
-}
-
-// SAFETY: the lines are atomics, mapped as long as the process lives.
-unsafe impl Send for CallTree {}
-// SAFETY: as above.
-unsafe impl Sync for CallTree {}
-
-impl CallTree {
-    /// An empty tree; `None` where memory is short.
-    pub(super) fn new() -> Option<Self> {
-        let lines = sys::map_anonymous(LINES * size_of::<Line>())?.cast();
-        Some(Self { lines, next: AtomicU32::new(NodeId::FIRST.0) })
-    }
-
-    /// The node at `path`, if it is known.
+impl Line {
     #[inline(always)]
-    pub(super) fn find(&self, path: Path) -> Option<NodeId> {
-        let line = self.line(path);
+    fn find(&self, path: Path) -> Option<NodeId> {
         // Which way it is cannot be guessed, so there is no branch for it: what comes next need not wait
         // for the line.
-        let (mut number, mut node) = (u64::MAX, line.nodes.first()?);
-        for (mixed, place) in line.paths.iter().zip(&line.nodes) {
+        let (mut number, mut node) = (u64::MAX, self.nodes.first()?);
+        for (mixed, place) in self.paths.iter().zip(&self.nodes) {
             let unmixed = mixed.load(Ordering::Relaxed) ^ path.0;
             if unmixed <= u64::from(NUMBER) {
                 (number, node) = (unmixed, place);
@@ -89,6 +65,70 @@ impl CallTree {
             node.store(asked | ASKED_FOR, Ordering::Release);
         }
         Some(NodeId(asked & NUMBER))
+    }
+
+    fn insert(&self, path: Path, id: NodeId) {
+        let Self { paths, nodes } = self;
+        // The oldest of those that were not asked for, which the mark makes greater numbers.
+        let way = paths.iter().zip(nodes).min_by_key(|(_, node)| node.load(Ordering::Relaxed));
+        let Some((mixed, node)) = way else { return };
+        if node.load(Ordering::Relaxed) & ASKED_FOR != 0 {
+            // All were: from here on that counts anew.
+            for node in nodes {
+                // Release hands on what others acquire with the node.
+                node.store(node.load(Ordering::Relaxed) & !ASKED_FOR, Ordering::Release);
+            }
+        }
+        mixed.store(path.0 ^ u64::from(id.0), Ordering::Relaxed);
+        // Release: pairs with the acquire in `find`.
+        node.store(id.0, Ordering::Release);
+    }
+}
+
+/// Set in a node that was found since it was inserted, or since all of its line were.
+const ASKED_FOR: u32 = 1 << 31;
+/// A node's own number.
+const NUMBER: u32 = ASKED_FOR - 1;
+
+/// The process's index of call-tree nodes.
+#[derive(Debug)]
+pub(super) struct CallTree {
+    /// Nodes that are asked for again and again, each beside those of the same parent: a function that
+    /// allocates and frees does so by several calls, and what the first of them brings into the cache
+    /// serves all.
+    frequent: Table<FREQUENT_LINES>,
+    /// All nodes, each on its own path's line.
+    all: Table<LINES>,
+    next: AtomicU32,
+}
+
+impl CallTree {
+    /// An empty tree; `None` where memory is short.
+    pub(super) fn new() -> Option<Self> {
+        let (frequent, all) = (Table::new()?, Table::new()?);
+        Some(Self { frequent, all, next: AtomicU32::new(NodeId::FIRST.0) })
+    }
+
+    /// The node of an event's backtrace, which is at `path` below `parent`, if it is known.
+    #[inline(always)]
+    pub(super) fn find(&self, path: Path, parent: Path) -> Option<NodeId> {
+        let found = self.frequent.line(beside(parent, path)).find(path);
+        if found.is_some() { found } else { self.find_among_all(path, parent) }
+    }
+
+    /// From now on a node that is found here is among the frequent ones.
+    #[inline(never)]
+    fn find_among_all(&self, path: Path, parent: Path) -> Option<NodeId> {
+        let node = self.find_parent(path)?;
+        self.frequent.line(beside(parent, path)).insert(path, node);
+        Some(node)
+    }
+
+    /// The node at `path`, if it is known, for the definition of one below it: that says nothing of how
+    /// often it is asked for.
+    #[inline(always)]
+    pub(super) fn find_parent(&self, path: Path) -> Option<NodeId> {
+        self.all.line(path).find(path)
     }
 
     /// A number for a node that is not known; it is inserted once its definition is written.
@@ -110,27 +150,48 @@ impl CallTree {
     /// Makes a node known whose definition has been written, driving out one of its line.
     #[cold]
     pub(super) fn insert(&self, path: Path, id: NodeId) {
-        if id.is_root() {
-            return;
+        if !id.is_root() {
+            self.all.line(path).insert(path, id);
         }
-        let Line { paths, nodes } = self.line(path);
-        // The oldest of those that were not asked for, which the mark makes greater numbers.
-        let way = paths.iter().zip(nodes).min_by_key(|(_, node)| node.load(Ordering::Relaxed));
-        let Some((mixed, node)) = way else { return };
-        if node.load(Ordering::Relaxed) & ASKED_FOR != 0 {
-            // All were: from here on that counts anew.
-            for node in nodes {
-                // Release hands on what others acquire with the node.
-                node.store(node.load(Ordering::Relaxed) & !ASKED_FOR, Ordering::Release);
-            }
-        }
-        mixed.store(path.0 ^ u64::from(id.0), Ordering::Relaxed);
-        // Release: pairs with the acquire in `find`.
-        node.store(id.0, Ordering::Release);
     }
 
     /// Forgets everything, for a new recording.
     pub(super) fn clear(&self) {
+        self.frequent.clear();
+        self.all.clear();
+        self.next.store(NodeId::FIRST.0, Ordering::Relaxed);
+    }
+}
+
+/// Where `path` below `parent` lies among the frequent ones: on one of two lines side by side, which are ten
+/// entries.
+#[inline(always)]
+const fn beside(parent: Path, path: Path) -> Path {
+    Path(parent.0 & !1 | path.0 & 1)
+}
+
+/// Lines of nodes, as many as there is room for.
+#[derive(Debug)]
+struct Table<const LINES: usize> {
+    lines: NonNull<Line>,
+}
+
+// SAFETY: the lines are atomics, mapped as long as the process lives.
+unsafe impl<const LINES: usize> Send for Table<LINES> {}
+// SAFETY: as above.
+unsafe impl<const LINES: usize> Sync for Table<LINES> {}
+
+impl<const LINES: usize> Table<LINES> {
+    const IS_MASKED: () = assert!(LINES.is_power_of_two());
+
+    /// An empty table; `None` where memory is short.
+    fn new() -> Option<Self> {
+        let () = Self::IS_MASKED;
+        let lines = sys::map_anonymous(LINES * size_of::<Line>())?.cast();
+        Some(Self { lines })
+    }
+
+    fn clear(&self) {
         for index in 0..LINES {
             // SAFETY: the mapping holds `LINES` lines.
             let line = unsafe { self.lines.add(index) };
@@ -143,7 +204,6 @@ impl CallTree {
                 }
             }
         }
-        self.next.store(NodeId::FIRST.0, Ordering::Relaxed);
     }
 
     #[inline(always)]
@@ -201,11 +261,13 @@ mod tests {
     #[test]
     fn a_node_is_found_at_its_own_path_only() {
         let tree = CallTree::new().expect("memory");
-        assert_eq!(tree.find(path(0x1234)), None);
+        let root = Path::of_root(NodeId::ROOT, 0);
+        assert_eq!(tree.find(path(0x1234), root), None);
         let id = tree.reserve();
         tree.insert(path(0x1234), id);
-        assert_eq!(tree.find(path(0x1234)), Some(id));
-        assert_eq!(tree.find(path(0x1234)), Some(id), "asked for again");
+        assert_eq!(tree.find(path(0x1234), root), Some(id));
+        assert_eq!(tree.find(path(0x1234), root), Some(id), "asked for again");
+        assert_eq!(tree.find_parent(path(0x1234)), Some(id));
         let others = [
             path(0x1235),
             path(0x1234).below(0x1234),
@@ -214,7 +276,8 @@ mod tests {
             Path::of_root(NodeId::ROOT, 0).below_late(0x1234, 0),
         ];
         for other in others {
-            assert_eq!(tree.find(other), None);
+            assert_eq!(tree.find(other, root), None);
+            assert_eq!(tree.find_parent(other), None);
         }
     }
 
@@ -261,11 +324,11 @@ mod tests {
         for address in 1..=frames {
             let id = tree.reserve();
             tree.insert(path(address), id);
-            assert_eq!(tree.find(path(address)), Some(id));
+            assert_eq!(tree.find_parent(path(address)), Some(id));
         }
         let mut known = 0;
         for address in 1..=frames {
-            if let Some(id) = tree.find(path(address)) {
+            if let Some(id) = tree.find_parent(path(address)) {
                 assert_eq!(u64::from(id.0), address + 1);
                 known += 1;
             }
@@ -279,11 +342,11 @@ mod tests {
         let kept = tree.reserve();
         tree.insert(on_one_line(7), kept);
         for number in 100..1_000 {
-            assert_eq!(tree.find(on_one_line(7)), Some(kept));
+            assert_eq!(tree.find_parent(on_one_line(7)), Some(kept));
             tree.insert(on_one_line(number), tree.reserve());
         }
-        assert_eq!(tree.find(on_one_line(100)), None);
-        assert_eq!(tree.find(on_one_line(999)).map(|id| id.0), Some(kept.0 + 900));
+        assert_eq!(tree.find_parent(on_one_line(100)), None);
+        assert_eq!(tree.find_parent(on_one_line(999)).map(|id| id.0), Some(kept.0 + 900));
     }
 
     #[test]
@@ -292,16 +355,50 @@ mod tests {
         for number in 1..100 {
             let id = tree.reserve();
             tree.insert(on_one_line(number), id);
-            assert_eq!(tree.find(on_one_line(number)), Some(id));
+            assert_eq!(tree.find_parent(on_one_line(number)), Some(id));
+        }
+    }
+
+    #[test]
+    fn a_frequent_node_outlives_its_entry_among_all() {
+        let tree = CallTree::new().expect("memory");
+        let (parent, once, often) = (path(1), on_one_line(1), on_one_line(2));
+        tree.insert(once, tree.reserve());
+        let node = tree.reserve();
+        tree.insert(often, node);
+        assert_eq!(tree.find(often, parent), Some(node));
+        for number in 100..1_000 {
+            let id = tree.reserve();
+            tree.insert(on_one_line(number), id);
+            assert_eq!(tree.find_parent(on_one_line(number)), Some(id));
+        }
+        assert_eq!([once, often].map(|path| tree.find_parent(path)), [None, None]);
+        assert_eq!([once, often].map(|path| tree.find(path, parent)), [None, Some(node)]);
+    }
+
+    #[test]
+    fn a_parent_may_have_more_nodes_than_its_lines_hold() {
+        let tree = CallTree::new().expect("memory");
+        let nodes: Vec<_> =
+            (1..100).map(|address| (path(7).below(address), tree.reserve())).collect();
+        for (path, node) in &nodes {
+            tree.insert(*path, *node);
+        }
+        for _ in 0..3 {
+            for (at, node) in &nodes {
+                assert_eq!(tree.find(*at, path(7)), Some(*node));
+            }
         }
     }
 
     #[test]
     fn a_cleared_tree_knows_nothing() {
         let tree = CallTree::new().expect("memory");
+        let root = Path::of_root(NodeId::ROOT, 0);
         tree.insert(path(7), tree.reserve());
+        assert_eq!(tree.find(path(7), root), Some(NodeId::FIRST));
         tree.clear();
-        assert_eq!(tree.find(path(7)), None);
+        assert_eq!(tree.find(path(7), root), None);
         assert_eq!(tree.reserve(), NodeId::FIRST);
     }
 }

@@ -31,6 +31,8 @@ pub(super) struct Frames {
     /// are few, and not searched for each time.
     saving: [u8; CAPACITY],
     saving_count: u8,
+    /// Whether a frame pointer may matter. In most code none does.
+    any_matters: bool,
 }
 
 const _: () = assert!(CAPACITY <= u8::MAX as usize);
@@ -49,6 +51,7 @@ impl Frames {
         paths: [Path::NONE; CAPACITY],
         saving: [0; CAPACITY],
         saving_count: 0,
+        any_matters: false,
     };
 
     #[inline(always)]
@@ -130,6 +133,7 @@ impl Frames {
 
     #[inline(always)]
     pub(super) fn set_matters(&mut self, index: usize, matters: bool) {
+        self.any_matters |= matters;
         if let Some(slot) = self.frame_pointer_slots.get_mut(index) {
             *slot = *slot & !MATTERS | if matters { MATTERS } else { 0 };
         }
@@ -138,6 +142,7 @@ impl Frames {
     /// The way outwards from the frame at `index` depends on its frame pointer: and so on those of the
     /// frames further in, as far as they left it in its register.
     pub(super) fn mark(&mut self, index: usize) {
+        self.any_matters = true;
         for slot in self.frame_pointer_slots.get_mut(index..).unwrap_or_default() {
             *slot |= MATTERS;
             if *slot >> 1 != NO_SLOT {
@@ -149,6 +154,12 @@ impl Frames {
     /// Lists anew which frames from `index` on, of `length`, are compared by their frame pointers.
     #[inline(always)]
     pub(super) fn list(&mut self, index: usize, length: usize) {
+        if self.any_matters {
+            self.list_saving(index, length);
+        }
+    }
+
+    fn list_saving(&mut self, index: usize, length: usize) {
         while let Some(last) = self.saving_count.checked_sub(1)
             && self.saving.get(usize::from(last)).is_none_or(|&saving| usize::from(saving) >= index)
         {

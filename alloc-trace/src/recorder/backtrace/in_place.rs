@@ -19,14 +19,14 @@ use super::{Backtrace, Call, Captured, Frame, Path, Registers, Rules};
 
 impl Backtrace {
     /// Captures the backtrace where at most the innermost frame's address is another one, and its
-    /// node is known to `find`; otherwise nothing is changed.
+    /// node is known to `find`, which is given its path and its parent's; otherwise nothing is changed.
     #[cfg_attr(debug_assertions, inline(never))]
     #[cfg_attr(not(debug_assertions), inline(always))]
     pub(in super::super) fn capture_in_place(
         &mut self,
         registers: Registers,
         rules: &Rules,
-        find: impl FnOnce(Path) -> Option<NodeId>,
+        find: impl FnOnce(Path, Path) -> Option<NodeId>,
     ) -> Option<Captured> {
         let innermost = self.length.wrapping_sub(1);
         let Registers { program_counter, stack_pointer, frame_pointer } = registers;
@@ -57,7 +57,7 @@ impl Backtrace {
             self.make_innermost(innermost, call);
         }
         self.frames.set_frame_pointer(innermost, frame_pointer);
-        Some(Captured { node: self.node, stack_pointer, kept_frames: None })
+        Some(Captured::new(self.node, Captured::ALL))
     }
 
     /// The call that the innermost function made at the previous event.
@@ -82,7 +82,7 @@ impl Backtrace {
         innermost: usize,
         registers: Registers,
         rules: &Rules,
-        find: impl FnOnce(Path) -> Option<NodeId>,
+        find: impl FnOnce(Path, Path) -> Option<NodeId>,
     ) -> Option<Captured> {
         let Registers { program_counter, stack_pointer, frame_pointer } = registers;
         let outside = innermost.checked_sub(1)?;
@@ -103,8 +103,9 @@ impl Backtrace {
         {
             return None;
         }
-        let path = self.frames.path(outside).below(program_counter);
-        let node = find(path)?;
+        let parent = self.frames.path(outside);
+        let path = parent.below(program_counter);
+        let node = find(path, parent)?;
 
         // The innermost frame's own frame pointer matters where the way outwards begins with it.
         let from_here =
@@ -120,6 +121,6 @@ impl Backtrace {
         self.frames.set_matters(innermost, from_here);
         self.frames.list(outside, self.length);
         self.make_innermost(innermost, Call { address: program_counter, path, node });
-        Some(Captured { node, stack_pointer, kept_frames: None })
+        Some(Captured::new(node, Captured::ALL))
     }
 }

@@ -208,7 +208,7 @@ fn run(seed: u64, depth: usize, deepest: usize, events: usize) {
         let by_frame_pointer_before = is_by_frame_pointer(&backtrace);
         let (root_before, was_limited) = (backtrace.root, backtrace.limited);
         let shared = Shared { modules: &modules, rules: &machine.rules, depth };
-        let find = |path| numbers.find(path);
+        let find = |path, parent| numbers.find(path, parent);
         let captured = match backtrace.capture_in_place(registers, shared.rules, find) {
             Some(captured) => {
                 in_place += 1;
@@ -225,8 +225,11 @@ fn run(seed: u64, depth: usize, deepest: usize, events: usize) {
         let whole = dropped == 0 && machine.root == 0;
         let root = if whole { NodeId::ROOT } else { NodeId::CUT };
         let addresses = expected.iter().map(|state| state.0).collect();
-        assert_eq!(numbers.backtrace(captured.node), (addresses, root), "event {event} of {seed}");
-        assert_eq!(captured.stack_pointer, stack_pointer);
+        assert_eq!(
+            numbers.backtrace(captured.node()),
+            (addresses, root),
+            "event {event} of {seed}"
+        );
         let mut full = Backtrace::NONE;
         full.stack = machine.stack();
         full.capture(registers, &shared, &mut numbers);
@@ -237,7 +240,7 @@ fn run(seed: u64, depth: usize, deepest: usize, events: usize) {
             let by_frame_pointer = by_frame_pointer_before || is_by_frame_pointer(&backtrace);
             let same_nodes = shared_prefix(&before, &after, |one, other| one.0 == other.0);
             let proves = same_root && same < same_nodes;
-            match captured.kept_frames {
+            match captured.kept_frames() {
                 // Another frame pointer, where it matters, proves a new activation too.
                 Some(kept) if by_frame_pointer => {
                     assert!(same_root && (kept as usize) < same_nodes, "event {event} of {seed}");
@@ -248,7 +251,7 @@ fn run(seed: u64, depth: usize, deepest: usize, events: usize) {
                     assert_eq!(kept, proves.then_some(same as u32), "event {event} of {seed}");
                 }
             }
-            kept += usize::from(captured.kept_frames.is_some());
+            kept += usize::from(captured.kept_frames().is_some());
         }
     }
     if depth >= deepest {
