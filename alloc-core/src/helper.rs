@@ -7,8 +7,9 @@
 //! It has the user, the groups and the system call filters of that thread. What the program changes of
 //! them later does not reach it: whoever changes them has it end before.
 //!
-//! It also shares that thread's thread-local memory, which it must never touch: no `errno`, no
-//! `thread_local!`, and of the C library nothing that could use them.
+//! It has thread-local memory of its own, which is nothing but zeros: that thread's goes when it ends,
+//! with its stack. So no `thread_local!` has a meaning here. The C library is not asked for what could
+//! need more than the guard value of its functions' stacks or a place for `errno`; those are there.
 
 use core::arch::asm;
 use core::ptr::{self, NonNull};
@@ -17,8 +18,14 @@ use core::sync::atomic::AtomicI32;
 use crate::os;
 use crate::syscall::call;
 
-/// What is mapped for the stack. Its lower half is made inaccessible.
+/// What is mapped for the thread: its stack, of which the lower half is made inaccessible, and behind
+/// that its thread-local memory.
+const MAPPED_BYTES: usize = STACK_BYTES + THREAD_LOCAL_BYTES;
 const STACK_BYTES: usize = 4 * os::OS_PAGE;
+
+/// Zeros on either side of where the thread pointer leads: the C library's own variables lie near it,
+/// below on x86_64 and above on aarch64.
+const THREAD_LOCAL_BYTES: usize = 2 * os::OS_PAGE;
 
 /// The kernel's signal set, which is shorter than the C library's.
 type Signals = u64;
@@ -28,19 +35,26 @@ pub(crate) type Main = extern "C" fn(NonNull<u8>, u64) -> !;
 
 /// Starts a thread that runs `main`, and writes its number before it runs. Says whether it did.
 pub(crate) fn start(main: Main, word: u64, number: &'static AtomicI32) -> bool {
-    let Some(stack) = os::map_sparse(STACK_BYTES) else { return false };
+    let Some(stack) = os::map_sparse(MAPPED_BYTES) else { return false };
     // SAFETY: the mapping was made above, and nobody uses its lower half.
     let is_guarded = unsafe { os::protect(stack, STACK_BYTES / 2) };
     let mut before: Signals = 0;
     let is_started = is_guarded && set_signals(Signals::MAX, Some(&mut before)) && {
+        // SAFETY: the mapping ends behind it.
+        let thread_pointer = unsafe { stack.add(STACK_BYTES + THREAD_LOCAL_BYTES / 2) };
+        if cfg!(target_arch = "x86_64") {
+            // The thread pointer of this architecture leads to itself.
+            // SAFETY: it is aligned, lies in the mapping that was made above, and nobody uses it yet.
+            unsafe { thread_pointer.cast::<NonNull<u8>>().write(thread_pointer) };
+        }
         // SAFETY: the stack was made for it, and `main` does not return.
-        let is_started = unsafe { clone(stack, main, word, number) };
+        let is_started = unsafe { clone(stack, thread_pointer, main, word, number) };
         set_signals(before, None);
         is_started
     };
     if !is_started {
         // SAFETY: mapped above, and no thread runs on it.
-        unsafe { os::unmap(stack, STACK_BYTES) };
+        unsafe { os::unmap(stack, MAPPED_BYTES) };
     }
     is_started
 }
@@ -64,6 +78,7 @@ const FLAGS: libc::c_int = libc::CLONE_VM
     | libc::CLONE_SIGHAND
     | libc::CLONE_THREAD
     | libc::CLONE_SYSVSEM
+    | libc::CLONE_SETTLS
     | libc::CLONE_PARENT_SETTID;
 
 /// The upper end of the stack, less a few words of zeros, where whoever follows the frames stops.
@@ -75,12 +90,18 @@ fn top(stack: NonNull<u8>) -> *mut u8 {
 ///
 /// # Safety
 ///
-/// - `stack` is a mapping of [`STACK_BYTES`] that the thread may have.
+/// - `stack` is a mapping of [`MAPPED_BYTES`] that the thread may have, and its thread pointer lies in it.
 #[cfg(target_arch = "x86_64")]
-unsafe fn clone(stack: NonNull<u8>, main: Main, word: u64, number: &'static AtomicI32) -> bool {
+unsafe fn clone(
+    stack: NonNull<u8>,
+    thread_pointer: NonNull<u8>,
+    main: Main,
+    word: u64,
+    number: &'static AtomicI32,
+) -> bool {
     let result: isize;
     // SAFETY: this thread goes on behind the block with its registers as they were; the new one
-    // starts with the same values but for its stack pointer, and never leaves `main`.
+    // starts with the same values but for its stack and thread pointers, and never leaves `main`.
     unsafe {
         asm!(
             "syscall",
@@ -89,7 +110,7 @@ unsafe fn clone(stack: NonNull<u8>, main: Main, word: u64, number: &'static Atom
             "xor ebp, ebp",
             "mov rdi, r9",
             "mov rsi, r12",
-            "call r8",
+            "call r13",
             "ud2",
             "2:",
             inlateout("rax") libc::SYS_clone as isize => result,
@@ -97,9 +118,10 @@ unsafe fn clone(stack: NonNull<u8>, main: Main, word: u64, number: &'static Atom
             in("rsi") top(stack),
             in("rdx") number.as_ptr(),
             in("r10") 0usize,
-            in("r8") main,
+            in("r8") thread_pointer.as_ptr(),
             in("r9") stack.as_ptr(),
             in("r12") word,
+            in("r13") main,
             lateout("rcx") _,
             lateout("r11") _,
         );
@@ -111,9 +133,15 @@ unsafe fn clone(stack: NonNull<u8>, main: Main, word: u64, number: &'static Atom
 ///
 /// # Safety
 ///
-/// - `stack` is a mapping of [`STACK_BYTES`] that the thread may have.
+/// - `stack` is a mapping of [`MAPPED_BYTES`] that the thread may have, and its thread pointer lies in it.
 #[cfg(target_arch = "aarch64")]
-unsafe fn clone(stack: NonNull<u8>, main: Main, word: u64, number: &'static AtomicI32) -> bool {
+unsafe fn clone(
+    stack: NonNull<u8>,
+    thread_pointer: NonNull<u8>,
+    main: Main,
+    word: u64,
+    number: &'static AtomicI32,
+) -> bool {
     let result: isize;
     // SAFETY: as on x86_64.
     unsafe {
@@ -131,7 +159,7 @@ unsafe fn clone(stack: NonNull<u8>, main: Main, word: u64, number: &'static Atom
             inlateout("x0") FLAGS as isize => result,
             in("x1") top(stack),
             in("x2") number.as_ptr(),
-            in("x3") 0usize,
+            in("x3") thread_pointer.as_ptr(),
             in("x4") 0usize,
             in("x9") main,
             in("x10") stack.as_ptr(),
@@ -213,7 +241,7 @@ pub(crate) unsafe fn end(stack: NonNull<u8>) -> ! {
             exit = const libc::SYS_exit,
             in("rax") libc::SYS_munmap,
             in("rdi") stack.as_ptr(),
-            in("rsi") STACK_BYTES,
+            in("rsi") MAPPED_BYTES,
             options(noreturn),
         );
     }
@@ -237,7 +265,7 @@ pub(crate) unsafe fn end(stack: NonNull<u8>) -> ! {
             exit = const libc::SYS_exit,
             in("x8") libc::SYS_munmap,
             in("x0") stack.as_ptr(),
-            in("x1") STACK_BYTES,
+            in("x1") MAPPED_BYTES,
             options(noreturn),
         );
     }

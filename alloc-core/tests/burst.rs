@@ -3,9 +3,10 @@
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::hint::black_box;
-use std::sync::mpsc;
-use std::thread;
+use std::mem::{self, MaybeUninit};
+use std::sync::{Mutex, mpsc};
 use std::time::Duration;
+use std::{ptr, thread};
 
 use alloc_core::CoreAlloc;
 
@@ -55,7 +56,7 @@ fn burst(sizes: &[usize]) -> Vec<Block> {
 fn free(blocks: Vec<Block>) {
     for (address, layout) in blocks {
         // SAFETY: allocated by `burst` with this layout, and freed once.
-        unsafe { HEAP.dealloc(std::ptr::with_exposed_provenance_mut(address), layout) };
+        unsafe { HEAP.dealloc(ptr::with_exposed_provenance_mut(address), layout) };
     }
 }
 
@@ -153,6 +154,70 @@ fn what_another_thread_frees_goes_back_while_its_owner_sleeps() {
     });
 }
 
+/// Runs a function on a thread whose stack, with its thread-local memory, is unmapped at its end: as the
+/// C library does where it has enough of them.
+fn on_a_stack_that_goes(run: extern "C" fn(*mut libc::c_void) -> *mut libc::c_void) {
+    const STACK: usize = 1 << 20;
+    let mut attributes = MaybeUninit::uninit();
+    let mut thread = MaybeUninit::uninit();
+    let (protection, flags) =
+        (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    // SAFETY: a new mapping.
+    let stack = unsafe { libc::mmap(ptr::null_mut(), STACK, protection, flags, -1, 0) };
+    assert_ne!(stack, libc::MAP_FAILED);
+    let mut done = Vec::new();
+    // SAFETY: the attributes are made here.
+    done.push(unsafe { libc::pthread_attr_init(attributes.as_mut_ptr()) });
+    // SAFETY: the attributes were made, and the stack is nobody else's.
+    done.push(unsafe { libc::pthread_attr_setstack(attributes.as_mut_ptr(), stack, STACK) });
+    // SAFETY: the function takes any argument.
+    done.push(unsafe {
+        libc::pthread_create(thread.as_mut_ptr(), attributes.as_ptr(), run, ptr::null_mut())
+    });
+    assert_eq!(done, [0; 3]);
+    // SAFETY: the thread was made.
+    let thread = unsafe { thread.assume_init() };
+    // SAFETY: it is joined once.
+    done.push(unsafe { libc::pthread_join(thread, ptr::null_mut()) });
+    // SAFETY: the thread has ended.
+    done.push(unsafe { libc::munmap(stack, STACK) });
+    assert_eq!(done, [0; 5]);
+}
+
+/// Blocks of the main thread's that another one frees.
+static OTHERS: Mutex<Vec<Block>> = Mutex::new(Vec::new());
+
+#[test]
+fn who_gives_memory_back_outlives_the_thread_that_had_it_begin() {
+    extern "C" fn free_much(_: *mut libc::c_void) -> *mut libc::c_void {
+        free(mem::take(&mut OTHERS.lock().expect("no panic")));
+        while threads() < 3 {
+            free(burst(&[1 << 20]));
+        }
+        ptr::null_mut()
+    }
+
+    succeed("who_gives_memory_back_outlives_the_thread_that_had_it_begin", || {
+        let before = resident();
+        // What stays of them keeps every page, and few of the OS's pages.
+        let mut blocks = burst(&[200]);
+        let at_peak = resident();
+        let mut kept = Vec::new();
+        let mut number = 0;
+        blocks.retain(|&block| {
+            number += 1;
+            let is_kept = number % 300 == 0;
+            kept.extend(is_kept.then_some(block));
+            !is_kept
+        });
+        *OTHERS.lock().expect("no panic") = blocks;
+        on_a_stack_that_goes(free_much);
+        wait_until_it_went(before, at_peak, sleep);
+        free(kept);
+        HEAP.check_all().expect("a whole heap");
+    });
+}
+
 #[test]
 fn burst_after_burst_goes_back_in_a_child_too() {
     succeed("burst_after_burst_goes_back_in_a_child_too", || {
@@ -218,7 +283,7 @@ fn a_heap_at_work_is_looked_after_without_harm() {
                             let length = (state >> 50) as usize % 600;
                             let vector = vec![worker << 32 | length as u64; length];
                             if index < kept.len() {
-                                let old = std::mem::replace(&mut kept[index], vector);
+                                let old = mem::replace(&mut kept[index], vector);
                                 let mark = worker << 32 | old.len() as u64;
                                 assert!(old.iter().all(|word| *word == mark));
                             } else {
