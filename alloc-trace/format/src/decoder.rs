@@ -114,15 +114,24 @@ pub(crate) struct PlainEvent {
 }
 
 impl PlainEvent {
+    /// Its kind.
+    #[inline(always)]
+    pub(crate) const fn kind(&self) -> EventKind {
+        // A table: what comes next is anybody's guess, and the compiler makes branches of a `match`.
+        const KINDS: [EventKind; 8] = {
+            let mut kinds = [EventKind::Free; 8];
+            kinds[tag::ALLOC as usize] = EventKind::Alloc;
+            kinds[tag::ALLOC_ZEROED as usize] = EventKind::AllocZeroed;
+            kinds
+        };
+        KINDS[(self.tag & tag::KIND_MASK) as usize]
+    }
+
     /// The event, at a stamp.
     #[inline(always)]
     pub(crate) const fn event(&self, thread: ThreadId, stamp: Stamp) -> Event {
         Event {
-            kind: match self.tag {
-                tag::ALLOC => EventKind::Alloc,
-                tag::ALLOC_ZEROED => EventKind::AllocZeroed,
-                _ => EventKind::Free,
-            },
+            kind: self.kind(),
             failed: false,
             thread,
             stamp,

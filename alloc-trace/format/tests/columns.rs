@@ -336,6 +336,46 @@ fn a_recording_with_packed_chunks_is_the_same_recording_in_fewer_bytes() {
 }
 
 #[test]
+fn what_packed_chunks_define_is_what_their_records_say() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("packed");
+    let mut writer = RecordingWriter::create(&path, &header(), Window::default()).expect("creates");
+    writer.pack_chunks(1);
+    // Most chunks are nothing but events, some have a mark besides, some a node.
+    for n in 0..200_000u64 {
+        let stamp = 2_000 + n * 10;
+        writer
+            .write(0, &Record::Event(event(EventKind::Alloc, 1, stamp, n * 64, 8)))
+            .expect("writes");
+        if n % 70_000 == 69_999 {
+            let text = format!("mark {n}").into();
+            let mark = Record::Marker { thread: ThreadId(1), stamp: stamp + 1, text };
+            writer.write(0, &mark).expect("writes");
+        }
+        if n % 90_000 == 89_999 {
+            let node = NodeDefinition { id: NodeId(n as u32), parent: NodeId::ROOT, address: n };
+            writer.write(0, &Record::Node(node)).expect("writes");
+        }
+    }
+    writer.finish(None).expect("finishes");
+    let (all, skipped) = records(&path);
+    assert!(skipped.is_empty());
+    let (events, others): (Vec<_>, Vec<_>) =
+        all.into_iter().partition(|record| matches!(record, Record::Event(_)));
+    let recording = Recording::open(&path).expect("opens");
+    let mut definitions = recording.definitions();
+    let mut found = Vec::new();
+    while let Some(record) = definitions.next_record().expect("reads") {
+        found.push(record);
+    }
+    assert_eq!(found, others);
+    assert!(found.iter().filter(|record| is_context(record)).count() > 9, "chunks of each sort");
+    assert_eq!(definitions.events(), events.len() as u64);
+    let Some(Record::Event(last)) = events.last() else { panic!("events are events") };
+    assert_eq!(definitions.last_stamp(), last.stamp);
+}
+
+#[test]
 fn a_packed_chunk_that_lies_is_skipped_and_the_rest_is_read() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("packed");

@@ -1,5 +1,6 @@
 //! What a packed chunk defines, without its events: only the columns that tell of it are decompressed,
-//! and of an event only its ticks are read.
+//! and of an event only its ticks are read. Where there is nothing but events behind the chunk's context,
+//! they are counted, and that is all.
 
 use std::collections::VecDeque;
 
@@ -12,7 +13,7 @@ use crate::varint;
 /// How many records are read at a time.
 const BATCH: usize = 256;
 
-/// The columns that are needed.
+/// The columns that are needed, in their order.
 const NEEDED: [usize; 7] = [CONTROL, TICKS, TICKS_HIGH, DEFINED, PARENT, FRAME, OTHER];
 
 /// Goes through the records of packed chunks that are no events.
@@ -23,6 +24,8 @@ pub(crate) struct Skim {
     columns: [(usize, usize); COLUMNS],
     state: DecodeState,
     events: u64,
+    /// All that there is to give of a chunk.
+    context: Option<Record>,
 }
 
 impl Skim {
@@ -31,14 +34,39 @@ impl Skim {
         self.state = DecodeState::START;
         self.events = 0;
         self.columns = [(0, 0); COLUMNS];
+        self.context = self.lone_context(packed, raw_bytes)?;
+        if self.context.is_some() {
+            return Ok(());
+        }
         let needed = |column| NEEDED.contains(&column);
         let (_, lengths) = self.inflater.inflate(packed, raw_bytes, needed)?;
         let mut begin = 0;
-        for (index, length) in lengths.into_iter().enumerate() {
-            self.columns[index] = (begin, begin + length);
-            begin += length;
+        for column in NEEDED {
+            let end = begin + lengths[column];
+            self.columns[column] = (begin, end);
+            begin = end;
         }
         Ok(())
+    }
+
+    /// The context that a chunk begins with, if that is all there is but for events, as in nearly every
+    /// chunk: then how many those are is known without any of their columns.
+    fn lone_context(&mut self, packed: &[u8], raw_bytes: u32) -> Result<Option<Record>, Expected> {
+        let (_, lengths) = self.inflater.inflate(packed, raw_bytes, |column| column == OTHER)?;
+        // Each node has a byte there.
+        if lengths[FRAME] > 0 {
+            return Ok(None);
+        }
+        let column = self.inflater.bytes();
+        let (mut state, mut length, mut event) = (self.state, 0, Event::NONE);
+        let found = state.next(column, &mut length, &mut event);
+        let Ok(Decoded::Other(record @ Record::Context(_))) = found else { return Ok(None) };
+        if length < column.len() {
+            return Ok(None);
+        }
+        self.state = state;
+        self.events = (lengths[CONTROL] as u64).saturating_sub(1);
+        Ok(Some(record))
     }
 
     /// Appends the next records that are no events, each with the time at which it stands in its
@@ -48,6 +76,10 @@ impl Skim {
     ///
     /// Where the columns contradict themselves; the records before are in `records`.
     pub(crate) fn fill(&mut self, records: &mut VecDeque<(Record, Stamp)>) -> Result<(), Expected> {
+        if let Some(context) = self.context.take() {
+            records.push_back((context, self.state.stamp()));
+            return Ok(());
+        }
         let mut columns = Columns::at(self.inflater.bytes(), &self.columns);
         let mut result = Ok(());
         for _ in 0..BATCH {

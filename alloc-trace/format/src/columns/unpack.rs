@@ -12,15 +12,29 @@ use super::{
     NODE_1, NODE_HIGH, OTHER, REALLOC, SIZE, SIZE_HIGH, STACK, UNUSUAL, control, unusual,
 };
 use crate::chunk_records::{ChunkRecords, RunEvent};
-use crate::decoder::{DecodeState, Decoded, PLAIN_KINDS as PLAIN_TAGS, PlainEvent, Row};
+use crate::decoder::{DecodeState, Decoded, PLAIN_KINDS, PlainEvent, Row};
 use crate::encoder::{Encoder, MAX_EVENT_BYTES};
 use crate::header::array;
 use crate::record::{Event, EventKind, NodeDefinition, NodeId, Record, Stamp, tag};
 use crate::recording::MAX_CHUNK_BYTES;
 use crate::varint;
 
-/// The kinds that a plain event can have, each a bit.
-const PLAIN_KINDS: u8 = PLAIN_TAGS | 1 << control::ALLOC_AT_DEPTH;
+/// The tag of the plain event that each control byte begins, 0 where it does not: a look into a table takes
+/// fewer instructions than asking for each bit.
+const PLAIN_TAGS: [u8; 256] = {
+    let mut tags = [0; 256];
+    let mut control = 0;
+    while control < tags.len() {
+        let kind = control as u8 & control::KIND_MASK;
+        let tag = if kind == control::ALLOC_AT_DEPTH { tag::ALLOC } else { kind };
+        let is_unusual = control as u8 >> control::SITE_SHIFT == control::SITE_UNUSUAL;
+        if 1 << tag & PLAIN_KINDS != 0 && !is_unusual {
+            tags[control] = tag;
+        }
+        control += 1;
+    }
+    tags
+};
 
 /// All columns together are at most so many times as long as the rows.
 const LONGEST_COLUMNS: u64 = 4;
@@ -132,8 +146,8 @@ impl Inflater {
         &self.bytes
     }
 
-    /// Decompresses those columns that are `needed`; answers the rounding and the length of each, 0 for
-    /// the others.
+    /// Decompresses those columns that are `needed`; answers the rounding and the length that is stated
+    /// of every column.
     pub(super) fn inflate(
         &mut self,
         packed: &[u8],
@@ -171,7 +185,6 @@ impl Inflater {
         let mut at = head_bytes;
         for (index, &kept) in stored.iter().enumerate() {
             if !needed(index) {
-                lengths[index] = 0;
                 at += kept;
                 continue;
             }
@@ -323,12 +336,8 @@ impl Sink for ChunkRecords {
 
     #[inline(always)]
     fn plain_event(&mut self, event: &PlainEvent, stamp: Stamp) -> Result<(), Expected> {
-        let &PlainEvent { tag, align_log2, size, address, node, stack_pointer, .. } = event;
-        let kind = match tag {
-            tag::ALLOC => EventKind::Alloc,
-            tag::ALLOC_ZEROED => EventKind::AllocZeroed,
-            _ => EventKind::Free,
-        };
+        let &PlainEvent { align_log2, size, address, node, stack_pointer, .. } = event;
+        let kind = event.kind();
         if self.len() > MOST_RECORDS {
             return Err("a chunk of a sensible length");
         }
@@ -459,12 +468,11 @@ struct Rebuild<'a, S> {
 impl<S: Sink> Rebuild<'_, S> {
     fn records(&mut self, columns: &mut Columns<'_>) -> Result<(), Expected> {
         while let Some(control) = columns.next_byte(CONTROL) {
-            let kind = control & control::KIND_MASK;
-            let is_unusual = control >> control::SITE_SHIFT == control::SITE_UNUSUAL;
-            if 1 << kind & PLAIN_KINDS != 0 && !is_unusual && self.state.is_placed() {
-                self.plain_event(kind, control, columns)?;
+            let tag = PLAIN_TAGS[usize::from(control)];
+            if tag != 0 && self.state.is_placed() {
+                self.plain_event(tag, control, columns)?;
             } else {
-                match kind {
+                match control & control::KIND_MASK {
                     0 => self.other(columns)?,
                     tag::NODE => self.node(control, columns)?,
                     kind => self.any_event(kind, control, columns)?,
@@ -478,11 +486,10 @@ impl<S: Sink> Rebuild<'_, S> {
     #[inline(always)]
     fn plain_event(
         &mut self,
-        kind: u8,
+        tag: u8,
         control: u8,
         columns: &mut Columns<'_>,
     ) -> Result<(), Expected> {
-        let tag = if kind == control::ALLOC_AT_DEPTH { tag::ALLOC } else { kind };
         let ticks = columns.ticks(control)?;
         let stamp = self.state.stamp().checked_add(ticks).ok_or("a stamp below 2^64")?;
         self.state.advance_to(stamp);
@@ -493,12 +500,12 @@ impl<S: Sink> Rebuild<'_, S> {
         } else if origin != control::SITE_LAST {
             habit.site = self.site(columns)?;
         }
-        let (address, size) = if kind == tag::FREE {
+        let (address, size) = if tag == tag::FREE {
             self.gone(control, columns)?
         } else {
             let same = control & control::SAME_SIZE != 0;
             let size = if same { habit.size } else { columns.size()? };
-            (self.obtained(kind, control, size, columns)?, size)
+            (self.obtained(control, size, columns)?, size)
         };
         self.came_from(tag, origin, &habit.site, size);
         let Site { node, align_log2, stack_pointer } = habit.site;
@@ -527,14 +534,13 @@ impl<S: Sink> Rebuild<'_, S> {
     #[inline(always)]
     fn obtained(
         &mut self,
-        kind: u8,
         control: u8,
         size: u64,
         columns: &mut Columns<'_>,
     ) -> Result<u64, Expected> {
         let list = self.model.list(self.model.class(size));
         let expected = "a freed block of this chunk";
-        let address = if kind == control::ALLOC_AT_DEPTH {
+        let address = if control & control::KIND_MASK == control::ALLOC_AT_DEPTH {
             let depth = columns.byte(DEPTH)? as u8;
             let address = list.at(depth).ok_or(expected)?;
             list.obtain_at(depth, address);
@@ -616,8 +622,7 @@ impl<S: Sink> Rebuild<'_, S> {
                 let same = control & control::SAME_SIZE != 0;
                 event.size = if same { habit.size } else { columns.size()? };
                 if !failed {
-                    let kind = control & control::KIND_MASK;
-                    event.address = self.obtained(kind, control, event.size, columns)?;
+                    event.address = self.obtained(control, event.size, columns)?;
                 }
             }
             EventKind::Free => {
