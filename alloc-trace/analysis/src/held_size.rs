@@ -32,9 +32,19 @@ impl LargeSizes {
     pub(crate) fn hold(&mut self, address: u64, size: u64) -> HeldSize {
         let held = u32::try_from(size).map_or(HeldSize::LARGE, HeldSize);
         if held == HeldSize::LARGE {
-            self.0.insert(address, size);
+            self.hold_large(address, size);
         }
         held
+    }
+
+    #[cold]
+    fn hold_large(&mut self, address: u64, size: u64) {
+        self.0.insert(address, size);
+    }
+
+    #[cold]
+    fn release_large(&mut self, address: u64) -> u64 {
+        self.0.remove(&address).unwrap_or(u64::from(u32::MAX))
     }
 
     /// The size of a live block, in bytes.
@@ -50,7 +60,7 @@ impl LargeSizes {
     #[inline]
     pub(crate) fn release(&mut self, address: u64, held: HeldSize) -> u64 {
         match held {
-            HeldSize::LARGE => self.0.remove(&address).unwrap_or(u64::from(u32::MAX)),
+            HeldSize::LARGE => self.release_large(address),
             HeldSize(size) => u64::from(size),
         }
     }

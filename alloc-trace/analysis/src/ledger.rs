@@ -5,13 +5,12 @@
 //! missing, and on which allocations are temporary. The [module of the summary](crate::summary) says
 //! what counts how.
 
-use alloc_trace_format::{Event, EventKind, NodeId, ReadError, RunEvent, Stamp};
+use alloc_trace_format::{Event, EventKind, ReadError, RunEvent, Stamp};
 use rustc_hash::FxHashMap;
 
 use crate::call_tree::Place;
-use crate::live::LiveBlocks;
+use crate::live::{Home, LiveBlocks};
 use crate::replay::{HeapEvent, HeapRun, Prepared, Replay};
-use crate::selection::Picked;
 use crate::sites::{SiteIndex, Traced};
 use crate::spans::{Entered, Spans};
 
@@ -49,19 +48,6 @@ pub(crate) struct Posted {
     pub(crate) align_log2: u8,
 }
 
-impl Posted {
-    const NONE: Self = Self {
-        stamp: 0,
-        address: 0,
-        size: 0,
-        old_address: 0,
-        old_size: 0,
-        kind: EventKind::Free,
-        failed: false,
-        align_log2: 0,
-    };
-}
-
 impl From<&Event> for Posted {
     #[inline]
     fn from(event: &Event) -> Self {
@@ -80,52 +66,118 @@ impl From<&RunEvent> for Posted {
     }
 }
 
+/// Who an event counts for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// Its owner.
+    Picked,
+    /// Nobody: the filter does not pick it.
+    PassedOver,
+    /// The recorder.
+    Internal,
+}
+
+/// Whose the events of a run are.
+#[derive(Debug, Clone, Copy)]
+struct Whose {
+    thread: u32,
+    span_kind: u32,
+    span_path: u32,
+    standing: Standing,
+}
+
+impl Whose {
+    #[inline]
+    fn new(thread: usize, span: Option<&Entered>, standing: Standing) -> Self {
+        let (span_kind, span_path) =
+            span.map_or((0, 0), |entered| (entered.kind + 1, entered.path + 1));
+        Self { thread: thread as u32, span_kind, span_path, standing }
+    }
+}
+
 /// A heap event and what it belongs to.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Posting {
     pub(crate) event: Posted,
-    node: NodeId,
     pub(crate) place: Place,
     pub(crate) site: SiteIndex,
+    /// Who it belongs to, where it counts.
+    owner: Owner,
     /// The index of its thread.
     pub(crate) thread: u32,
     /// The kind of the innermost span plus one; 0 outside of spans.
     pub(crate) span_kind: u32,
     /// The number of that span's path plus one; 0 outside of spans.
     pub(crate) span_path: u32,
-    /// Who it belongs to, where it counts.
-    owner: Owner,
-    parts: OwnerParts,
-    internal: bool,
-    filter: Picked,
+    standing: Standing,
 }
 
 impl Posting {
-    /// What events of a thread have in common.
     #[inline]
-    fn template(thread: usize, internal: bool, span: Option<&Entered>, filter: Picked) -> Self {
-        let (span_kind, span_path) =
-            span.map_or((0, 0), |entered| (entered.kind + 1, entered.path + 1));
-        Self {
-            event: Posted::NONE,
-            node: NodeId::ROOT,
-            place: Place::LOST,
-            site: 0,
-            thread: thread as u32,
-            span_kind,
-            span_path,
-            owner: 0,
-            parts: OwnerParts::default(),
-            internal,
-            filter,
-        }
+    fn new(event: Posted, traced: Traced, whose: Whose) -> Self {
+        let Whose { thread, span_kind, span_path, standing } = whose;
+        let Traced { place, site } = traced;
+        Self { event, place, site, owner: 0, thread, span_kind, span_path, standing }
     }
 
-    #[inline]
-    fn new(heap_event: HeapEvent<'_>, spans: &Spans) -> Self {
+    fn of(heap_event: HeapEvent<'_>, prepared: &Prepared<'_>, spans: &Spans) -> Self {
         let HeapEvent { event, thread, internal, filter } = heap_event;
-        let template = Self::template(thread, internal, spans.current(thread), filter);
-        Self { event: event.into(), node: event.node, ..template }
+        let standing = match (internal, filter.picked) {
+            (true, _) => Standing::Internal,
+            (false, true) => Standing::Picked,
+            (false, false) => Standing::PassedOver,
+        };
+        let whose = Whose::new(thread, spans.current(thread), standing);
+        Self::new(event.into(), prepared.traced(event.node), whose)
+    }
+}
+
+/// Where an event of a run leads.
+#[derive(Debug, Clone, Copy)]
+struct Lead {
+    traced: Traced,
+    owner: Owner,
+    home: Home,
+    /// Of a free: where its block stood there when the batch began.
+    entry: u8,
+}
+
+impl Lead {
+    #[inline(always)]
+    fn posting(&self, event: &RunEvent, whose: Whose) -> Posting {
+        let posting = Posting::new(event.into(), self.traced, whose);
+        Posting { owner: self.owner, ..posting }
+    }
+}
+
+/// Heap events that are read together before they are counted.
+#[derive(Debug, Default)]
+struct Batch {
+    /// Those that belong to runs, and where each leads.
+    events: Vec<RunEvent>,
+    leads: Vec<Lead>,
+    parts: Vec<Part>,
+}
+
+/// A part of a batch.
+#[derive(Debug)]
+enum Part {
+    /// Events of one thread that are nothing but allocations and frees: up to this one of the batch's.
+    Run(usize, Whose),
+    /// Any event.
+    Single(Posting),
+}
+
+impl Batch {
+    fn clear(&mut self) {
+        self.events.clear();
+        self.leads.clear();
+        self.parts.clear();
+    }
+
+    /// How many events there may be room for.
+    fn room(&self) -> usize {
+        BATCH.saturating_sub(self.events.len() + self.parts.len())
     }
 }
 
@@ -196,7 +248,7 @@ pub(crate) struct Owners {
 }
 
 /// So many are looked for without a hash table: their entries fill a second-level cache to a part.
-const RECENT: usize = 1 << 13;
+const RECENT: usize = 1 << 15;
 
 impl Owners {
     pub(crate) fn new() -> Self {
@@ -208,8 +260,8 @@ impl Owners {
 
     #[inline]
     pub(crate) fn number(&mut self, parts: OwnerParts) -> Owner {
-        let mixed = parts.key ^ parts.thread.rotate_left(9) ^ parts.span.rotate_left(5);
-        let slot = (mixed ^ mixed >> 13) as usize % RECENT;
+        let mixed = parts.key ^ parts.thread.rotate_left(11) ^ parts.span.rotate_left(5);
+        let slot = (mixed ^ mixed >> 15) as usize % RECENT;
         let (known, owner) = self.recent[slot];
         if known == parts && owner != Owner::MAX { owner } else { self.find(parts, slot) }
     }
@@ -246,7 +298,7 @@ pub(crate) struct Ledger<A: Account> {
     filtered: bool,
     /// The block that each thread obtained last; 0 where there is none.
     last_obtained: Vec<u64>,
-    batch: Vec<Posting>,
+    batch: Batch,
     pub(crate) unmatched_frees: u64,
     pub(crate) unmatched_freed_bytes: u64,
     pub(crate) inferred_frees: u64,
@@ -261,7 +313,7 @@ impl<A: Account> Ledger<A> {
             live: LiveBlocks::new(A::NONE),
             filtered: replay.prepared.is_filtered(),
             last_obtained: vec![0; replay.prepared.definitions.threads.len()],
-            batch: Vec::with_capacity(BATCH),
+            batch: Batch::default(),
             unmatched_frees: 0,
             unmatched_freed_bytes: 0,
             inferred_frees: 0,
@@ -280,26 +332,45 @@ impl<A: Account> Ledger<A> {
     pub(crate) fn go_on(&mut self, replay: &mut Replay<'_>) -> Result<bool, ReadError> {
         let mut batch = std::mem::take(&mut self.batch);
         batch.clear();
-        while batch.len() < BATCH {
-            if let Some(run) = replay.next_run(BATCH - batch.len()) {
-                let HeapRun { events, thread, internal, span } = run;
-                let template = Posting::template(thread, internal, span, Picked::ALL);
-                batch.extend(events.iter().map(|event| Posting {
-                    event: event.into(),
-                    node: event.node,
-                    ..template
-                }));
+        loop {
+            let room = batch.room();
+            if room == 0 {
+                break;
+            }
+            if let Some(HeapRun { events, thread, internal, span }) = replay.next_run(room) {
+                // There are no runs where there is a filter.
+                let standing = if internal { Standing::Internal } else { Standing::Picked };
+                batch.events.extend_from_slice(events);
+                let whose = Whose::new(thread, span, standing);
+                batch.parts.push(Part::Run(batch.events.len(), whose));
             } else if replay.advance()? {
-                batch.push(Posting::new(replay.event(), &replay.spans));
+                let posting = Posting::of(replay.event(), &replay.prepared, &replay.spans);
+                batch.parts.push(Part::Single(posting));
             } else {
                 break;
             }
         }
         self.prepare(&mut batch, &replay.prepared);
-        for posting in &batch {
-            self.take(posting);
+        let mut begin = 0;
+        for part in &batch.parts {
+            match part {
+                Part::Run(end, whose) => {
+                    let run = begin..*end;
+                    let events = batch.events.get(run.clone()).unwrap_or_default();
+                    let leads = batch.leads.get(run).unwrap_or_default();
+                    if whose.standing == Standing::Picked {
+                        self.take_run(events, leads, *whose);
+                    } else {
+                        for (event, lead) in events.iter().zip(leads) {
+                            self.take(&lead.posting(event, *whose));
+                        }
+                    }
+                    begin = *end;
+                }
+                Part::Single(posting) => self.take(posting),
+            }
         }
-        let any = !batch.is_empty();
+        let any = !batch.parts.is_empty();
         self.batch = batch;
         Ok(any)
     }
@@ -324,38 +395,126 @@ impl<A: Account> Ledger<A> {
     /// Finds out whose the events are, and has the processor fetch what they will need.
     ///
     /// Each loop is so short that many accesses are under way at a time.
-    #[inline]
-    fn prepare(&mut self, batch: &mut [Posting], prepared: &Prepared<'_>) {
-        let mut fetched = 0;
-        for Posting { event, .. } in batch.iter() {
-            let released = event.kind == EventKind::Realloc;
-            fetched ^= self.live.peek(if released { event.old_address } else { event.address });
-        }
-        for posting in batch.iter_mut() {
-            let Traced { place, site } = prepared.traced(posting.node);
-            (posting.place, posting.site) = (place, site);
-        }
-        for posting in batch.iter_mut() {
-            if posting.filter.picked && !posting.internal {
-                posting.parts = self.account.parts(posting);
-                posting.owner = self.owners.number(posting.parts);
-                fetched ^= self.account.touch(posting.owner);
+    fn prepare(&mut self, batch: &mut Batch, prepared: &Prepared<'_>) {
+        // Till all of them are there no block's home is another.
+        self.live.reserve(batch.events.len() + batch.parts.len());
+        let mut fetched = self.find_homes(batch);
+        let mut begin = 0;
+        for part in &mut batch.parts {
+            match part {
+                Part::Run(end, whose) => {
+                    let run = begin..*end;
+                    let events = batch.events.get(run.clone()).unwrap_or_default();
+                    let leads = batch.leads.get_mut(run).unwrap_or_default();
+                    for (event, lead) in events.iter().zip(&mut *leads) {
+                        lead.traced = prepared.traced(event.node);
+                    }
+                    if whose.standing == Standing::Picked {
+                        fetched ^= self.find_owners(events, leads, *whose);
+                    }
+                    begin = *end;
+                }
+                Part::Single(posting) => {
+                    let released = posting.event.kind == EventKind::Realloc;
+                    let Posted { address, old_address, .. } = posting.event;
+                    let home = self.live.home(if released { old_address } else { address });
+                    fetched ^= self.live.peek(home);
+                    if posting.standing == Standing::Picked {
+                        posting.owner = self.owners.number(self.account.parts(posting));
+                        fetched ^= self.account.touch(posting.owner);
+                    }
+                }
             }
         }
         std::hint::black_box(fetched);
     }
 
-    #[inline]
+    // A function for each loop: together they need more registers than there are.
+
+    #[inline(never)]
+    fn find_homes(&self, batch: &mut Batch) -> u64 {
+        let mut fetched = 0;
+        batch.leads.extend(batch.events.iter().map(|event| {
+            let home = self.live.home(event.address);
+            fetched ^= self.live.peek(home);
+            Lead { traced: Traced::NONE, owner: 0, home, entry: 0 }
+        }));
+        fetched
+    }
+
+    #[inline(never)]
+    fn find_owners(&mut self, events: &[RunEvent], leads: &mut [Lead], whose: Whose) -> u64 {
+        let mut fetched = 0;
+        for (event, lead) in events.iter().zip(leads) {
+            let parts = self.account.parts(&lead.posting(event, whose));
+            lead.owner = self.owners.number(parts);
+            fetched ^= self.account.touch(lead.owner);
+            if event.kind == EventKind::Free {
+                let (entry, held) = self.live.glance(lead.home, event.address);
+                lead.entry = entry;
+                fetched ^= self.account.touch(A::owner(held));
+            }
+        }
+        fetched
+    }
+
+    #[inline(never)]
+    fn take_run(&mut self, events: &[RunEvent], leads: &[Lead], whose: Whose) {
+        for (event, lead) in events.iter().zip(leads) {
+            self.take_plain(event, lead, whose);
+        }
+    }
+
+    /// What is done for an event of a run, as nearly all are: [`Self::take`] without what few have.
+    #[inline(always)]
+    fn take_plain(&mut self, event: &RunEvent, lead: &Lead, whose: Whose) {
+        let &Lead { owner, home, entry, .. } = lead;
+        let &RunEvent { address, .. } = event;
+        // Made again where little is done: what is handed on has to lie in memory.
+        let posting = lead.posting(event, whose);
+        let parts = self.account.parts(&posting);
+        self.account.made(owner, parts, &posting);
+        if event.kind == EventKind::Free {
+            match self.live.remove_glanced(home, entry, address) {
+                Some(held) => self.end(held, address, How::Freed, &posting),
+                None => self.release_unmatched(event.size),
+            }
+            return;
+        }
+        match self.live.place_from(home, address) {
+            Some(place) => {
+                let held = self.account.obtained(owner, parts, &posting);
+                self.live.put(place, address, held);
+            }
+            None => self.obtain_again(&lead.posting(event, whose)),
+        }
+        if let Some(last) = self.last_obtained.get_mut(whose.thread as usize) {
+            *last = address;
+        }
+    }
+
+    /// A block is obtained where one still seems to be live: the old one's end comes first.
+    #[cold]
+    fn obtain_again(&mut self, posting: &Posting) {
+        let address = posting.event.address;
+        self.replace(posting);
+        let held = self.account.obtained(posting.owner, self.account.parts(posting), posting);
+        if let Some(place) = self.live.place(address) {
+            self.live.put(place, address, held);
+        }
+    }
+
+    #[inline(never)]
     fn take(&mut self, posting: &Posting) {
-        let Posting { event, internal, filter, .. } = posting;
-        if *internal {
+        let Posting { event, standing, .. } = posting;
+        if *standing == Standing::Internal {
             self.take_internal(posting);
             return;
         }
         let owner = if self.filtered && event.kind == EventKind::Free {
             self.owner_of_free(posting)
         } else {
-            filter.picked.then_some((posting.owner, posting.parts))
+            (*standing == Standing::Picked).then(|| (posting.owner, self.account.parts(posting)))
         };
         if let Some((owner, parts)) = owner {
             self.account.made(owner, parts, posting);
@@ -364,30 +523,23 @@ impl<A: Account> Ledger<A> {
             return;
         }
         match event.kind {
-            EventKind::Free => self.release(event.address, event.size, How::Freed, posting),
+            EventKind::Free => {
+                self.release(event.address, event.size, How::Freed, posting);
+                return;
+            }
             EventKind::Realloc => {
                 self.release(event.old_address, event.old_size, How::Reallocated, posting);
             }
             EventKind::Alloc | EventKind::AllocZeroed => {}
         }
-        if event.kind == EventKind::Free {
-            return;
-        }
         match owner {
-            Some((owner, parts)) => {
-                let place = match self.live.place(event.address) {
-                    Some(place) => Some(place),
-                    None => {
-                        // The old block's end comes first where its address is handed out again.
-                        self.replace(posting);
-                        self.live.place(event.address)
-                    }
-                };
-                let held = self.account.obtained(owner, parts, posting);
-                if let Some(place) = place {
+            Some((owner, parts)) => match self.live.place(event.address) {
+                Some(place) => {
+                    let held = self.account.obtained(owner, parts, posting);
                     self.live.put(place, event.address, held);
                 }
-            }
+                None => self.obtain_again(posting),
+            },
             None => self.replace(posting),
         }
         // Also where the request is not picked: what its thread had obtained before it is no
@@ -429,15 +581,16 @@ impl<A: Account> Ledger<A> {
         }
     }
 
-    #[inline]
     fn release(&mut self, address: u64, size: u64, how: How, by: &Posting) {
-        let Some(held) = self.live.remove(address) else {
-            if !self.filtered {
-                self.unmatched_frees += 1;
-                self.unmatched_freed_bytes = self.unmatched_freed_bytes.saturating_add(size);
-            }
-            return;
-        };
+        match self.live.remove(address) {
+            Some(held) => self.end(held, address, how, by),
+            None => self.release_unmatched(size),
+        }
+    }
+
+    /// A block that was taken out has come to its end.
+    #[inline(always)]
+    fn end(&mut self, held: A::Held, address: u64, how: How, by: &Posting) {
         let owner = self.owners.get(A::owner(&held));
         let last = self.last_obtained.get_mut(owner.thread as usize);
         let last = last.filter(|last| **last == address);
@@ -446,6 +599,14 @@ impl<A: Account> Ledger<A> {
             *last = 0;
         }
         self.account.released(held, &Release { address, how, by, temporary, owner });
+    }
+
+    #[cold]
+    fn release_unmatched(&mut self, size: u64) {
+        if !self.filtered {
+            self.unmatched_frees += 1;
+            self.unmatched_freed_bytes = self.unmatched_freed_bytes.saturating_add(size);
+        }
     }
 
     /// Ends the block that still seems to be live at the address of a new one, if any.

@@ -8,12 +8,12 @@
 //! probing over single entries, where each step is a branch that the processor guesses, that is half of
 //! the time.
 //!
-//! The table is all that grows with the recorded program, so there is a limit to what a block takes: at three
-//! quarters full it doubles, or grows by less where entries are so large that a block would take more than
-//! [`MOST_BYTES`] bytes then. The emptier it is, the rarer is a search that goes on. It grows where it is, for a hash is scaled to the number of
+//! The table is all that grows with the recorded program, so there is a limit to what a block takes: where
+//! it is too full it grows by what its blocks may take: [`MOST_BYTES`] bytes each. The emptier it is, the
+//! rarer is a search that goes on. It grows where it is, for a hash is scaled to the number of
 //! buckets, and not cut to its bits: in a longer table each block stands at the same place or further on,
-//! and those that stand last are moved first. An entry of 16 bytes takes 22 to 43 bytes a block, one of
-//! 24 takes 33 to 47.
+//! and those that stand last are moved first. An entry of 16 bytes takes 30 to 47 bytes a block, one of
+//! 24 takes 31 to 47.
 
 /// How many entries a bucket has.
 const BUCKET: usize = 4;
@@ -24,6 +24,10 @@ const CHUNK: usize = 1024;
 
 /// The most that a block takes just after the table has grown, in bytes.
 const MOST_BYTES: usize = 47;
+
+/// The bucket where the search for an address begins, until the table grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Home(u32);
 
 /// Where a block is to stand.
 #[derive(Debug)]
@@ -46,6 +50,13 @@ struct Bucket<H> {
 }
 
 impl<H> Bucket<H> {
+    /// Whether an entry has this address.
+    #[inline]
+    fn has(&self, address: u64) -> bool {
+        let [a, b, c, d] = self.addresses;
+        (a == address) | (b == address) | (c == address) | (d == address)
+    }
+
     /// A bit for each entry that has this address.
     #[inline]
     fn with(&self, address: u64) -> u32 {
@@ -55,11 +66,16 @@ impl<H> Bucket<H> {
     }
 }
 
+/// Buckets that were asked for together: one of 64 bytes lies in no two lines of a cache.
+#[derive(Debug)]
+#[repr(align(64))]
+struct Buckets<H>([Bucket<H>; CHUNK]);
+
 /// Live blocks, and what is kept of each.
 #[derive(Debug)]
 pub(crate) struct LiveBlocks<H> {
     /// The buckets; of the last of these the last ones may not be in use yet.
-    chunks: Vec<Box<[Bucket<H>; CHUNK]>>,
+    chunks: Vec<Box<Buckets<H>>>,
     /// How many blocks passed each bucket on the way to theirs; at [`u8::MAX`] it stays.
     passed: Vec<u8>,
     blocks: usize,
@@ -89,59 +105,70 @@ impl<H: Copy> LiveBlocks<H> {
 
     #[inline]
     fn bucket(&self, bucket: usize) -> &Bucket<H> {
-        &self.chunks[bucket / CHUNK][bucket % CHUNK]
+        &self.chunks[bucket / CHUNK].0[bucket % CHUNK]
     }
 
     #[inline]
     fn bucket_mut(&mut self, bucket: usize) -> &mut Bucket<H> {
-        &mut self.chunks[bucket / CHUNK][bucket % CHUNK]
+        &mut self.chunks[bucket / CHUNK].0[bucket % CHUNK]
     }
 
     /// The bucket where the search for an address begins.
     #[inline]
-    fn home(&self, address: u64) -> usize {
+    pub(crate) fn home(&self, address: u64) -> Home {
         // The upper bits of the product depend on all bits of the address; the lowest four are mostly
         // zero.
         let product = (address >> 4 ^ address << 60).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        (((product >> 32) * self.buckets() as u64) >> 32) as usize
+        // Below the number of buckets, which a `u32` can hold.
+        Home((((product >> 32) * self.buckets() as u64) >> 32) as u32)
     }
 
     /// What stands where the search for an address begins: asked for many at once, so that the
     /// processor fetches several at a time, by whoever throws it away.
     #[inline]
-    pub(crate) fn peek(&self, address: u64) -> u64 {
-        self.bucket(self.home(address)).addresses[0]
+    pub(crate) fn peek(&self, home: Home) -> u64 {
+        self.bucket(home.0 as usize).addresses[0]
+    }
+
+    /// Makes room for so many more blocks: until they are there the homes of all addresses stay.
+    #[inline]
+    pub(crate) fn reserve(&mut self, more: usize) {
+        while self.blocks + more > self.full {
+            self.grow();
+        }
     }
 
     /// The place of a block that is to be added at an address; `None` where one is live there.
     #[inline]
     pub(crate) fn place(&mut self, address: u64) -> Option<LivePlace> {
-        if self.blocks >= self.full {
-            self.grow();
-        }
-        let bucket = self.home(address);
+        self.reserve(1);
+        self.place_from(self.home(address), address)
+    }
+
+    /// The same where the home of the address is known, and [room](Self::reserve) was made.
+    #[inline(always)]
+    pub(crate) fn place_from(&self, home: Home, address: u64) -> Option<LivePlace> {
+        let bucket = home.0 as usize;
         let found = self.bucket(bucket);
         let free = found.with(0);
         if address != 0 && free != 0 && self.passed[bucket] == 0 {
             let entry = free.trailing_zeros() as usize;
-            let free = LivePlace { home: bucket, bucket, entry };
-            return (found.with(address) == 0).then_some(free);
+            return (!found.has(address)).then_some(LivePlace { home: bucket, bucket, entry });
         }
-        self.place_further(address)
+        self.place_further(bucket, address)
     }
 
     #[cold]
-    fn place_further(&self, address: u64) -> Option<LivePlace> {
+    fn place_further(&self, home: usize, address: u64) -> Option<LivePlace> {
         if address == 0 {
             let zero = LivePlace { home: usize::MAX, bucket: usize::MAX, entry: 0 };
             return self.at_zero.is_none().then_some(zero);
         }
         let mut place = None;
-        let home = self.home(address);
         let mut bucket = home;
         loop {
             let found = self.bucket(bucket);
-            if found.with(address) != 0 {
+            if found.has(address) {
                 return None;
             }
             let free = found.with(0);
@@ -165,10 +192,10 @@ impl<H: Copy> LiveBlocks<H> {
         if address == 0 {
             return self.at_zero.is_some();
         }
-        let home = self.home(address);
+        let home = self.home(address).0 as usize;
         let mut bucket = home;
         loop {
-            if self.bucket(bucket).with(address) != 0 {
+            if self.bucket(bucket).has(address) {
                 return true;
             }
             if self.passed[bucket] == 0 {
@@ -182,7 +209,7 @@ impl<H: Copy> LiveBlocks<H> {
     }
 
     /// Adds a block at the place that was found for its address just before.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn put(&mut self, place: LivePlace, address: u64, held: H) {
         let LivePlace { home, bucket, entry } = place;
         if bucket == usize::MAX {
@@ -212,31 +239,47 @@ impl<H: Copy> LiveBlocks<H> {
         old
     }
 
-    /// Takes out the block at an address, if one is live there.
+    /// At which entry of its home an address stands, and what is kept there; anything if it stands nowhere
+    /// there.
     #[inline]
-    pub(crate) fn remove(&mut self, address: u64) -> Option<H> {
-        let home = self.home(address);
-        let found = self.bucket_mut(home);
-        let entry = found.with(address);
-        if entry == 0 || address == 0 {
-            return self.remove_further(address);
+    pub(crate) fn glance(&self, home: Home, address: u64) -> (u8, &H) {
+        let found = self.bucket(home.0 as usize);
+        let entry = found.with(address).trailing_zeros() as usize % BUCKET;
+        (entry as u8, &found.held[entry])
+    }
+
+    /// As [`Self::remove`], where a [glance](Self::glance) saw the address at an entry, and much may
+    /// have happened since.
+    #[inline(always)]
+    pub(crate) fn remove_glanced(&mut self, home: Home, entry: u8, address: u64) -> Option<H> {
+        let found = self.bucket_mut(home.0 as usize);
+        let entry = usize::from(entry) % BUCKET;
+        if found.addresses[entry] != address || address == 0 {
+            return self.remove_further(home, address);
         }
-        let entry = entry.trailing_zeros() as usize;
         found.addresses[entry] = 0;
         let held = found.held[entry];
         self.blocks -= 1;
         Some(held)
     }
 
+    /// Takes out the block at an address, if one is live there.
+    #[inline]
+    pub(crate) fn remove(&mut self, address: u64) -> Option<H> {
+        let home = self.home(address);
+        let (entry, _) = self.glance(home, address);
+        self.remove_glanced(home, entry, address)
+    }
+
+    /// Takes out a block that stands elsewhere than it seemed.
     #[cold]
-    fn remove_further(&mut self, address: u64) -> Option<H> {
+    fn remove_further(&mut self, home: Home, address: u64) -> Option<H> {
         if address == 0 {
             return self.at_zero.take();
         }
-        let home = self.home(address);
+        let home = home.0 as usize;
         let mut bucket = home;
-        while self.passed[bucket] != 0 {
-            bucket = self.next(bucket);
+        loop {
             let found = self.bucket_mut(bucket);
             let entry = found.with(address);
             if entry != 0 {
@@ -248,11 +291,14 @@ impl<H: Copy> LiveBlocks<H> {
                 self.each_passed(home, bucket, fewer);
                 return Some(held);
             }
+            if self.passed[bucket] == 0 {
+                return None;
+            }
+            bucket = self.next(bucket);
             if bucket == home {
-                break;
+                return None;
             }
         }
-        None
     }
 
     #[inline]
@@ -274,15 +320,13 @@ impl<H: Copy> LiveBlocks<H> {
     fn extend_to(&mut self, buckets: usize) {
         let free = Bucket { addresses: [0; BUCKET], held: [self.none; BUCKET] };
         while self.chunks.len() * CHUNK < buckets {
-            if let Ok(chunk) = vec![free; CHUNK].into_boxed_slice().try_into() {
-                self.chunks.push(chunk);
-            }
+            self.chunks.push(Box::new(Buckets([free; CHUNK])));
         }
         self.passed.reserve_exact(buckets - self.passed.len());
         self.passed.resize(buckets, 0);
         // Large entries have to be closer together, or the table could not grow by anything to speak of.
         let is_large = size_of::<Bucket<H>>() > 24 * BUCKET;
-        self.full = buckets * BUCKET * if is_large { 16 } else { 15 } / 20;
+        self.full = buckets * BUCKET * if is_large { 16 } else { 11 } / 20;
     }
 
     #[cold]
@@ -307,7 +351,7 @@ impl<H: Copy> LiveBlocks<H> {
         // Only now is it known who passed whom.
         for bucket in 0..self.buckets() {
             for address in self.bucket(bucket).addresses {
-                let home = self.home(address);
+                let home = self.home(address).0 as usize;
                 if address != 0 && home != bucket {
                     self.each_passed(home, bucket, |passed| passed.saturating_add(1));
                 }
@@ -316,7 +360,7 @@ impl<H: Copy> LiveBlocks<H> {
     }
 
     fn move_to_its_place(&mut self, address: u64, held: H) {
-        let mut bucket = self.home(address);
+        let mut bucket = self.home(address).0 as usize;
         loop {
             let found = self.bucket_mut(bucket);
             let free = found.with(0);
@@ -333,7 +377,7 @@ impl<H: Copy> LiveBlocks<H> {
 
     /// All live blocks, in no order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &H)> {
-        let buckets = self.chunks.iter().flat_map(|chunk| chunk.iter());
+        let buckets = self.chunks.iter().flat_map(|chunk| chunk.0.iter());
         let entries = buckets.flat_map(|bucket| bucket.addresses.iter().zip(&bucket.held));
         let entries = entries.filter(|(address, _)| **address != 0);
         let at_zero = self.at_zero.iter().map(|held| (0, held));

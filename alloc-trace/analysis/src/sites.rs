@@ -68,6 +68,11 @@ pub(crate) struct Traced {
     pub(crate) site: SiteIndex,
 }
 
+impl Traced {
+    /// Nowhere.
+    pub(crate) const NONE: Self = Self { place: Place::LOST, site: UNKNOWN };
+}
+
 /// From the recorder's numbers to places and sites.
 ///
 /// Nearly every event asks, and finds its entry in no near cache: both stand together.

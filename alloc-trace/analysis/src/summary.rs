@@ -230,7 +230,7 @@ impl Account for Totals {
         self.tallies.count(owner, &posting.event);
     }
 
-    #[inline]
+    #[inline(always)]
     fn obtained(&mut self, owner: Owner, parts: OwnerParts, posting: &Posting) -> Held {
         let Posted { size, stamp, address, .. } = posting.event;
         self.tallies.obtain(owner, size, stamp);
@@ -247,7 +247,7 @@ impl Account for Totals {
         held.owner
     }
 
-    #[inline]
+    #[inline(always)]
     fn released(&mut self, held: Held, release: &Release<'_>) {
         let size = self.large.release(release.address, held.size);
         self.tallies.release(held.owner, size, release.temporary);

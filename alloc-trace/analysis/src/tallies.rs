@@ -56,10 +56,15 @@ impl Tallies {
     pub(crate) fn touch(&mut self, owner: Owner) -> u64 {
         let index = owner as usize;
         if index >= self.hot.len() {
-            self.hot.resize(index + 1, Hot::default());
-            self.cold.resize(index + 1, Cold::default());
+            self.add_owners(index + 1);
         }
         self.hot[index].changed
+    }
+
+    #[cold]
+    fn add_owners(&mut self, owners: usize) {
+        self.hot.resize(owners, Hot::default());
+        self.cold.resize(owners, Cold::default());
     }
 
     /// An owner made an event. Here and below, owners are those that were touched.
@@ -109,9 +114,7 @@ impl Tallies {
         self.changes += 1;
         let hot = &mut self.hot[owner as usize];
         if hot.changed <= self.peak_change {
-            let cold = &mut self.cold[owner as usize];
-            cold.at_peak_bytes = hot.live_bytes();
-            cold.at_peak_blocks = hot.live_blocks;
+            hot.remember(&mut self.cold[owner as usize]);
         }
         hot.changed = self.changes;
         hot
@@ -151,6 +154,13 @@ impl Tallies {
 }
 
 impl Hot {
+    /// What is live now was live at the program's peak.
+    #[cold]
+    fn remember(&self, cold: &mut Cold) {
+        cold.at_peak_bytes = self.live_bytes();
+        cold.at_peak_blocks = self.live_blocks;
+    }
+
     #[inline]
     const fn live_bytes(&self) -> u64 {
         self.allocated_bytes.saturating_sub(self.freed_bytes)
@@ -234,9 +244,14 @@ impl Levels {
     fn at(&mut self, part: u32) -> &mut Level {
         let index = part as usize;
         if index >= self.0.len() {
-            self.0.resize(index + 1, Level::default());
+            self.add_parts(index + 1);
         }
         &mut self.0[index]
+    }
+
+    #[cold]
+    fn add_parts(&mut self, parts: usize) {
+        self.0.resize(parts, Level::default());
     }
 
     /// The figures of each part: the sums of its owners' tallies, and its own peak. `part` says which

@@ -149,7 +149,7 @@ impl Blocks {
     /// As [`LiveBlocks::peek`].
     #[inline]
     pub(super) fn peek(&self, address: u64) -> u64 {
-        self.table.peek(address)
+        self.table.peek(self.table.home(address))
     }
 
     /// Takes out the block at an address, if one is live there.
