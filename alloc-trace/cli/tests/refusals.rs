@@ -60,7 +60,7 @@ fn what_is_no_recording_is_refused_with_its_name_and_the_reason() {
     assert_refused(&path("damaged"), told);
     bytes[8] = 9;
     fs::write(path("later"), &bytes).expect("written");
-    let told = "made by another version of alloc-trace (format 9, this one reads up to 2): \
+    let told = "made by another version of alloc-trace (format 9, this one reads up to 3): \
                 record again or read it with that version";
     assert_refused(&path("later"), told);
 }

@@ -108,7 +108,7 @@ fn with_ring(input: &[u8]) -> Vec<u8> {
     ring.extend(chunk(rows, Codec::Plain, (round + ring.len()) as u64));
     let outer =
         BlockHeader { stored_bytes: round as u64, ..BlockHeader::empty(BlockKind::Ring) }.encode();
-    let mut bytes = file(&file_header().encode_of_ring(), &[&outer[..], &ring].concat());
+    let mut bytes = file(&file_header().encode(), &[&outer[..], &ring].concat());
     let place = round as u64;
     let commit = Commit { number: 1, blocks: 1, tail: place, checkpoint: place, horizon: HORIZON };
     let (offset, encoded) = commit.encode();

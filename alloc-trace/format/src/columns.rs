@@ -10,6 +10,7 @@
 //! [`pack`] is the writing half: it allocates nothing, never panics, and works in memory that is
 //! given to it. [`unpack`] is the reading half and believes no byte.
 
+mod compact_run;
 mod model;
 pub(crate) mod pack;
 pub(crate) mod skim;

@@ -1,6 +1,7 @@
 //! Bytes into records. Every byte is doubted: what cannot be decoded is a [`RecordError`].
 
 use crate::clock::Anchor;
+use crate::compact::{self, Compact, Last, Site, WORD_BYTES};
 use crate::error::RecordError;
 use crate::fields::{self, Lengths};
 use crate::header::array;
@@ -16,9 +17,7 @@ use crate::varint;
 pub struct DecodeState {
     thread: ThreadId,
     stamp: Stamp,
-    address: u64,
-    node: NodeId,
-    stack_pointer: u64,
+    last: Last,
     defined: NodeId,
     frame_address: u64,
     /// Whether a context was seen: nothing else can be a chunk's first record.
@@ -127,6 +126,13 @@ impl PlainEvent {
         KINDS[(self.tag & tag::KIND_MASK) as usize]
     }
 
+    /// Where it came from.
+    #[inline(always)]
+    pub(crate) const fn site(&self) -> Site {
+        let Self { node, align_log2, stack_pointer, .. } = *self;
+        Site { node, align_log2: align_log2 as u32, stack_pointer }
+    }
+
     /// The event, at a stamp.
     #[inline(always)]
     pub(crate) const fn event(&self, thread: ThreadId, stamp: Stamp) -> Event {
@@ -166,7 +172,14 @@ pub(crate) enum Row {
     End,
 }
 
-/// The kind of the heap event that begins with this byte, if one does.
+/// Whether a heap event begins with this byte.
+#[inline]
+const fn is_event(first: u8) -> bool {
+    let kinds = PLAIN_KINDS | 1 << tag::REALLOC | 1 << tag::COMPACT | 1 << tag::COMPACT_AT_SITE;
+    1 << (first & tag::KIND_MASK) & kinds != 0
+}
+
+/// The kind of the heap event that begins with this byte, if one does that is not compact.
 #[inline]
 const fn event_kind(first: u8) -> Option<EventKind> {
     match first & tag::KIND_MASK {
@@ -189,9 +202,7 @@ impl DecodeState {
     pub(crate) const START: Self = Self {
         thread: ThreadId(0),
         stamp: 0,
-        address: 0,
-        node: NodeId::ROOT,
-        stack_pointer: 0,
+        last: Last::NONE,
         defined: NodeId::ROOT,
         frame_address: 0,
         placed: false,
@@ -223,6 +234,11 @@ impl DecodeState {
         self.stamp = stamp;
     }
 
+    /// What is known of the events so far.
+    pub(crate) const fn last_mut(&mut self) -> &mut Last {
+        &mut self.last
+    }
+
     /// A node was defined.
     pub(crate) const fn define(&mut self, node: &NodeDefinition) {
         (self.defined, self.frame_address) = (node.id, node.address);
@@ -247,17 +263,14 @@ impl DecodeState {
         offset: &mut usize,
         event: &mut Event,
     ) -> Result<Decoded, RecordError> {
-        if let Some(plain) = self.next_plain(payload, offset) {
+        if let Some(plain) = self.next_compact(payload, offset) {
             *event = plain.event(self.thread, self.stamp);
             return Ok(Decoded::Event);
         }
         let Some(&first) = payload.get(*offset) else { return Ok(Decoded::End) };
         let mut input = Input { bytes: payload, offset: *offset };
-        if self.placed
-            && let Some(kind) = event_kind(first)
-        {
-            input.offset += 1;
-            return match self.event(kind, first, &mut input, event) {
+        if self.placed && is_event(first) {
+            return match self.event_of(first, &mut input, event) {
                 Ok(()) => {
                     *offset = input.offset;
                     Ok(Decoded::Event)
@@ -274,42 +287,28 @@ impl DecodeState {
         }
     }
 
-    /// Decodes the event at `offset` if it is one of the plain ones, as nearly all are, and not one of the
-    /// last few bytes; otherwise all stays as it is, and [`Self::next`] or [`Self::next_row`] knows why.
+    /// Decodes the event at `offset` if it is a compact one, as nearly all are, and not one of the last few
+    /// bytes; otherwise all stays as it is, and [`Self::next`] or [`Self::next_row`] knows why.
     #[inline(always)]
-    pub(crate) fn next_plain(&mut self, payload: &[u8], offset: &mut usize) -> Option<PlainEvent> {
-        let bytes = payload.get(*offset..)?.first_chunk::<{ fields::PLAIN_BYTES }>()?;
-        let first = bytes[0];
-        let tag = first & tag::KIND_MASK;
-        let lengths = u16::from_le_bytes([bytes[1], bytes[2]]);
-        let align_log2 = first >> tag::ALIGN_SHIFT;
-        let is_plain = 1 << tag & PLAIN_KINDS != 0
-            && first & tag::FAILED == 0
-            && lengths & fields::MORE == 0
-            && align_log2 != tag::ALIGN_FOLLOWS
-            && self.placed;
-        if !is_plain {
+    pub(crate) fn next_compact(
+        &mut self,
+        payload: &[u8],
+        offset: &mut usize,
+    ) -> Option<PlainEvent> {
+        let bytes = payload.get(*offset..)?.first_chunk::<{ 2 * WORD_BYTES }>()?;
+        let [word, second] = [0, WORD_BYTES].map(|at| {
+            let mut word = [0; WORD_BYTES];
+            word.copy_from_slice(&bytes[at..at + WORD_BYTES]);
+            u64::from_le_bytes(word)
+        });
+        let kind = word as u8 & tag::KIND_MASK;
+        if kind < tag::COMPACT || !self.placed {
             return None;
         }
-        let ([ticks, size, address, node, stack_pointer], length) =
-            fields::read_plain(bytes, lengths);
-        let stamp = self.stamp.checked_add(ticks)?;
-        let node = varint::apply_difference(u64::from(self.node.0), node);
-        let node = NodeId(u32::try_from(node).ok()?);
-        *offset += length;
-        self.stamp = stamp;
-        self.address = varint::apply_difference(self.address, address);
-        self.node = node;
-        self.stack_pointer = varint::apply_difference(self.stack_pointer, stack_pointer);
-        Some(PlainEvent {
-            tag,
-            align_log2,
-            ticks,
-            size,
-            address: self.address,
-            node,
-            stack_pointer: self.stack_pointer,
-        })
+        let same_site = kind == tag::COMPACT;
+        let event = self.compact(word, same_site, second)?;
+        *offset += if same_site { WORD_BYTES } else { 2 * WORD_BYTES };
+        Some(event)
     }
 
     /// As [`Self::next`], without allocating: of records other than events and nodes only their length
@@ -325,9 +324,8 @@ impl DecodeState {
         let mut input = Input { bytes: payload, offset: *offset };
         let found = if !self.placed && first != tag::EXTENDED {
             Err(Fault::corrupt("a context, which begins every chunk"))
-        } else if let Some(kind) = event_kind(first) {
-            input.offset += 1;
-            self.event(kind, first, &mut input, event).map(|()| Row::Event)
+        } else if is_event(first) {
+            self.event_of(first, &mut input, event).map(|()| Row::Event)
         } else if first == tag::NODE {
             input.offset += 1;
             self.node(&mut input).map(Row::Node)
@@ -397,6 +395,47 @@ impl DecodeState {
         }
     }
 
+    /// Decodes the event that begins with `first`. The state changes only where all of it is there.
+    #[inline]
+    fn event_of(
+        &mut self,
+        first: u8,
+        input: &mut Input<'_>,
+        event: &mut Event,
+    ) -> Result<(), Fault> {
+        if let Some(kind) = event_kind(first) {
+            input.offset += 1;
+            return self.event(kind, first, input, event);
+        }
+        let word = input.fixed("a compact event")?;
+        let same_site = first & tag::KIND_MASK == tag::COMPACT;
+        let second = if same_site { 0 } else { input.fixed("a compact event's site")? };
+        let plain = self.compact(word, same_site, second);
+        let plain = plain.ok_or(Fault::corrupt("a compact event of a known kind"))?;
+        *event = plain.event(self.thread, self.stamp);
+        Ok(())
+    }
+
+    /// Decodes a compact event. The state changes only where it is one.
+    #[inline(always)]
+    fn compact(&mut self, word: u64, same_site: bool, second: u64) -> Option<PlainEvent> {
+        let Compact { tag, ticks, size, way } = Compact::of(word);
+        let stamp = self.stamp.checked_add(ticks)?;
+        if 1 << tag & PLAIN_KINDS == 0 {
+            return None;
+        }
+        let address = self.last.address_of(tag).wrapping_add(way);
+        if same_site {
+            self.last.came_again(tag, address);
+        } else {
+            self.last.came_from(tag, compact::site(self.last.site(), second), address);
+        }
+        self.stamp = stamp;
+        let Site { node, align_log2, stack_pointer } = *self.last.site();
+        let align_log2 = align_log2 as u8;
+        Some(PlainEvent { tag, align_log2, ticks, size, address, node, stack_pointer })
+    }
+
     /// Decodes an event behind its first byte. The state changes only where all of it is there.
     #[inline]
     fn event(
@@ -421,12 +460,13 @@ impl DecodeState {
         let stamp = self.stamp.checked_add(ticks).ok_or(Fault::corrupt("a stamp below 2^64"))?;
         let size = input.field(&mut lengths, "a size")?;
         let difference = input.field(&mut lengths, "an address")?;
-        let mut address = varint::apply_difference(self.address, difference);
+        let mut address = varint::apply_difference(self.last.address(), difference);
         let difference = input.field(&mut lengths, "a call-tree node")?;
-        let node = varint::apply_difference(u64::from(self.node.0), difference);
+        let last = *self.last.site();
+        let node = varint::apply_difference(u64::from(last.node.0), difference);
         let node = u32::try_from(node).map_err(|_| Fault::corrupt("a node's number below 2^32"))?;
         let difference = input.field(&mut lengths, "a stack pointer")?;
-        let stack_pointer = varint::apply_difference(self.stack_pointer, difference);
+        let stack_pointer = varint::apply_difference(last.stack_pointer, difference);
         let kept_frames = if kept_follow { Some(input.kept_frames()?) } else { None };
         *event = Event {
             kind,
@@ -455,9 +495,9 @@ impl DecodeState {
             event.address = if failed { 0 } else { address };
         }
         self.stamp = stamp;
-        self.address = address;
-        self.node = event.node;
-        self.stack_pointer = stack_pointer;
+        let (node, align_log2) = (event.node, u32::from(align_log2));
+        let site = Site { node, align_log2, stack_pointer };
+        self.last.came_from(first & tag::KIND_MASK, site, address);
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 //! record took, or `None` where the slice is too short: then nothing counts as written, the
 //! encoder's state is as before, and the caller begins another chunk with [`Encoder::context`].
 
+use crate::compact::{self, Last, Site, WORD_BYTES};
 use crate::decoder::PlainEvent;
 use crate::fields::{self, FieldWriter};
 use crate::record::{
@@ -25,9 +26,7 @@ pub const MAX_TEXT_BYTES: usize = 1024;
 #[derive(Debug, Clone)]
 pub struct Encoder {
     stamp: Stamp,
-    address: u64,
-    node: NodeId,
-    stack_pointer: u64,
+    last: Last,
     defined: NodeId,
     frame_address: u64,
 }
@@ -42,14 +41,7 @@ impl Encoder {
     /// An encoder that has written nothing; its first record must be a context.
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            stamp: 0,
-            address: 0,
-            node: NodeId::ROOT,
-            stack_pointer: 0,
-            defined: NodeId::ROOT,
-            frame_address: 0,
-        }
+        Self { stamp: 0, last: Last::NONE, defined: NodeId::ROOT, frame_address: 0 }
     }
 
     /// The last stamp written.
@@ -87,29 +79,15 @@ impl Encoder {
     #[inline(always)]
     pub fn event(&mut self, out: &mut [u8], event: &Event) -> Option<usize> {
         let out = out.first_chunk_mut::<MAX_EVENT_BYTES>()?;
-        let kind = event_tag(event.kind);
-        let values = [
-            event.stamp.wrapping_sub(self.stamp),
-            event.size,
-            varint::difference(self.address, event.address),
-            varint::difference(u64::from(self.node.0), u64::from(event.node.0)),
-            varint::difference(self.stack_pointer, event.stack_pointer),
-        ];
-        let is_plain = kind != tag::REALLOC
-            && !event.failed
-            && event.kept_frames.is_none()
-            && event.align_log2 < tag::ALIGN_FOLLOWS;
-        // Nearly every event is written by the few instructions here.
-        let written = if is_plain && fields::are_short(&values) {
-            self.address = event.address;
-            fields::write_plain(out, kind | event.align_log2 << tag::ALIGN_SHIFT, &values)
-        } else {
-            self.unusual_event(out, *event)
-        };
-        self.stamp = event.stamp;
-        self.node = event.node;
-        self.stack_pointer = event.stack_pointer;
-        Some(written)
+        let is_plain =
+            event.kind != EventKind::Realloc && !event.failed && event.kept_frames.is_none();
+        if is_plain {
+            let (node, align_log2) = (event.node, u32::from(event.align_log2));
+            let site = Site { node, align_log2, stack_pointer: event.stack_pointer };
+            let (tag, stamp) = (event_tag(event.kind), event.stamp);
+            return Some(self.plain(out, tag, stamp, event.address, event.size, site));
+        }
+        Some(self.unusual_event(out, *event))
     }
 
     /// Writes a plain event, as [`Self::event`] does; `None` where its stamp would not fit 64 bits.
@@ -120,55 +98,107 @@ impl Encoder {
         event: &PlainEvent,
     ) -> Option<usize> {
         let stamp = self.stamp.checked_add(event.ticks)?;
-        let values = [
-            event.ticks,
-            event.size,
-            varint::difference(self.address, event.address),
-            varint::difference(u64::from(self.node.0), u64::from(event.node.0)),
-            varint::difference(self.stack_pointer, event.stack_pointer),
-        ];
-        if event.align_log2 >= tag::ALIGN_FOLLOWS || !fields::are_short(&values) {
-            // Its thread is the context's: no event's record says it.
-            return self.any_event(out, &event.event(ThreadId(0), stamp));
+        Some(self.plain(out, event.tag, stamp, event.address, event.size, event.site()))
+    }
+
+    /// Writes an event that is no reallocation, did not fail and has nothing unusual.
+    #[inline(always)]
+    fn plain(
+        &mut self,
+        out: &mut [u8; MAX_EVENT_BYTES],
+        tag: u8,
+        stamp: Stamp,
+        address: u64,
+        size: u64,
+        site: Site,
+    ) -> usize {
+        let ticks = stamp.wrapping_sub(self.stamp);
+        let way = address.wrapping_sub(self.last.address_of(tag));
+        let Some(word) = compact::word(tag, ticks, size, way) else {
+            return self.long_event(out, tag, stamp, address, size, site);
+        };
+        if self.last.site_of(tag).is(&site) {
+            self.stamp = stamp;
+            self.last.came_again(tag, address);
+            let word = word | u64::from(tag::COMPACT);
+            out[..WORD_BYTES].copy_from_slice(&word.to_le_bytes());
+            return WORD_BYTES;
         }
+        let Some(second) = compact::site_word(self.last.site(), &site) else {
+            return self.long_event(out, tag, stamp, address, size, site);
+        };
         self.stamp = stamp;
-        self.address = event.address;
-        self.node = event.node;
-        self.stack_pointer = event.stack_pointer;
-        Some(fields::write_plain(out, event.tag | event.align_log2 << tag::ALIGN_SHIFT, &values))
+        self.last.came_from(tag, site, address);
+        let word = word | u64::from(tag::COMPACT_AT_SITE);
+        out[..WORD_BYTES].copy_from_slice(&word.to_le_bytes());
+        out[WORD_BYTES..2 * WORD_BYTES].copy_from_slice(&second.to_le_bytes());
+        2 * WORD_BYTES
     }
 
-    /// [`Self::event`], for callers that need it seldom.
+    /// Writes a plain event that is not compact.
     #[cold]
-    fn any_event(&mut self, out: &mut [u8; MAX_EVENT_BYTES], event: &Event) -> Option<usize> {
-        self.event(out, event)
+    #[inline(never)]
+    fn long_event(
+        &mut self,
+        out: &mut [u8; MAX_EVENT_BYTES],
+        tag: u8,
+        stamp: Stamp,
+        address: u64,
+        size: u64,
+        site: Site,
+    ) -> usize {
+        let mut out = FieldWriter::new(out);
+        self.begin_event(&mut out, tag, 0, 0, stamp, address, size, &site);
+        out.written()
     }
 
-    /// Writes an event that has something that few have. All but the last address is still to be
-    /// remembered.
+    /// Writes what every event has that is not compact, with these `flags` and those of its lengths.
+    #[expect(clippy::too_many_arguments, reason = "one argument a field")]
+    fn begin_event<const ROOM: usize>(
+        &mut self,
+        out: &mut FieldWriter<'_, ROOM>,
+        tag: u8,
+        flags: u8,
+        length_flags: u16,
+        stamp: Stamp,
+        address: u64,
+        size: u64,
+        site: &Site,
+    ) {
+        let align_log2 = site.align_log2 as u8;
+        let align = align_log2.min(tag::ALIGN_FOLLOWS);
+        let last = *self.last.site();
+        out.byte(tag | flags | align << tag::ALIGN_SHIFT);
+        out.begin(length_flags);
+        if align == tag::ALIGN_FOLLOWS {
+            out.byte(align_log2);
+        }
+        out.field(stamp.wrapping_sub(self.stamp));
+        out.field(size);
+        out.field(varint::difference(self.last.address(), address));
+        out.field(varint::difference(u64::from(last.node.0), u64::from(site.node.0)));
+        out.field(varint::difference(last.stack_pointer, site.stack_pointer));
+        out.end();
+        self.stamp = stamp;
+        self.last.came_from(tag, *site, address);
+    }
+
+    /// Writes an event that has something that few have.
     #[inline(never)]
     fn unusual_event(&mut self, out: &mut [u8; MAX_EVENT_BYTES], event: Event) -> usize {
         let realloc = event.kind == EventKind::Realloc;
         let (size, address) =
             if realloc { (event.old_size, event.old_address) } else { (event.size, event.address) };
         let failed = if event.failed { tag::FAILED } else { 0 };
-        let align = event.align_log2.min(tag::ALIGN_FOLLOWS);
         // A failed request other than a reallocation has no address: the state keeps its own.
-        let address = if event.failed && !realloc { self.address } else { address };
+        let address = if event.failed && !realloc { self.last.address() } else { address };
+        let more = if event.kept_frames.is_some() { fields::MORE } else { 0 };
+        let (node, align_log2) = (event.node, u32::from(event.align_log2));
+        let site = Site { node, align_log2, stack_pointer: event.stack_pointer };
+        let (tag, stamp) = (event_tag(event.kind), event.stamp);
 
         let mut out = FieldWriter::new(out);
-        out.byte(event_tag(event.kind) | failed | align << tag::ALIGN_SHIFT);
-        out.begin(if event.kept_frames.is_some() { fields::MORE } else { 0 });
-        if align == tag::ALIGN_FOLLOWS {
-            out.byte(event.align_log2);
-        }
-        out.field(event.stamp.wrapping_sub(self.stamp));
-        out.field(size);
-        out.field(varint::difference(self.address, address));
-        out.field(varint::difference(u64::from(self.node.0), u64::from(event.node.0)));
-        out.field(varint::difference(self.stack_pointer, event.stack_pointer));
-        out.end();
-        self.address = address;
+        self.begin_event(&mut out, tag, failed, more, stamp, address, size, &site);
         self.rest_of_event(&mut out, &event);
         out.written()
     }
@@ -181,13 +211,14 @@ impl Encoder {
             out.end();
         }
         if event.kind == EventKind::Realloc {
-            let new_address = if event.failed { self.address } else { event.address };
+            let old_address = self.last.address();
+            let new_address = if event.failed { old_address } else { event.address };
             out.begin(0);
             out.field(event.size);
             out.field(event.stamp.saturating_sub(event.begin_stamp));
-            out.field(varint::difference(self.address, new_address));
+            out.field(varint::difference(old_address, new_address));
             out.end();
-            self.address = new_address;
+            self.last.came_again(tag::REALLOC, new_address);
         }
     }
 
@@ -393,12 +424,7 @@ impl Encoder {
 /// The kind of an event in its first byte.
 #[inline(always)]
 const fn event_tag(kind: EventKind) -> u8 {
-    match kind {
-        EventKind::Alloc => tag::ALLOC,
-        EventKind::AllocZeroed => tag::ALLOC_ZEROED,
-        EventKind::Realloc => tag::REALLOC,
-        EventKind::Free => tag::FREE,
-    }
+    kind as u8
 }
 
 /// Writes an extended record: the tag, its kind, its length in two bytes (a varint that is padded,

@@ -26,85 +26,12 @@ const CODES: [u8; 64] = {
     codes
 };
 
-/// The shortest length that holds a value of so many bits.
-const LENGTHS_BY_BITS: [u8; 64] = {
-    let mut lengths = [0; 64];
-    let mut bits = 0;
-    while bits < lengths.len() {
-        lengths[bits] = LENGTHS[CODES[bits] as usize];
-        bits += 1;
-    }
-    lengths
-};
-
 /// The code of the shortest length that holds `value`.
 #[inline]
 const fn code(value: u64) -> u8 {
     // A value of 64 bits has the length of one of 63.
     let bits = 64 - value.leading_zeros();
     CODES[if bits > 63 { 63 } else { bits as usize }]
-}
-
-/// Whether [`write_plain`] may be given these values.
-#[inline(always)]
-pub(crate) fn are_short(values: &[u64; 5]) -> bool {
-    values.iter().fold(0, |all, value| all | value) >> 63 == 0
-}
-
-/// Writes a byte, the lengths of five values of 63 bits at most, and the values.
-#[inline(always)]
-pub(crate) fn write_plain<const ROOM: usize>(
-    out: &mut [u8; ROOM],
-    first: u8,
-    values: &[u64; 5],
-) -> usize {
-    // Whatever the lengths, the last value begins before this.
-    const MASK: usize = 63;
-    const { assert!(ROOM >= MASK + 8) };
-    let mut lengths = 0;
-    let mut at = 3;
-    for (index, &value) in values.iter().enumerate() {
-        let bits = (value << 1 | 1).ilog2() as usize & 63;
-        lengths |= u16::from(CODES[bits]) << (index as u32 * CODE_BITS);
-        let begin = at & MASK;
-        out[begin..begin + 8].copy_from_slice(&value.to_le_bytes());
-        at += usize::from(LENGTHS_BY_BITS[bits]);
-    }
-    let [low, high] = lengths.to_le_bytes();
-    out[..3].copy_from_slice(&[first, low, high]);
-    at
-}
-
-/// From where [`read_plain`] reads: a byte, the lengths, four fields, and eight bytes for the last one.
-pub(crate) const PLAIN_BYTES: usize = 64 + 8;
-
-/// For each code the bits that its field has.
-const MASKS: [u64; 8] = {
-    let mut masks = [0; 8];
-    let mut code = 1;
-    while code < masks.len() {
-        masks[code] = u64::MAX >> (64 - 8 * LENGTHS[code] as u32);
-        code += 1;
-    }
-    masks
-};
-
-/// Reads five fields of these lengths behind a byte and the lengths, and tells where the last one ends:
-/// the inverse of [`write_plain`].
-#[inline(always)]
-pub(crate) fn read_plain(bytes: &[u8; PLAIN_BYTES], lengths: u16) -> ([u64; 5], usize) {
-    // Whatever the lengths, the last field begins before this.
-    const MASK: usize = 63;
-    let mut at = 3;
-    let values = std::array::from_fn(|index| {
-        let code = usize::from(lengths >> (index as u32 * CODE_BITS) & 7);
-        let begin = at & MASK;
-        let mut word = [0; 8];
-        word.copy_from_slice(&bytes[begin..begin + 8]);
-        at += usize::from(LENGTHS[code]);
-        u64::from_le_bytes(word) & MASKS[code]
-    });
-    (values, at)
 }
 
 /// Writes fields into a buffer that has room for them.
@@ -237,28 +164,6 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn plain_fields_are_written_as_any_others() {
-        for bits in 0..64 {
-            let value = u64::MAX.checked_shr(64 - bits).unwrap_or(0);
-            for values in [[value; 5], [0, value, 1, value / 3, 0], [value >> 1, 7, value, 0, 1]] {
-                assert!(are_short(&values));
-                let (mut plain, mut any) = ([0; 80], [0; 80]);
-                let written = write_plain(&mut plain, 0x41, &values);
-                let mut writer = FieldWriter::new(&mut any);
-                writer.byte(0x41);
-                writer.begin(0);
-                values.iter().for_each(|&value| writer.field(value));
-                writer.end();
-                let length = writer.written();
-                assert_eq!(plain[..written], any[..length]);
-                let lengths = u16::from_le_bytes([plain[1], plain[2]]);
-                assert_eq!(read_plain(plain.first_chunk().unwrap(), lengths), (values, written));
-            }
-        }
-        assert!(!are_short(&[0, 0, 1 << 63, 0, 0]));
     }
 
     #[test]

@@ -5,12 +5,10 @@ use crate::clock::Anchor;
 /// The first eight bytes of every recording.
 pub const FILE_MAGIC: [u8; 8] = *b"ALLOCTRC";
 
-/// The greatest version that this crate writes; a reader refuses a greater one.
+/// The version that this crate writes; a reader refuses a greater one and reads all that are smaller.
 ///
 /// New record kinds and block kinds do not change it: readers skip those that they do not know.
-pub const FORMAT_VERSION: u16 = 2;
-/// The version of recordings that keep everything.
-const PLAIN_VERSION: u16 = 1;
+pub const FORMAT_VERSION: u16 = 3;
 
 /// The length of the file header, and so the offset of the first block.
 ///
@@ -91,21 +89,10 @@ impl FileHeader {
     /// Encodes the header, without its closing reading.
     #[must_use]
     pub fn encode(&self) -> [u8; FIXED_BYTES] {
-        self.encode_version(PLAIN_VERSION)
-    }
-
-    /// Encodes the header of a recording that keeps its last part, which has a version of its own: a
-    /// reader that knows no rings would find none of its log.
-    #[must_use]
-    pub fn encode_of_ring(&self) -> [u8; FIXED_BYTES] {
-        self.encode_version(FORMAT_VERSION)
-    }
-
-    fn encode_version(&self, version: u16) -> [u8; FIXED_BYTES] {
         let mut bytes = [0; FIXED_BYTES];
         let fields: [(usize, &[u8]); 11] = [
             (0, &FILE_MAGIC),
-            (8, &version.to_le_bytes()),
+            (8, &FORMAT_VERSION.to_le_bytes()),
             (12, &(FILE_HEADER_BYTES as u32).to_le_bytes()),
             (16, &self.pid.to_le_bytes()),
             (20, &[clock_code(self.clock), architecture_code(self.architecture)]),
@@ -266,8 +253,6 @@ mod tests {
     #[test]
     fn a_header_survives_the_round_trip() {
         assert_eq!(FileHeader::decode(&header().encode()), Ok(header()));
-        assert_eq!(FileHeader::decode(&header().encode_of_ring()), Ok(header()));
-        assert_ne!(header().encode(), header().encode_of_ring());
     }
 
     #[test]

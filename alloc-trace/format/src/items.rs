@@ -324,15 +324,15 @@ impl<'a> Rows<'a> {
 
     /// The next row; `None` at the end, or where the rest cannot be read.
     pub fn next_row(&mut self) -> Option<ChunkRow<'a>> {
-        let (begin, before) = (self.offset, self.state);
+        let (begin, thread, stamp) = (self.offset, self.state.thread(), self.state.stamp());
         let found = self.state.next_row(self.payload, &mut self.offset, &mut self.event);
         Some(match found.ok()? {
             Row::Event => ChunkRow::Event,
             Row::Node(node) => ChunkRow::Node(node),
             Row::Context => ChunkRow::Context(self.state.thread(), self.state.stamp()),
             Row::Other => ChunkRow::Record(CarriedRecord {
-                thread: before.thread(),
-                stamp: before.stamp(),
+                thread,
+                stamp,
                 bytes: self.payload.get(begin..self.offset)?,
             }),
             Row::End => return None,

@@ -22,6 +22,7 @@ mod chunk;
 mod chunk_records;
 mod clock;
 mod columns;
+mod compact;
 mod decoder;
 mod definitions;
 mod encoder;

@@ -44,13 +44,13 @@ pub struct SpanId(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EventKind {
     /// `alloc`.
-    Alloc,
+    Alloc = tag::ALLOC as isize,
     /// `alloc_zeroed`.
-    AllocZeroed,
+    AllocZeroed = tag::ALLOC_ZEROED as isize,
     /// `realloc`.
-    Realloc,
+    Realloc = tag::REALLOC as isize,
     /// `dealloc`.
-    Free,
+    Free = tag::FREE as isize,
 }
 
 impl EventKind {
@@ -390,6 +390,10 @@ pub(crate) mod tag {
     pub(crate) const REALLOC: u8 = 3;
     pub(crate) const FREE: u8 = 4;
     pub(crate) const NODE: u8 = 5;
+    /// A compact event, of one word: its site is that of the last event of its kind.
+    pub(crate) const COMPACT: u8 = 6;
+    /// A compact event, of two words, the second of which is its site.
+    pub(crate) const COMPACT_AT_SITE: u8 = 7;
     pub(crate) const KIND_MASK: u8 = 0x07;
 
     /// Of an event: the request was answered with null.

@@ -6,13 +6,15 @@ use alloc_trace_format::{
     Span, SpanId, ThreadId, ThreadStart,
 };
 use proptest::array::uniform9;
+use proptest::bool::weighted;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
 /// Numbers near each other, as real ones are, and numbers at the ends.
 fn number() -> impl Strategy<Value = u64> {
-    prop_oneof![0..300_u64, 0x7f00_0000_0000..0x7f00_0001_0000_u64, any::<u64>()]
+    let place = (0..0x2000_u64).prop_map(|words| 0x7f00_0000_0000 + words * 8);
+    prop_oneof![3 => 0..300_u64, 3 => place, 1 => any::<u64>()]
 }
 
 fn text() -> impl Strategy<Value = Box<str>> {
@@ -30,9 +32,11 @@ fn kind() -> impl Strategy<Value = EventKind> {
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    let blocks = (number(), number(), number(), number(), 0..64_u8);
-    let stack = (0..u32::MAX, number(), option::of(any::<u32>()));
-    (kind(), any::<bool>(), 0..100_u64, blocks, stack).prop_map(
+    let align = prop_oneof![0..8_u8, 0..64_u8];
+    let blocks = (number(), number(), number(), number(), align);
+    let node = prop_oneof![0..3_u32, 0..u32::MAX];
+    let stack = (node, number(), option::weighted(0.2, any::<u32>()));
+    (kind(), weighted(0.2), 0..100_u64, blocks, stack).prop_map(
         |(kind, failed, lasted, (address, size, old_address, old_size, align_log2), stack)| {
             let realloc = kind == EventKind::Realloc;
             Event {

@@ -109,7 +109,7 @@ impl Sample {
     fn new() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let (mut bytes, chunks) = chunks(directory.path());
-        let fixed = header().encode_of_ring();
+        let fixed = header().encode();
         bytes[..fixed.len()].copy_from_slice(&fixed);
         let ring = bytes.len();
         let ring_bytes = 8 << 10;

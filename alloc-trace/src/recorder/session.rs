@@ -297,11 +297,7 @@ impl Recorder {
             process_start_ticks: ProcessStat::read(sys::pid()).map_or(0, |stat| stat.start_ticks),
             end: None,
         };
-        let write_header = |header: &FileHeader| {
-            let is_ring = self.log.is_ring();
-            let bytes = if is_ring { header.encode_of_ring() } else { header.encode() };
-            self.log.write_at(0, &bytes)
-        };
+        let write_header = |header: &FileHeader| self.log.write_at(0, &header.encode());
         let written = write_header(&header).and_then(|()| self.write_first_records(epoch, origin));
         let written = written.and_then(|()| {
             header.ready = clock::anchor();

@@ -1,6 +1,6 @@
 //! What both sides expect of the next event, from the events of the chunk so far.
 
-use crate::record::NodeId;
+use crate::compact::Site;
 
 /// How many blocks are remembered.
 pub(super) const BLOCKS: usize = 1 << 14;
@@ -10,26 +10,6 @@ const FOLLOWERS: usize = 1 << 10;
 const CLASSES: usize = 256;
 /// How many freed blocks of a class are remembered: as many addresses as a line of the cache holds.
 const FREED: usize = 8;
-
-/// Where an event came from.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Site {
-    pub(super) node: NodeId,
-    pub(super) align_log2: u32,
-    pub(super) stack_pointer: u64,
-}
-
-impl Site {
-    const NONE: Self = Self { node: NodeId::ROOT, align_log2: 0, stack_pointer: 0 };
-
-    /// Whether it is the same one, found out without a branch for each field.
-    #[inline(always)]
-    pub(super) const fn is(&self, other: &Self) -> bool {
-        let node = self.node.0 ^ other.node.0;
-        let align = self.align_log2 ^ other.align_log2;
-        (node | align) as u64 | self.stack_pointer ^ other.stack_pointer == 0
-    }
-}
 
 /// A site and the size that was asked for there last.
 #[derive(Debug, Clone, Copy)]
@@ -158,6 +138,13 @@ impl<'a> Blocks<'a> {
         self.obtained = self.obtained.wrapping_add(1);
     }
 
+    /// The block in a place, and how many were obtained behind it, if it was among the last ones.
+    #[inline(always)]
+    pub(super) fn at(&self, place: u16) -> (Block, u32) {
+        let behind = self.obtained.wrapping_sub(u32::from(place) + 1) % BLOCKS as u32;
+        (self.places[usize::from(place) % BLOCKS], behind)
+    }
+
     /// The block that was obtained so many blocks ago: 1 is the last one.
     #[inline(always)]
     pub(super) fn aged(&self, age: u32) -> Option<Block> {
@@ -171,11 +158,11 @@ impl<'a> Blocks<'a> {
 pub(super) struct Model {
     /// What is added to a size before it is cut into classes: it depends on the allocator.
     rounding: u8,
-    /// The previous event's node and stack pointer.
-    pub(super) previous_node: NodeId,
-    pub(super) previous_stack: u64,
-    /// For each kind of event its last site.
-    last: [Habit; 8],
+    /// The previous event's kind.
+    previous: u8,
+    /// For each kind of event its last site, and the size that was asked for there.
+    sites: [Site; 8],
+    pub(super) sizes: [u64; 8],
     /// What followed a site, by the site's node and the kind of what followed.
     followers: [Habit; FOLLOWERS],
     classes: [FreeList; CLASSES],
@@ -186,9 +173,9 @@ impl Model {
         let list = FreeList { addresses: [0; FREED], count: 0, last_obtained: 0, last_freed: 0 };
         Self {
             rounding: 0,
-            previous_node: NodeId::ROOT,
-            previous_stack: 0,
-            last: [Habit::NONE; 8],
+            previous: 0,
+            sites: [Site::NONE; 8],
+            sizes: [0; 8],
             followers: [Habit::NONE; FOLLOWERS],
             classes: [list; CLASSES],
         }
@@ -202,8 +189,7 @@ impl Model {
     /// Forgets everything.
     pub(super) fn reset(&mut self, rounding: u8) {
         self.rounding = rounding;
-        (self.previous_node, self.previous_stack) = (NodeId::ROOT, 0);
-        self.last = [Habit::NONE; 8];
+        (self.previous, self.sites, self.sizes) = (0, [Site::NONE; 8], [0; 8]);
         self.followers.fill(Habit::NONE);
         for class in &mut self.classes {
             (class.count, class.last_obtained, class.last_freed) = (0, 0, 0);
@@ -212,37 +198,55 @@ impl Model {
 
     /// The habit of the last event of a kind.
     #[inline(always)]
-    pub(super) fn last(&self, kind: u8) -> &Habit {
-        &self.last[usize::from(kind & 7)]
+    pub(super) fn last(&self, kind: u8) -> Habit {
+        let kind = usize::from(kind & 7);
+        Habit { site: self.sites[kind], size: self.sizes[kind] }
+    }
+
+    /// The previous event's site.
+    #[inline(always)]
+    pub(super) fn previous(&self) -> &Site {
+        &self.sites[usize::from(self.previous & 7)]
     }
 
     /// The habit of what followed the previous site before.
     #[inline(always)]
-    pub(super) fn follower(&self, kind: u8) -> &Habit {
-        &self.followers[self.succession(kind)]
+    pub(super) fn follower(&self, kind: u8) -> Habit {
+        self.followers[self.succession(kind)]
     }
 
     /// An event of a kind came from the site of the last one, and asked for `size`.
     #[inline(always)]
     pub(super) fn came_from_last(&mut self, kind: u8, size: u64) {
-        let last = &mut self.last[usize::from(kind & 7)];
-        last.size = size;
-        (self.previous_node, self.previous_stack) = (last.site.node, last.site.stack_pointer);
+        self.sizes[usize::from(kind & 7)] = size;
+        self.previous = kind;
     }
 
     /// An event of a kind came from another site than the last one, and asked for `size`.
     #[inline(always)]
     pub(super) fn came_from(&mut self, kind: u8, site: Site, size: u64) {
-        let habit = Habit { site, size };
+        self.came_from_site(kind, site, size);
+        self.came_from_last(kind, size);
+    }
+
+    /// As [`Self::came_from`], where later events are known: which the last one was, and what the last one of
+    /// each kind asked for, is told by whoever calls.
+    #[inline(always)]
+    pub(super) fn came_from_site(&mut self, kind: u8, site: Site, size: u64) {
         let place = self.succession(kind);
-        self.followers[place] = habit;
-        self.last[usize::from(kind & 7)] = habit;
-        (self.previous_node, self.previous_stack) = (site.node, site.stack_pointer);
+        self.followers[place] = Habit { site, size };
+        self.sites[usize::from(kind & 7)] = site;
+    }
+
+    /// The previous event was of this kind.
+    #[inline(always)]
+    pub(super) const fn set_previous(&mut self, kind: u8) {
+        self.previous = kind;
     }
 
     #[inline]
     fn succession(&self, kind: u8) -> usize {
-        let key = self.previous_node.0.wrapping_mul(8).wrapping_add(u32::from(kind));
+        let key = self.previous().node.0.wrapping_mul(8).wrapping_add(u32::from(kind));
         (key.wrapping_mul(0x9e37_79b1) >> 22) as usize % FOLLOWERS
     }
 

@@ -1,12 +1,14 @@
 //! Rows into columns, without allocating and without a panic.
 
-use super::model::{BLOCKS, Block, Blocks, Model, Site};
+use super::compact_run::{LONGEST, Run};
+use super::model::{BLOCKS, Block, Blocks, Model};
 use super::{
-    ADDRESS_0, ADDRESS_1, ADDRESS_HIGH, AGE_0, AGE_1, ALIGN, COLUMNS, CONTROL, DEFINED, DEPTH,
-    FRAME, NODE_0, NODE_1, NODE_HIGH, OTHER, PARENT, REALLOC, SIZE, SIZE_HIGH, STACK, TICKS,
-    TICKS_HIGH, UNUSUAL, control, unusual,
+    ADDRESS_0, ADDRESS_HIGH, AGE_0, ALIGN, COLUMNS, CONTROL, DEFINED, DEPTH, FRAME, NODE_0,
+    NODE_HIGH, OTHER, PARENT, REALLOC, SIZE, SIZE_HIGH, STACK, TICKS, TICKS_HIGH, UNUSUAL, control,
+    unusual,
 };
-use crate::decoder::{DecodeState, PlainEvent, Row};
+use crate::compact::Site;
+use crate::decoder::{DecodeState, Row};
 use crate::record::{Event, EventKind, NodeDefinition, tag};
 use crate::varint;
 
@@ -29,6 +31,7 @@ pub struct Packer {
     hits: [u16; ROUNDINGS.len()],
     /// What is done with each column.
     plans: [Plan; COLUMNS],
+    run: Run,
 }
 
 /// What packing a chunk works in; what it held before does not matter.
@@ -155,28 +158,57 @@ impl Plan {
 const ROUNDINGS: [u8; 2] = [15, 7];
 
 /// The columns as they are written.
-struct Columns<'a> {
+pub(super) struct Columns<'a> {
     bytes: &'a mut [u8; COLUMNS * STRIDE_BYTES],
-    lengths: [usize; COLUMNS],
+    pub(super) lengths: [usize; COLUMNS],
 }
 
 impl Columns<'_> {
     #[inline(always)]
-    fn byte(&mut self, column: usize, byte: u8) {
+    pub(super) fn byte(&mut self, column: usize, byte: u8) {
         self.byte_if(true, column, byte);
+    }
+
+    /// Room for so many bytes behind the ends of the first two columns, and for twice as many behind that of
+    /// the third one. Where the columns are full it is room that does not count.
+    #[inline(always)]
+    pub(super) fn ends(&mut self) -> Option<Ends<'_>> {
+        const { assert!(2 * LONGEST < STRIDE_BYTES - COLUMN_BYTES) };
+        let [first, second, third, ..] = self.lengths.map(|length| length.min(COLUMN_BYTES));
+        let (one, behind) = self.bytes.split_at_mut_checked(STRIDE_BYTES)?;
+        let (two, three) = behind.split_at_mut_checked(STRIDE_BYTES)?;
+        Some((
+            one.get_mut(first..)?.first_chunk_mut()?,
+            two.get_mut(second..)?.first_chunk_mut()?,
+            three.get_mut(third..)?.first_chunk_mut()?,
+        ))
+    }
+
+    /// A byte of a column.
+    #[inline(always)]
+    pub(super) const fn at(&self, column: usize, index: usize) -> u8 {
+        self.bytes[column * STRIDE_BYTES + index % COLUMN_BYTES]
+    }
+
+    /// Puts another byte in its place.
+    #[inline(always)]
+    pub(super) const fn set(&mut self, column: usize, index: usize, byte: u8) {
+        self.bytes[column * STRIDE_BYTES + index % COLUMN_BYTES] = byte;
     }
 
     /// Appends a byte, or leaves it, without a branch.
     #[inline(always)]
-    fn byte_if(&mut self, wanted: bool, column: usize, byte: u8) {
+    pub(super) fn byte_if(&mut self, wanted: bool, column: usize, byte: u8) {
         let length = &mut self.lengths[column];
         // Beyond its end a column overwrites itself, and its length tells.
         self.bytes[column * STRIDE_BYTES + *length % COLUMN_BYTES] = byte;
         *length += usize::from(wanted);
     }
 
-    #[inline]
-    fn varint(&mut self, column: usize, mut value: u64) {
+    /// Seldom needed: most numbers have a byte.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn varint(&mut self, column: usize, mut value: u64) {
         while value >= 0x80 {
             self.byte(column, value as u8 | 0x80);
             value >>= 7;
@@ -184,11 +216,22 @@ impl Columns<'_> {
         self.byte(column, value as u8);
     }
 
-    /// The rest of a number: a byte, and where that is 255 what is to be added.
+    /// Appends the low byte of a number to a column and the next one to that behind it, or leaves them,
+    /// without a branch. They are as long as the first of them says.
     #[inline(always)]
-    fn high(&mut self, column: usize, rest: u64) {
-        self.byte(column, rest.min(0xff) as u8);
-        if rest >= 0xff {
+    pub(super) fn two_bytes_if(&mut self, wanted: bool, column: usize, number: u64) {
+        let length = &mut self.lengths[column];
+        let place = column * STRIDE_BYTES + *length % COLUMN_BYTES;
+        self.bytes[place] = number as u8;
+        self.bytes[place + STRIDE_BYTES] = (number >> 8) as u8;
+        *length += usize::from(wanted);
+    }
+
+    /// The rest of a number, or nothing: a byte, and where that is 255 what is to be added.
+    #[inline(always)]
+    pub(super) fn rest_if(&mut self, wanted: bool, column: usize, rest: u64) {
+        self.byte_if(wanted, column, rest.min(0xff) as u8);
+        if rest >= 0xff && wanted {
             self.varint(column, rest - 0xff);
         }
     }
@@ -207,13 +250,17 @@ impl Columns<'_> {
     }
 }
 
+/// Room behind the ends of the first columns: those of control bytes and ticks, and of the rest of ticks.
+type Ends<'a> = (&'a mut [u8; LONGEST], &'a mut [u8; LONGEST], &'a mut [u8; 2 * LONGEST]);
+
 /// A chunk as it is packed.
-struct Packing<'a> {
-    model: &'a mut Model,
+pub(super) struct Packing<'a> {
+    pub(super) model: &'a mut Model,
     /// Where in the blocks an address may be.
     places: &'a mut [u16; BLOCKS],
     blocks: Blocks<'a>,
-    columns: Columns<'a>,
+    pub(super) columns: Columns<'a>,
+    pub(super) run: &'a mut Run,
     /// Allocations, and those whose address was foretold.
     asked: u32,
     expected: u32,
@@ -228,6 +275,7 @@ impl Packer {
             places: [0; BLOCKS],
             hits: [0; ROUNDINGS.len()],
             plans: [Plan::NONE; COLUMNS],
+            run: Run::EMPTY,
         }
     }
 
@@ -256,11 +304,15 @@ impl Packer {
             places: &mut self.places,
             blocks: Blocks::new(space.blocks),
             columns: Columns { bytes: space.columns, lengths: [0; COLUMNS] },
+            run: &mut self.run,
             asked: 0,
             expected: 0,
         };
         packing.records(payload)?;
-        let Packing { columns, asked, expected, .. } = packing;
+        let Packing { mut columns, asked, expected, .. } = packing;
+        for first in [NODE_0, AGE_0, ADDRESS_0] {
+            columns.lengths[first + 1] = columns.lengths[first];
+        }
         if asked >= 64 {
             self.hits[choice] = (u64::from(expected) * 1024 / u64::from(asked)).max(1) as u16;
         }
@@ -303,22 +355,11 @@ impl Packing<'_> {
         let mut state = DecodeState::START;
         let mut offset = 0;
         loop {
-            self.plain_events(payload, &mut offset, &mut state);
+            self.compact_events(payload, &mut offset, &mut state)?;
             if let Row::End = self.next_row(payload, &mut offset, &mut state)? {
                 return Some(());
             }
         }
-    }
-
-    /// Packs plain events as long as there are some.
-    #[inline(never)]
-    fn plain_events(&mut self, payload: &[u8], offset: &mut usize, state: &mut DecodeState) {
-        // Copies, which can stay in registers.
-        let (mut at, mut current) = (*offset, *state);
-        while let Some(event) = current.next_plain(payload, &mut at) {
-            self.plain_event(&event);
-        }
-        (*offset, *state) = (at, current);
     }
 
     /// Packs any record.
@@ -343,33 +384,6 @@ impl Packing<'_> {
             Row::End => {}
         }
         Some(row)
-    }
-
-    /// Nearly every event.
-    #[inline(always)]
-    fn plain_event(&mut self, event: &PlainEvent) {
-        let kind = event.tag;
-        let site = Site {
-            node: event.node,
-            align_log2: u32::from(event.align_log2),
-            stack_pointer: event.stack_pointer,
-        };
-        let mut control = kind | self.ticks(event.ticks);
-        let (origin, size) = self.origin(kind, &site);
-        control |= origin << control::SITE_SHIFT;
-        if origin == control::SITE_STATED {
-            self.site(&site);
-        }
-        if kind == tag::FREE {
-            control |= self.gone(event.address, event.size);
-        } else {
-            let same = event.size == size;
-            control |= if same { control::SAME_SIZE } else { 0 };
-            self.size_if(!same, event.size);
-            control = self.obtained(control, kind, event.address, event.size);
-        }
-        self.columns.byte(CONTROL, control);
-        self.came_from(kind, origin, site, event.size);
     }
 
     /// An event of any kind.
@@ -434,7 +448,7 @@ impl Packing<'_> {
 
     /// States the ticks; answers what the control byte says of them.
     #[inline(always)]
-    fn ticks(&mut self, ticks: u64) -> u8 {
+    pub(super) fn ticks(&mut self, ticks: u64) -> u8 {
         self.columns.byte(TICKS, ticks as u8);
         let high = ticks >> 8;
         self.columns.byte_if(high > 0, TICKS_HIGH, high.min(0xff) as u8);
@@ -446,7 +460,7 @@ impl Packing<'_> {
 
     /// Where a call site comes from, and the size that goes with it.
     #[inline(always)]
-    fn origin(&self, kind: u8, site: &Site) -> (u8, u64) {
+    pub(super) fn origin(&self, kind: u8, site: &Site) -> (u8, u64) {
         let last = self.model.last(kind);
         if last.site.is(site) {
             return (control::SITE_LAST, last.size);
@@ -459,7 +473,7 @@ impl Packing<'_> {
     }
 
     #[inline(always)]
-    fn came_from(&mut self, kind: u8, origin: u8, site: Site, size: u64) {
+    pub(super) fn came_from(&mut self, kind: u8, origin: u8, site: Site, size: u64) {
         if origin == control::SITE_LAST {
             self.model.came_from_last(kind, size);
         } else {
@@ -469,59 +483,52 @@ impl Packing<'_> {
 
     /// States a call site.
     #[inline]
-    fn site(&mut self, site: &Site) {
-        let previous = u64::from(self.model.previous_node.0);
+    pub(super) fn site(&mut self, site: &Site) {
+        let previous = u64::from(self.model.previous().node.0);
         let way = varint::difference(previous, u64::from(site.node.0));
-        self.columns.byte(NODE_0, way as u8);
-        self.columns.byte(NODE_1, (way >> 8) as u8);
-        self.columns.high(NODE_HIGH, way >> 16);
-        let way = varint::difference(self.model.previous_stack, site.stack_pointer);
+        self.columns.two_bytes_if(true, NODE_0, way);
+        self.columns.rest_if(true, NODE_HIGH, way >> 16);
+        let way = varint::difference(self.model.previous().stack_pointer, site.stack_pointer);
         self.columns.varint(STACK, way);
         self.columns.byte(ALIGN, site.align_log2 as u8);
     }
 
     /// States a size.
     #[inline(always)]
-    fn size_if(&mut self, wanted: bool, size: u64) {
+    pub(super) fn size_if(&mut self, wanted: bool, size: u64) {
         self.columns.byte_if(wanted, SIZE, size.min(0xff) as u8);
-        if wanted && size >= 0xff {
+        if size >= 0xff && wanted {
             self.columns.varint(SIZE_HIGH, size - 0xff);
         }
     }
 
     #[inline(always)]
-    fn address(&mut self, from: u64, to: u64) {
+    fn address_if(&mut self, wanted: bool, from: u64, to: u64) {
         let way = varint::difference(from, to);
-        self.columns.byte(ADDRESS_0, way as u8);
-        self.columns.byte(ADDRESS_1, (way >> 8) as u8);
-        self.columns.high(ADDRESS_HIGH, way >> 16);
+        self.columns.two_bytes_if(wanted, ADDRESS_0, way);
+        self.columns.rest_if(wanted, ADDRESS_HIGH, way >> 16);
     }
 
     /// A block was freed; answers what the control byte says of it.
     #[inline(always)]
-    fn gone(&mut self, address: u64, size: u64) -> u8 {
+    pub(super) fn gone(&mut self, address: u64, size: u64) -> u8 {
         let place = self.places[place_of(address)];
-        let age = self.blocks.obtained.wrapping_sub(u32::from(place)) % BLOCKS as u32;
-        let age = if age == 0 { BLOCKS as u32 } else { age };
-        let block = self.blocks.aged(age);
-        let known = block.is_some_and(|block| block.address == address && block.size == size);
+        let (block, age) = self.blocks.at(place);
+        let obtained = age < self.blocks.obtained;
+        let known = (block.address == address) & (block.size == size) & obtained;
         let list = self.model.list(self.model.class(size));
         let last = list.last_freed();
         list.free(address);
-        if known {
-            self.columns.byte(AGE_0, (age - 1) as u8);
-            self.columns.byte(AGE_1, ((age - 1) >> 8) as u8);
-            control::KNOWN_BLOCK
-        } else {
-            self.size_if(true, size);
-            self.address(last, address);
-            0
-        }
+        // Whether it is known is anybody's guess: no branch asks.
+        self.columns.two_bytes_if(known, AGE_0, u64::from(age));
+        self.size_if(!known, size);
+        self.address_if(!known, last, address);
+        if known { control::KNOWN_BLOCK } else { 0 }
     }
 
     /// A block was obtained; answers the control byte that says so.
     #[inline(always)]
-    fn obtained(&mut self, control: u8, kind: u8, address: u64, size: u64) -> u8 {
+    pub(super) fn obtained(&mut self, control: u8, kind: u8, address: u64, size: u64) -> u8 {
         self.remember(address, size);
         self.asked += 1;
         let class = self.model.class(size);
@@ -538,7 +545,7 @@ impl Packing<'_> {
         }
         let last = list.last_obtained();
         list.obtain(address);
-        self.address(last, address);
+        self.address_if(true, last, address);
         control
     }
 

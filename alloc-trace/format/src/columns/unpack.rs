@@ -5,13 +5,14 @@ use std::error::Error;
 use std::fmt;
 use std::slice::Iter;
 
-use super::model::{BLOCKS, Block, Blocks, Model, Site};
+use super::model::{BLOCKS, Block, Blocks, Model};
 use super::pack::{HEAD_BYTES, LENGTHS_BYTES, on_heap};
 use super::{
     ADDRESS_0, ADDRESS_1, ADDRESS_HIGH, AGE_0, AGE_1, ALIGN, COLUMNS, CONTROL, DEPTH, NODE_0,
     NODE_1, NODE_HIGH, OTHER, REALLOC, SIZE, SIZE_HIGH, STACK, UNUSUAL, control, unusual,
 };
 use crate::chunk_records::{ChunkRecords, RunEvent};
+use crate::compact::Site;
 use crate::decoder::{DecodeState, Decoded, PLAIN_KINDS, PlainEvent, Row};
 use crate::encoder::{Encoder, MAX_EVENT_BYTES};
 use crate::header::array;
@@ -494,9 +495,9 @@ impl<S: Sink> Rebuild<'_, S> {
         let stamp = self.state.stamp().checked_add(ticks).ok_or("a stamp below 2^64")?;
         self.state.advance_to(stamp);
         let origin = control >> control::SITE_SHIFT;
-        let mut habit = *self.model.last(tag);
+        let mut habit = self.model.last(tag);
         if origin == control::SITE_FOLLOWS {
-            habit = *self.model.follower(tag);
+            habit = self.model.follower(tag);
         } else if origin != control::SITE_LAST {
             habit.site = self.site(columns)?;
         }
@@ -582,12 +583,12 @@ impl<S: Sink> Rebuild<'_, S> {
         let stamp = self.state.stamp().checked_add(ticks).ok_or("a stamp below 2^64")?;
         self.state.advance_to(stamp);
 
-        let mut habit = *self.model.last(kind);
+        let mut habit = self.model.last(kind);
         let mut failed = false;
         let mut kept_frames = None;
         match control >> control::SITE_SHIFT {
             control::SITE_LAST => {}
-            control::SITE_FOLLOWS => habit = *self.model.follower(kind),
+            control::SITE_FOLLOWS => habit = self.model.follower(kind),
             origin => {
                 habit.site = self.site(columns)?;
                 if origin == control::SITE_UNUSUAL {
@@ -649,10 +650,10 @@ impl<S: Sink> Rebuild<'_, S> {
     #[inline]
     fn site(&self, columns: &mut Columns<'_>) -> Result<Site, Expected> {
         let way = columns.split(NODE_0, NODE_1, NODE_HIGH)?;
-        let node = varint::apply_difference(u64::from(self.model.previous_node.0), way);
+        let node = varint::apply_difference(u64::from(self.model.previous().node.0), way);
         let node = u32::try_from(node).map_err(|_| "a node's number below 2^32")?;
         let way = columns.varint(STACK)?;
-        let stack_pointer = varint::apply_difference(self.model.previous_stack, way);
+        let stack_pointer = varint::apply_difference(self.model.previous().stack_pointer, way);
         let align_log2 = columns.byte(ALIGN)? as u32;
         if align_log2 > 63 {
             return Err("an alignment below 64 bits");
