@@ -23,8 +23,7 @@ use crate::{measure, mode, recorder};
 /// A block was obtained, or was not.
 #[inline(always)]
 pub(crate) fn allocated(kind: EventKind, block: *mut u8, layout: Layout) {
-    let zeroed = kind == EventKind::AllocZeroed;
-    entry::allocated(block, layout.size(), layout.align(), usize::from(zeroed));
+    entry::obtained(block, layout.size(), layout.align(), kind as usize);
 }
 
 /// A block is about to be released.
@@ -55,20 +54,34 @@ pub(crate) fn reallocated(
     });
 }
 
-/// Tells of an allocation.
+/// Tells of a request that is no reallocation. Mostly a recording runs and that is all, and then all goes
+/// on in registers.
 #[inline(always)]
-fn tell_allocated(block: *mut u8, size: usize, align: usize, zeroed: usize, caller: Registers) {
-    let kind = if zeroed == 0 { EventKind::Alloc } else { EventKind::AllocZeroed };
-    let address = block.addr();
-    let failed = block.is_null();
-    tell(&Request { kind, failed, address, size, align, ..Request::EMPTY }, caller);
+fn tell_of_one_block(block: *mut u8, size: usize, align: usize, kind: usize, caller: Registers) {
+    let only_recorded = mode::load() == mode::RECORDING && !block.is_null();
+    if !only_recorded || !recorder::record_plain(kind, block.addr(), size, align, caller) {
+        tell_anyhow(block, size, align, kind, caller);
+    }
 }
 
-/// Tells of a free.
+#[cold]
+#[inline(never)]
+fn tell_anyhow(block: *mut u8, size: usize, align: usize, kind: usize, caller: Registers) {
+    let kind = kind_of(kind);
+    let failed = block.is_null() && kind != EventKind::Free;
+    tell(&Request { kind, failed, address: block.addr(), size, align, ..Request::EMPTY }, caller);
+}
+
+/// The kind that has this number.
 #[inline(always)]
-fn tell_freeing(block: *mut u8, size: usize, align: usize, caller: Registers) {
-    let address = block.addr();
-    tell(&Request { kind: EventKind::Free, address, size, align, ..Request::EMPTY }, caller);
+pub(crate) const fn kind_of(number: usize) -> EventKind {
+    const ALLOC: usize = EventKind::Alloc as usize;
+    const ALLOC_ZEROED: usize = EventKind::AllocZeroed as usize;
+    match number {
+        ALLOC => EventKind::Alloc,
+        ALLOC_ZEROED => EventKind::AllocZeroed,
+        _ => EventKind::Free,
+    }
 }
 
 /// The mode, once the environment was asked whether to record.

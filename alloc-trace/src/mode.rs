@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// Nobody does.
 pub(crate) const OFF: u32 = 0;
 /// A recording runs.
-const RECORDING: u32 = 1;
+pub(crate) const RECORDING: u32 = 1;
 /// The environment has not been asked yet.
 const UNDECIDED: u32 = 2;
 /// The others count the measurements under way.

@@ -52,9 +52,7 @@ mod workroom;
 use std::cell::Cell;
 use std::ptr;
 use std::sync::OnceLock;
-use std::sync::atomic::{
-    AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, compiler_fence,
-};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 #[cfg(feature = "span-layer")]
 use alloc_trace_format::SpanId;
@@ -173,6 +171,43 @@ thread_local! {
             entered: entered_spans::EnteredSpans::new(),
         }
     };
+}
+
+/// Records a request that obtained a block, or that is about to release one. Where its thread cannot write
+/// at once it does nothing and answers `false`: then [`record`] knows why.
+#[inline(always)]
+pub(crate) fn record_plain(
+    kind: usize,
+    address: usize,
+    size: usize,
+    align: usize,
+    registers: Registers,
+) -> bool {
+    let thread = THREAD.with(ptr::from_ref);
+    // SAFETY: the thread local has no destructor and so lives as long as the thread, which runs this.
+    let thread = unsafe { &*thread };
+    // SAFETY: a thread's pointer is null or leads to a slot, and slots are never given back.
+    let Some(slot) = (unsafe { thread.slot.get().as_ref() }) else { return false };
+    if slot.busy.load(Ordering::Relaxed) {
+        return false;
+    }
+    slot.enter();
+    if !RECORDER.is_joined(slot) {
+        slot.leave();
+        return false;
+    }
+    // SAFETY: the slot is this thread's and busy, so nobody else uses its state.
+    let state = unsafe { &mut *slot.state.get() };
+    let kind = crate::hook::kind_of(kind);
+    let request = Request { kind, address, size, align, ..Request::EMPTY };
+    if let Err(error) = RECORDER.write_event(state, &request, Some(registers)) {
+        RECORDER.fail(error, state);
+    }
+    slot.leave();
+    if !slot.spill.is_empty() {
+        RECORDER.write_spilled(thread, slot);
+    }
+    true
 }
 
 /// Records a heap event of the calling thread, whose innermost frame has the registers given.
@@ -364,12 +399,8 @@ impl Recorder {
         earliest: Stamp,
         write: impl FnOnce(&'static Self, &mut State) -> Result<(), Errno>,
     ) -> bool {
-        slot.busy.store(true, Ordering::Relaxed);
-        // A signal handler on this thread sees the flag from here on; whoever stops the recording
-        // sees it after the barrier that it makes every thread pass.
-        compiler_fence(Ordering::SeqCst);
-        let same = slot.epoch.load(Ordering::Relaxed) == self.epoch().load(Ordering::Relaxed);
-        let joined = same || self.join(thread, slot, earliest);
+        slot.enter();
+        let joined = self.is_joined(slot) || self.join(thread, slot, earliest);
         if joined {
             // SAFETY: the slot is this thread's and busy, so nobody else uses its state.
             let state = unsafe { &mut *slot.state.get() };
@@ -377,8 +408,7 @@ impl Recorder {
                 self.fail(error, state);
             }
         }
-        // Release: whoever stops the recording and sees the flag clear sees what was written.
-        slot.busy.store(false, Ordering::Release);
+        slot.leave();
         joined
     }
 
@@ -407,6 +437,12 @@ impl Recorder {
         self.snapshot(|writer, log| {
             heap_snapshots::take_in_room(writer, log, SnapshotReason::Requested)
         })
+    }
+
+    /// Whether a slot, which is busy, writes to the present recording.
+    #[inline(always)]
+    fn is_joined(&self, slot: &Slot) -> bool {
+        slot.epoch.load(Ordering::Relaxed) == self.epoch().load(Ordering::Relaxed)
     }
 
     /// Writes a record that is no heap event, with the time now.

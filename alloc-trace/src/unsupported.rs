@@ -94,6 +94,16 @@ pub(crate) struct Registers;
 
 pub(crate) const fn record(_request: &Request, _caller: Registers) {}
 
+pub(crate) const fn record_plain(
+    _kind: usize,
+    _address: usize,
+    _size: usize,
+    _align: usize,
+    _caller: Registers,
+) -> bool {
+    false
+}
+
 pub(crate) const fn stamp() -> Stamp {
     0
 }

@@ -4,24 +4,32 @@
 
 use std::arch::naked_asm;
 
-use super::{tell, tell_allocated, tell_freeing};
+use alloc_trace_format::EventKind;
+
+use super::{tell, tell_of_one_block};
 use crate::recorder::Registers;
 use crate::request::Request;
 
 #[unsafe(naked)]
-pub(super) extern "C" fn allocated(_block: *mut u8, _size: usize, _align: usize, _zeroed: usize) {
+pub(super) extern "C" fn obtained(_block: *mut u8, _size: usize, _align: usize, _kind: usize) {
     #[cfg(target_arch = "x86_64")]
-    naked_asm!("lea r8, [rsp + 8]", "mov r9, rbp", "jmp {}", sym allocated_by);
+    naked_asm!("lea r8, [rsp + 8]", "mov r9, rbp", "jmp {}", sym told_by);
     #[cfg(target_arch = "aarch64")]
-    naked_asm!("mov x4, sp", "mov x5, x29", "mov x6, x30", "b {}", sym allocated_by);
+    naked_asm!("mov x4, sp", "mov x5, x29", "mov x6, x30", "b {}", sym told_by);
 }
 
 #[unsafe(naked)]
 pub(super) extern "C" fn freeing(_block: *mut u8, _size: usize, _align: usize) {
     #[cfg(target_arch = "x86_64")]
-    naked_asm!("lea rcx, [rsp + 8]", "mov r8, rbp", "jmp {}", sym freed_by);
+    naked_asm!(
+        "mov ecx, {}", "lea r8, [rsp + 8]", "mov r9, rbp", "jmp {}",
+        const EventKind::Free as usize, sym told_by
+    );
     #[cfg(target_arch = "aarch64")]
-    naked_asm!("mov x3, sp", "mov x4, x29", "mov x5, x30", "b {}", sym freed_by);
+    naked_asm!(
+        "mov x3, {}", "mov x4, sp", "mov x5, x29", "mov x6, x30", "b {}",
+        const EventKind::Free as usize, sym told_by
+    );
 }
 
 #[unsafe(naked)]
@@ -32,11 +40,11 @@ pub(super) extern "C" fn reallocated(_request: &Request) {
     naked_asm!("mov x1, sp", "mov x2, x29", "mov x3, x30", "b {}", sym reallocated_by);
 }
 
-extern "C" fn allocated_by(
+extern "C" fn told_by(
     block: *mut u8,
     size: usize,
     align: usize,
-    zeroed: usize,
+    kind: usize,
     stack_pointer: u64,
     frame_pointer: u64,
     #[cfg(target_arch = "aarch64")] link: u64,
@@ -44,21 +52,7 @@ extern "C" fn allocated_by(
     #[cfg(target_arch = "x86_64")]
     let link = return_address(stack_pointer);
     let caller = Registers { program_counter: link, stack_pointer, frame_pointer };
-    tell_allocated(block, size, align, zeroed, caller);
-}
-
-extern "C" fn freed_by(
-    block: *mut u8,
-    size: usize,
-    align: usize,
-    stack_pointer: u64,
-    frame_pointer: u64,
-    #[cfg(target_arch = "aarch64")] link: u64,
-) {
-    #[cfg(target_arch = "x86_64")]
-    let link = return_address(stack_pointer);
-    let caller = Registers { program_counter: link, stack_pointer, frame_pointer };
-    tell_freeing(block, size, align, caller);
+    tell_of_one_block(block, size, align, kind, caller);
 }
 
 extern "C" fn reallocated_by(

@@ -1,17 +1,19 @@
 //! How a hook is entered where nothing is recorded: as any function.
 
-use super::{tell, tell_allocated, tell_freeing};
+use alloc_trace_format::EventKind;
+
+use super::{tell, tell_of_one_block};
 use crate::recorder::Registers;
 use crate::request::Request;
 
 #[inline(never)]
-pub(super) fn allocated(block: *mut u8, size: usize, align: usize, zeroed: usize) {
-    tell_allocated(block, size, align, zeroed, Registers);
+pub(super) fn obtained(block: *mut u8, size: usize, align: usize, kind: usize) {
+    tell_of_one_block(block, size, align, kind, Registers);
 }
 
 #[inline(never)]
 pub(super) fn freeing(block: *mut u8, size: usize, align: usize) {
-    tell_freeing(block, size, align, Registers);
+    tell_of_one_block(block, size, align, EventKind::Free as usize, Registers);
 }
 
 #[inline(never)]

@@ -10,7 +10,7 @@
 
 use std::cell::{Cell, UnsafeCell};
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, compiler_fence};
 
 use super::backtrace::Backtrace;
 use super::chunk_writer::ChunkWriter;
@@ -40,6 +40,24 @@ pub(super) struct Slot {
     /// Requests made by signal handlers while the slot was busy.
     pub(super) spill: Spill,
     pub(super) state: UnsafeCell<State>,
+}
+
+impl Slot {
+    /// The owner, in a hook, uses it from here on.
+    #[inline(always)]
+    pub(super) fn enter(&self) {
+        self.busy.store(true, Ordering::Relaxed);
+        // A signal handler on this thread sees the flag from here on; whoever stops the recording
+        // sees it after the barrier that it makes every thread pass.
+        compiler_fence(Ordering::SeqCst);
+    }
+
+    /// The owner does not use it any more.
+    #[inline(always)]
+    pub(super) fn leave(&self) {
+        // Release: whoever stops the recording and sees the flag clear sees what was written.
+        self.busy.store(false, Ordering::Release);
+    }
 }
 
 /// The part of a slot that is used only while it is busy.
