@@ -329,8 +329,8 @@ fn describe(object: &FoundObject, then: impl FnOnce(&Module, Identity<'_>)) {
     // SAFETY: the loader's answer names a loaded object, which stays while its code is on this
     // thread's stack; glibc's `link_map` begins with these two fields.
     let link = unsafe { object.link_map.read() };
-    let headers = program_headers(object.map_start);
     let bias = link.bias as u64;
+    let headers = program_headers(object.map_start, bias);
     let segments = Segments::of(headers, bias);
     let end = object.map_end.expose_provenance() as u64;
     let unwind_table = object.eh_frame.expose_provenance() as u64;
@@ -405,19 +405,37 @@ unsafe extern "C" fn visit(
     0
 }
 
-/// The program headers of the ELF image that is mapped at `image`; empty where none is.
-fn program_headers(image: *const u8) -> &'static [libc::Elf64_Phdr] {
+/// The program headers of the ELF image that is mapped at `image`, or of the program if that has this bias;
+/// empty where none is.
+fn program_headers(image: *const u8, bias: u64) -> &'static [libc::Elf64_Phdr] {
     // SAFETY: the loader maps an object from its ELF header on, which is readable.
     let header = unsafe { &*image.cast::<libc::Elf64_Ehdr>() };
-    if header.e_ident.first_chunk() != Some(b"\x7fELF")
-        || usize::from(header.e_phentsize) != size_of::<libc::Elf64_Phdr>()
-    {
+    if header.e_ident.first_chunk() != Some(b"\x7fELF") {
+        return headers_of_program(bias);
+    }
+    if usize::from(header.e_phentsize) != size_of::<libc::Elf64_Phdr>() {
         return &[];
     }
     // SAFETY: the header states where the table begins, within the mapped image.
     let table = unsafe { image.add(header.e_phoff as usize) };
     // SAFETY: the table lies in the first mapped segment, as the loader itself requires.
     unsafe { slice::from_raw_parts(table.cast(), header.e_phnum.into()) }
+}
+
+/// The program headers of the program itself, if that is what has this bias. The kernel maps it, and may leave
+/// pages between its segments free: then the loader's answer begins at a segment, not at the ELF header.
+fn headers_of_program(bias: u64) -> &'static [libc::Elf64_Phdr] {
+    // SAFETY: the functions read what the kernel told the process at its start.
+    let [place, count] = [libc::AT_PHDR, libc::AT_PHNUM].map(|key| unsafe { libc::getauxval(key) });
+    let table = ptr::with_exposed_provenance::<libc::Elf64_Phdr>(place as usize);
+    if table.is_null() {
+        return &[];
+    }
+    // SAFETY: the kernel says that so many of the program's headers are mapped there, for good.
+    let headers = unsafe { slice::from_raw_parts(table, count as usize) };
+    let own = headers.iter().find(|header| header.p_type == libc::PT_PHDR);
+    let is_its_own = own.is_some_and(|own| bias.wrapping_add(own.p_vaddr) == place);
+    if is_its_own { headers } else { &[] }
 }
 
 /// What the program headers say, in addresses of memory.
@@ -469,9 +487,9 @@ fn build_id_word_of(object: &FoundObject) -> u64 {
         return 0;
     } else {
         // SAFETY: the loader's answer names a loaded object; see `describe`.
-        unsafe { object.link_map.read() }.bias
+        unsafe { object.link_map.read() }.bias as u64
     };
-    word_of(Segments::of(program_headers(object.map_start), bias as u64).build_id)
+    word_of(Segments::of(program_headers(object.map_start, bias), bias).build_id)
 }
 
 /// The first bytes of a build id, which is a hash.
