@@ -162,8 +162,8 @@ impl Arena {
 
     /// Clears a segment's bit when its last slice was claimed.
     fn set_closed(&self, segment: usize) {
-        let segment = segment % ARENA_SEGMENTS;
-        open::close(&self.open, segment, || self.segments[segment].free() != 0);
+        let has_free = || self.segments[segment % ARENA_SEGMENTS].free() != 0;
+        open::close(&self.open, segment % ARENA_SEGMENTS, has_free);
     }
 
     /// The segments that are looked at when slices are wanted, highest first: the kernel maps

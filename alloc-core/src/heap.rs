@@ -59,16 +59,19 @@ pub(crate) enum Role {
 
 /// A bit for each class.
 #[derive(Debug)]
-struct ClassBits([OwnerU64; CLASSES.div_ceil(64)]);
+struct ClassBits([OwnerU64; ClassBits::WORDS]);
 
 impl ClassBits {
+    const WORDS: usize = CLASSES.div_ceil(64);
+
     const fn new() -> Self {
-        Self([const { OwnerU64::new(0) }; CLASSES.div_ceil(64)])
+        Self([const { OwnerU64::new(0) }; Self::WORDS])
     }
 
     /// Sets a class's bit or clears it; says whether it was set.
     fn replace(&self, class: Class, is_set: bool) -> bool {
-        let (word, bit) = (&self.0[class.index() / 64], 1 << (class.index() % 64));
+        // The remainder is the quotient itself, and spares a check of the bounds.
+        let (word, bit) = (&self.0[class.index() / 64 % Self::WORDS], 1 << (class.index() % 64));
         let before = word.get();
         word.set(if is_set { before | bit } else { before & !bit });
         before & bit != 0

@@ -31,7 +31,7 @@ const THREAD_LOCAL_BYTES: usize = 2 * os::OS_PAGE;
 type Signals = u64;
 
 /// What the thread runs. It is given what [`end`] needs, and a word of whoever starts it.
-pub(crate) type Main = extern "C" fn(NonNull<u8>, u64) -> !;
+pub(crate) type Main = extern "C-unwind" fn(NonNull<u8>, u64) -> !;
 
 /// Starts a thread that runs `main`, and writes its number before it runs. Says whether it did.
 pub(crate) fn start(main: Main, word: u64, number: &'static AtomicI32) -> bool {

@@ -419,7 +419,7 @@ impl Page {
         let mut first = self.next_block(0, |free| free);
         while first < blocks {
             let end = self.next_block(first, |free| !free);
-            let start = (first * self.class.size()).next_multiple_of(os_page);
+            let start = (first * self.class.size() + (os_page - 1)) & !(os_page - 1);
             // Behind the last block there is nothing.
             let stop = if end == blocks { self.bytes() } else { end * self.class.size() };
             let bytes = (stop & !(os_page - 1)).saturating_sub(start);

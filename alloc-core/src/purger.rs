@@ -188,7 +188,7 @@ fn doorbell() -> *const u32 {
 }
 
 /// What the helper does.
-extern "C" fn run(stack: NonNull<u8>, word: u64) -> ! {
+extern "C-unwind" fn run(stack: NonNull<u8>, word: u64) -> ! {
     helper::set_name();
     helper::give_up_privileges();
     let mut claim = Claim::from_word(word);

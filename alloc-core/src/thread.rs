@@ -17,6 +17,7 @@
 //! borrowed heaps, so nothing has to be handed back again. The main thread's heap stays its own.
 
 use core::ffi::c_void;
+use core::mem;
 use core::ptr;
 use core::sync::atomic::{Ordering, compiler_fence};
 
@@ -246,8 +247,11 @@ fn exit_key<P: Place>() -> Option<libc::pthread_key_t> {
         return Some(known - 1);
     }
     let mut key = 0;
+    let destructor: extern "C-unwind" fn(*mut c_void) = on_exit::<P>;
+    // SAFETY: the same but for what it says of unwinding, which it does not.
+    let destructor: extern "C" fn(*mut c_void) = unsafe { mem::transmute(destructor) };
     // SAFETY: `key` is valid for writes; the destructor is a function for any value set.
-    let status = unsafe { libc::pthread_key_create(&raw mut key, Some(on_exit::<P>)) };
+    let status = unsafe { libc::pthread_key_create(&raw mut key, Some(destructor)) };
     if status != 0 {
         return None;
     }
@@ -266,7 +270,7 @@ fn exit_key<P: Place>() -> Option<libc::pthread_key_t> {
 }
 
 /// The exiting thread hands its heap back.
-extern "C" fn on_exit<P: Place>(heap: *mut c_void) {
+extern "C-unwind" fn on_exit<P: Place>(heap: *mut c_void) {
     if P::here().role() == Role::Busy {
         // Cancelled in the middle of an operation: the heap is not whole and is let go.
         return;

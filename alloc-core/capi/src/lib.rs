@@ -23,9 +23,9 @@ mod operators;
 /// taken from here on.
 #[used]
 #[unsafe(link_section = ".init_array")]
-static SET_UP: extern "C" fn() = set_up;
+static SET_UP: extern "C-unwind" fn() = set_up;
 
-extern "C" fn set_up() {
+extern "C-unwind" fn set_up() {
     // SAFETY: the name is a string, and nobody changes the environment while libraries are loaded.
     let value = unsafe { libc::getenv(c"ALLOC_CORE_PURGE_IN_BACKGROUND".as_ptr()) };
     // SAFETY: a value of the environment is a string.
@@ -39,9 +39,9 @@ extern "C" fn set_up() {
 /// Has a last look at what was freed when the program exits, after its own destructors.
 #[used]
 #[unsafe(link_section = ".fini_array")]
-static LOOK_BACK: extern "C" fn() = look_back;
+static LOOK_BACK: extern "C-unwind" fn() = look_back;
 
-extern "C" fn look_back() {
+extern "C-unwind" fn look_back() {
     c::hand_back();
 }
 

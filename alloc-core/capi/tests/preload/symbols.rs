@@ -1,11 +1,11 @@
-//! The library's names, and how its fast path finds its thread-local memory.
+//! The library's names, what else is in it, and how its fast path finds its thread-local memory.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use object::{Object, ObjectSymbol};
+use object::{Object, ObjectSection, ObjectSymbol};
 
 use crate::library::{LIBRARY, RELEASE_LIBRARY};
 
@@ -75,6 +75,25 @@ fn every_name_of_the_family_is_exported_and_no_other() {
     let missing: Vec<_> = wanted.difference(&names).collect();
     let other: Vec<_> = names.difference(&wanted).collect();
     assert!(missing.is_empty() && other.is_empty(), "missing {missing:?}, other {other:?}");
+}
+
+/// What each process would have mapped, and read from the disk: the standard library is larger than the
+/// heap, and the unwinder is one more library.
+#[test]
+#[cfg_attr(feature = "hardened", ignore = "where the hardened build divides, it could panic")]
+fn the_standard_library_and_its_unwinder_are_not_in_a_release_build() {
+    let bytes = fs::read(&*RELEASE_LIBRARY).expect("the library");
+    let file = object::File::parse(&*bytes).expect("a library");
+    let needed = file.section_by_name(".dynstr").expect("names of libraries");
+    let needed = String::from_utf8_lossy(needed.data().expect("its bytes")).into_owned();
+    assert!(needed.contains("libc.so"), "{needed:?}");
+    assert!(!needed.contains("libgcc"), "{needed:?}");
+    let functions: Vec<_> = file.symbols().filter_map(|symbol| symbol.name().ok()).collect();
+    assert!(functions.len() > NAMES.len());
+    let of_runtime =
+        |name: &&&str| ["panicking", "backtrace", "_Unwind_"].iter().any(|it| name.contains(it));
+    let runtime: Vec<_> = functions.iter().filter(of_runtime).collect();
+    assert!(runtime.is_empty(), "{runtime:?}");
 }
 
 /// Of the ordinary build: `malloc` and `free` are asked too often for a call to find what is the thread's.
