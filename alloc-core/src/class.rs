@@ -1,10 +1,9 @@
 //! Size classes: which requests share blocks of one size.
 //!
-//! Classes are 16 bytes apart up to 256 bytes, then eight to each doubling (12.5 % apart at most)
-//! up to [`SMALL_MAX`]. With `w = size - 1`, every class is `(w >> s) + 8 * (s - 4)` where `s` is
-//! the position of the highest bit of `w` less 3, but at least 4. For sizes that are not known when
-//! compiling, a table by multiples of 16 is shorter than the formula; for those that are, both fold
-//! to a number.
+//! Classes are 16 bytes apart up to 256 bytes, then eight to each doubling (12.5 % apart at most) up to
+//! [`FINE_FROM`], then [`FINE`] to each doubling up to [`SMALL_MAX`]: there a step is hundreds of bytes,
+//! half of which each block wastes. For sizes that are not known when compiling, a table by multiples
+//! of 16 is shorter than the formula; for those that are, both fold to a number.
 //!
 //! Alignment needs no search either. Every class size is a multiple of its own spacing, so a size
 //! rounded up to a multiple of the alignment lands in a class that is one too: where the spacing is
@@ -16,13 +15,33 @@ use core::alloc::Layout;
 use crate::segment::SLICE;
 
 /// Number of size classes.
-pub(crate) const CLASSES: usize = 72;
+pub(crate) const CLASSES: usize =
+    COARSE_CLASSES + FINE * (SMALL_MAX.ilog2() - FINE_FROM.ilog2()) as usize;
 
 /// Largest request that is served from a page of equal blocks.
 pub(crate) const SMALL_MAX: usize = 32 * 1024;
 
+/// Largest class of those that are 16 bytes apart, or eight to each doubling.
+const FINE_FROM: usize = 4096;
+
+/// Classes up to [`FINE_FROM`].
+const COARSE_CLASSES: usize = 16 + 8 * (FINE_FROM.ilog2() - 256usize.ilog2()) as usize;
+
+/// Classes to each doubling beyond. Twice as many would save a database with its own pages more, but of
+/// what programs free, less could be used again.
+const FINE: usize = 16;
+
 /// Fewest blocks in a page: what a page of large blocks wastes when one of them is live.
 const BLOCKS_MIN: usize = 8;
+
+/// Most slices of a page.
+const PAGE_SLICES_MAX: usize = 4;
+
+/// One of so many bytes of a page may be lost behind its last block, if there is a way.
+const LOST_PART: usize = 128;
+
+/// Bytes of an OS page, as nearly all systems have it.
+const USUAL_OS_PAGE: usize = 4096;
 
 /// Bytes of one class that a thread's cache may hold, and those that it may hold once its thread has
 /// shown that it takes and gives back more than that again and again.
@@ -99,9 +118,15 @@ impl Class {
     /// The class of a size from 1 to [`SMALL_MAX`], as the formula has it.
     const fn by_formula(size: usize) -> Self {
         let w = size - 1;
-        let highest = usize::BITS - 1 - (w | 0x80).leading_zeros();
-        let s = highest - 3;
-        Self(((w >> s) + 8 * (s as usize - 4)) as u8)
+        let highest = (w | 0x80).ilog2();
+        let index = if w < FINE_FROM {
+            let step = highest - 3;
+            (w >> step) + 8 * (step as usize - 4)
+        } else {
+            let doublings = (highest - FINE_FROM.ilog2()) as usize;
+            COARSE_CLASSES + FINE * doublings + (w >> (highest - FINE.ilog2())) - FINE
+        };
+        Self(index as u8)
     }
 
     /// All classes, smallest first.
@@ -254,8 +279,35 @@ const fn class_size(index: usize) -> usize {
     if index < 8 {
         return (index + 1) * 16;
     }
-    let s = index / 8 + 3;
-    (index % 8 + 9) << s
+    if index < COARSE_CLASSES {
+        return (index % 8 + 9) << (index / 8 + 3);
+    }
+    let fine = index - COARSE_CLASSES;
+    ((fine % FINE + FINE + 1) * (FINE_FROM / FINE)) << (fine / FINE)
+}
+
+/// Slices of a page of blocks of a size: as few as have enough blocks and lose little behind the last.
+const fn page_slices(size: usize) -> usize {
+    let mut best = 0;
+    let mut slices = 1;
+    while slices <= PAGE_SLICES_MAX {
+        if slices * SLICE / size >= BLOCKS_MIN {
+            if best == 0 || lost_bytes(size, slices) * best < lost_bytes(size, best) * slices {
+                best = slices;
+            }
+            if lost_bytes(size, best) * LOST_PART <= best * SLICE {
+                break;
+            }
+        }
+        slices += 1;
+    }
+    best
+}
+
+/// Bytes behind the last block of a page that share an OS page with it: what follows is never touched.
+const fn lost_bytes(size: usize, slices: usize) -> usize {
+    let used = slices * SLICE / size * size;
+    used.next_multiple_of(USUAL_OS_PAGE) - used
 }
 
 const fn shapes() -> [Shape; CLASSES] {
@@ -273,10 +325,7 @@ const fn shapes() -> [Shape; CLASSES] {
     let mut index = 0;
     while index < CLASSES {
         let size = class_size(index);
-        let mut slices = 1;
-        while slices * SLICE / size < BLOCKS_MIN {
-            slices *= 2;
-        }
+        let slices = page_slices(size);
         shapes[index] = Shape {
             size: size as u32,
             reciprocal: ((1u64 << 32).div_ceil(size as u64)) as u32,
@@ -286,6 +335,7 @@ const fn shapes() -> [Shape; CLASSES] {
             cache_blocks_max: cache_blocks(CACHE_BYTES_MAX, size),
             first_slot,
         };
+        assert!(shapes[index].blocks as usize <= SLICE / GRAIN, "a page has bits for so many");
         first_slot += shapes[index].cache_blocks_max + 2;
         index += 1;
     }
@@ -355,10 +405,20 @@ mod tests {
     }
 
     #[test]
-    fn steps_are_at_most_an_eighth() {
+    fn steps_are_at_most_an_eighth_and_of_large_classes_a_sixteenth() {
         for index in 8..CLASSES {
             let (below, size) = (class_size(index - 1), class_size(index));
-            assert!((size - below) * 8 <= below, "{below} to {size}");
+            let part = if below < FINE_FROM { 8 } else { 16 };
+            assert!((size - below) * part <= below, "{below} to {size}");
+        }
+    }
+
+    #[test]
+    fn little_of_a_page_is_lost_behind_its_last_block() {
+        for shape in &SHAPES {
+            let (size, slices) = (shape.size as usize, shape.slices as usize);
+            assert!((slices * SLICE) / size >= BLOCKS_MIN && slices <= PAGE_SLICES_MAX);
+            assert!(lost_bytes(size, slices) * 64 <= slices * SLICE, "{size}");
         }
     }
 
