@@ -12,7 +12,7 @@
 //! its record gone.
 
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Ordering};
 
 use crate::class::Class;
 use crate::hardened::{self, Marks};
@@ -267,11 +267,15 @@ impl Arena {
         purged
     }
 
-    /// Gives a run of slices back.
+    /// Gives a run of slices back. Where address space is short, so does the segment if it is free then.
     pub(crate) fn release(&self, slice: usize, count: u32) {
-        let was_full = self.segment(slice).release((slice % SLICES as usize) as u32, count);
+        let segment = self.segment(slice);
+        let was_full = segment.release((slice % SLICES as usize) as u32, count);
         if was_full {
             self.set_open(slice % ARENA_SLICES / SLICES as usize);
+        }
+        if IS_SHORT.load(Ordering::Relaxed) && segment.is_free() {
+            segment.unmap();
         }
     }
 }
@@ -412,9 +416,17 @@ pub(crate) fn unmap_free_segments() -> bool {
     any
 }
 
+/// Whether a reservation was refused: the address space is limited, and others need it too, for the
+/// stacks of threads first of all.
+static IS_SHORT: AtomicBool = AtomicBool::new(false);
+
 /// Reserves more address space for segments. Says whether there is any more.
 pub(crate) fn reserve() -> bool {
-    RESERVATIONS.iter().any(|segments| reserve_segments(*segments))
+    let is_reserved = RESERVATIONS.iter().any(|segments| reserve_segments(*segments));
+    if !is_reserved {
+        IS_SHORT.store(true, Ordering::Relaxed);
+    }
+    is_reserved
 }
 
 fn reserve_segments(count: usize) -> bool {

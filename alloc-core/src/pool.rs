@@ -7,6 +7,7 @@
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
+use crate::arena;
 use crate::heap::Heap;
 use crate::idle::Idle;
 
@@ -87,7 +88,9 @@ fn make() -> Option<&'static Heap> {
     if COUNT.load(Ordering::Relaxed) as usize >= HEAPS - 1 {
         return None;
     }
-    let heap = Heap::make().filter(|heap| heap.hold.take())?;
+    // Where the address space is limited and used up, free segments are given up for it.
+    let heap = Heap::make().or_else(|| arena::unmap_free_segments().then(Heap::make)?);
+    let heap = heap.filter(|heap| heap.hold.take())?;
     let index = COUNT.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
     // Lost only by threads that raced past the comparison above at the very last indices.
     let entry = TABLE.get(index as usize)?;

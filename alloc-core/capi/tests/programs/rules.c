@@ -513,6 +513,46 @@ static void threads_can_be_tried_when_memory_is_out(void) {
     }
 }
 
+static void *allocate_a_little(void *barrier) {
+    pthread_barrier_wait(barrier);
+    void *block = malloc(16);
+    EXPECT(block);
+    free(block);
+    return NULL;
+}
+
+// What was freed is there for threads that wait for their first block, and for the stacks of new ones.
+static void threads_have_what_was_freed_when_memory_was_out(void) {
+    enum { THREADS = 8 };
+    pthread_t waiting[THREADS], threads[2 * THREADS];
+    pthread_barrier_t barrier;
+    EXPECT(pthread_barrier_init(&barrier, NULL, THREADS + 1) == 0);
+    for (int i = 0; i < THREADS; i++)
+        EXPECT(pthread_create(&waiting[i], NULL, allocate_a_little, &barrier) == 0);
+    struct rlimit address_space = {512 * MIB, 512 * MIB};
+    EXPECT(setrlimit(RLIMIT_AS, &address_space) == 0);
+    void **last = NULL;
+    for (void **block; (block = malloc(20000)); last = block)
+        *block = last;
+    while (mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED)
+        ;
+    while (last) {
+        void **block = last;
+        last = *block;
+        free(block);
+    }
+    pthread_barrier_wait(&barrier);
+    for (int i = 0; i < THREADS; i++)
+        EXPECT(pthread_join(waiting[i], NULL) == 0);
+    pthread_barrier_t all;
+    EXPECT(pthread_barrier_init(&all, NULL, COUNT(threads) + 1) == 0);
+    for (size_t i = 0; i < COUNT(threads); i++)
+        EXPECT(pthread_create(&threads[i], NULL, allocate_a_little, &all) == 0);
+    pthread_barrier_wait(&all);
+    for (size_t i = 0; i < COUNT(threads); i++)
+        EXPECT(pthread_join(threads[i], NULL) == 0);
+}
+
 static void *allocate_or_not(void *barrier) {
     pthread_barrier_wait(barrier);
     for (int i = 0; i < 1000; i++) {
@@ -857,6 +897,7 @@ static const struct rule RULES[] = {
     RULE(a_large_address_is_named_and_ends_the_process),
     RULE(a_program_can_limit_itself_before_its_first_request),
     RULE(threads_can_be_tried_when_memory_is_out),
+    RULE(threads_have_what_was_freed_when_memory_was_out),
     RULE(threads_find_memory_out_at_their_first_request),
     RULE(a_child_of_a_threaded_process_goes_on),
     RULE(programs_are_started_while_threads_allocate),
