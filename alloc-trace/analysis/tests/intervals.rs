@@ -398,3 +398,29 @@ fn small_functions_are_folded_into_one_below_their_caller() {
     ];
     assert_eq!(nodes, expected);
 }
+
+/// The times in a damaged file can be any. As many bins as their width says would fill all memory.
+#[test]
+fn no_time_makes_more_bins_than_are_asked_for() {
+    for last in [1 << 40, 1 << 62, (1 << 63) + 990, u64::MAX - 10] {
+        let mut script = Script::new();
+        script.thread(1, "main", false);
+        script.event(alloc(1, 0x1000, 8));
+        script.now = last / 2;
+        script.event(alloc(1, 0x2000, 16));
+        script.now = last;
+        script.event(free(1, 0x2000, 16));
+        script.end();
+        for bins in [1, 2, 77, 1024] {
+            let resolution = Resolution::default().bins(bins);
+            let intervals =
+                Intervals::of(&script.recording(), Options::default(), resolution).expect("read");
+            assert!(intervals.bins.len() <= bins as usize, "{last}: {}", intervals.bins.len());
+            let whole_ns = intervals.bin_ns.checked_mul(intervals.bins.len() as u64);
+            assert!(whole_ns.is_some_and(|ns| ns > intervals.state.duration_ns), "{last}");
+            let obtained: u64 = intervals.bins.iter().map(Bin::obtained_blocks).sum();
+            let frees: u64 = intervals.bins.iter().map(|bin| bin.frees).sum();
+            assert_eq!((obtained, frees), (2, 1));
+        }
+    }
+}

@@ -30,10 +30,13 @@ impl Clock {
     }
 
     /// Nanoseconds from the beginning of the recording to `stamp`; 0 for one before it.
+    ///
+    /// At most [`i64::MAX`], which is 292 years: two times can be added, whatever a damaged file says.
     #[must_use]
     #[inline]
     pub fn ns(&self, stamp: u64) -> u64 {
-        (stamp.saturating_sub(self.start_ticks) as f64 * self.ns_per_tick) as u64
+        // The cast saturates, and nothing here is negative.
+        (stamp.saturating_sub(self.start_ticks) as f64 * self.ns_per_tick) as i64 as u64
     }
 
     /// The first stamp at or after `ns` nanoseconds from the beginning.
@@ -63,5 +66,15 @@ mod tests {
     fn readings_without_a_span_fall_back_to_nanoseconds() {
         let start = Anchor { ticks: 7, monotonic_ns: 7 };
         assert_eq!(Clock::new(start, start).ns(10), 3);
+    }
+
+    #[test]
+    fn two_times_of_any_stamps_can_be_added() {
+        let start = Anchor::default();
+        for last in [start, Anchor { ticks: 1, monotonic_ns: u64::MAX }] {
+            let clock = Clock::new(start, last);
+            assert_eq!(clock.ns(u64::MAX), i64::MAX as u64);
+            assert!(clock.ns(u64::MAX).checked_add(clock.ns(u64::MAX - 1)).is_some());
+        }
     }
 }

@@ -75,6 +75,9 @@ struct Axes {
 #[derive(Debug)]
 pub(super) struct Gather {
     clock: Clock,
+    /// How long the recording is. What claims to be later counts as its end: or the times in a damaged
+    /// file, not the resolution, would say how many bins there are.
+    duration_ns: u64,
     resolution: Resolution,
     bin_ns: u64,
     /// The present bin: how far it reaches in nanoseconds.
@@ -103,11 +106,12 @@ impl Gather {
         let clock = *recording.clock();
         let duration_ns = clock.ns(prepared.definitions.last_stamp);
         // One more nanosecond than the last event's, so that no bin begins behind the end.
-        let bin_ns = (duration_ns + 1).div_ceil(u64::from(resolution.bins)).max(1);
+        let bin_ns = duration_ns / u64::from(resolution.bins) + 1;
         let of_place = |place| (prepared.sites.at(Some(place)), prepared.flame_node(place));
         let sites = || (0..prepared.sites.len() as SiteIndex).map(|site| prepared.sites.get(site));
         Self {
             clock,
+            duration_ns,
             resolution,
             bin_ns,
             now: Now::default(),
@@ -128,10 +132,16 @@ impl Gather {
         }
     }
 
+    /// When something happened.
+    #[inline]
+    fn ns(&self, stamp: Stamp) -> u64 {
+        self.clock.ns(stamp).min(self.duration_ns)
+    }
+
     /// Goes on to a moment: its nanoseconds, and its bin.
     #[inline]
     fn go_to(&mut self, stamp: Stamp) -> (u64, u32) {
-        let ns = self.clock.ns(stamp);
+        let ns = self.ns(stamp);
         while ns >= self.bin_end_ns {
             self.next_bin();
         }
@@ -210,7 +220,7 @@ impl Gather {
     /// The bin in which a block was obtained.
     #[inline]
     fn obtained_in(&self, held: Held) -> u32 {
-        self.bin_of(self.clock.ns(held.obtained))
+        self.bin_of(self.ns(held.obtained))
     }
 
     /// What is still live was never released.
@@ -333,7 +343,7 @@ impl Account for Gather {
             figures.temporary_allocations += u64::from(temporary);
             figures.frees += u64::from(how == How::Freed);
         }
-        let lifetime_ns = ns.saturating_sub(self.clock.ns(held.obtained));
+        let lifetime_ns = ns.saturating_sub(self.ns(held.obtained));
         let class = class_number(lifetime_class(lifetime_ns));
         self.lifetimes.count(class, obtained_in, |cell| {
             cell.requests += 1;
