@@ -1,7 +1,7 @@
 //! The figures that are kept of everything: of the whole recording, of each call site, each thread
 //! and each span.
 
-use alloc_trace_format::Stamp;
+use alloc_trace_format::{EventKind, Stamp};
 use serde::Serialize;
 
 /// What happened on the heap, of the whole program or of a part of it.
@@ -52,6 +52,16 @@ impl Figures {
     #[must_use]
     pub const fn requests(&self) -> u64 {
         self.allocations + self.zeroed_allocations + self.reallocations
+    }
+
+    /// How many events of a kind there were.
+    pub(crate) const fn made(&mut self, kind: EventKind) -> &mut u64 {
+        match kind {
+            EventKind::Alloc => &mut self.allocations,
+            EventKind::AllocZeroed => &mut self.zeroed_allocations,
+            EventKind::Realloc => &mut self.reallocations,
+            EventKind::Free => &mut self.frees,
+        }
     }
 
     /// Adds all but the peak, which does not add up.

@@ -125,7 +125,10 @@ pub enum GroupKey {
     },
     /// How long their blocks lived.
     Lifetime {
-        /// The least lifetime; `None` for blocks that were live at the end.
+        /// Whether they have a block in the recording: requests that failed have none, and of a block
+        /// older than the recording only its end is there.
+        known_block: bool,
+        /// The least lifetime; `None` for blocks that were live at the end, and without a block.
         min_lifetime_ns: Option<u64>,
         /// The greatest.
         max_lifetime_ns: Option<u64>,

@@ -102,6 +102,9 @@ pub struct Bin {
     pub failed_requests: u64,
     /// Blocks obtained here that were freed, whenever that was. A reallocation is no free.
     pub frees: u64,
+    /// Frees made here, of blocks older than the recording: `frees` has none of them, and with them adds
+    /// up to all frees.
+    pub unmatched_frees: u64,
     /// Blocks obtained here that were temporary.
     pub temporary_allocations: u64,
     /// Bytes requested.

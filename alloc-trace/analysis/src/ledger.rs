@@ -231,6 +231,11 @@ pub(crate) trait Account {
     /// A block was obtained.
     fn obtained(&mut self, owner: Owner, parts: OwnerParts, posting: &Posting) -> Self::Held;
 
+    /// An event that counts was a free, and what it freed is older than the recording.
+    fn freed_unknown(&mut self, by: &Posting) {
+        let _ = by;
+    }
+
     /// The owner of a block.
     fn owner(held: &Self::Held) -> Owner;
 
@@ -477,7 +482,7 @@ impl<A: Account> Ledger<A> {
         if event.kind == EventKind::Free {
             match self.live.remove_glanced(home, entry, address) {
                 Some(held) => self.end(held, address, How::Freed, &posting),
-                None => self.release_unmatched(event.size),
+                None => self.release_unmatched(event.size, How::Freed, &posting),
             }
             return;
         }
@@ -584,7 +589,7 @@ impl<A: Account> Ledger<A> {
     fn release(&mut self, address: u64, size: u64, how: How, by: &Posting) {
         match self.live.remove(address) {
             Some(held) => self.end(held, address, how, by),
-            None => self.release_unmatched(size),
+            None => self.release_unmatched(size, how, by),
         }
     }
 
@@ -602,10 +607,13 @@ impl<A: Account> Ledger<A> {
     }
 
     #[cold]
-    fn release_unmatched(&mut self, size: u64) {
+    fn release_unmatched(&mut self, size: u64, how: How, by: &Posting) {
         if !self.filtered {
             self.unmatched_frees += 1;
             self.unmatched_freed_bytes = self.unmatched_freed_bytes.saturating_add(size);
+            if how == How::Freed {
+                self.account.freed_unknown(by);
+            }
         }
     }
 

@@ -56,7 +56,8 @@ pub struct TreeShape {
     pub inverted: bool,
     /// What orders the nodes, and decides which are left out.
     pub measure: Measure,
-    /// Nodes that have less than this part of the whole, all below included, are left out.
+    /// Nodes that have less than this part of the whole, all below included, are left out; where it is
+    /// more than 0, those that have nothing of the measure too.
     pub min_share: f64,
     /// How many levels there are at most.
     pub max_depth: u32,
@@ -239,9 +240,10 @@ impl Grower {
             let value = |child: u32| {
                 self.nodes.get(child as usize).map_or(0, |node| shape.measure.of(&node.inclusive))
             };
+            // Without a least share all are there: those too that only free, and have none of the measure.
             children.retain(|&child| {
                 let value = value(child);
-                value > 0 && value as f64 >= least
+                shape.min_share <= 0.0 || (value > 0 && value as f64 >= least)
             });
             let name = |child: u32| {
                 let node = self.nodes.get(child as usize)?;

@@ -300,11 +300,15 @@ fn compare_groups(recording: &Recording, history: &[Happened]) -> Result<(), Tes
     }
     let blocks = blocks(history);
     let at_peak = peak_number(history, &blocks);
-    let mut met = 0;
+    let (mut met, mut events) = (0, 0);
     for group in of(By::Lifetime).groups {
-        let GroupKey::Lifetime { min_lifetime_ns, max_lifetime_ns } = group.key else {
+        let GroupKey::Lifetime { known_block, min_lifetime_ns, max_lifetime_ns } = group.key else {
             return Err(TestCaseError::fail("a lifetime"));
         };
+        events += group.figures.events;
+        if !known_block {
+            continue;
+        }
         let lifetime = |block: &Block| {
             let end = history[block.released?].event.stamp;
             Some(end - history[block.obtained].event.stamp)
@@ -356,6 +360,7 @@ fn compare_groups(recording: &Recording, history: &[Happened]) -> Result<(), Tes
         prop_assert_eq!(group.lifetimes.mean_ns, mean);
     }
     prop_assert_eq!(met, blocks.len());
+    prop_assert_eq!(events, history.len() as u64, "by lifetime");
     Ok(())
 }
 

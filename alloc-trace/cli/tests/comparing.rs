@@ -63,13 +63,13 @@ fn groups_add_up_to_the_whole() {
             let grouped = json(&[&"report", &"--json", &"--by", &by, recording]);
             assert_eq!(grouped["by"], by);
             let groups = grouped["groups"].as_array().expect("a list");
-            for key in ["allocated_bytes", "live_bytes_at_end", "at_peak_bytes", "allocations"] {
+            for key in ["allocated_bytes", "live_bytes_at_end", "at_peak_bytes"]
+                .into_iter()
+                .chain(["events", "allocations", "failed_requests", "frees", "freed_bytes"])
+            {
                 let value = |of: &Value| of[key].as_u64().expect("a number");
-                // A request that failed has no block, and so no lifetime.
-                if by != "lifetime" || key != "allocations" {
-                    let sum: u64 = groups.iter().map(value).sum();
-                    assert_eq!(sum, value(&report), "{key} by {by}");
-                }
+                let sum: u64 = groups.iter().map(value).sum();
+                assert_eq!(sum, value(&report), "{key} by {by}");
                 assert_eq!(grouped["total"][key], report[key], "{key}");
             }
         }
@@ -79,6 +79,11 @@ fn groups_add_up_to_the_whole() {
             let sum: u64 = sites.filter_map(|site| site[key].as_u64()).sum();
             assert_eq!(sum, report[key].as_u64().expect("a number"), "{key} of call sites");
         }
+        let timeline = json(&[&"timeline", &"--json", recording]);
+        let bins = timeline["bins"].as_array().expect("a list").iter();
+        let frees = |bin: &Value| Some(bin["frees"].as_u64()? + bin["unmatched_frees"].as_u64()?);
+        let frees: u64 = bins.filter_map(frees).sum();
+        assert_eq!(frees, report["frees"].as_u64().expect("a number"), "frees over time");
         let leaks = json(&[&"leaks", &"--json", &"--by=thread", recording]);
         let blocks = leaks["groups"].as_array().expect("a list").iter();
         let blocks: u64 = blocks.filter_map(|group| group["live_blocks_at_end"].as_u64()).sum();

@@ -21,6 +21,8 @@ pub(super) struct ByLifetime {
     /// Of the threads: what is temporary depends on them.
     tallies: Tallies,
     groups: Vec<Sum>,
+    /// What has no block: requests that failed, and frees of blocks older than the recording.
+    blockless: Figures,
     large: LargeSizes,
 }
 
@@ -76,6 +78,7 @@ impl ByLifetime {
             clock: *recording.clock(),
             tallies: Tallies::default(),
             groups: vec![Sum::default(); LIFETIMES as usize],
+            blockless: Figures::default(),
             large: LargeSizes::default(),
         };
         let mut ledger = Ledger::run(account, replay)?;
@@ -91,11 +94,12 @@ impl ByLifetime {
         }
         let account = &mut ledger.account;
         account.groups.push(never);
+        account.groups.push(Sum { figures: account.blockless, ..Sum::default() });
         account.tallies.finish();
         let peak_change = account.tallies.peak_change();
         let groups = (0..).zip(&account.groups).filter(|(_, sum)| sum.figures.events > 0);
         let groups = groups.map(|(number, sum)| {
-            // Behind the classes is the group of blocks which were never released.
+            // Behind the classes are the group of blocks which were never released, and that of no block.
             let class = (number < LIFETIMES).then(|| classes::lifetimes(number));
             let mut figures = sum.figures;
             if sum.peak_change != peak_change {
@@ -104,6 +108,7 @@ impl ByLifetime {
             figures.peak_bytes = figures.at_peak_bytes;
             Group {
                 key: GroupKey::Lifetime {
+                    known_block: number <= LIFETIMES,
                     min_lifetime_ns: class.map(|(min, _)| min),
                     max_lifetime_ns: class.map(|(_, max)| max),
                 },
@@ -124,11 +129,7 @@ impl Sum {
     fn add(&mut self, size: u64, change: Change, peak_change: u64) {
         let figures = &mut self.figures;
         figures.events += 1;
-        match change.kind() {
-            EventKind::AllocZeroed => figures.zeroed_allocations += 1,
-            EventKind::Realloc => figures.reallocations += 1,
-            EventKind::Alloc | EventKind::Free => figures.allocations += 1,
-        }
+        *figures.made(change.kind()) += 1;
         figures.allocated_bytes = figures.allocated_bytes.saturating_add(size);
         if self.peak_change != peak_change {
             (figures.at_peak_blocks, figures.at_peak_bytes) = (0, 0);
@@ -157,6 +158,12 @@ impl Account for ByLifetime {
 
     fn made(&mut self, owner: Owner, _: OwnerParts, posting: &Posting) {
         self.tallies.count(owner, &posting.event);
+        if posting.event.failed {
+            let figures = &mut self.blockless;
+            figures.events += 1;
+            figures.failed_requests += 1;
+            *figures.made(posting.event.kind) += 1;
+        }
     }
 
     fn obtained(&mut self, owner: Owner, _: OwnerParts, posting: &Posting) -> Held {
@@ -164,6 +171,11 @@ impl Account for ByLifetime {
         self.tallies.obtain(owner, size, stamp);
         let change = Change::new(self.tallies.changes(), kind);
         Held { obtained: stamp, change, size: self.large.hold(address, size), owner }
+    }
+
+    fn freed_unknown(&mut self, _: &Posting) {
+        self.blockless.events += 1;
+        self.blockless.frees += 1;
     }
 
     fn owner(held: &Held) -> Owner {

@@ -313,6 +313,13 @@ impl Account for Gather {
         Held { obtained: stamp, size: self.large.hold(address, bytes), owner }
     }
 
+    fn freed_unknown(&mut self, by: &Posting) {
+        let (_, bin) = self.go_to(by.event.stamp);
+        if let Some(figures) = self.bins.get_mut(bin as usize) {
+            figures.unmatched_frees += 1;
+        }
+    }
+
     #[inline]
     fn owner(held: &Held) -> Owner {
         held.owner
@@ -438,6 +445,7 @@ impl Bin {
             reallocations: first.reallocations + second.reallocations,
             failed_requests: first.failed_requests + second.failed_requests,
             frees: first.frees + second.frees,
+            unmatched_frees: first.unmatched_frees + second.unmatched_frees,
             temporary_allocations: first.temporary_allocations + second.temporary_allocations,
             allocated_bytes: first.allocated_bytes.saturating_add(second.allocated_bytes),
             released_bytes: first.released_bytes.saturating_add(second.released_bytes),

@@ -197,7 +197,8 @@ pub(crate) fn label(key: &GroupKey) -> String {
         GroupKey::Lifetime { max_lifetime_ns: Some(max), .. } => {
             format!("< {}", duration(max.saturating_add(1)))
         }
-        GroupKey::Lifetime { .. } => "never freed".into(),
+        GroupKey::Lifetime { known_block: true, .. } => "never freed".into(),
+        GroupKey::Lifetime { .. } => "[no block known]".into(),
         _ => "[of another kind]".into(),
     }
 }
