@@ -53,7 +53,8 @@ pub struct EventSpan<'a> {
     pub target: &'a str,
     /// The fields that it was made with.
     pub fields: &'a str,
-    /// The names of the spans that it was made in and its own, outermost first.
+    /// The names of the spans that it was made in and its own, outermost first. Of more than 64 the middle
+    /// ones are one text that says how many they are, as `[100 more]`.
     pub path: &'a [Arc<str>],
 }
 
@@ -78,8 +79,8 @@ pub struct Events<'a> {
     clock: Clock,
     seq: u64,
     unknown: CallSite,
-    /// The path of the span that `path_of` names, kept from event to event.
-    path: Vec<Arc<str>>,
+    /// The path of this number, kept from event to event.
+    path: (Option<u32>, Vec<Arc<str>>),
 }
 
 impl<'a> Events<'a> {
@@ -96,7 +97,7 @@ impl<'a> Events<'a> {
             clock: *recording.clock(),
             seq: 0,
             unknown: CallSite { function: "[unknown]".into(), file: None, line: None },
-            path: Vec::new(),
+            path: (None, Vec::new()),
         })
     }
 
@@ -127,11 +128,8 @@ impl<'a> Events<'a> {
         let event = found.event;
         let spans = &self.replay.spans;
         let span = spans.current(found.thread);
-        self.path.clear();
-        if let Some(span) = span {
-            let kinds = spans.path(span).into_iter();
-            let kinds = kinds.filter_map(|kind| spans.kinds().get(kind as usize));
-            self.path.extend(kinds.map(|kind| Arc::clone(&kind.name)));
+        if let Some(span) = span.filter(|span| self.path.0 != Some(span.path)) {
+            self.path = (Some(span.path), spans.names(span.path));
         }
         let span = span.and_then(|span| {
             let kind = spans.kinds().get(span.kind as usize)?;
@@ -139,7 +137,7 @@ impl<'a> Events<'a> {
                 name: &kind.name,
                 target: &kind.target,
                 fields: &span.fields,
-                path: &self.path,
+                path: &self.path.1,
             })
         });
         let thread = self.replay.prepared.definitions.threads.get(found.thread);

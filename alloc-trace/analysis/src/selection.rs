@@ -40,6 +40,8 @@ pub(crate) struct Selection {
     clock: Clock,
     threads: Vec<bool>,
     sites: Vec<bool>,
+    /// Of each path of spans so far, by its number: whether the filter asks for one of its spans.
+    in_spans: Vec<bool>,
     future: Option<Future>,
     /// Where events are picked, each by itself, and not blocks: those that are live and as it wants by what
     /// becomes of them.
@@ -72,6 +74,7 @@ impl Selection {
             clock: *recording.clock(),
             threads,
             sites,
+            in_spans: Vec::new(),
             future,
             blocks: options.of_events.then(|| LiveBlocks::new(())),
         })
@@ -119,7 +122,7 @@ impl Selection {
     }
 
     /// Whether an event itself is as the filter wants, whatever becomes of its block.
-    fn picks(&self, event: &Event, thread: usize, site: SiteIndex, spans: &Spans) -> bool {
+    fn picks(&mut self, event: &Event, thread: usize, site: SiteIndex, spans: &Spans) -> bool {
         let in_time = || {
             if self.times.from_ns.is_none() && self.times.to_ns.is_none() {
                 return true;
@@ -128,21 +131,25 @@ impl Selection {
             self.times.from_ns.is_none_or(|from| from <= ns)
                 && self.times.to_ns.is_none_or(|to| ns <= to)
         };
-        let in_span = || {
-            if !self.filter.has_spans() {
-                return true;
-            }
-            let Some(entered) = spans.current(thread) else { return false };
-            let kinds = spans.path(entered).into_iter();
-            let mut kinds = kinds.filter_map(|kind| spans.kinds().get(kind as usize));
-            kinds.any(|kind| self.filter.picks_span(&kind.name))
-        };
         self.filter.picks_kind(event.kind)
             && self.filter.picks_size(event.size)
             && self.threads.get(thread).copied().unwrap_or_default()
             && self.sites.get(site as usize).copied().unwrap_or_default()
             && in_time()
-            && in_span()
+            && (!self.filter.has_spans()
+                || spans.current(thread).is_some_and(|span| self.is_in_span(span.path, spans)))
+    }
+
+    /// Whether a span of a path is one that the filter asks for.
+    fn is_in_span(&mut self, path: u32, spans: &Spans) -> bool {
+        // Outer paths have lower numbers.
+        for path in self.in_spans.len() as u32..=path {
+            let outer = spans.around(path).and_then(|around| self.in_spans.get(around as usize));
+            let own = || spans.kind_of(path).is_some_and(|kind| self.filter.picks_span(&kind.name));
+            let is_in = outer.copied().unwrap_or_default() || own();
+            self.in_spans.push(is_in);
+        }
+        self.in_spans.get(path as usize).copied().unwrap_or_default()
     }
 }
 

@@ -20,7 +20,8 @@ pub struct SpanName {
     pub fields: Option<Arc<str>>,
     /// Its level: 1 for ERROR to 5 for TRACE, 0 where that is unknown.
     pub level: u8,
-    /// The names of the spans that it was made in and its own, outermost first.
+    /// The names of the spans that it was made in and its own, outermost first. Of more than 64 the middle
+    /// ones are one text that says how many they are, as `[100 more]`.
     pub path: Vec<Arc<str>>,
 }
 
@@ -28,14 +29,12 @@ impl SpanName {
     /// The name of a path of [`Spans`].
     pub(crate) fn of(path: u32, spans: &Spans) -> Option<Self> {
         let kind = spans.kind_of(path)?;
-        let names = spans.path_of(path).into_iter();
-        let names = names.filter_map(|kind| spans.kinds().get(kind as usize));
         Some(Self {
             name: Arc::clone(&kind.name),
             target: Arc::clone(&kind.target),
             fields: kind.fields.clone(),
             level: kind.level,
-            path: names.map(|kind| Arc::clone(&kind.name)).collect(),
+            path: spans.names(path),
         })
     }
 }

@@ -27,11 +27,28 @@ pub(crate) type KindIndex = u32;
 pub(crate) struct Entered {
     id: SpanId,
     pub(crate) kind: KindIndex,
-    /// The span and those that it was made in, as a number in [`Spans::path`]'s tree.
+    /// The span and those that it was made in, as a number in the tree of paths.
     pub(crate) path: u32,
     /// The fields that it was made with.
     pub(crate) fields: Arc<str>,
 }
+
+/// A path in the tree of paths. Each one's number is greater than that of the path around it.
+#[derive(Debug, Clone, Copy)]
+struct Path {
+    /// The number of the path around it, plus one; 0 for none.
+    around: u32,
+    kind: KindIndex,
+    /// How many spans are around it.
+    depth: u32,
+    /// Itself, or of its outer paths the one that is the last of [`OUTERMOST`].
+    outermost: u32,
+}
+
+/// Of a path with more spans than both together only so many of the outermost are named, and so many of
+/// the innermost: or what a program writes that enters spans without end would grow with the square.
+const OUTERMOST: u32 = 32;
+const INNERMOST: u32 = 32;
 
 /// The spans that exist, and those that each thread has entered.
 #[derive(Debug)]
@@ -40,8 +57,7 @@ pub(crate) struct Spans {
     kinds: Vec<SpanKind>,
     made: Vec<u64>,
     kind_numbers: FxHashMap<SpanKind, KindIndex>,
-    /// A tree of kinds: the parent's number plus one (0 for none), and the kind.
-    paths: Vec<(u32, KindIndex)>,
+    paths: Vec<Path>,
     path_numbers: FxHashMap<(u32, KindIndex), u32>,
     open: FxHashMap<SpanId, Entered>,
     /// What each thread has entered, by the thread's index.
@@ -137,8 +153,7 @@ impl Spans {
 
     /// The kind of the innermost span of a path.
     pub(crate) fn kind_of(&self, path: u32) -> Option<&SpanKind> {
-        let &(_, kind) = self.paths.get(path as usize)?;
-        self.kinds.get(kind as usize)
+        self.kinds.get(self.paths.get(path as usize)?.kind as usize)
     }
 
     /// How many spans of a kind were made.
@@ -146,21 +161,37 @@ impl Spans {
         self.made.get(kind as usize).copied().unwrap_or_default()
     }
 
-    /// The kinds of a span and of those that it was made in, outermost first.
-    pub(crate) fn path(&self, span: &Entered) -> Vec<KindIndex> {
-        self.path_of(span.path)
+    /// The path around a path: its number.
+    pub(crate) fn around(&self, path: u32) -> Option<u32> {
+        self.paths.get(path as usize)?.around.checked_sub(1)
     }
 
-    /// The kinds of a path, outermost first.
-    pub(crate) fn path_of(&self, path: u32) -> Vec<KindIndex> {
-        let mut kinds = Vec::new();
-        let mut next = self.paths.get(path as usize);
-        while let Some(&(parent, kind)) = next {
-            kinds.push(kind);
-            next = parent.checked_sub(1).and_then(|parent| self.paths.get(parent as usize));
+    /// The names of the spans of a path, outermost first. Of more than 64 the middle ones are one text that
+    /// says how many they are, as `[100 more]`.
+    pub(crate) fn names(&self, path: u32) -> Vec<Arc<str>> {
+        let length = self.paths.get(path as usize).map_or(0, |path| path.depth + 1);
+        let left_out = length.saturating_sub(OUTERMOST + INNERMOST);
+        let mut names = Vec::new();
+        if left_out == 0 {
+            names.extend(self.outwards(path));
+        } else {
+            names.extend(self.outwards(path).take(INNERMOST as usize));
+            names.push(Arc::from(format!("[{left_out} more]")));
+            names.extend(
+                self.paths
+                    .get(path as usize)
+                    .into_iter()
+                    .flat_map(|path| self.outwards(path.outermost)),
+            );
         }
-        kinds.reverse();
-        kinds
+        names.reverse();
+        names
+    }
+
+    /// The names of the spans of a path, innermost first.
+    fn outwards(&self, path: u32) -> impl Iterator<Item = Arc<str>> {
+        let paths = std::iter::successors(Some(path), |&path| self.around(path));
+        paths.filter_map(|path| Some(Arc::clone(&self.kind_of(path)?.name)))
     }
 
     fn register(
@@ -184,7 +215,11 @@ impl Spans {
         let next = self.paths.len() as u32;
         let path = *self.path_numbers.entry(key).or_insert(next);
         if path == next {
-            self.paths.push(key);
+            let outer = parent.and_then(|parent| self.paths.get(parent as usize));
+            let depth = outer.map_or(0, |outer| outer.depth + 1);
+            let outermost =
+                outer.filter(|_| depth >= OUTERMOST).map_or(path, |outer| outer.outermost);
+            self.paths.push(Path { around: key.0, kind, depth, outermost });
         }
         Entered { id, kind, path, fields }
     }
@@ -256,13 +291,28 @@ mod tests {
         spans.make(&span(2, Some(1), "request", "id=1"));
         spans.enter(0, SpanId(2));
         let current = spans.current(0).expect("entered");
-        let names: Vec<&str> = spans
-            .path(current)
-            .into_iter()
-            .map(|kind| &*spans.kinds()[kind as usize].name)
-            .collect();
-        assert_eq!(names, ["server", "request"]);
+        assert_eq!(spans.names(current.path), ["server", "request"].map(Arc::from));
         assert_eq!(&*current.fields, "id=1");
+    }
+
+    #[test]
+    fn of_a_long_path_the_outermost_and_the_innermost_spans_are_named() {
+        let mut spans = Spans::new(false, 1);
+        for id in 1..=1_000 {
+            spans.make(&span(id, (id > 1).then(|| id - 1), &format!("{id}"), ""));
+            spans.enter(0, SpanId(id));
+            let path = spans.current(0).expect("entered").path;
+            let numbers = |from, to| (from..=to).map(|id: u64| id.to_string());
+            let expected: Vec<String> = match id.checked_sub(64) {
+                None | Some(0) => numbers(1, id).collect(),
+                Some(more) => {
+                    let middle = std::iter::once(format!("[{more} more]"));
+                    numbers(1, 32).chain(middle).chain(numbers(id - 31, id)).collect()
+                }
+            };
+            let names = spans.names(path);
+            assert!(names.iter().map(|name| &**name).eq(expected.iter()), "{names:?}");
+        }
     }
 
     #[test]
