@@ -10,7 +10,7 @@ mod module;
 mod name;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use alloc_trace_format::{Module, ReadError, Record, Recording};
@@ -53,6 +53,19 @@ pub enum SymbolProblem {
         /// Its build id, in hexadecimal digits; empty where it has none.
         build_id: String,
     },
+}
+
+impl SymbolProblem {
+    /// The module.
+    #[must_use]
+    pub fn module(&self) -> &Path {
+        match self {
+            Self::Unreadable { module, .. }
+            | Self::Changed { module }
+            | Self::NoDebugInfo { module }
+            | Self::Stripped { module, .. } => module,
+        }
+    }
 }
 
 impl fmt::Display for SymbolProblem {

@@ -7,6 +7,7 @@ use alloc_trace_analysis::{
 };
 
 use crate::message;
+use crate::table::from_the_back;
 use crate::units::{count, counted, duration};
 
 /// Why the figures may not be what they seem, a sentence each.
@@ -97,9 +98,24 @@ fn unmatched(filter: &UnmatchedFilter, end_ns: u64) -> String {
     )
 }
 
-/// Why call sites have no name or no line, a sentence each.
+/// Why call sites have no name or no line, a sentence each: of the first few modules, whose paths may be
+/// as long as a file says.
 pub(crate) fn of_symbols(problems: &[SymbolProblem]) -> Vec<String> {
-    problems.iter().map(ToString::to_string).collect()
+    const SHOWN: usize = 5;
+    const LONGEST: usize = 160;
+    let mut lines: Vec<String> = problems
+        .iter()
+        .take(SHOWN)
+        .map(|problem| {
+            let module = problem.module().to_string_lossy();
+            let text = problem.to_string();
+            text.replacen(&*module, &from_the_back(&module, LONGEST), 1)
+        })
+        .collect();
+    if let Some(more) = problems.len().checked_sub(SHOWN).filter(|&more| more > 0) {
+        lines.push(format!("{} more modules lack names, or files and lines", count(more as u64)));
+    }
+    lines
 }
 
 /// Parts of the file could not be read: the first few, with their offsets.
@@ -139,4 +155,26 @@ pub(crate) fn print(file: &Path, warnings: &[String]) {
 /// Prints on standard error why call sites have no name or no line.
 pub(crate) fn print_names(problems: &[SymbolProblem]) {
     of_symbols(problems).iter().for_each(|problem| message::print(problem));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modules_without_names_are_told_in_few_lines_of_a_bounded_length() {
+        let problems = |modules: usize, path: &str| -> Vec<SymbolProblem> {
+            (0..modules).map(|_| SymbolProblem::Changed { module: path.into() }).collect()
+        };
+        let told = of_symbols(&problems(5, "/lib/a.so"));
+        assert_eq!(told.len(), 5);
+        let whole = "/lib/a.so: no names, because the file has changed since the recording";
+        assert!(told.iter().all(|line| line == whole), "{told:?}");
+        let told = of_symbols(&problems(1_005, &"/long".repeat(800)));
+        assert_eq!(told.len(), 6);
+        assert_eq!(told[5], "1,000 more modules lack names, or files and lines");
+        for line in &told[..5] {
+            assert!(line.chars().count() < 300 && line.ends_with("since the recording"), "{line}");
+        }
+    }
 }
