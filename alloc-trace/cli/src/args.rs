@@ -23,6 +23,7 @@ use crate::limits::{
 
 use crate::output::Output;
 use crate::quantities::parse_count;
+use crate::recorder_option::RecorderOption;
 use crate::style::ColorChoice;
 
 pub(crate) use self::by::{ByName, LeakKey, SortKey};
@@ -79,6 +80,12 @@ pub(crate) struct RecordArguments {
     /// Record no backtraces: a smaller recording, made faster, without call sites
     #[arg(long)]
     pub(crate) no_stacks: bool,
+
+    /// An option of the recorder, as behind the path in ALLOC_TRACE: `limit=256M`, `ring`, `threads=worker-*`,
+    /// `stacks=16`, `compress=3`, `paused`, `signal=USR1`, `snapshot-signal=USR2`, `not-threads=…`,
+    /// `window=8M`, `check`. Can be given more than once
+    #[arg(short = 'O', long = "option", value_name = "KEY[=VALUE]", value_parser = RecorderOption::parse)]
+    pub(crate) options: Vec<RecorderOption>,
 
     /// The program and its arguments
     #[arg(last = true, required = true, value_name = "PROGRAM [ARGS]")]

@@ -20,6 +20,7 @@ mod output;
 mod printable;
 mod progress;
 mod quantities;
+mod recorder_option;
 mod style;
 mod table;
 mod text;

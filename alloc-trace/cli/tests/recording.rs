@@ -50,6 +50,9 @@ fn pretend() {
             writer.expect("created").finish(None).expect("finished");
         }
     }
+    if task.contains("options") {
+        fs::write("options", std::env::var("ALLOC_TRACE").expect("set")).expect("written");
+    }
     if task.contains("wait") {
         fs::write("ready", "").expect("written");
         std::thread::sleep(Duration::from_secs(60));
@@ -143,6 +146,16 @@ fn commas_and_backslashes_in_the_path_arrive() {
     let output = run(&directory, &["-o", name, "--no-stacks"], "record 0");
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     assert_eq!(names(directory.path()), [name]);
+}
+
+#[test]
+fn options_of_the_recorder_are_passed_on() {
+    let directory = directory();
+    let options = ["-o", "a.trace", "--no-stacks", "--option", "ring", "-O", "limit=64M"];
+    let output = run(&directory, &options, "options 0");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let value = fs::read_to_string(directory.path().join("options")).expect("written");
+    assert!(value.ends_with("/a.trace,stacks=off,ring,limit=64M"), "{value}");
 }
 
 #[test]

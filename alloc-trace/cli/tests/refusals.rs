@@ -118,6 +118,8 @@ fn wrong_usage_exits_with_2_and_says_why() {
         &["man", "bogus"],
         &["man", "--directory", "pages", "report"],
         &["record"],
+        &["record", "--option", "colour=red", "--", "true"],
+        &["record", "--option", "threads=", "--", "true"],
         &["record", "-o", "-", "--", "true"],
         &[],
     ] {

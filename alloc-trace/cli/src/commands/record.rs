@@ -19,6 +19,7 @@ use crate::args::RecordArguments;
 use crate::error::{self, CommandError};
 use crate::message;
 use crate::printable::printable;
+use crate::recorder_option::RecorderOption;
 use crate::units::counted;
 
 /// The environment variable that tells the recorder where to record to.
@@ -39,10 +40,12 @@ pub(crate) fn run(arguments: &RecordArguments) -> Result<ExitCode, CommandError>
         None => default_path(program).into(),
     };
     let destination = Destination::examine(&path)?;
+    let no_stacks = arguments.no_stacks.then_some("stacks=off");
+    let options = no_stacks.into_iter().chain(arguments.options.iter().map(RecorderOption::as_str));
     let signals = forward::Signals::block()?;
     let child = Command::new(program)
         .args(rest)
-        .env(VARIABLE, environment_value(destination.path(), !arguments.no_stacks))
+        .env(VARIABLE, environment_value(destination.path(), options))
         .spawn();
     let mut child = child.map_err(|source| {
         let hint = hint(Path::new(program), &source);

@@ -194,7 +194,10 @@ impl Identity {
 /// What the recorder reads: `PATH[,key=value…]`. A comma, a backslash or a brace in the path has
 /// a backslash before it, so that the file gets the name that was asked for; but for [`PID`], which is
 /// the recorder's to fill in.
-pub(super) fn environment_value(path: &Path, stacks: bool) -> OsString {
+pub(super) fn environment_value<'a>(
+    path: &Path,
+    options: impl Iterator<Item = &'a str>,
+) -> OsString {
     let mut value = Vec::new();
     let mut rest = path.as_os_str().as_bytes();
     while let Some((&byte, after)) = rest.split_first() {
@@ -205,8 +208,9 @@ pub(super) fn environment_value(path: &Path, stacks: bool) -> OsString {
         value.push(byte);
         rest = after;
     }
-    if !stacks {
-        value.extend_from_slice(OsStr::new(",stacks=off").as_bytes());
+    for option in options {
+        value.push(b',');
+        value.extend_from_slice(option.as_bytes());
     }
     OsString::from_vec(value)
 }
@@ -217,10 +221,10 @@ mod tests {
 
     #[test]
     fn commas_and_backslashes_of_the_path_are_escaped() {
-        let value = |path, stacks| environment_value(Path::new(path), stacks);
-        assert_eq!(value("/a/b.trace", true), "/a/b.trace");
-        assert_eq!(value("/a{b}", true), r"/a\{b}");
-        assert_eq!(value("/a{pid}.{p", true), r"/a{pid}.\{p");
+        let value = |path| environment_value(Path::new(path), std::iter::empty());
+        assert_eq!(value("/a/b.trace"), "/a/b.trace");
+        assert_eq!(value("/a{b}"), r"/a\{b}");
+        assert_eq!(value("/a{pid}.{p"), r"/a{pid}.\{p");
     }
 
     #[test]
@@ -234,8 +238,11 @@ mod tests {
     }
 
     #[test]
-    fn stacks_can_be_turned_off() {
-        let value = |path, stacks| environment_value(Path::new(path), stacks);
-        assert_eq!(value(r"/a,b\c", false), r"/a\,b\\c,stacks=off");
+    fn options_stand_behind_the_path() {
+        let value = |path, options: &[&'static str]| {
+            environment_value(Path::new(path), options.iter().copied())
+        };
+        assert_eq!(value(r"/a,b\c", &["stacks=off"]), r"/a\,b\\c,stacks=off");
+        assert_eq!(value("/a", &["ring", "limit=1G"]), "/a,ring,limit=1G");
     }
 }

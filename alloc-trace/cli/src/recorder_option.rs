@@ -1,0 +1,141 @@
+//! An option of the recorder, as `record` passes it on in `ALLOC_TRACE`.
+//!
+//! The recorder passes over what it does not understand, or a program would not run. Whoever writes a
+//! command wants to be told before that: so this is the same table, and refuses.
+
+use std::ops::RangeInclusive;
+
+/// An option that the recorder will take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RecorderOption(String);
+
+/// What an option is given.
+#[derive(Debug)]
+enum Value {
+    /// Nothing: it is there or not.
+    None,
+    /// A number, or `off`.
+    NumberOrOff(RangeInclusive<u64>),
+    /// A number of bytes, which may end in `K`, `M` or `G`.
+    Bytes(RangeInclusive<u64>),
+    /// `USR1`, `USR2`, or the number of a signal.
+    Signal,
+    /// Names of threads: at most 32 bytes.
+    Pattern,
+}
+
+static OPTIONS: [(&str, Value, &str); 11] = [
+    ("stacks", Value::NumberOrOff(1..=128), "stacks=off, stacks=1..128"),
+    ("compress", Value::NumberOrOff(1..=9), "compress=off, compress=1..9"),
+    ("limit", Value::Bytes(1..=u64::MAX), "limit=BYTES, as 256M"),
+    ("ring", Value::None, "ring"),
+    ("window", Value::Bytes(1 << 20..=8 << 20), "window=1M..8M"),
+    ("paused", Value::None, "paused"),
+    ("signal", Value::Signal, "signal=USR1"),
+    ("snapshot-signal", Value::Signal, "snapshot-signal=USR2"),
+    ("threads", Value::Pattern, "threads=PATTERN"),
+    ("not-threads", Value::Pattern, "not-threads=PATTERN"),
+    ("check", Value::None, "check"),
+];
+
+impl RecorderOption {
+    /// Reads `KEY` or `KEY=VALUE`.
+    ///
+    /// # Errors
+    ///
+    /// What is allowed, where the recorder would not take it.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let (key, value) = match text.split_once('=') {
+            Some((key, value)) => (key, Some(value)),
+            None => (text, None),
+        };
+        let Some((_, allowed, usage)) = OPTIONS.iter().find(|(known, ..)| *known == key) else {
+            let all: Vec<&str> = OPTIONS.iter().map(|(.., usage)| *usage).collect();
+            let all = all.join("; ");
+            return Err(format!("the recorder has no such option; there are: {all}"));
+        };
+        // A comma would begin another option.
+        if !allowed.takes(value) || text.contains(',') {
+            return Err(format!("expected {usage}"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// As it stands in `ALLOC_TRACE`.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Value {
+    fn takes(&self, value: Option<&str>) -> bool {
+        match (self, value) {
+            (Self::None, None) => true,
+            (Self::NumberOrOff(_), Some("off")) | (Self::Signal, Some("USR1" | "USR2")) => true,
+            (Self::NumberOrOff(range), Some(value)) => {
+                value.parse().is_ok_and(|number| range.contains(&number))
+            }
+            (Self::Bytes(range), Some(value)) => {
+                bytes(value).is_some_and(|bytes| range.contains(&bytes))
+            }
+            (Self::Signal, Some(value)) => {
+                value.parse().is_ok_and(|number: u32| (1..65).contains(&number))
+            }
+            (Self::Pattern, Some(value)) => (1..=32).contains(&value.len()),
+            _ => false,
+        }
+    }
+}
+
+/// A number of bytes, as the recorder reads it.
+fn bytes(text: &str) -> Option<u64> {
+    let (digits, shift) = match text.as_bytes().last()? {
+        b'K' => (&text[..text.len() - 1], 10),
+        b'M' => (&text[..text.len() - 1], 20),
+        b'G' => (&text[..text.len() - 1], 30),
+        _ => (text, 0),
+    };
+    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_recorder_takes_is_taken() {
+        for text in [
+            "stacks=off",
+            "stacks=128",
+            "compress=9",
+            "limit=3G",
+            "ring",
+            "window=1024K",
+            "paused",
+            "signal=USR1",
+            "snapshot-signal=12",
+            "threads=w*",
+            "not-threads=*-0",
+            "check",
+        ] {
+            assert_eq!(RecorderOption::parse(text).as_ref().map(RecorderOption::as_str), Ok(text));
+        }
+    }
+
+    #[test]
+    fn what_it_would_pass_over_is_refused_with_what_is_allowed() {
+        for text in ["stacks", "stacks=0", "stacks=129", "compress=0", "limit=0", "limit=1.5G"]
+            .into_iter()
+            .chain(["ring=1", "window=9M", "window=K", "signal=KILL", "signal=65", "threads="])
+            .chain(["threads=a,ring", "check=1", "limit=99999999999G", "limit="])
+        {
+            let key = text.split('=').next().expect("a key");
+            let told = RecorderOption::parse(text).expect_err(text);
+            assert!(told.starts_with(&format!("expected {key}")), "{told}");
+        }
+        for text in ["", "colour=red", "Ring", "app.trace"] {
+            let told = RecorderOption::parse(text).expect_err(text);
+            assert!(OPTIONS.iter().all(|(key, ..)| told.contains(key)), "{told}");
+        }
+    }
+}
