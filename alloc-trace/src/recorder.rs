@@ -42,6 +42,7 @@ mod ring;
 mod session;
 mod signals;
 mod slots;
+mod spare_stacks;
 mod stack;
 mod stack_switch;
 mod sys;
@@ -69,6 +70,7 @@ use self::heap_snapshots::HeapSnapshots;
 use self::log::Log;
 use self::modules::{Identity, Module, Modules};
 use self::slots::{Slot, Slots, State};
+use self::spare_stacks::SpareStacks;
 use self::sys::{Errno, PreserveErrno};
 use self::unwind_rules::Rules;
 
@@ -105,6 +107,7 @@ struct Recorder {
     log: Log,
     modules: Modules,
     heap_snapshots: HeapSnapshots,
+    spare_stacks: SpareStacks,
     tables: OnceLock<Tables>,
     /// The word that says which recording runs; it lies in a page that a forked child finds zeroed.
     epoch: AtomicPtr<AtomicU64>,
@@ -332,6 +335,7 @@ impl Recorder {
             log: Log::new(),
             modules: Modules::new(),
             heap_snapshots: HeapSnapshots::new(),
+            spare_stacks: SpareStacks::new(),
             tables: OnceLock::new(),
             epoch: AtomicPtr::new((&raw const NO_EPOCH).cast_mut()),
             state: AtomicU32::new(session::IDLE),

@@ -411,7 +411,7 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
-    /// The limit is too low for a ring: 16 MiB is enough.
+    /// The limit is too low: a ring needs 16 MiB at most, others the window and some more.
     LimitTooLow,
     /// A ring was asked for together with `tracing` events, which are read from the whole recording.
     RingWithEvents,
@@ -453,7 +453,9 @@ impl fmt::Display for StartError {
             Self::ThreadNames { pattern } => {
                 write!(f, "{pattern}: too long for a pattern of thread names")
             }
-            Self::LimitTooLow => f.write_str("the limit is too low for a ring: 16 MiB is enough"),
+            Self::LimitTooLow => f.write_str(
+                "the limit is too low: a ring needs 16 MiB at most, others the window and some more",
+            ),
             Self::RingWithEvents => f.write_str("a ring gives no tracing events"),
             Self::OutOfMemory => f.write_str("no memory for the recorder"),
             Self::Thread { .. } => f.write_str("cannot start the thread that emits tracing events"),

@@ -91,7 +91,8 @@ impl Log {
         }
     }
 
-    /// Begins with a new file, as the options say. `EDOM` where the limit is too low for a ring.
+    /// Begins with a new file, as the options say. `EDOM` where the limit is too low for
+    /// the first part of the window, or for a ring.
     pub(super) fn open(&self, fd: i32, options: &Options) -> Result<(), Errno> {
         let Options { window_bytes, level, limit_bytes, ring, .. } = *options;
         let identity = sys::identity(fd)?;
@@ -110,7 +111,7 @@ impl Log {
         self.adds_extent.store(false, Ordering::Relaxed);
         self.end.store(FILE_HEADER_BYTES as u64, Ordering::Relaxed);
         self.ring.close();
-        if ring { self.open_ring(limit_bytes) } else { Ok(()) }
+        if ring { self.open_ring(limit_bytes) } else { self.chunk(0).map(drop) }
     }
 
     /// The ring, which may not be open.

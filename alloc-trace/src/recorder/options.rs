@@ -102,9 +102,23 @@ pub(crate) struct Options {
     pub(crate) snapshot_signal: Option<i32>,
 }
 
-/// There is no path, or it is too long.
+/// Why nothing is recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct NoPath;
+pub(crate) enum Refused {
+    /// There is no path, or it is too long.
+    NoPath,
+    /// What the file's limit is cannot be read: without one it could fill a disk.
+    NoLimit,
+}
+
+/// What is passed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wrong {
+    /// There is no such option.
+    NoOption,
+    /// There is, and its values are these.
+    Value(&'static str),
+}
 
 impl Options {
     pub(crate) const DEFAULT: Self = Self {
@@ -164,14 +178,14 @@ impl Options {
         pattern.is_some()
     }
 
-    /// Reads the value of the environment variable. What is not understood is given to `unknown`
+    /// Reads the value of the environment variable. What is not understood is given to `told`
     /// and passed over.
     pub(crate) fn parse<'a>(
         text: &'a [u8],
         pid: u32,
         name: &[u8],
-        mut unknown: impl FnMut(&'a [u8]),
-    ) -> Result<Self, NoPath> {
+        mut told: impl FnMut(&'a [u8], Wrong),
+    ) -> Result<Self, Refused> {
         let mut options = Self::DEFAULT;
         let mut rest = text;
         while let Some((&byte, after)) = rest.split_first() {
@@ -196,56 +210,73 @@ impl Options {
                 _ => options.path.push(&[byte]),
             };
             if !fits {
-                return Err(NoPath);
+                return Err(Refused::NoPath);
             }
         }
         if options.path.length == 0 {
-            return Err(NoPath);
+            return Err(Refused::NoPath);
         }
         for option in rest.split(|&byte| byte == b',').filter(|option| !option.is_empty()) {
-            if !options.set(option) {
-                unknown(option);
+            if let Err(wrong) = options.set(option) {
+                told(option, wrong);
+                if option.starts_with(b"limit") && wrong != Wrong::NoOption {
+                    return Err(Refused::NoLimit);
+                }
             }
         }
         Ok(options)
     }
 
-    fn set(&mut self, option: &[u8]) -> bool {
+    fn set(&mut self, option: &[u8]) -> Result<(), Wrong> {
         let mut parts = option.splitn(2, |&byte| byte == b'=');
         let (key, value) = (parts.next().unwrap_or_default(), parts.next());
+        let allowed = match key {
+            b"check" => "check",
+            b"ring" => "ring",
+            b"paused" => "paused",
+            b"stacks" => "stacks=off or stacks=1 to stacks=128",
+            b"window" => "window=1M to window=8M",
+            b"compress" => "compress=off or compress=1 to compress=9",
+            b"limit" => "limit=BYTES, as 4194304, 256M or 2GiB",
+            b"threads" => "threads=PATTERN",
+            b"not-threads" => "not-threads=PATTERN",
+            b"signal" => "signal=USR1, USR2 or a number",
+            b"snapshot-signal" => "snapshot-signal=USR1, USR2 or a number",
+            _ => return Err(Wrong::NoOption),
+        };
+        self.set_value(key, value).ok_or(Wrong::Value(allowed))
+    }
+
+    /// Sets an option; `None` where it has no such value.
+    fn set_value(&mut self, key: &[u8], value: Option<&[u8]>) -> Option<()> {
         match (key, value) {
             (b"check", None) => self.check = true,
             (b"ring", None) => self.ring = true,
             (b"paused", None) => self.paused = true,
             (b"stacks", Some(b"off")) => self.depth = 0,
-            (b"stacks", Some(depth)) => match number(depth) {
-                Some(depth @ 1..=MAX_DEPTH) => self.depth = depth,
-                _ => return false,
-            },
-            (b"window", Some(bytes)) => match size(bytes) {
-                Some(bytes) if WINDOW_BYTES.contains(&bytes) => self.window_bytes = bytes,
-                _ => return false,
-            },
-            (b"compress", Some(b"off")) => self.level = 0,
-            (b"compress", Some(level)) => match number(level).map(|level| level as i32) {
-                Some(level) if LEVELS.contains(&level) => self.level = level,
-                _ => return false,
-            },
-            (b"limit", Some(bytes)) => match size(bytes) {
-                Some(bytes) if bytes > 0 => self.limit_bytes = bytes as u64,
-                _ => return false,
-            },
-            (b"threads", Some(pattern)) => return self.set_threads(pattern, true),
-            (b"not-threads", Some(pattern)) => return self.set_threads(pattern, false),
-            (b"signal" | b"snapshot-signal", Some(number)) => {
-                let Some(signal) = signal(number) else { return false };
-                let place =
-                    if key == b"signal" { &mut self.signal } else { &mut self.snapshot_signal };
-                *place = Some(signal);
+            (b"stacks", Some(depth)) => {
+                self.depth = number(depth).filter(|depth| (1..=MAX_DEPTH).contains(depth))?;
             }
-            _ => return false,
+            (b"window", Some(bytes)) => {
+                self.window_bytes = size(bytes).filter(|bytes| WINDOW_BYTES.contains(bytes))?;
+            }
+            (b"compress", Some(b"off")) => self.level = 0,
+            (b"compress", Some(level)) => {
+                let level = i32::try_from(number(level)?).ok();
+                self.level = level.filter(|level| LEVELS.contains(level))?;
+            }
+            (b"limit", Some(bytes)) => {
+                self.limit_bytes = size(bytes).filter(|&bytes| bytes > 0)? as u64;
+            }
+            (b"threads", Some(pattern)) => return self.set_threads(pattern, true).then_some(()),
+            (b"not-threads", Some(pattern)) => {
+                return self.set_threads(pattern, false).then_some(());
+            }
+            (b"signal", Some(number)) => self.signal = Some(signal(number)?),
+            (b"snapshot-signal", Some(number)) => self.snapshot_signal = Some(signal(number)?),
+            _ => return None,
         }
-        true
+        Some(())
     }
 }
 
@@ -262,14 +293,19 @@ fn signal(text: &[u8]) -> Option<i32> {
     }
 }
 
-/// A number of bytes, which may end in `K`, `M` or `G` for powers of 1,024.
+/// A number of bytes, which may have one of the units `K`, `M`, `G` and `T`, or `KiB` and so on, in any case:
+/// powers of 1,024.
 fn size(text: &[u8]) -> Option<usize> {
-    let (digits, shift) = match text {
-        [digits @ .., b'K'] => (digits, 10),
-        [digits @ .., b'M'] => (digits, 20),
-        [digits @ .., b'G'] => (digits, 30),
-        digits => (digits, 0),
-    };
+    let end = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, unit) = text.split_at_checked(end)?;
+    let mut shift = 0;
+    if let Some((first, rest)) = unit.split_first() {
+        let place = b"kmgt".iter().position(|known| *known == first.to_ascii_lowercase())?;
+        shift = 10 * (place + 1);
+        if !rest.is_empty() && !rest.eq_ignore_ascii_case(b"iB") {
+            return None;
+        }
+    }
     number(digits)?.checked_mul(1 << shift)
 }
 
@@ -279,7 +315,7 @@ mod tests {
 
     fn parse(text: &str) -> (Options, Vec<&str>) {
         let mut unknown = Vec::new();
-        let parsed = Options::parse(text.as_bytes(), 42, b"app", |option| {
+        let parsed = Options::parse(text.as_bytes(), 42, b"app", |option, _| {
             unknown.push(std::str::from_utf8(option).expect("text"));
         });
         (parsed.expect("parses"), unknown)
@@ -322,9 +358,8 @@ mod tests {
         assert_eq!(options.snapshot_signal, Some(libc::SIGUSR2));
         assert!(options.threads.takes(b"w-1") && !options.threads.takes(b"w-0"));
         assert!(unknown.is_empty());
-        let (_, unknown) =
-            parse("t,limit=0,signal=KILLED,snapshot-signal=65,paused=no,limit=,ring=1");
-        assert_eq!(unknown.len(), 6);
+        let (_, unknown) = parse("t,signal=KILLED,snapshot-signal=65,paused=no,ring=1,signal");
+        assert_eq!(unknown.len(), 5);
     }
 
     #[test]
@@ -339,8 +374,34 @@ mod tests {
     }
 
     #[test]
+    fn sizes_have_binary_units_in_any_spelling() {
+        for (text, bytes) in
+            [("1", 1), ("100MiB", 100 << 20), ("3k", 3 << 10), ("3Gib", 3 << 30), ("2T", 2 << 40)]
+        {
+            assert_eq!(parse(&format!("t,limit={text}")).0.limit_bytes, bytes, "{text}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_recorded_where_the_limit_cannot_be_read() {
+        for text in ["", "=", "=0", "=-5", "=1.5M", "=5MB", "=99999999999999999999", "=20000000T"] {
+            let mut told = Vec::new();
+            let text = format!("t,limit{text},ring");
+            let parsed = Options::parse(text.as_bytes(), 1, b"app", |_, wrong| told.push(wrong));
+            assert!(matches!(parsed, Err(Refused::NoLimit)), "{text}");
+            assert!(matches!(told[..], [Wrong::Value(allowed)] if allowed.starts_with("limit=")));
+        }
+        let mut told = Vec::new();
+        let parsed = Options::parse(b"t,limits=5", 1, b"app", |_, wrong| told.push(wrong));
+        assert!(parsed.is_ok());
+        assert_eq!(told, [Wrong::NoOption]);
+    }
+
+    #[test]
     fn a_path_must_be_there_and_fit() {
-        let fails = |text: &[u8]| matches!(Options::parse(text, 1, b"app", |_| ()), Err(NoPath));
+        let fails = |text: &[u8]| {
+            matches!(Options::parse(text, 1, b"app", |_, _| ()), Err(Refused::NoPath))
+        };
         assert!(fails(b""));
         assert!(fails(b",stacks=off"));
         assert!(fails(&vec![b'a'; MAX_PATH_BYTES]));

@@ -12,7 +12,7 @@ use alloc_trace_format::{Architecture, EndReason, FileHeader, SnapshotReason, St
 use super::call_tree::CallTree;
 use super::destination::{Destination, ProcessStat};
 use super::modules::{Identity, Module};
-use super::options::{NoPath, Options, Path, VARIABLE};
+use super::options::{Options, Path, Refused, VARIABLE, Wrong};
 use super::slots::State;
 use super::sys::{self, Errno, PreserveErrno};
 use super::thread_names::ThreadNames;
@@ -104,19 +104,28 @@ pub(crate) fn start_from_environment() {
     if text.is_empty() {
         return;
     }
-    let unknown = |option: &[u8]| {
-        sys::complain(&[b"ALLOC_TRACE: not an option, passed over: ", option]);
+    let told = |option: &[u8], wrong| match wrong {
+        Wrong::NoOption => {
+            sys::complain(&[b"ALLOC_TRACE: not an option, passed over: ", option]);
+        }
+        Wrong::Value(allowed) => {
+            let allowed = allowed.as_bytes();
+            sys::complain(&[b"ALLOC_TRACE: passed over: ", option, b"; there is ", allowed]);
+        }
     };
     let mut link = [0; 512];
     let name = program_name(&mut link);
-    match Options::parse(text, sys::pid(), name, unknown) {
+    match Options::parse(text, sys::pid(), name, told) {
         Ok(options) => {
             if let Err(error) = start_as(&options, Origin::Environment) {
                 complain_of_start(&error, &options.path);
             }
         }
-        Err(NoPath) => {
+        Err(Refused::NoPath) => {
             sys::complain(&[b"ALLOC_TRACE: no usable path; nothing is recorded"]);
+        }
+        Err(Refused::NoLimit) => {
+            sys::complain(&[b"ALLOC_TRACE: no usable limit; nothing is recorded"]);
         }
     }
 }
@@ -132,7 +141,9 @@ fn complain_of_start(error: &StartError, path: &Path) {
         StartError::AlreadyRecording => b"a recording runs already".as_slice(),
         StartError::OutOfMemory => b"out of memory",
         StartError::NotARecording => b"exists and is not a recording",
-        StartError::LimitTooLow => b"the limit is too low for a ring: 16 MiB is enough",
+        StartError::LimitTooLow => {
+            b"the limit is too low: a ring needs 16 MiB at most, others the window and some more"
+        }
         StartError::File(error) => sys::describe(*error),
     };
     sys::complain(&[b"nothing is recorded: ", path.as_bytes(), b": ", reason]);

@@ -351,12 +351,12 @@ impl UnwindContextStorage<usize> for InPlace {
 
 /// Evaluates the call-frame information of `module` for the code at `address`.
 ///
-/// That takes some KiB of stack, which a signal handler's own may not have: so it is done in a workroom,
-/// unless all are taken.
+/// That takes some KiB of stack, which a signal handler's own may not have. `None` where all stacks for it
+/// are taken: then nothing is known of the address yet.
 #[cold]
-pub(super) fn evaluate(module: &Module, address: u64) -> Rule {
+pub(super) fn evaluate(module: &Module, address: u64) -> Option<Rule> {
     let inside = || evaluate_tables(module, address).unwrap_or(Rule::Unknown);
-    RECORDER.log.in_room(inside).unwrap_or_else(inside)
+    RECORDER.spare_stacks.enter(inside)
 }
 
 fn evaluate_tables(module: &Module, address: u64) -> Option<Rule> {
@@ -476,6 +476,8 @@ impl Expressions<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recorder::modules::Modules;
+    use crate::recorder::stack_switch::call_on;
 
     fn framed(from_frame_pointer: bool, offsets: [Option<i64>; 3]) -> Rule {
         Rule::Framed(Framed {
@@ -583,5 +585,33 @@ mod tests {
         assert_eq!(rules.find_plain(first), rules.find(first));
         rules.insert(third, &rule(4), false);
         assert_eq!([first, second, third].map(found), [None, Some(rule(3)), Some(rule(4))]);
+    }
+
+    /// Does something while all workrooms are taken.
+    fn without_rooms(work: &mut dyn FnMut()) {
+        if RECORDER.log.in_room(|| without_rooms(work)).is_none() {
+            work();
+        }
+    }
+
+    #[test]
+    fn evaluating_takes_little_of_the_callers_stack_although_all_workrooms_are_taken() {
+        #[repr(align(16))]
+        struct Stack([u8; 32 << 10]);
+        const PAINT: u8 = 0xa5;
+
+        let address = without_rooms as *const () as u64 + 1;
+        let modules = Modules::new();
+        modules.list(true, &mut |_, _| {});
+        let module = modules.find(address).expect("this program's");
+        let mut stack = Box::new(Stack([PAINT; 32 << 10]));
+        let end = stack.0.as_mut_ptr_range().end;
+        let mut rule = None;
+        // SAFETY: the stack is this test's.
+        without_rooms(&mut || rule = unsafe { call_on(end, || evaluate(&module, address)) });
+        assert!(matches!(rule, Some(Rule::Framed(_))), "{rule:?}");
+        let untouched = stack.0.iter().take_while(|&&byte| byte == PAINT).count();
+        let used = stack.0.len() - untouched;
+        assert!(used <= 2 << 10, "{used} bytes");
     }
 }

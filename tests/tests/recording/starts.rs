@@ -94,7 +94,8 @@ fn unknown_options_are_told_once_each_and_passed_over() {
     assert_eq!(
         finished.stderr,
         "alloc-trace: ALLOC_TRACE: not an option, passed over: colour=red\n\
-         alloc-trace: ALLOC_TRACE: not an option, passed over: stacks=many\n"
+         alloc-trace: ALLOC_TRACE: passed over: stacks=many; there is \
+         stacks=off or stacks=1 to stacks=128\n"
     );
     let history = History::read(&path);
     history.assert_whole();
@@ -184,5 +185,22 @@ fn a_second_recording_follows_the_first() {
         let thread = history.thread("lives-on");
         let events = history.events.iter().filter(|event| event.thread == thread);
         assert_eq!(events.count(), 200);
+    }
+}
+
+#[test]
+fn a_limit_that_cannot_be_read_or_kept_is_told_and_nothing_is_recorded() {
+    let directory = TempDir::new().expect("a directory");
+    let path = directory.path().join("recording");
+    for (limit, told) in [
+        ("limit=1.5M", "limit=1.5M; there is limit=BYTES"),
+        ("limit=100000", "the limit is too low"),
+    ] {
+        let mut command = recorded(OVER_SYSTEM, &["nothing"], &path, &format!(",{limit}"));
+        let finished = run(&mut command).success();
+        assert_eq!(finished.stdout, "not recorded\n");
+        assert!(finished.stderr.contains(told), "{}", finished.stderr);
+        assert!(finished.stderr.contains("nothing is recorded"), "{}", finished.stderr);
+        assert!(!path.exists(), "an empty recording is left behind");
     }
 }

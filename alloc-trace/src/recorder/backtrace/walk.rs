@@ -189,7 +189,9 @@ fn learn(address: u64, shared: &Shared<'_>, sink: &mut impl Sink) -> (Rule, bool
         shared.modules.discover(address, &mut |module, identity| sink.module(module, identity))
     });
     let Some(module) = found else { return (Rule::Unknown, false) };
-    let rule = unwind_rules::evaluate(&module, address);
+    let Some(rule) = unwind_rules::evaluate(&module, address) else {
+        return (Rule::Unknown, module.late);
+    };
     shared.rules.insert(address, &rule, module.late);
     (rule, module.late)
 }

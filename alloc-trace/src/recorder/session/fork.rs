@@ -51,6 +51,7 @@ impl Recorder {
         unsafe { self.log.unmap() };
         self.log.close();
         self.log.abandon_workrooms();
+        self.spare_stacks.abandon();
         let was_active = self.state.load(Ordering::Relaxed) == ACTIVE;
         // SAFETY: only the adopting thread touches it.
         let parent_path = unsafe { *self.setup.path.get() };
