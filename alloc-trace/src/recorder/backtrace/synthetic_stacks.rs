@@ -105,10 +105,15 @@ impl Machine {
 
     /// The running function calls one that makes a call at a site chosen at random.
     fn call(&mut self) {
+        let site = self.next(self.sites.len() as u64);
+        self.call_at(site as usize);
+    }
+
+    /// The running function calls one that makes a call at this site.
+    fn call_at(&mut self, site: usize) {
         let (stack_pointer, frame_pointer) = self.registers();
         self.write(stack_pointer - 8, self.address());
-        let site = self.any_site();
-        self.enter(site, (stack_pointer, frame_pointer));
+        self.enter(self.sites[site], (stack_pointer, frame_pointer));
     }
 
     fn enter(&mut self, site: Site, callers: (u64, u64)) {
@@ -274,4 +279,80 @@ fn a_limit_of_depth_leaves_the_innermost_calls() {
         run(seed * 0x7f4a_7c15, 5, 12, 20_000);
         run(seed * 0x7f4a_7c15, 1, 4, 5_000);
     }
+}
+
+/// Captures after each of these states of a stack, as sites from the outermost function inwards: each
+/// keeps what it has in common with the one before and calls the rest anew. The last must be captured in
+/// place, or must not.
+fn follow(stacks: &[&[usize]], in_place: bool) {
+    let mut machine = Machine::new(1);
+    let modules = Modules::new();
+    let mut numbers = Numbers::default();
+    let mut backtrace = Backtrace::NONE;
+    backtrace.stack = machine.stack();
+    let mut was: &[usize] = &[];
+    let mut was_in_place = false;
+    for stack in stacks {
+        let common = was.iter().zip(*stack).take_while(|(one, other)| one == other).count();
+        machine.active.truncate(common);
+        stack[common..].iter().for_each(|&site| machine.call_at(site));
+        was = stack;
+        let (stack_pointer, frame_pointer) = machine.registers();
+        let registers =
+            Registers { program_counter: machine.address(), stack_pointer, frame_pointer };
+        let shared = Shared { modules: &modules, rules: &machine.rules, depth: MAX_DEPTH };
+        let find = |path, parent| numbers.find(path, parent);
+        let found = backtrace.capture_in_place(registers, shared.rules, find);
+        was_in_place = found.is_some();
+        let captured = found.unwrap_or_else(|| backtrace.capture(registers, &shared, &mut numbers));
+        let expected = machine.states();
+        assert_eq!(states(&backtrace), expected, "{stack:?}");
+        let addresses = expected.iter().map(|state| state.0).collect();
+        assert_eq!(numbers.backtrace(captured.node()), (addresses, NodeId::ROOT), "{stack:?}");
+    }
+    assert_eq!(was_in_place, in_place);
+}
+
+/// Sites of functions that have a frame of so many words and save nothing, two each.
+const TWO: [usize; 2] = [0, 1];
+const THREE: [usize; 2] = [6, 7];
+const FOUR: [usize; 2] = [12, 13];
+
+#[test]
+fn another_call_of_the_innermost_function_is_found_in_place() {
+    let [outer, middle, inner] = [TWO[0], THREE[0], FOUR[0]];
+    let [one, other] = TWO;
+    let stacks: [&[usize]; 4] = [
+        &[outer, middle, inner, one],
+        &[outer, middle, inner, other],
+        &[outer, middle, inner, one],
+        &[outer, middle, inner, other],
+    ];
+    follow(&stacks, true);
+}
+
+#[test]
+fn another_caller_further_out_is_seen_below_a_caller_that_is_the_same() {
+    // All frames but one are as they were, and the path through the one that was there before is known.
+    // The call before is not remembered: it saved a frame pointer, which this one does not.
+    let (outer, inner, saves) = (TWO[0], FOUR[0], 2);
+    let stacks: [&[usize]; 3] = [
+        &[outer, THREE[0], inner, TWO[1]],
+        &[outer, THREE[0], inner, saves],
+        &[outer, THREE[1], inner, TWO[1]],
+    ];
+    follow(&stacks, false);
+}
+
+#[test]
+fn a_caller_of_the_same_address_elsewhere_on_the_stack_is_another_one() {
+    // A function calls itself and then another one; or, with the same stack pointer in the end, one of
+    // a larger frame. What it had saved for its own call still lies where it did.
+    let (outer, recursive) = (TWO[0], TWO[1]);
+    let stacks: [&[usize]; 3] = [
+        &[outer, recursive, recursive, FOUR[0]],
+        &[outer, recursive, recursive, TWO[0]],
+        &[outer, recursive, FOUR[0]],
+    ];
+    follow(&stacks, false);
 }
