@@ -163,11 +163,12 @@ impl Definitions {
         self.skipped.dedup_by_key(|part| (part.offset, part.bytes));
     }
 
-    /// A thread's index in [`Definitions::threads`].
+    /// A thread's index in [`Definitions::threads`], or the one behind the last.
     #[inline]
     pub(crate) fn thread(&self, id: ThreadId) -> usize {
-        // Every record's thread comes from a context, which the first pass has seen.
-        self.thread_numbers.get(&id).copied().unwrap_or(usize::MAX)
+        // Every record's thread comes from a context. The first pass has not seen it where it stopped at
+        // damage that the second reads past: no greater index, for there are tables of so many entries.
+        self.thread_numbers.get(&id).copied().unwrap_or(self.threads.len())
     }
 
     /// When the program first set a marker with this text.
@@ -191,5 +192,35 @@ impl Definitions {
         // Of a ring most of what was recorded is meant to be missing.
         let promised = self.end.filter(|_| self.is_whole).map_or(0, |end| end.events);
         self.lost_records.saturating_add(promised.saturating_sub(self.recorded_events))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc_trace_format::{FileHeader, RecordingWriter, ThreadStart, Window};
+
+    use super::*;
+
+    #[test]
+    fn a_thread_that_only_the_second_pass_sees_has_the_index_behind_the_last() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("a.trace");
+        let header = FileHeader::of_nanoseconds(42, 1_000);
+        let mut writer =
+            RecordingWriter::create(&path, &header, Window::default()).expect("created");
+        let start = |id| ThreadStart {
+            thread: ThreadId(id),
+            os_thread: id,
+            internal: false,
+            stamp: 1_000,
+            name: "".into(),
+        };
+        for id in [1, 2] {
+            writer.write(0, &Record::ThreadStart(start(id))).expect("written");
+        }
+        writer.finish(None).expect("finished");
+        let recording = Recording::open(&path).expect("readable");
+        let definitions = Definitions::gather(&recording, false).expect("read");
+        assert_eq!([1, 2, 9].map(|id| definitions.thread(ThreadId(id))), [0, 1, 2]);
     }
 }
