@@ -621,8 +621,10 @@ impl DecodeState {
                 stamp: self.advance(body)?,
                 bytes: body.varint("a number of bytes")?,
             },
-            kind::HEAP_SNAPSHOT => {
-                Record::HeapSnapshot(Box::new(HeapSnapshot::decode(self.stamp, body)?))
+            kind::HEAP_SNAPSHOT | kind::HEAP_SNAPSHOT_WITHOUT_FILL => {
+                let with_fill = kind == kind::HEAP_SNAPSHOT;
+                let snapshot = HeapSnapshot::decode(self.stamp, body, with_fill)?;
+                Record::HeapSnapshot(Box::new(snapshot))
             }
             kind::LOST => {
                 Record::Lost { thread: self.thread, records: body.varint("a number of records")? }

@@ -128,6 +128,7 @@ impl HeapFigures {
 
 impl ClassFigures {
     const COUNT: usize = 9;
+    const COUNT_WITHOUT_FILL: usize = 5;
 
     const fn to_array(self) -> [u64; Self::COUNT] {
         let Self { block_bytes, pages, capacity, live, cached, pages_by_fill: [a, b, c, d] } = self;
@@ -193,8 +194,12 @@ impl Encoder {
 }
 
 impl HeapSnapshot {
-    /// Decodes the record's body.
-    pub(crate) fn decode(stamp: Stamp, body: &mut Input<'_>) -> Result<Self, Fault> {
+    /// Decodes the record's body, in which the pages of a class are told by how full they are, or not.
+    pub(crate) fn decode(
+        stamp: Stamp,
+        body: &mut Input<'_>,
+        with_fill: bool,
+    ) -> Result<Self, Fault> {
         let reason = SnapshotReason::of_code(body.byte("a reason")?);
         let mut figures = [0; HeapFigures::COUNT];
         for figure in &mut figures {
@@ -204,7 +209,9 @@ impl HeapSnapshot {
         let mut classes = Vec::new();
         for _ in 0..body.varint("a number of size classes")? {
             let mut figures = [0; ClassFigures::COUNT];
-            for figure in &mut figures {
+            let written =
+                if with_fill { ClassFigures::COUNT } else { ClassFigures::COUNT_WITHOUT_FILL };
+            for figure in figures.iter_mut().take(written) {
                 *figure = body.varint("a figure of a size class")?;
             }
             classes.push(ClassFigures::from_array(figures));

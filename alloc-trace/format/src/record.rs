@@ -421,7 +421,9 @@ pub(crate) mod kind {
     pub(crate) const LOST: u8 = 13;
     pub(crate) const END: u8 = 14;
     pub(crate) const RESIDENT: u8 = 15;
-    pub(crate) const HEAP_SNAPSHOT: u8 = 32;
+    /// A heap snapshot that does not say how full the pages are; it is read and not written.
+    pub(crate) const HEAP_SNAPSHOT_WITHOUT_FILL: u8 = 32;
+    pub(crate) const HEAP_SNAPSHOT: u8 = 33;
 
     /// Whether such a record begins with a stamp, from which the next record's counts on. Only the
     /// kinds of the format's first days do: a reader passes over those that it does not know.

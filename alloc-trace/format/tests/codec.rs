@@ -286,6 +286,34 @@ fn a_chunk_that_does_not_begin_with_a_context_is_refused() {
 }
 
 #[test]
+fn a_snapshot_that_does_not_say_how_full_pages_are_is_read() {
+    let context =
+        Record::Context(Context { thread: ThreadId(1), stamp: 5, anchor: Anchor::default() });
+    let mut payload = encode(std::slice::from_ref(&context));
+    let figures = [0; 14];
+    payload.extend([0x08, 32, 1 + 14 + 1 + 5, 2]);
+    payload.extend(figures);
+    payload.extend([1, 16, 2, 100, 40, 5]);
+    let (decoded, whole) = decode(&payload);
+    let class = ClassFigures {
+        block_bytes: 16,
+        pages: 2,
+        capacity: 100,
+        live: 40,
+        cached: 5,
+        pages_by_fill: [0; 4],
+    };
+    let snapshot = HeapSnapshot {
+        stamp: 5,
+        reason: SnapshotReason::Peak,
+        figures: HeapFigures::default(),
+        classes: [class].into(),
+    };
+    assert_eq!(decoded, [context, Record::HeapSnapshot(Box::new(snapshot))]);
+    assert!(whole);
+}
+
+#[test]
 fn a_record_of_an_unknown_kind_is_skipped() {
     let context =
         Record::Context(Context { thread: ThreadId(1), stamp: 5, anchor: Anchor::default() });

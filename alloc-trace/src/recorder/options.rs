@@ -268,6 +268,8 @@ impl Options {
             (b"limit", Some(bytes)) => {
                 self.limit_bytes = size(bytes).filter(|&bytes| bytes > 0)? as u64;
             }
+            // Without a name a pattern is of no thread, and nothing would be recorded.
+            (b"threads" | b"not-threads", Some(b"")) => return None,
             (b"threads", Some(pattern)) => return self.set_threads(pattern, true).then_some(()),
             (b"not-threads", Some(pattern)) => {
                 return self.set_threads(pattern, false).then_some(());
@@ -360,6 +362,9 @@ mod tests {
         assert!(unknown.is_empty());
         let (_, unknown) = parse("t,signal=KILLED,snapshot-signal=65,paused=no,ring=1,signal");
         assert_eq!(unknown.len(), 5);
+        let (options, unknown) = parse("t,threads=,not-threads=");
+        assert_eq!(unknown, ["threads=", "not-threads="]);
+        assert!(options.threads.takes_all());
     }
 
     #[test]
