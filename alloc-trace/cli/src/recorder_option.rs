@@ -5,6 +5,8 @@
 
 use std::ops::RangeInclusive;
 
+use crate::quantities::parse_size;
+
 /// An option that the recorder will take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RecorderOption(String);
@@ -16,7 +18,7 @@ enum Value {
     None,
     /// A number, or `off`.
     NumberOrOff(RangeInclusive<u64>),
-    /// A number of bytes, which may end in `K`, `M` or `G`.
+    /// A number of bytes, which may have a unit.
     Bytes(RangeInclusive<u64>),
     /// `USR1`, `USR2`, or the number of a signal.
     Signal,
@@ -27,7 +29,7 @@ enum Value {
 static OPTIONS: [(&str, Value, &str); 11] = [
     ("stacks", Value::NumberOrOff(1..=128), "stacks=off, stacks=1..128"),
     ("compress", Value::NumberOrOff(1..=9), "compress=off, compress=1..9"),
-    ("limit", Value::Bytes(1..=u64::MAX), "limit=BYTES, as 256M"),
+    ("limit", Value::Bytes(1..=u64::MAX), "limit=BYTES, as 256M or 2GiB"),
     ("ring", Value::None, "ring"),
     ("window", Value::Bytes(1 << 20..=8 << 20), "window=1M..8M"),
     ("paused", Value::None, "paused"),
@@ -58,7 +60,12 @@ impl RecorderOption {
         if !allowed.takes(value) || text.contains(',') {
             return Err(format!("expected {usage}"));
         }
-        Ok(Self(text.to_owned()))
+        // Sizes are written here as everywhere on the command line.
+        let bytes = value.filter(|_| matches!(allowed, Value::Bytes(_))).map(parse_size);
+        match bytes {
+            Some(bytes) => Ok(Self(format!("{key}={}", bytes?))),
+            None => Ok(Self(text.to_owned())),
+        }
     }
 
     /// As it stands in `ALLOC_TRACE`.
@@ -76,7 +83,7 @@ impl Value {
                 value.parse().is_ok_and(|number| range.contains(&number))
             }
             (Self::Bytes(range), Some(value)) => {
-                bytes(value).is_some_and(|bytes| range.contains(&bytes))
+                parse_size(value).is_ok_and(|bytes| range.contains(&bytes))
             }
             (Self::Signal, Some(value)) => {
                 value.parse().is_ok_and(|number: u32| (1..65).contains(&number))
@@ -85,17 +92,6 @@ impl Value {
             _ => false,
         }
     }
-}
-
-/// A number of bytes, as the recorder reads it.
-fn bytes(text: &str) -> Option<u64> {
-    let (digits, shift) = match text.as_bytes().last()? {
-        b'K' => (&text[..text.len() - 1], 10),
-        b'M' => (&text[..text.len() - 1], 20),
-        b'G' => (&text[..text.len() - 1], 30),
-        _ => (text, 0),
-    };
-    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
 #[cfg(test)]
@@ -108,9 +104,7 @@ mod tests {
             "stacks=off",
             "stacks=128",
             "compress=9",
-            "limit=3G",
             "ring",
-            "window=1024K",
             "paused",
             "signal=USR1",
             "snapshot-signal=12",
@@ -123,8 +117,19 @@ mod tests {
     }
 
     #[test]
+    fn sizes_are_passed_on_as_numbers() {
+        for (text, passed) in [
+            ("limit=3G", "limit=3221225472"),
+            ("limit=1.5MiB", "limit=1572864"),
+            ("window=1024K", "window=1048576"),
+        ] {
+            assert_eq!(RecorderOption::parse(text).expect(text).as_str(), passed);
+        }
+    }
+
+    #[test]
     fn what_it_would_pass_over_is_refused_with_what_is_allowed() {
-        for text in ["stacks", "stacks=0", "stacks=129", "compress=0", "limit=0", "limit=1.5G"]
+        for text in ["stacks", "stacks=0", "stacks=129", "compress=0", "limit=0", "limit=1.5X"]
             .into_iter()
             .chain(["ring=1", "window=9M", "window=K", "signal=KILL", "signal=65", "threads="])
             .chain(["threads=a,ring", "check=1", "limit=99999999999G", "limit="])

@@ -151,11 +151,11 @@ fn commas_and_backslashes_in_the_path_arrive() {
 #[test]
 fn options_of_the_recorder_are_passed_on() {
     let directory = directory();
-    let options = ["-o", "a.trace", "--no-stacks", "--option", "ring", "-O", "limit=64M"];
+    let options = ["-o", "a.trace", "--no-stacks", "--option", "ring", "-O", "limit=64MiB"];
     let output = run(&directory, &options, "options 0");
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let value = fs::read_to_string(directory.path().join("options")).expect("written");
-    assert!(value.ends_with("/a.trace,stacks=off,ring,limit=64M"), "{value}");
+    assert!(value.ends_with("/a.trace,stacks=off,ring,limit=67108864"), "{value}");
 }
 
 #[test]
