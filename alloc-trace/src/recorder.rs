@@ -568,10 +568,7 @@ impl Recorder {
                     writer.write(log, |encoder, out| encoder.lost(out, rest.lost))?;
                 }
                 if rest.snapshot {
-                    writer.write_resident(log, clock::now())?;
-                    if !heap_snapshots::take_in_room(writer, log, SnapshotReason::Requested)? {
-                        recorder.heap_snapshots.owe();
-                    }
+                    writer.write_snapshot_or_owe(log, clock::now())?;
                 }
                 Ok(())
             });

@@ -57,14 +57,9 @@ impl RecorderOption {
             return Err(format!("the recorder has no such option; there are: {all}"));
         };
         // A comma would begin another option.
-        if !allowed.takes(value) || text.contains(',') {
-            return Err(format!("expected {usage}"));
-        }
-        // Sizes are written here as everywhere on the command line.
-        let bytes = value.filter(|_| matches!(allowed, Value::Bytes(_))).map(parse_size);
-        match bytes {
-            Some(bytes) => Ok(Self(format!("{key}={}", bytes?))),
-            None => Ok(Self(text.to_owned())),
+        match allowed.passed_on(value).filter(|_| !text.contains(',')) {
+            Some(value) => Ok(Self(format!("{key}{value}"))),
+            None => Err(format!("expected {usage}")),
         }
     }
 
@@ -75,22 +70,28 @@ impl RecorderOption {
 }
 
 impl Value {
-    fn takes(&self, value: Option<&str>) -> bool {
-        match (self, value) {
-            (Self::None, None) => true,
-            (Self::NumberOrOff(_), Some("off")) | (Self::Signal, Some("USR1" | "USR2")) => true,
-            (Self::NumberOrOff(range), Some(value)) => {
-                value.parse().is_ok_and(|number| range.contains(&number))
+    /// What is passed on behind the key; `None` where it is not allowed.
+    fn passed_on(&self, value: Option<&str>) -> Option<String> {
+        let Some(value) = value else {
+            return matches!(self, Self::None).then(String::new);
+        };
+        let is_allowed = match self {
+            Self::None => false,
+            Self::NumberOrOff(range) => {
+                value == "off" || value.parse().is_ok_and(|number| range.contains(&number))
             }
-            (Self::Bytes(range), Some(value)) => {
-                parse_size(value).is_ok_and(|bytes| range.contains(&bytes))
+            Self::Bytes(range) => {
+                // Written here as everywhere on the command line.
+                let bytes = parse_size(value).ok().filter(|bytes| range.contains(bytes))?;
+                return Some(format!("={bytes}"));
             }
-            (Self::Signal, Some(value)) => {
-                value.parse().is_ok_and(|number: u32| (1..65).contains(&number))
+            Self::Signal => {
+                matches!(value, "USR1" | "USR2")
+                    || value.parse().is_ok_and(|number: u32| (1..65).contains(&number))
             }
-            (Self::Pattern, Some(value)) => (1..=32).contains(&value.len()),
-            _ => false,
-        }
+            Self::Pattern => (1..=32).contains(&value.len()),
+        };
+        is_allowed.then(|| format!("={value}"))
     }
 }
 

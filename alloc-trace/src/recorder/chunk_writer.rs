@@ -225,10 +225,7 @@ impl ChunkWriter {
     /// As [`Self::write`].
     pub(super) fn sample(&mut self, log: &Log, interval_ns: u64) -> Result<(), Errno> {
         if RECORDER.heap_snapshots.is_owed() {
-            self.write_resident(log, self.last_stamp())?;
-            if !heap_snapshots::take_in_room(self, log, SnapshotReason::Requested)? {
-                RECORDER.heap_snapshots.owe();
-            }
+            self.write_snapshot_or_owe(log, self.last_stamp())?;
         }
         let Some(bytes) = log.resident_bytes(interval_ns) else { return Ok(()) };
         // The event that led here has its stamp already.
@@ -237,6 +234,19 @@ impl ChunkWriter {
         if RECORDER.heap_snapshots.is_peak(bytes) {
             // Where it cannot be taken there is a hook around it, and the next one is not far.
             heap_snapshots::take_in_room(self, log, SnapshotReason::Peak)?;
+        }
+        Ok(())
+    }
+
+    /// Writes what the heap holds, as somebody asked; where all workrooms are taken it is owed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::write`].
+    pub(super) fn write_snapshot_or_owe(&mut self, log: &Log, stamp: Stamp) -> Result<(), Errno> {
+        self.write_resident(log, stamp)?;
+        if !heap_snapshots::take_in_room(self, log, SnapshotReason::Requested)? {
+            RECORDER.heap_snapshots.owe();
         }
         Ok(())
     }

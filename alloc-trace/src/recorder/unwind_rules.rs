@@ -356,7 +356,7 @@ impl UnwindContextStorage<usize> for InPlace {
 #[cold]
 pub(super) fn evaluate(module: &Module, address: u64) -> Option<Rule> {
     let inside = || evaluate_tables(module, address).unwrap_or(Rule::Unknown);
-    RECORDER.spare_stacks.enter(inside)
+    RECORDER.spare_stacks.enter(|()| inside())
 }
 
 fn evaluate_tables(module: &Module, address: u64) -> Option<Rule> {

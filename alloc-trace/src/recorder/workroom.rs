@@ -15,23 +15,46 @@ use super::digest::Digester;
 use super::extents::LARGEST_CHUNK_BYTES;
 use super::{stack_switch, sys};
 
-/// How many threads can work at the same time: with what a room touches, three are 2.6 MiB.
-const ROOMS: usize = 3;
-/// Compression needs about 10 KiB; a signal handler that interrupts it needs what it needs.
-const STACK_BYTES: usize = 256 << 10;
+/// Where chunks are packed. Three threads can at the same time: with what a room touches, that is 2.6 MiB.
+/// Compression needs about 10 KiB of stack; a signal handler that interrupts it needs what it needs.
+pub(super) type Workrooms = Rooms<Room, 3, { 256 << 10 }>;
+
 /// Where a stack runs over there is no memory.
 const GUARD_BYTES: usize = 64 << 10;
 
-/// All rooms of the process.
+/// All rooms of one kind in the process, each with so much stack. They are made as they are needed, and
+/// never given back.
 #[derive(Debug)]
-pub(super) struct Workrooms {
-    rooms: [Place; ROOMS],
+pub(super) struct Rooms<T, const ROOMS: usize, const STACK_BYTES: usize> {
+    rooms: [Place<T, STACK_BYTES>; ROOMS],
 }
 
 #[derive(Debug)]
-struct Place {
+struct Place<T, const STACK_BYTES: usize> {
     taken: AtomicBool,
-    room: AtomicPtr<Room>,
+    room: AtomicPtr<T>,
+}
+
+/// What a room has beside its stack.
+pub(super) trait Furnishing {
+    /// Makes it ready for use.
+    ///
+    /// # Safety
+    ///
+    /// `place` is zeroed memory for one, aligned to 64 bytes, that stays for good and that nobody else has
+    /// seen.
+    unsafe fn furnish(place: *mut Self);
+}
+
+impl Furnishing for Room {
+    unsafe fn furnish(place: *mut Self) {
+        // SAFETY: the workspace lies in the room, which nobody else has seen.
+        let workspace = unsafe { (&raw mut (*place).workspace).cast::<u8>() };
+        // SAFETY: as above.
+        let compressor = unsafe { &raw mut (*place).packing.compressor };
+        // SAFETY: as above; a zeroed compressor is given its workspace, for good.
+        unsafe { compressor.write(Compressor::new(workspace)) };
+    }
 }
 
 /// What a room has beside its stack. Zeroed memory is a room that was not used yet.
@@ -66,7 +89,7 @@ impl Packing {
     }
 }
 
-impl Workrooms {
+impl<T: Furnishing, const ROOMS: usize, const STACK_BYTES: usize> Rooms<T, ROOMS, STACK_BYTES> {
     pub(super) const fn new() -> Self {
         Self { rooms: [const { Place::new() }; ROOMS] }
     }
@@ -74,14 +97,14 @@ impl Workrooms {
     /// Does some work in a room, on its stack; `None` where all are taken, or memory is short.
     ///
     /// The work must not panic.
-    pub(super) fn enter<R>(&self, work: impl FnOnce(&mut Room) -> R) -> Option<R> {
+    pub(super) fn enter<R>(&self, work: impl FnOnce(&mut T) -> R) -> Option<R> {
         // Acquire pairs with the release below: what was left in the room is seen.
         let place = self.rooms.iter().find(|place| !place.taken.swap(true, Ordering::Acquire))?;
         let result = place.room().map(|room| {
             let end = room.cast::<u8>().as_ptr();
             // SAFETY: the place was taken, so the room is this thread's.
             let inside = || work(unsafe { &mut *room.as_ptr() });
-            // SAFETY: the room lies behind its stack and is aligned to 64 bytes; the stack is the
+            // SAFETY: the room lies behind its stack, which is aligned to 64 bytes there; the stack is the
             // room's, and nothing in the recorder panics.
             unsafe { stack_switch::call_on(end, inside) }
         });
@@ -97,29 +120,24 @@ impl Workrooms {
     }
 }
 
-impl Place {
+impl<T: Furnishing, const STACK_BYTES: usize> Place<T, STACK_BYTES> {
     const fn new() -> Self {
         Self { taken: AtomicBool::new(false), room: AtomicPtr::new(ptr::null_mut()) }
     }
 
     /// The room, made when it is needed first. The place is taken by the caller.
-    fn room(&self) -> Option<NonNull<Room>> {
+    fn room(&self) -> Option<NonNull<T>> {
         if let Some(room) = NonNull::new(self.room.load(Ordering::Acquire)) {
             return Some(room);
         }
-        let bytes = GUARD_BYTES + STACK_BYTES + size_of::<Room>();
+        let bytes = GUARD_BYTES + STACK_BYTES + size_of::<T>();
         let memory = sys::map_anonymous(bytes.next_multiple_of(64 << 10))?;
         sys::protect(memory, GUARD_BYTES);
         // SAFETY: the room's part of the mapping.
-        let room = unsafe { memory.add(GUARD_BYTES + STACK_BYTES) }.cast::<Room>();
-        let place = room.as_ptr();
-        // SAFETY: the workspace lies in the room, which nobody else has seen.
-        let workspace = unsafe { (&raw mut (*place).workspace).cast::<u8>() };
-        // SAFETY: as above.
-        let compressor = unsafe { &raw mut (*place).packing.compressor };
-        // SAFETY: as above; a zeroed compressor is given its workspace, for good.
-        unsafe { compressor.write(Compressor::new(workspace)) };
-        self.room.store(place, Ordering::Release);
+        let room = unsafe { memory.add(GUARD_BYTES + STACK_BYTES) }.cast::<T>();
+        // SAFETY: it was mapped just now, from a boundary of 64 KiB behind the mapping's beginning on.
+        unsafe { T::furnish(room.as_ptr()) };
+        self.room.store(room.as_ptr(), Ordering::Release);
         Some(room)
     }
 }
