@@ -14,9 +14,9 @@
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Ordering};
 
-use crate::class::Class;
+use crate::class::{Class, class_of_kind};
 use crate::hardened::{self, Marks};
-use crate::record::{Head, Kind, Local, Remote, class_from_byte};
+use crate::record::{Head, Kind, Local, Remote};
 use crate::segment::{Placement, Run, SEGMENT, SLICE_SHIFT, SLICES, Segment};
 use crate::{counters, open, os, window};
 
@@ -98,7 +98,7 @@ impl Arena {
     /// The class of the page that a slice is part of, if it is part of one.
     #[inline(always)]
     pub(crate) fn class(&self, slice: usize) -> Option<Class> {
-        class_from_byte(self.kind_byte(slice).load(Ordering::Relaxed))
+        class_of_kind(self.kind_byte(slice).load(Ordering::Relaxed))
     }
 
     pub(crate) fn set_kind(&self, slice: usize, kind: Kind) {

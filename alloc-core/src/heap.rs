@@ -240,7 +240,7 @@ impl Heap {
         let block = unsafe { &*top }.get();
         if !block.is_null() {
             // Above a block's slot there is always the null one below.
-            place.set(below);
+            place.lower();
         }
         (block, below)
     }
@@ -274,7 +274,7 @@ impl Heap {
             return false;
         }
         slot.set(block);
-        cache.pick(&self.tops).set(next);
+        cache.pick(&self.tops).raise();
         true
     }
 
