@@ -20,6 +20,7 @@ use core::sync::atomic::AtomicU32;
 
 use crate::class::{CACHES, CLASSES, CacheIndex, Class, SLOTS};
 use crate::fatal::fatal;
+use crate::hardened::custody;
 use crate::hold::Hold;
 use crate::owner::{OwnerPtr, OwnerU32, OwnerU64};
 use crate::page::{Page, Place};
@@ -27,7 +28,7 @@ use crate::record::Owner;
 use crate::remote::Inbox;
 use crate::slot::{FULL, Slot};
 use crate::top::Top;
-use crate::{counters, hardened, os, purger};
+use crate::{counters, os, purger};
 
 pub(crate) use upkeep::trim_idle_heaps;
 
@@ -355,7 +356,7 @@ impl Heap {
                 self.refill(class);
             }
             let block = self.pop(CacheIndex::of(class));
-            hardened::hand_out(class, block);
+            custody::hand_out(class, block);
             NonNull::new(block)
         });
         block.map_or(ptr::null_mut(), NonNull::as_ptr)

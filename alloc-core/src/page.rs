@@ -13,7 +13,8 @@ use core::ptr::NonNull;
 use crate::arena::{self, Arena};
 use crate::class::{Class, Shape};
 use crate::fatal::fatal;
-use crate::hardened::{self, Marks};
+use crate::hardened::marks::Marks;
+use crate::hardened::secret;
 use crate::owner::OwnerU64;
 use crate::record::{Kind, Local, Owner, Remote, WORDS};
 use crate::segment::{SLICE_SHIFT, SLICES, mask};
@@ -69,7 +70,11 @@ impl Extent {
             return Found::Outside;
         }
         let product = offset as u128 * u128::from(self.reciprocal);
-        if product as u64 >= self.reciprocal { Found::Inside } else { Found::Start((product >> 64) as usize) }
+        if product as u64 >= self.reciprocal {
+            Found::Inside
+        } else {
+            Found::Start((product >> 64) as usize)
+        }
     }
 
     /// The number of a block in its page, or `None` if it lies behind the page's last one or in another
@@ -246,7 +251,7 @@ impl Page {
     ///
     /// `slots` is valid for writes of `count` slots.
     pub(crate) unsafe fn take(self, count: u32, slots: *mut Slot) {
-        if hardened::RANDOM_ORDER {
+        if secret::RANDOM_ORDER {
             // SAFETY: passed on.
             return unsafe { self.take_at_random(count, slots) };
         }
@@ -307,7 +312,7 @@ impl Page {
         let words = self.words();
         let mut empty = 0;
         let mut rest = count as usize;
-        let mut word = hardened::random(words as u32) as usize;
+        let mut word = secret::random(words as u32) as usize;
         while rest != 0 {
             let bits = local.bits.get(word).map_or(0, OwnerU64::get);
             if bits == 0 {
@@ -315,11 +320,11 @@ impl Page {
                 if empty > words {
                     fatal("a page has fewer free blocks than it counts", self.start().addr());
                 }
-                word = (word + 1) % words;
+                word = if word + 1 < words { word + 1 } else { 0 };
                 continue;
             }
             empty = 0;
-            let turn = hardened::random(u64::BITS);
+            let turn = secret::random(u64::BITS);
             let bit = (bits.rotate_right(turn).trailing_zeros() + turn) % u64::BITS;
             if let Some(bits_word) = local.bits.get(word) {
                 bits_word.set(bits & !(1 << bit));
@@ -330,7 +335,7 @@ impl Page {
             let slot = unsafe { slots.add(rest) };
             // SAFETY: as above; slots are only ever reached through raw pointers and as atomics.
             unsafe { &*slot }.set(block);
-            word = hardened::random(words as u32) as usize;
+            word = secret::random(words as u32) as usize;
         }
         local.free.set(local.free.get() - count);
     }
