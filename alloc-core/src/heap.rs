@@ -20,7 +20,6 @@ use core::sync::atomic::AtomicU32;
 
 use crate::class::{CACHES, CLASSES, CacheIndex, Class, SLOTS};
 use crate::fatal::fatal;
-use crate::hardened::custody;
 use crate::hold::Hold;
 use crate::owner::{OwnerPtr, OwnerU32, OwnerU64};
 use crate::page::{Page, Place};
@@ -28,7 +27,7 @@ use crate::record::Owner;
 use crate::remote::Inbox;
 use crate::slot::{FULL, Slot};
 use crate::top::Top;
-use crate::{counters, os, purger};
+use crate::{counters, hardened, os, purger};
 
 pub(crate) use upkeep::trim_idle_heaps;
 
@@ -241,7 +240,7 @@ impl Heap {
         let block = unsafe { &*top }.get();
         if !block.is_null() {
             // Above a block's slot there is always the null one below.
-            place.lower();
+            place.set(below);
         }
         (block, below)
     }
@@ -275,7 +274,7 @@ impl Heap {
             return false;
         }
         slot.set(block);
-        cache.pick(&self.tops).raise();
+        cache.pick(&self.tops).set(next);
         true
     }
 
@@ -356,7 +355,7 @@ impl Heap {
                 self.refill(class);
             }
             let block = self.pop(CacheIndex::of(class));
-            custody::hand_out(class, block);
+            hardened::hand_out(class, block);
             NonNull::new(block)
         });
         block.map_or(ptr::null_mut(), NonNull::as_ptr)
@@ -494,16 +493,21 @@ impl Heap {
     }
 }
 
-/// Asks the processor for the line of its cache that a block begins in. Any address will do.
+/// Asks the processor for the line of its cache that a block begins in, to write to it: where another
+/// thread freed the block, a line that was fetched to be read would have to be taken from that thread's
+/// processor a second time. Any address will do.
 #[inline(always)]
 fn prefetch(block: *mut u8) {
     #[cfg(target_arch = "x86_64")]
-    {
-        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-
-        // SAFETY: every x86-64 processor has the instruction, and it is only a hint.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(block.cast_const().cast()) };
-    }
+    // SAFETY: it is only a hint, which changes no memory and no register; x86-64 processors that do
+    // not know it pass over it.
+    unsafe {
+        core::arch::asm!(
+            "prefetchw byte ptr [{block}]",
+            block = in(reg) block,
+            options(readonly, nostack, preserves_flags),
+        );
+    };
     #[cfg(not(target_arch = "x86_64"))]
     let _ = block;
 }

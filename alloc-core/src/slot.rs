@@ -2,9 +2,8 @@
 
 use core::ptr;
 
-use crate::hardened::secret;
 use crate::owner::OwnerPtr;
-use crate::tool;
+use crate::{hardened, tool};
 
 /// A place for a block in a cache.
 #[derive(Debug)]
@@ -14,12 +13,12 @@ pub(crate) struct Slot(pub(crate) OwnerPtr<u8>);
 impl Slot {
     #[inline(always)]
     pub(crate) fn get(&self) -> *mut u8 {
-        secret::decode(tool::hide(self.0.get()))
+        hardened::decode(tool::hide(self.0.get()))
     }
 
     #[inline(always)]
     pub(crate) fn set(&self, block: *mut u8) {
-        self.0.set(tool::hide(secret::encode(block)));
+        self.0.set(tool::hide(hardened::encode(block)));
     }
 
     /// The same for the slot's owner: see [`OwnerPtr::get_as_owner`].
@@ -30,7 +29,7 @@ impl Slot {
     #[inline(always)]
     pub(crate) unsafe fn get_as_owner(&self) -> *mut u8 {
         // SAFETY: passed on; a stand-in's slots are never written.
-        secret::decode(tool::hide(unsafe { self.0.get_as_owner() }))
+        hardened::decode(tool::hide(unsafe { self.0.get_as_owner() }))
     }
 
     /// Whether this is the one behind a cache's last.

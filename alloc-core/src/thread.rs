@@ -23,10 +23,9 @@ use core::sync::atomic::{Ordering, compiler_fence};
 
 use crate::class::{CacheIndex, Class};
 use crate::fatal::fatal;
-use crate::hardened::{IS_HARDENED, custody};
 use crate::heap::{self, BUSY, Heap, Role, UNSET};
 use crate::place::Place;
-use crate::{os, pool, purger, window};
+use crate::{hardened, os, pool, purger, window};
 
 static DETACHED: Heap = Heap::stand_in(Role::Detached);
 
@@ -79,7 +78,7 @@ fn alloc_admitted<P: Place>(place: P, cache: CacheIndex) -> *mut u8 {
     let block = if P::FETCHES_NEXT { heap.pop_and_fetch(cache) } else { heap.pop(cache) };
     place.end(heap, cache);
     if let Some(class) = cache.class() {
-        custody::hand_out(class, block);
+        hardened::hand_out(class, block);
     }
     block
 }
@@ -100,7 +99,7 @@ fn dealloc_admitted<P: Place>(
 /// Frees a block of a class.
 #[inline(always)]
 pub(crate) fn dealloc<P: Place>(class: Class, block: *mut u8) {
-    custody::take_back(class, block);
+    hardened::take_back(class, block);
     let (place, cache) = (P::here(), CacheIndex::of(class));
     let is_cached =
         place.admits_size(0) && dealloc_admitted(place, cache, |heap| heap.push(cache, block));
@@ -143,7 +142,7 @@ pub(crate) unsafe fn dealloc_cached<P: Place>(block: *mut u8) -> bool {
 #[inline(always)]
 pub(crate) unsafe fn dealloc_cached_of_kind<P: Place>(block: *mut u8, kind: u8) -> bool {
     let (place, kind) = (P::here(), kind.into());
-    if IS_HARDENED || !place.admits_kind(kind) {
+    if hardened::IS_HARDENED || !place.admits_kind(kind) {
         return false;
     }
     // SAFETY: what a place admits is below the limit.
@@ -153,7 +152,7 @@ pub(crate) unsafe fn dealloc_cached_of_kind<P: Place>(block: *mut u8, kind: u8) 
 
 /// Frees a block of a class off the fast path; the block freed last is not freed again.
 pub(crate) fn dealloc_checked<P: Place>(class: Class, block: *mut u8) {
-    custody::take_back(class, block);
+    hardened::take_back(class, block);
     dealloc_slow::<P>(block, class);
 }
 
@@ -179,7 +178,7 @@ fn alloc_slow<P: Place>(class: Class) -> *mut u8 {
         pool::put(heap);
         block
     });
-    custody::hand_out(class, block);
+    hardened::hand_out(class, block);
     block
 }
 
