@@ -14,9 +14,10 @@
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Ordering};
 
-use crate::class::Class;
-use crate::hardened::{self, Marks};
-use crate::record::{Head, Kind, Local, Remote, class_from_byte};
+use crate::class::{Class, class_of_kind};
+use crate::hardened::guards;
+use crate::hardened::marks::Marks;
+use crate::record::{Head, Kind, Local, Remote};
 use crate::segment::{Placement, Run, SEGMENT, SLICE_SHIFT, SLICES, Segment};
 use crate::{counters, open, os, window};
 
@@ -98,7 +99,7 @@ impl Arena {
     /// The class of the page that a slice is part of, if it is part of one.
     #[inline(always)]
     pub(crate) fn class(&self, slice: usize) -> Option<Class> {
-        class_from_byte(self.kind_byte(slice).load(Ordering::Relaxed))
+        class_of_kind(self.kind_byte(slice).load(Ordering::Relaxed))
     }
 
     pub(crate) fn set_kind(&self, slice: usize, kind: Kind) {
@@ -431,7 +432,7 @@ pub(crate) fn reserve() -> bool {
 
 fn reserve_segments(count: usize) -> bool {
     let bytes = count * SEGMENT;
-    let Some(start) = hardened::map_segments(bytes) else { return false };
+    let Some(start) = guards::map_segments(bytes) else { return false };
     let page_slices = counters::PAGE_SLICES.get();
     if counters::SEGMENTS.get() >= SEGMENTS_BEFORE_HUGE_PAGES
         && page_slices >= SEGMENTS_BEFORE_HUGE_PAGES * SLICES as usize / 2

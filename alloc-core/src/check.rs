@@ -8,12 +8,13 @@ use core::ptr;
 
 use crate::arena::{self, Arena};
 use crate::class::Class;
+use crate::hardened::custody;
 use crate::heap::Heap;
 use crate::page::Page;
 use crate::record::Kind;
 use crate::segment::{SLICE, SLICES, Segment, USABLE_SLICES};
 use crate::walk::Cached;
-use crate::{counters, hardened, pool, walk};
+use crate::{counters, pool, walk};
 
 /// What is in use, found by looking.
 #[derive(Debug, Default)]
@@ -117,7 +118,7 @@ impl Found {
         if cached.bits.iter().enumerate().any(is_both) {
             return Err("a cached block is free in its page");
         }
-        hardened::check(page, &cached.bits)?;
+        custody::check(page, &cached.bits)?;
         let is_listed = page.local().listed.get() != 0;
         if is_listed != (page.free() != 0) {
             return Err("a page is listed without free blocks, or has some and is not listed");

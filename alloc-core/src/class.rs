@@ -73,8 +73,9 @@ pub(crate) struct Class(u8);
 pub(crate) struct Shape {
     /// Bytes of a block.
     pub(crate) size: u32,
-    /// `ceil(2^32 / size)`: multiplying an offset by it divides by the size.
-    pub(crate) reciprocal: u32,
+    /// `ceil(2^64 / size)`: the high word of an offset's product with it is the offset divided by the
+    /// size.
+    pub(crate) reciprocal: u64,
     /// Blocks in a page.
     pub(crate) blocks: u32,
     /// Slices in a page.
@@ -164,19 +165,25 @@ impl Class {
     }
 }
 
-/// Which of a heap's caches serves: the index of a class plus one, which is how a page's kind is
-/// written too. The first and the last number are no class's. Their caches are empty and full at
-/// once, so that a size or an address that has no class leaves the fast path by the branch that an
-/// empty or full cache takes.
+/// Which of a heap's caches serves, as the words before it in the heap's array, where each has
+/// [`CACHE_WORDS`]: that is the index of a class plus one times those, which is how a page's kind is
+/// written too. So what is read of a size or an address is an offset that an instruction's address
+/// scales to bytes by itself.
+///
+/// The first and the last cache are no class's. They are empty and full at once, so that a size or an
+/// address that has no class leaves the fast path by the branch that an empty or full cache takes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CacheIndex(usize);
 
 /// Caches of a heap.
 pub(crate) const CACHES: usize = CLASSES + 2;
 
+/// Words of a heap's array that each cache has.
+pub(crate) const CACHE_WORDS: usize = 2;
+
 /// Every kind of a page, and that of nothing at all, is below this number; those of large blocks are
 /// not.
-pub(crate) const CACHED_KINDS: usize = CLASSES + 1;
+pub(crate) const CACHED_KINDS: usize = (CLASSES + 1) * CACHE_WORDS;
 
 /// Sizes below this one have a cache, which is no class's from [`SMALL_MAX`] on. Its lowest byte is
 /// [`CACHED_KINDS`], so that one word in memory is the limit of both.
@@ -188,7 +195,7 @@ impl CacheIndex {
     /// The cache of a class.
     #[inline(always)]
     pub(crate) const fn of(class: Class) -> Self {
-        Self(class.index() + 1)
+        Self((class.index() + 1) * CACHE_WORDS)
     }
 
     /// The cache that serves a size.
@@ -198,16 +205,16 @@ impl CacheIndex {
     /// - `size` is below [`CACHED_SIZES`].
     #[inline(always)]
     pub(crate) unsafe fn of_size(size: usize) -> Self {
+        let grains = (size + (GRAIN - 1)) >> GRAIN.ilog2();
         // SAFETY: the table has an element for each number of grains in sizes below that.
-        let index = unsafe { *BY_SIZE.get_unchecked((size + (GRAIN - 1)) >> GRAIN.ilog2()) };
-        Self(usize::from(index) + 1)
+        Self(usize::from(unsafe { *CACHE_BY_SIZE.get_unchecked(grains) }))
     }
 
     /// The cache of a page's blocks, by its kind.
     ///
     /// # Safety
     ///
-    /// - `kind` is below [`CACHED_KINDS`].
+    /// - `kind` is below [`CACHED_KINDS`], and a page's or nothing's.
     #[inline(always)]
     pub(crate) unsafe fn of_kind(kind: usize) -> Self {
         Self(kind)
@@ -216,16 +223,31 @@ impl CacheIndex {
     /// The class, if it has one.
     #[inline(always)]
     pub(crate) const fn class(self) -> Option<Class> {
-        Class::from_index(self.0.wrapping_sub(1) as u8)
+        class_of_kind(self.0 as u8)
     }
 
     /// This cache's element of an array that has one for each.
     #[inline(always)]
     pub(crate) fn pick<T>(self, array: &[T; CACHES]) -> &T {
-        // SAFETY: a class's index is below `CLASSES`, the table's largest element is `CLASSES`, and
-        // `of_kind` is given less than `CLASSES + 1`.
-        unsafe { array.get_unchecked(self.0) }
+        const { assert!(size_of::<T>() == CACHE_WORDS * size_of::<u64>()) };
+        // SAFETY: it is a multiple of what each has, and below what all have: a class's index is
+        // below `CLASSES`, the table's largest element is the last cache's, and `of_kind` is given
+        // what a page's kind can be.
+        unsafe { &*array.as_ptr().wrapping_byte_add(self.0 * size_of::<u64>()) }
     }
+}
+
+/// A page's kind as a byte, by its class: where the class's cache lies. See [`CacheIndex`].
+pub(crate) const fn kind_of_class(class: Class) -> u8 {
+    CacheIndex::of(class).0 as u8
+}
+
+/// The class of a page by the page's kind; `None` for the kinds that are no page's.
+#[inline(always)]
+pub(crate) const fn class_of_kind(kind: u8) -> Option<Class> {
+    const { assert!(CACHE_WORDS == 2 && CLASSES < 127) };
+    // One comparison: what is odd becomes large, as what is less than the first one does.
+    Class::from_index(kind.wrapping_sub(2).rotate_right(1))
 }
 
 /// Slots that the caches of all classes need together, two more than the blocks for each: what marks
@@ -240,29 +262,36 @@ static SHAPES: [Shape; CLASSES] = shapes();
 /// What all class sizes are multiples of.
 const GRAIN: usize = 16;
 
-/// The index of the class of each number of grains; nothing at all is served like one. What is more
-/// than the last class has, up to [`CACHED_SIZES`], has the number behind the last one.
-static BY_SIZE: [u8; (CACHED_SIZES - 1).div_ceil(GRAIN) + 1] = {
-    let mut classes = [0; (CACHED_SIZES - 1).div_ceil(GRAIN) + 1];
+/// The index of the class of each number of grains; nothing at all is served like one. The last element
+/// is for compilers, which see that a rounded quotient is at most one more than a truncated one.
+static BY_SIZE: [u8; SMALL_MAX / GRAIN + 2] = {
+    let mut classes = [0; SMALL_MAX / GRAIN + 2];
     let mut grains = 1;
-    while grains < classes.len() {
-        classes[grains] = if grains * GRAIN <= SMALL_MAX {
-            Class::by_formula(grains * GRAIN).0
-        } else {
-            CLASSES as u8
-        };
+    while grains <= SMALL_MAX / GRAIN {
+        classes[grains] = Class::by_formula(grains * GRAIN).0;
         grains += 1;
     }
     classes
 };
 
-/// Bytes of a block in a page by the page's kind, which is its class's index plus one; 0 for any other
-/// kind.
+/// The cache of each number of grains. What is more than the last class has, up to [`CACHED_SIZES`],
+/// has the last cache.
+static CACHE_BY_SIZE: [u8; (CACHED_SIZES - 1).div_ceil(GRAIN) + 1] = {
+    let mut caches = [CACHED_KINDS as u8; (CACHED_SIZES - 1).div_ceil(GRAIN) + 1];
+    let mut grains = 0;
+    while grains <= SMALL_MAX / GRAIN {
+        caches[grains] = kind_of_class(Class(BY_SIZE[grains]));
+        grains += 1;
+    }
+    caches
+};
+
+/// Bytes of a block in a page by the page's kind; 0 for any other kind.
 static BYTES_BY_KIND: [u32; 1 << u8::BITS] = {
     let mut bytes = [0; 1 << u8::BITS];
     let mut index = 0;
     while index < CLASSES {
-        bytes[index + 1] = class_size(index) as u32;
+        bytes[kind_of_class(Class(index as u8)) as usize] = class_size(index) as u32;
         index += 1;
     }
     bytes
@@ -328,7 +357,7 @@ const fn shapes() -> [Shape; CLASSES] {
         let slices = page_slices(size);
         shapes[index] = Shape {
             size: size as u32,
-            reciprocal: ((1u64 << 32).div_ceil(size as u64)) as u32,
+            reciprocal: u64::MAX / size as u64 + 1,
             blocks: (slices * SLICE / size) as u32,
             slices: slices as u32,
             cache_blocks: cache_blocks(CACHE_BYTES, size),
@@ -390,7 +419,7 @@ mod tests {
             // SAFETY: below the limit.
             let cache = unsafe { CacheIndex::of_size(size) };
             assert_eq!(cache.class(), Class::of_size(size), "{size}");
-            assert!(cache.0 < CACHES);
+            assert!(cache.0 <= CACHED_KINDS && cache.0.is_multiple_of(CACHE_WORDS));
         }
         // SAFETY: below the limit.
         assert_eq!(unsafe { CacheIndex::of_kind(0) }.class(), None);
@@ -399,8 +428,9 @@ mod tests {
     #[test]
     fn only_kinds_of_pages_have_blocks_of_a_size() {
         for kind in 0..=u8::MAX {
-            let size = Class::from_index(kind.wrapping_sub(1)).map_or(0, Class::size);
-            assert_eq!(block_bytes(kind), size, "{kind}");
+            let class = Class::all().find(|class| kind_of_class(*class) == kind);
+            assert_eq!(class_of_kind(kind), class, "{kind}");
+            assert_eq!(block_bytes(kind), class.map_or(0, Class::size), "{kind}");
         }
     }
 
@@ -437,12 +467,19 @@ mod tests {
     }
 
     #[test]
-    fn the_reciprocal_divides_every_block_start_exactly() {
+    fn the_reciprocal_divides_every_offset_and_tells_whether_there_is_a_rest() {
         for class in Class::all() {
             let shape = class.shape();
-            for block in 0..shape.blocks {
-                let offset = u64::from(block * shape.size);
-                assert_eq!((offset * u64::from(shape.reciprocal)) >> 32, u64::from(block));
+            for offset in 0..shape.blocks * shape.size {
+                let product = u128::from(offset) * u128::from(shape.reciprocal);
+                assert_eq!((product >> 64) as u32, offset / shape.size);
+                let is_exact = (product as u64) < shape.reciprocal;
+                assert_eq!(
+                    is_exact,
+                    offset.is_multiple_of(shape.size),
+                    "{offset} by {}",
+                    shape.size
+                );
             }
         }
     }

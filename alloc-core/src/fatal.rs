@@ -65,7 +65,12 @@ pub(crate) fn fatal_of_class(found: &str, address: usize, class_bytes: usize) ->
     let mut message = Message::new(found, address);
     message.push(b", size class ".iter().copied());
     // At most six digits: no class has a million bytes.
-    let digits = [100_000, 10_000, 1000, 100, 10, 1].map(|unit| (class_bytes / unit % 10) as u8);
+    let mut digits = [0; 6];
+    let mut rest = class_bytes;
+    for digit in digits.iter_mut().rev() {
+        *digit = (rest % 10) as u8;
+        rest /= 10;
+    }
     message.push(digits.into_iter().skip_while(|digit| *digit == 0).map(|digit| b'0' + digit));
     message.end()
 }

@@ -20,6 +20,7 @@ use core::sync::atomic::AtomicU32;
 
 use crate::class::{CACHES, CLASSES, CacheIndex, Class, SLOTS};
 use crate::fatal::fatal;
+use crate::hardened::custody;
 use crate::hold::Hold;
 use crate::owner::{OwnerPtr, OwnerU32, OwnerU64};
 use crate::page::{Page, Place};
@@ -27,7 +28,7 @@ use crate::record::Owner;
 use crate::remote::Inbox;
 use crate::slot::{FULL, Slot};
 use crate::top::Top;
-use crate::{counters, hardened, os, purger};
+use crate::{counters, os, purger};
 
 pub(crate) use upkeep::trim_idle_heaps;
 
@@ -240,7 +241,7 @@ impl Heap {
         let block = unsafe { &*top }.get();
         if !block.is_null() {
             // Above a block's slot there is always the null one below.
-            place.set(below);
+            place.lower();
         }
         (block, below)
     }
@@ -274,7 +275,7 @@ impl Heap {
             return false;
         }
         slot.set(block);
-        cache.pick(&self.tops).set(next);
+        cache.pick(&self.tops).raise();
         true
     }
 
@@ -355,7 +356,7 @@ impl Heap {
                 self.refill(class);
             }
             let block = self.pop(CacheIndex::of(class));
-            hardened::hand_out(class, block);
+            custody::hand_out(class, block);
             NonNull::new(block)
         });
         block.map_or(ptr::null_mut(), NonNull::as_ptr)

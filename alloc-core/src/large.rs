@@ -9,9 +9,10 @@ use core::ptr::{self, NonNull};
 
 use crate::arena::{self, Arena};
 use crate::fatal::fatal;
+use crate::hardened::{guards, scrub};
 use crate::record::{Head, Kind};
 use crate::segment::{Placement, SEGMENT, SLICE, SLICE_SHIFT, SLICES, USABLE_SLICES, mask};
-use crate::{counters, decay, hardened, os, purger, tool};
+use crate::{counters, decay, os, purger, tool};
 
 /// Largest block that is a run of slices.
 const LARGE_MAX: usize = USABLE_SLICES as usize * SLICE;
@@ -140,16 +141,16 @@ fn alloc_huge(size: usize, align: usize) -> Option<NonNull<u8>> {
         return Some(block);
     }
     // SAFETY: mapped above, and nobody has seen it.
-    unsafe { hardened::unmap_huge(block, bytes) };
+    unsafe { guards::unmap_huge(block, bytes) };
     None
 }
 
 /// Maps memory for a huge block. Where the address space is limited and used up, free segments are
 /// given up for it.
 fn map(bytes: usize, align: usize) -> Option<NonNull<u8>> {
-    hardened::map_huge(bytes, align).or_else(|| {
+    guards::map_huge(bytes, align).or_else(|| {
         let is_worth_it = arena::free_segments() >= bytes.div_ceil(SEGMENT);
-        (is_worth_it && arena::unmap_free_segments()).then(|| hardened::map_huge(bytes, align))?
+        (is_worth_it && arena::unmap_free_segments()).then(|| guards::map_huge(bytes, align))?
     })
 }
 
@@ -194,7 +195,7 @@ pub(crate) unsafe fn dealloc(block: NonNull<u8>) {
             record.expect_start(block);
             record.describe(Kind::None, 0);
             // SAFETY: the whole block, which the caller gives up.
-            unsafe { hardened::clear(block.as_ptr(), bytes) };
+            unsafe { scrub::clear(block.as_ptr(), bytes) };
             counters::LARGE_SLICES.sub(bytes / SLICE);
             record.arena.release(record.slice, (bytes / SLICE) as u32);
             purger::slices_were_freed(bytes / SLICE);
@@ -205,7 +206,7 @@ pub(crate) unsafe fn dealloc(block: NonNull<u8>) {
             // Before the address can be anybody else's.
             unregister_huge(record);
             // SAFETY: the whole mapping of the block, which the caller gives up.
-            unsafe { hardened::unmap_huge(block, bytes) };
+            unsafe { guards::unmap_huge(block, bytes) };
         }
         Kind::None | Kind::Page(_) => {
             fatal("freed a large block that is not ours", block.addr().get())
@@ -267,7 +268,7 @@ fn resize_large(record: Record, new_size: usize) -> bool {
         record.describe(Kind::Large, need * SLICE);
         let rest = record.block().wrapping_add(need * SLICE);
         // SAFETY: the block's end, which its owner gives up.
-        unsafe { hardened::clear(rest, (have - need) * SLICE) };
+        unsafe { scrub::clear(rest, (have - need) * SLICE) };
         record.arena.release(record.slice + need, (have - need) as u32);
         purger::slices_were_freed(have - need);
         decay::tick();
@@ -296,7 +297,7 @@ unsafe fn resize_huge(
         return None;
     }
     // SAFETY: the block's whole mapping; what a shrink cuts off is past what the caller keeps.
-    if unsafe { hardened::resize_huge(block, old, new) } {
+    if unsafe { guards::resize_huge(block, old, new) } {
         if new > old {
             counters::HUGE_BYTES.add(new - old);
         } else {
@@ -335,14 +336,14 @@ fn move_huge(
     let target = map(new, align)?;
     if !register_huge(target, new) {
         // SAFETY: mapped above, and nobody has seen it.
-        unsafe { hardened::unmap_huge(target, new) };
+        unsafe { guards::unmap_huge(target, new) };
         return None;
     }
     // Struck off before the old addresses can be given to anybody else.
     unregister_huge(record);
     // SAFETY: the block's whole mapping, which only the caller of `resize` uses, and the one made
     // above, which nobody does.
-    if unsafe { hardened::relocate_huge(block, old, target, new) } {
+    if unsafe { guards::relocate_huge(block, old, target, new) } {
         prefer_huge_pages(target, old, new);
         return Some(target);
     }

@@ -14,8 +14,9 @@
 //!
 //! # How it is built
 //!
-//! Each module rests on those below it, but for two groups whose members need each other: `heap`,
-//! `pool`, `decay` and `purger`; and `page`, `arena` and `segment`, by what `hardened` adds to them.
+//! Each module rests on those below it, but for `heap`, `pool`, `decay` and `purger`, which need each
+//! other. What the feature `hardened` adds is told in the module of that name: its parts rest on `os` and
+//! are rested on, but for `custody`, which rests on `page`.
 //!
 //! | module | responsible for |
 //! |---|---|
@@ -38,11 +39,10 @@
 //! | `arena` | metadata by address; address space |
 //! | `window` | what a `free` without a layout asks first |
 //! | `open` | which segments have free slices |
-//! | `segment` | which slices of a segment are free |
+//! | `segment`, `unit` | which slices of a segment are free |
 //! | `counters` | what is counted on slow paths |
 //! | `striped` | figures that many threads change at once |
 //! | `owner`, `sync` | cells of one owner; atomics |
-//! | `hardened` | what the feature of that name adds; nothing without it |
 //! | `tool` | telling valgrind of blocks, with the feature of that name |
 //! | `os`, `syscall`, `fatal` | system calls; the abort |
 //!
@@ -71,10 +71,6 @@ mod counters;
 mod decay;
 mod fatal;
 mod grains;
-#[cfg(feature = "hardened")]
-mod hardened;
-#[cfg(not(feature = "hardened"))]
-#[path = "plain.rs"]
 mod hardened;
 mod heap;
 mod helper;
@@ -104,6 +100,7 @@ mod tool;
 #[path = "valgrind.rs"]
 mod tool;
 mod top;
+mod unit;
 mod unload;
 pub mod walk;
 mod window;

@@ -13,7 +13,8 @@ use core::ptr::NonNull;
 use crate::arena::{self, Arena};
 use crate::class::{Class, Shape};
 use crate::fatal::fatal;
-use crate::hardened::{self, Marks};
+use crate::hardened::marks::Marks;
+use crate::hardened::secret;
 use crate::owner::OwnerU64;
 use crate::record::{Kind, Local, Owner, Remote, WORDS};
 use crate::segment::{SLICE_SHIFT, SLICES, mask};
@@ -24,8 +25,8 @@ use crate::{counters, os};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Page {
     arena: &'static Arena,
-    /// Index of the first slice in the arena.
-    slice: usize,
+    /// Number of the first slice.
+    number: u32,
     class: Class,
 }
 
@@ -35,8 +36,7 @@ pub(crate) struct Extent {
     start: usize,
     /// Of all blocks together: what is left of the page behind them is none.
     bytes: usize,
-    size: u32,
-    reciprocal: u32,
+    reciprocal: u64,
 }
 
 /// A block's place among the bits of its page.
@@ -46,37 +46,69 @@ pub(crate) struct Place {
     pub(crate) bit: u64,
 }
 
-impl Extent {
-    /// The place of a block, or `None` if it lies behind the page's last one or in another page. Ends
-    /// the process if it lies in a block and does not begin it.
-    #[inline]
-    pub(crate) fn place(&self, block: *mut u8) -> Option<Place> {
-        let index = self.index(block)?;
-        Some(Place { word: index / 64, bit: 1 << (index % 64) })
-    }
+/// Where in a page an address lies.
+#[derive(Clone, Copy, Debug)]
+enum Found {
+    /// At the start of the block of this number.
+    Start(usize),
+    /// Inside of a block.
+    Inside,
+    /// Behind the page's last block or in another page.
+    Outside,
+}
 
-    /// The number of a block in its page, like [`place`](Self::place).
+impl Extent {
+    /// Where an address lies in the page.
+    ///
+    /// The product of an offset and the reciprocal has the quotient as its high word. Its low word is
+    /// less than the reciprocal if the division has no rest: Lemire, Kaser and Kurz, *Faster remainder by
+    /// direct computation* (2019).
     #[inline(always)]
-    fn index(&self, block: *mut u8) -> Option<usize> {
+    fn look_up(&self, block: *mut u8) -> Found {
         let offset = block.addr().wrapping_sub(self.start);
         if offset >= self.bytes {
-            return None;
+            return Found::Outside;
         }
-        // Less than 2^19 in a page, as its slices are few.
-        let offset = offset as u32;
-        let index = ((u64::from(offset) * u64::from(self.reciprocal)) >> 32) as u32;
-        if index.wrapping_mul(self.size) != offset {
-            fatal("freed an address that is not the start of a block", block.addr());
+        let product = offset as u128 * u128::from(self.reciprocal);
+        if product as u64 >= self.reciprocal {
+            Found::Inside
+        } else {
+            Found::Start((product >> 64) as usize)
         }
-        Some(index as usize)
+    }
+
+    /// The number of a block in its page, or `None` if it lies behind the page's last one or in another
+    /// page. Ends the process if it lies in a block and does not begin it.
+    #[inline(always)]
+    fn index(&self, block: *mut u8) -> Option<usize> {
+        match self.look_up(block) {
+            Found::Start(index) => Some(index),
+            Found::Inside => {
+                fatal("freed an address that is not the start of a block", block.addr())
+            }
+            Found::Outside => None,
+        }
+    }
+
+    /// The place of a block, like [`index`](Self::index).
+    #[inline]
+    pub(crate) fn place(&self, block: *mut u8) -> Option<Place> {
+        self.index(block).map(Place::of)
     }
 
     /// The place of a block; `None` if none of this page begins there.
     pub(crate) fn find(&self, block: *mut u8) -> Option<Place> {
-        let offset = u32::try_from(block.addr().checked_sub(self.start)?).ok()?;
-        let index = offset / self.size;
-        let is_block = offset.is_multiple_of(self.size) && (offset as usize) < self.bytes;
-        is_block.then_some(Place { word: index as usize / 64, bit: 1 << (index % 64) })
+        match self.look_up(block) {
+            Found::Start(index) => Some(Place::of(index)),
+            Found::Inside | Found::Outside => None,
+        }
+    }
+}
+
+impl Place {
+    /// That of the block with a number.
+    fn of(index: usize) -> Self {
+        Self { word: index / 64, bit: 1 << (index % 64) }
     }
 }
 
@@ -85,7 +117,7 @@ impl Page {
     pub(crate) fn claim(owner: &'static Owner, class: Class) -> Option<Self> {
         let shape = class.shape();
         let (arena, slice, _) = arena::claim_for_page(shape.slices)?;
-        let page = Self { arena, slice, class };
+        let page = Self { arena, number: arena.first_slice() + slice as u32, class };
         for back in 0..shape.slices {
             let slice = slice + back as usize;
             arena.head(slice).describe_page(owner, back);
@@ -117,10 +149,10 @@ impl Page {
         }
         self.local().free.set(0);
         for back in 0..shape.slices as usize {
-            self.arena.set_kind(self.slice + back, Kind::None);
+            self.arena.set_kind(self.slice() + back, Kind::None);
         }
         counters::PAGE_SLICES.sub(shape.slices as usize);
-        self.arena.release(self.slice, shape.slices);
+        self.arena.release(self.slice(), shape.slices);
     }
 
     /// The page that a slice number lies in.
@@ -129,8 +161,7 @@ impl Page {
         let arena = arena::get(number)?;
         let slice = arena::slice_index(number);
         let class = arena.class(slice)?;
-        let slice = slice.wrapping_sub(arena.head(slice).back().into());
-        Some(Self { arena, slice, class })
+        Some(Self { arena, number: number.wrapping_sub(arena.head(slice).back().into()), class })
     }
 
     /// The page that a block lies in. Ends the process if it lies in none.
@@ -144,8 +175,8 @@ impl Page {
     #[inline]
     pub(crate) fn extent(self) -> Extent {
         let Shape { size, reciprocal, blocks, .. } = *self.class.shape();
-        let start = (self.number() as usize) << SLICE_SHIFT;
-        Extent { start, bytes: (blocks * size) as usize, size, reciprocal }
+        let start = (self.number as usize) << SLICE_SHIFT;
+        Extent { start, bytes: (blocks * size) as usize, reciprocal }
     }
 
     pub(crate) fn class(self) -> Class {
@@ -155,36 +186,42 @@ impl Page {
     /// Number of its first slice.
     #[inline]
     pub(crate) fn number(self) -> u32 {
-        self.arena.first_slice() + self.slice as u32
+        self.number
+    }
+
+    /// Index of its first slice in the arena.
+    #[inline(always)]
+    fn slice(self) -> usize {
+        arena::slice_index(self.number)
     }
 
     /// Address of the first block.
     fn start(self) -> *mut u8 {
-        self.arena.segment(self.slice).slice(self.slice as u32 % SLICES)
+        self.arena.segment(self.slice()).slice(self.slice() as u32 % SLICES)
     }
 
     pub(crate) fn owner(self) -> *mut Owner {
-        self.arena.head(self.slice).owner()
+        self.arena.head(self.slice()).owner()
     }
 
     /// Hands the page to another heap. Only its owner does so; a thread that still posts it to the
     /// old one is answered by the old one's passing it on.
     pub(crate) fn set_owner(self, owner: &'static Owner) {
         for back in 0..self.class.shape().slices as usize {
-            self.arena.head(self.slice + back).set_owner(owner);
+            self.arena.head(self.slice() + back).set_owner(owner);
         }
     }
 
     pub(crate) fn local(&self) -> &'static Local {
-        self.arena.local(self.slice)
+        self.arena.local(self.slice())
     }
 
     pub(crate) fn remote(&self) -> &'static Remote {
-        self.arena.remote(self.slice)
+        self.arena.remote(self.slice())
     }
 
     pub(crate) fn marks(&self) -> &'static Marks {
-        self.arena.marks(self.slice)
+        self.arena.marks(self.slice())
     }
 
     /// Bytes of all its slices.
@@ -214,7 +251,7 @@ impl Page {
     ///
     /// `slots` is valid for writes of `count` slots.
     pub(crate) unsafe fn take(self, count: u32, slots: *mut Slot) {
-        if hardened::RANDOM_ORDER {
+        if secret::RANDOM_ORDER {
             // SAFETY: passed on.
             return unsafe { self.take_at_random(count, slots) };
         }
@@ -275,7 +312,7 @@ impl Page {
         let words = self.words();
         let mut empty = 0;
         let mut rest = count as usize;
-        let mut word = hardened::random(words as u32) as usize;
+        let mut word = secret::random(words as u32) as usize;
         while rest != 0 {
             let bits = local.bits.get(word).map_or(0, OwnerU64::get);
             if bits == 0 {
@@ -283,11 +320,11 @@ impl Page {
                 if empty > words {
                     fatal("a page has fewer free blocks than it counts", self.start().addr());
                 }
-                word = (word + 1) % words;
+                word = if word + 1 < words { word + 1 } else { 0 };
                 continue;
             }
             empty = 0;
-            let turn = hardened::random(u64::BITS);
+            let turn = secret::random(u64::BITS);
             let bit = (bits.rotate_right(turn).trailing_zeros() + turn) % u64::BITS;
             if let Some(bits_word) = local.bits.get(word) {
                 bits_word.set(bits & !(1 << bit));
@@ -298,7 +335,7 @@ impl Page {
             let slot = unsafe { slots.add(rest) };
             // SAFETY: as above; slots are only ever reached through raw pointers and as atomics.
             unsafe { &*slot }.set(block);
-            word = hardened::random(words as u32) as usize;
+            word = secret::random(words as u32) as usize;
         }
         local.free.set(local.free.get() - count);
     }
@@ -327,31 +364,36 @@ impl Page {
     /// Frees blocks on the owner's side: of the `count` in the slots from `slots` up those before the
     /// first one that lies in another page. Returns how many.
     ///
-    /// Each is counted and its bit set by itself: blocks that come in no order change the word at
-    /// nearly every one, and baseline x86-64 counts bits in some twenty instructions.
+    /// Each has its bit set by itself: blocks that come in no order change the word at nearly every one,
+    /// and baseline x86-64 counts bits in some twenty instructions.
     ///
     /// # Safety
     ///
     /// - `slots` is valid for reads of `count` slots, which hold blocks.
+    #[inline(always)]
     pub(crate) unsafe fn put(self, slots: *mut Slot, count: usize) -> usize {
+        const { assert!(WORDS <= 64, "there is a bit for each word") };
         let local = self.local();
         let extent = self.extent();
-        let mut lowest = local.lowest.get() as usize;
+        let mut words = 0;
         let mut freed = 0;
         while freed < count {
             // SAFETY: `freed` is below `count`.
             let block = unsafe { &*slots.wrapping_add(freed) }.get();
             let Some(index) = extent.index(block) else { break };
-            let Some(word) = local.bits.get(index / 64 % WORDS) else { break };
-            let (bits, bit) = (word.get(), 1 << (index % 64));
-            if bits & bit != 0 {
+            // SAFETY: an offset in the blocks of a page, divided by the size of each, is below their
+            // number, and there are bits for all of them.
+            let word = unsafe { local.bits.get_unchecked(index / 64) };
+            let bits = word.get();
+            let with = bits | 1 << (index % 64);
+            if with == bits {
                 fatal("a block was freed twice", block.addr());
             }
-            word.set(bits | bit);
-            lowest = lowest.min(index / 64);
+            word.set(with);
+            words |= 1u64 << (index / 64);
             freed += 1;
         }
-        local.lowest.set(lowest as u32);
+        local.lowest.set(local.lowest.get().min(words.trailing_zeros()));
         local.free.set(local.free.get() + freed as u32);
         freed
     }
@@ -483,7 +525,7 @@ impl Page {
             return Err("a page counts other than its free bits");
         }
         for back in 0..self.class.shape().slices {
-            let slice = self.slice + back as usize;
+            let slice = self.slice() + back as usize;
             let kind = self.arena.kind(slice);
             let leads_back = self.arena.head(slice).back();
             if kind != Kind::Page(self.class) || u32::from(leads_back) != back {

@@ -6,7 +6,7 @@
 
 use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicUsize, Ordering};
 
-use crate::class::{CLASSES, Class};
+use crate::class::{CACHED_KINDS, Class, class_of_kind, kind_of_class};
 use crate::fatal::fatal;
 use crate::owner::{OwnerU32, OwnerU64};
 use crate::remote::{self, Inbox};
@@ -41,18 +41,18 @@ impl Kind {
     const LARGE: u8 = 0xfe;
     const HUGE: u8 = 0xff;
 
-    /// As a byte: 0 for nothing, the class's index plus one, or one of those above.
+    /// As a byte: 0 for nothing, what [`kind_of_class`] says, or one of those above.
     pub(crate) const fn to_byte(self) -> u8 {
         match self {
             Self::None => 0,
-            Self::Page(class) => class.index() as u8 + 1,
+            Self::Page(class) => kind_of_class(class),
             Self::Large => Self::LARGE,
             Self::Huge => Self::HUGE,
         }
     }
 
     pub(crate) fn from_byte(byte: u8) -> Self {
-        match (byte, class_from_byte(byte)) {
+        match (byte, class_of_kind(byte)) {
             (0, _) => Self::None,
             (_, Some(class)) => Self::Page(class),
             (Self::LARGE, _) => Self::Large,
@@ -62,13 +62,7 @@ impl Kind {
     }
 }
 
-/// The class of a page, if the byte is a page's. All other kinds leave by one comparison.
-#[inline(always)]
-pub(crate) const fn class_from_byte(byte: u8) -> Option<Class> {
-    Class::from_index(byte.wrapping_sub(1))
-}
-
-const _: () = assert!(CLASSES < Kind::LARGE as usize);
+const _: () = assert!(CACHED_KINDS <= Kind::LARGE as usize);
 
 /// What any thread may ask about a slice, beside its [`Kind`]. Written by the slice's owner before
 /// it hands out a block there; a thread that has a pointer to a block has been told of it in some

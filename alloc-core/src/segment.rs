@@ -8,26 +8,17 @@
 use core::ptr::NonNull;
 
 use crate::fatal::fatal;
+use crate::hardened::guards;
 use crate::sync::{AtomicPtr, AtomicU64, Ordering};
-use crate::{counters, hardened, os, tool};
+use crate::{counters, os, tool};
 
-/// The unit in which memory is handed out to pages and large blocks.
-pub(crate) const SLICE: usize = 1 << SLICE_SHIFT;
-pub(crate) const SLICE_SHIFT: u32 = 16;
-
-/// Slices in a segment: one word's bits.
-pub(crate) const SLICES: u32 = u64::BITS;
+pub(crate) use crate::unit::{SEGMENT, SLICE, SLICE_SHIFT, SLICES};
 
 /// Slices of a segment that can be used: all of them, but in the hardened build.
-pub(crate) const USABLE_SLICES: u32 = SLICES - hardened::GUARD_SLICES;
+pub(crate) const USABLE_SLICES: u32 = SLICES - guards::GUARD_SLICES;
 
 /// The bits of those slices.
 pub(crate) const USABLE: u64 = mask(0, USABLE_SLICES);
-
-/// Bytes of a segment, and its alignment.
-pub(crate) const SEGMENT: usize = SLICE * SLICES as usize;
-
-const _: () = assert!(SLICE.is_multiple_of(os::OS_PAGE));
 
 /// The record of one segment, in cache lines of its own, as two threads may be at work in two of
 /// them. All zero means that there is none.
@@ -140,7 +131,7 @@ impl Segment {
         self.base.store(base.as_ptr(), Ordering::Relaxed);
         tool::closed(base.as_ptr(), SEGMENT);
         if USABLE_SLICES < SLICES {
-            hardened::guard(self.slice(USABLE_SLICES));
+            guards::guard(self.slice(USABLE_SLICES));
         }
         // Publishes `base` to whoever claims a slice.
         self.free.store(USABLE, Ordering::Release);

@@ -2,8 +2,9 @@
 
 use core::ptr;
 
+use crate::hardened::secret;
 use crate::owner::OwnerPtr;
-use crate::{hardened, tool};
+use crate::tool;
 
 /// A place for a block in a cache.
 #[derive(Debug)]
@@ -13,12 +14,12 @@ pub(crate) struct Slot(pub(crate) OwnerPtr<u8>);
 impl Slot {
     #[inline(always)]
     pub(crate) fn get(&self) -> *mut u8 {
-        hardened::decode(tool::hide(self.0.get()))
+        secret::decode(tool::hide(self.0.get()))
     }
 
     #[inline(always)]
     pub(crate) fn set(&self, block: *mut u8) {
-        self.0.set(tool::hide(hardened::encode(block)));
+        self.0.set(tool::hide(secret::encode(block)));
     }
 
     /// The same for the slot's owner: see [`OwnerPtr::get_as_owner`].
@@ -29,7 +30,7 @@ impl Slot {
     #[inline(always)]
     pub(crate) unsafe fn get_as_owner(&self) -> *mut u8 {
         // SAFETY: passed on; a stand-in's slots are never written.
-        hardened::decode(tool::hide(unsafe { self.0.get_as_owner() }))
+        secret::decode(tool::hide(unsafe { self.0.get_as_owner() }))
     }
 
     /// Whether this is the one behind a cache's last.

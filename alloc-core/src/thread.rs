@@ -23,9 +23,10 @@ use core::sync::atomic::{Ordering, compiler_fence};
 
 use crate::class::{CacheIndex, Class};
 use crate::fatal::fatal;
+use crate::hardened::{IS_HARDENED, custody};
 use crate::heap::{self, BUSY, Heap, Role, UNSET};
 use crate::place::Place;
-use crate::{hardened, os, pool, purger, window};
+use crate::{os, pool, purger, window};
 
 static DETACHED: Heap = Heap::stand_in(Role::Detached);
 
@@ -78,7 +79,7 @@ fn alloc_admitted<P: Place>(place: P, cache: CacheIndex) -> *mut u8 {
     let block = if P::FETCHES_NEXT { heap.pop_and_fetch(cache) } else { heap.pop(cache) };
     place.end(heap, cache);
     if let Some(class) = cache.class() {
-        hardened::hand_out(class, block);
+        custody::hand_out(class, block);
     }
     block
 }
@@ -99,7 +100,7 @@ fn dealloc_admitted<P: Place>(
 /// Frees a block of a class.
 #[inline(always)]
 pub(crate) fn dealloc<P: Place>(class: Class, block: *mut u8) {
-    hardened::take_back(class, block);
+    custody::take_back(class, block);
     let (place, cache) = (P::here(), CacheIndex::of(class));
     let is_cached =
         place.admits_size(0) && dealloc_admitted(place, cache, |heap| heap.push(cache, block));
@@ -142,7 +143,7 @@ pub(crate) unsafe fn dealloc_cached<P: Place>(block: *mut u8) -> bool {
 #[inline(always)]
 pub(crate) unsafe fn dealloc_cached_of_kind<P: Place>(block: *mut u8, kind: u8) -> bool {
     let (place, kind) = (P::here(), kind.into());
-    if hardened::IS_HARDENED || !place.admits_kind(kind) {
+    if IS_HARDENED || !place.admits_kind(kind) {
         return false;
     }
     // SAFETY: what a place admits is below the limit.
@@ -152,7 +153,7 @@ pub(crate) unsafe fn dealloc_cached_of_kind<P: Place>(block: *mut u8, kind: u8) 
 
 /// Frees a block of a class off the fast path; the block freed last is not freed again.
 pub(crate) fn dealloc_checked<P: Place>(class: Class, block: *mut u8) {
-    hardened::take_back(class, block);
+    custody::take_back(class, block);
     dealloc_slow::<P>(block, class);
 }
 
@@ -178,7 +179,7 @@ fn alloc_slow<P: Place>(class: Class) -> *mut u8 {
         pool::put(heap);
         block
     });
-    hardened::hand_out(class, block);
+    custody::hand_out(class, block);
     block
 }
 

@@ -38,6 +38,8 @@ mod segment;
 #[path = "../src/silent.rs"]
 #[expect(dead_code, reason = "the rest is for other parts")]
 mod tool;
+#[path = "../src/unit.rs"]
+mod unit;
 
 #[path = "loom/adoption.rs"]
 mod adoption;

@@ -24,7 +24,7 @@ fn give(heap: &'static Heap, class: Class, block: *mut u8) {
 /// or whoever is given the memory next finds it written to.
 fn free_remotely_after_writes(class: Class, block: *mut u8) {
     // SAFETY: a live block of the class, which the test gives up.
-    unsafe { hardened::clear(block, class.size()) };
+    unsafe { crate::hardened::scrub::clear(block, class.size()) };
     free_remotely(block);
 }
 

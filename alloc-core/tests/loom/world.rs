@@ -10,9 +10,11 @@ pub(crate) mod fatal {
 
 /// The ordinary build.
 pub(crate) mod hardened {
-    pub(crate) const GUARD_SLICES: u32 = 0;
+    pub(crate) mod guards {
+        pub(crate) const GUARD_SLICES: u32 = 0;
 
-    pub(crate) fn guard(_: *mut u8) {}
+        pub(crate) fn guard(_: *mut u8) {}
+    }
 }
 
 /// The OS clears the slices that are purged, and may refuse to.

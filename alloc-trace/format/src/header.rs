@@ -27,7 +27,8 @@ const END_BYTES: usize = 20;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ClockKind {
-    /// Ticks of the processor's invariant time-stamp counter (or of aarch64's virtual counter).
+    /// Readings of the processor's invariant time-stamp counter, of which x86-64's has lost its lowest bits (or of
+    /// aarch64's virtual counter).
     Counter,
     /// Nanoseconds of `CLOCK_MONOTONIC`.
     Monotonic,

@@ -80,7 +80,6 @@ fn every_name_of_the_family_is_exported_and_no_other() {
 /// What each process would have mapped, and read from the disk: the standard library is larger than the
 /// heap, and the unwinder is one more library.
 #[test]
-#[cfg_attr(feature = "hardened", ignore = "where the hardened build divides, it could panic")]
 fn the_standard_library_and_its_unwinder_are_not_in_a_release_build() {
     let bytes = fs::read(&*RELEASE_LIBRARY).expect("the library");
     let file = object::File::parse(&*bytes).expect("a library");
