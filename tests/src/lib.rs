@@ -10,6 +10,7 @@ pub mod block;
 #[cfg(feature = "scenarios")]
 pub mod counting;
 pub mod os;
+pub mod other_stack;
 pub mod pool;
 #[cfg(feature = "scenarios")]
 pub mod scenario;

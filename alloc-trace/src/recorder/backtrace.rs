@@ -12,6 +12,9 @@
 //! one activation, and says nothing of the frames outside. So it is remembered which frame pointers
 //! matter, and others are neither compared nor kept up to date.
 //!
+//! Where unwind tables lead to another stack, what was remembered of that one is compared frame by frame from
+//! the inside outwards: that it waits for this one is known only as far as all is as it was.
+//!
 //! The answer is that of a full unwind, which the option `check` proves at every event. One thing it
 //! cannot tell: a frame that returned and was called again from the same place with the same stack
 //! pointer has the same state.
@@ -159,6 +162,17 @@ struct Capture {
     new: usize,
     /// Whether the remembered frames hung from the root that the present ones hang from.
     same_root: bool,
+    /// How many of those unwound anew lie on the running function's stack, once that is known because
+    /// unwinding came to another one.
+    here: Option<usize>,
+}
+
+impl Capture {
+    /// How many frames there are so far.
+    #[inline(always)]
+    const fn length(&self) -> usize {
+        self.kept + (CAPACITY - self.new)
+    }
 }
 
 /// Where plain rules led to.
@@ -219,6 +233,7 @@ impl Backtrace {
             kept: if self.elsewhere { 0 } else { self.length },
             new: CAPACITY,
             same_root: true,
+            here: None,
         };
         let arrival = self.go_by_plain_rules(&mut capture, shared);
         if !self.is_known_from_here(&capture, &arrival) {
@@ -226,7 +241,7 @@ impl Backtrace {
         }
         self.elsewhere = capture.walk.elsewhere;
         self.late |= capture.walk.late;
-        if capture.kept + (CAPACITY - capture.new) > shared.depth {
+        if capture.length() > shared.depth {
             capture = self.limit(capture, shared.depth);
         }
         self.join(&capture, forgotten, shared.modules, sink)
@@ -270,12 +285,27 @@ impl Backtrace {
             match arrival {
                 Arrival::Remembered => {
                     let changed = self.frames.innermost_changed(capture.kept - 1);
-                    self.go_on_from(&mut capture, changed.map_or(0, |index| index + 1));
+                    let unchanged = changed.map_or(0, |index| index + 1);
+                    // From a frame on the stack that unwinding has come to.
+                    let on_other_stacks = self.frames.on_other_stacks();
+                    let outermost = if capture.here.is_some() || capture.kept <= on_other_stacks {
+                        capture.kept - 1
+                    } else {
+                        on_other_stacks
+                    };
+                    self.go_on_from(&mut capture, unchanged.max(outermost));
                 }
                 Arrival::TooDeep => break NodeId::CUT,
                 Arrival::Unusual => {}
             }
             let step = capture.walk.step(shared, sink);
+            if capture.walk.crossings == 0 {
+                // It may have grown.
+                self.stack = capture.walk.stack;
+            } else if capture.here.is_none() {
+                capture.here = Some(CAPACITY - capture.new);
+                capture.kept = self.remembered_on_other_stacks(&capture);
+            }
             if capture.walk.used_frame_pointer {
                 self.frames.mark(capture.new);
             }
@@ -286,11 +316,23 @@ impl Backtrace {
             }
             arrival = self.go_by_plain_rules(&mut capture, shared);
             if self.is_known_from_here(&capture, &arrival) {
+                if let Some(here) = capture.here {
+                    self.frames.set_on_other_stacks(capture.length() - here);
+                }
                 return capture;
             }
         };
         self.begin_anew(&mut capture, root);
+        let on_other_stacks = capture.here.map_or(0, |here| capture.length() - here);
+        self.frames.set_on_other_stacks(on_other_stacks);
         capture
+    }
+
+    /// How many remembered frames on other stacks may still turn out to be unchanged, now that unwinding has
+    /// come to one.
+    fn remembered_on_other_stacks(&self, capture: &Capture) -> usize {
+        let count = self.frames.on_other_stacks().min(self.length);
+        if self.elsewhere || capture.new < count { 0 } else { count }
     }
 
     /// Goes outwards as far as plain rules lead, which most are, until a remembered frame has the state
@@ -369,8 +411,8 @@ impl Backtrace {
     #[inline(never)]
     fn begin_anew(&mut self, capture: &mut Capture, root: NodeId) {
         capture.kept = 0;
-        if self.elsewhere && root == self.root {
-            // Nothing could be met on the way; what is as it was is known only now.
+        if (self.elsewhere || capture.here.is_some()) && root == self.root {
+            // Not all could be met on the way; what is as it was is known only now.
             let same = |index: &usize| {
                 let (one, other) =
                     (self.frames.frame(*index), self.frames.frame(capture.new + index));
@@ -393,7 +435,8 @@ impl Backtrace {
     #[inline(never)]
     fn limit(&mut self, mut capture: Capture, depth: usize) -> Capture {
         // All others hang from another root now.
-        let dropped = capture.kept + (CAPACITY - capture.new) - depth;
+        let dropped = capture.length() - depth;
+        self.frames.set_on_other_stacks(self.frames.on_other_stacks().saturating_sub(dropped));
         if dropped < capture.kept {
             self.take_back(&mut capture, dropped);
         } else {
@@ -418,7 +461,7 @@ impl Backtrace {
     ) -> Captured {
         let Capture { kept, new, .. } = *capture;
         let count = CAPACITY - new;
-        let length = kept + count;
+        let length = capture.length();
         let mut path = match kept.checked_sub(1) {
             Some(index) => self.frames.path(index),
             None => sink.root_path(self.root),
@@ -496,25 +539,22 @@ impl Backtrace {
         node
     }
 
-    /// Forgets what does not count any more: the stack pointer left the mapping last known, or frames
+    /// Forgets what does not count any more: the stack pointer left what is known of the stack, or frames
     /// were left out, which would come back as inner frames return. Answers whether there was any.
     #[cold]
     #[inline(never)]
     fn forget(&mut self, stack_pointer: u64) -> bool {
-        let had_frames = self.length != 0;
-        if !self.stack.contains(stack_pointer, 8) {
-            let stack = Stack::around(stack_pointer);
-            // A stack that grew is still the same one.
-            if stack.high != self.stack.high {
-                self.length = 0;
-            }
-            self.stack = stack;
+        if !self.stack.contains(stack_pointer, 8) && !self.stack.grows_to(stack_pointer) {
+            self.stack = Stack::at(stack_pointer);
+            // What was on another stack is not met on this one, but may be found outside of it.
+            self.elsewhere = true;
         }
+        let forgotten = self.limited && self.length != 0;
         if self.limited {
             self.length = 0;
             self.limited = false;
         }
-        had_frames && self.length == 0
+        forgotten
     }
 
     /// Forgets everything where the code of a remembered frame is not the same module's any more:

@@ -20,10 +20,7 @@ impl PreserveErrno {
 
 impl Drop for PreserveErrno {
     fn drop(&mut self) {
-        // SAFETY: the location is the calling thread's own, valid as long as it runs.
-        let place = unsafe { libc::__errno_location() };
-        // SAFETY: as above; nobody else writes it.
-        unsafe { place.write(self.0) };
+        set_errno(self.0);
     }
 }
 
@@ -33,6 +30,14 @@ pub(crate) fn errno() -> c_int {
     let place = unsafe { libc::__errno_location() };
     // SAFETY: as above.
     unsafe { place.read() }
+}
+
+/// Sets the calling thread's `errno`.
+pub(super) fn set_errno(number: c_int) {
+    // SAFETY: the location is the calling thread's own, valid as long as it runs.
+    let place = unsafe { libc::__errno_location() };
+    // SAFETY: as above; nobody else writes it.
+    unsafe { place.write(number) };
 }
 
 /// A number of the operating system for what went wrong, as `errno` has it.
@@ -231,6 +236,19 @@ pub(crate) fn write_at(fd: c_int, offset: u64, head: &[u8], body: &[u8]) -> Resu
         }
     }
     Ok(())
+}
+
+/// Whether the word at `address`, which is a multiple of eight, can be read.
+///
+/// The kernel reads a set of signals there before it finds that it is to do nothing that it knows with it.
+pub(crate) fn is_readable(address: u64) -> bool {
+    const NOTHING: c_int = -1;
+    const SET_BYTES: usize = 8;
+    let (set, old) =
+        (ptr::with_exposed_provenance::<c_void>(address as usize), ptr::null::<c_void>());
+    // SAFETY: the call writes no memory, and answers an error where it cannot read.
+    let result = unsafe { libc::syscall(libc::SYS_rt_sigprocmask, NOTHING, set, old, SET_BYTES) };
+    check(result) == Err(libc::EINVAL)
 }
 
 /// Reads up to `buffer.len()` bytes from the front of a file.

@@ -82,6 +82,8 @@ pub(super) enum Value {
     Register(Base, i64),
     /// The word in memory there.
     Memory(Base, i64),
+    /// The word in memory there plus a number.
+    MemoryPlus(Base, i64, u64),
 }
 
 /// The pointer that an offset counts from.
@@ -391,7 +393,7 @@ fn evaluate_tables(module: &Module, address: u64) -> Option<Rule> {
         Some(RegisterRule::ValOffset(offset)) => Some(Value::Register(Base::CallerStack, offset)),
         Some(RegisterRule::Expression(expression)) => match expressions.value(&expression)? {
             Value::Register(base, offset) => Some(Value::Memory(base, offset)),
-            Value::Same | Value::Memory(..) => None,
+            Value::Same | Value::Memory(..) | Value::MemoryPlus(..) => None,
         },
         Some(RegisterRule::ValExpression(expression)) => expressions.value(&expression),
         Some(_) => None,
@@ -448,8 +450,8 @@ fn base(register: Register) -> Option<Base> {
     }
 }
 
-/// The expressions of a table: those of the forms that compilers and C libraries write, a register
-/// plus an offset and the word that lies there.
+/// The expressions of a table: those of the forms that compilers, C libraries and coroutines write, a
+/// register plus an offset, the word that lies there, and that plus a number.
 struct Expressions<'a> {
     section: &'a EhFrame<Bytes>,
     encoding: Encoding,
@@ -465,9 +467,13 @@ impl Expressions<'_> {
         let base = base(register)?;
         match operations.next().ok()? {
             None => Some(Value::Register(base, offset)),
-            Some(Operation::Deref { size: 8, .. }) if operations.next().ok()?.is_none() => {
-                Some(Value::Memory(base, offset))
-            }
+            Some(Operation::Deref { size: 8, .. }) => match operations.next().ok()? {
+                None => Some(Value::Memory(base, offset)),
+                Some(Operation::PlusConstant { value }) if operations.next().ok()?.is_none() => {
+                    Some(Value::MemoryPlus(base, offset, value))
+                }
+                Some(_) => None,
+            },
             Some(_) => None,
         }
     }

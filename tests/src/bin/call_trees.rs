@@ -21,6 +21,7 @@ use std::{env, fs, thread};
 use alloc_trace::TraceAlloc;
 use tests::block::Block;
 use tests::os;
+use tests::other_stack::on_another_stack;
 
 #[global_allocator]
 static ALLOCATOR: TraceAlloc<System> = TraceAlloc::new(System);
@@ -115,6 +116,8 @@ struct ByPanic;
 struct BySignal;
 /// With a request of its own before and after.
 struct Asking;
+/// On a stack of its own, which is made for it and given back.
+struct OnAnotherStack;
 
 impl<const N: usize> Step for Wide<N> {
     #[inline(never)]
@@ -270,6 +273,16 @@ impl Step for Asking {
     }
 }
 
+impl Step for OnAnotherStack {
+    fn call(&self, random: &mut Random, depth: usize) {
+        sample();
+        on_another_stack(1 << 20, || {
+            sample();
+            descend(random, depth);
+        });
+    }
+}
+
 #[inline(always)]
 fn inlined(random: &mut Random, depth: usize) {
     if depth.is_multiple_of(2) {
@@ -284,7 +297,7 @@ fn descend(random: &mut Random, depth: usize) {
         sample();
         return;
     };
-    let steps: [&dyn Step; 11] = [
+    let steps: [&dyn Step; 12] = [
         &Wide::<8>,
         &Wide::<40>,
         &Wide::<300>,
@@ -296,6 +309,7 @@ fn descend(random: &mut Random, depth: usize) {
         &ByPanic,
         &BySignal,
         &Asking,
+        &OnAnotherStack,
     ];
     let next = |random: &mut Random| {
         let index = random.below(steps.len() as u64) as usize;

@@ -31,6 +31,8 @@ pub(super) struct Frames {
     /// are few, and not searched for each time.
     saving: [u8; CAPACITY],
     saving_count: u8,
+    /// How many of the outermost frames lie on other stacks than the innermost one.
+    on_other_stacks: u8,
     /// Whether a frame pointer may matter. In most code none does.
     any_matters: bool,
 }
@@ -51,8 +53,19 @@ impl Frames {
         paths: [Path::NONE; CAPACITY],
         saving: [0; CAPACITY],
         saving_count: 0,
+        on_other_stacks: 0,
         any_matters: false,
     };
+
+    /// How many of the outermost frames lie on other stacks than the innermost one.
+    #[inline(always)]
+    pub(super) fn on_other_stacks(&self) -> usize {
+        usize::from(self.on_other_stacks)
+    }
+
+    pub(super) const fn set_on_other_stacks(&mut self, count: usize) {
+        self.on_other_stacks = count as u8;
+    }
 
     #[inline(always)]
     pub(super) fn stack_pointer(&self, index: usize) -> u64 {
@@ -235,29 +248,32 @@ impl Frames {
     /// Whether memory still holds the `count` outermost frames, with the frame pointers that matter.
     ///
     /// Most often all of them are as they were. So there is no branch for each frame, and no load
-    /// waits for another one.
+    /// waits for another one. But other stacks are there only as far as all inside is as it was.
     #[inline(always)]
     pub(super) fn are_unchanged(&self, count: usize) -> bool {
-        let mut differences = self.address_differences(count);
+        let first = self.on_other_stacks().min(count);
+        let mut differences = self.address_differences(first, count);
         let saving = self.saving.get(..usize::from(self.saving_count)).unwrap_or_default();
         for index in saving.iter().map(|&index| usize::from(index)) {
             if index >= count {
                 break;
             }
-            differences |= self.frame_pointer_difference(index);
+            if index >= first {
+                differences |= self.frame_pointer_difference(index);
+            }
         }
-        differences == 0
+        differences == 0 && (first == 0 || self.innermost_changed(first).is_none())
     }
 
-    /// Not zero where memory does not hold the address of each of the `count` outermost frames.
+    /// Not zero where memory does not hold the address of each of these frames.
     #[inline(always)]
-    fn address_differences(&self, count: usize) -> u64 {
+    fn address_differences(&self, first: usize, end: usize) -> u64 {
         if !CALLS_PUSH {
-            return (0..count).fold(0, |all, index| all | self.address_difference(index));
+            return (first..end).fold(0, |all, index| all | self.address_difference(index));
         }
         const TOGETHER: usize = 4;
-        let stack_pointers = self.stack_pointers.get(..count).unwrap_or_default();
-        let addresses = self.addresses.get(..count).unwrap_or_default();
+        let stack_pointers = self.stack_pointers.get(first..end).unwrap_or_default();
+        let addresses = self.addresses.get(first..end).unwrap_or_default();
         let all = |stack_pointers: &[u64], addresses: &[u64]| {
             let pairs = stack_pointers.iter().zip(addresses);
             pairs.fold(0, |all, (stack_pointer, address)| {
@@ -292,7 +308,8 @@ impl Frames {
         self.saved_frame_pointer(index).map_or(0, |held| held ^ self.frame_pointer(index))
     }
 
-    /// The innermost of the `count` outermost frames that memory does not hold any more, if any.
+    /// The innermost of the `count` outermost frames that memory does not hold any more, if any. Nothing
+    /// outside of it is read.
     pub(super) fn innermost_changed(&self, count: usize) -> Option<usize> {
         (0..count).rev().find(|&index| {
             self.address_difference(index) != 0
@@ -326,7 +343,7 @@ fn read(stack_pointer: u64, slot: i16) -> u64 {
     let address = stack_pointer.wrapping_add_signed(i64::from(slot) * 8);
     let place = std::ptr::with_exposed_provenance::<u64>(address as usize);
     // SAFETY: the slot was read when the frame was unwound, and lies further out than the running
-    // frame on a stack that this thread stands on or interrupted: it is readable as long as that stack
-    // is. What it holds may be anything and is only compared.
+    // frame on the stack that this thread stands on, or on one that waits for it, by all frames inside: it
+    // is readable as long as that stack is. What it holds may be anything and is only compared.
     unsafe { place.read_volatile() }
 }

@@ -1,4 +1,8 @@
 //! The way outwards, one frame at a time.
+//!
+//! It leads to another stack where unwind tables say so: out of a signal handler on a stack of its own, and
+//! out of a function that put its stack pointer elsewhere and kept the old one in its frame pointer or in
+//! memory. There is nothing that must hold of that stack but that it can be read.
 
 use super::super::modules::Modules;
 use super::super::stack::Stack;
@@ -9,8 +13,10 @@ use super::{Frame, Registers, Shared, Sink};
 /// Where unwinding has arrived.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Walk {
-    /// The mapping that is read: the thread's stack, or the one that a signal interrupted.
+    /// The stack that is read: the running function's, or the one that unwinding has come to from there.
     pub(super) stack: Stack,
+    /// How often unwinding came to another stack.
+    pub(super) crossings: u8,
     pub(super) frame: Frame,
     /// The code address that the frame's rule is for.
     pub(super) code: u64,
@@ -21,6 +27,9 @@ pub(super) struct Walk {
     /// Whether a frame was met whose code can be unloaded.
     pub(super) late: bool,
 }
+
+/// How often a backtrace comes to another stack at most: tables that are wrong can lead to and fro.
+const MAX_CROSSINGS: u8 = 16;
 
 /// One step outwards.
 pub(super) enum Step {
@@ -45,6 +54,7 @@ impl Walk {
         };
         Self {
             stack,
+            crossings: 0,
             frame,
             code: before(program_counter),
             elsewhere: false,
@@ -63,19 +73,54 @@ impl Walk {
     /// Goes to the caller of the present frame.
     pub(super) fn step(&mut self, shared: &Shared<'_>, sink: &mut impl Sink) -> Step {
         match shared.rules.find_plain(self.code) {
-            Some(rule) => self.framed(rule).unwrap_or(Step::Cut),
+            Some(rule) => self.framed(rule, true).unwrap_or(Step::Cut),
             None => self.unusual(shared, sink),
         }
     }
 
-    fn framed(&mut self, rule: Packed) -> Option<Step> {
+    /// A step by a rule of the common form, to another stack only where it `crosses`.
+    fn framed(&mut self, rule: Packed, crosses: bool) -> Option<Step> {
         self.used_frame_pointer = rule.is_from_frame_pointer();
-        let caller = caller(&self.stack, &self.frame, rule)?;
+        let known = caller(&self.stack, &self.frame, rule);
+        let caller = known.or_else(|| self.far_caller(rule, crosses))?;
         if caller.address == 0 {
             return Some(Step::Outermost);
         }
         self.arrive(caller);
         Some(Step::Caller)
+    }
+
+    /// The caller where it does not lie in what is known of the stack to be readable.
+    #[cold]
+    #[inline(never)]
+    fn far_caller(&mut self, rule: Packed, crosses: bool) -> Option<Frame> {
+        let stack_pointer = callers_stack_pointer(&self.frame, rule);
+        let slots = [rule.return_address_slot(), rule.frame_pointer_slot()];
+        let places = slots
+            .map(|slot| slot.map(|slot| stack_pointer.wrapping_add_signed(i64::from(slot) * 8)));
+        let mut places = places.into_iter().flatten();
+        if is_further_out(&self.frame, stack_pointer)
+            && places.clone().all(|place| self.stack.reaches(place))
+        {
+            return caller(&self.stack, &self.frame, rule);
+        }
+        // By the stack pointer itself no rule leads off its stack.
+        let first = places.next().filter(|_| crosses && rule.is_from_frame_pointer())?;
+        self.cross(first, stack_pointer)?;
+        if !places.all(|place| self.stack.reaches(place)) {
+            return None;
+        }
+        caller_at(&self.stack, &self.frame, rule, stack_pointer)
+    }
+
+    /// Goes on at `place` of another stack, where the caller's stack pointer is.
+    fn cross(&mut self, place: u64, stack_pointer: u64) -> Option<()> {
+        if self.crossings == MAX_CROSSINGS || !stack_pointer.is_multiple_of(8) {
+            return None;
+        }
+        self.stack = Stack::probed(place)?;
+        self.crossings += 1;
+        Some(())
     }
 
     /// A step by a rule that is not in the table as most are.
@@ -91,7 +136,7 @@ impl Walk {
         self.late |= late;
         self.used_frame_pointer = false;
         let step = match rule {
-            Rule::Framed(framed) => self.framed_unpacked(framed),
+            Rule::Framed(framed) => self.framed_unpacked(framed, true),
             Rule::Outermost => Some(Step::Outermost),
             Rule::General(general) => self.general(&general),
             Rule::Unknown => self.by_frame_pointer(shared),
@@ -99,47 +144,58 @@ impl Walk {
         step.unwrap_or(Step::Cut)
     }
 
-    fn framed_unpacked(&mut self, rule: Framed) -> Option<Step> {
+    fn framed_unpacked(&mut self, rule: Framed, crosses: bool) -> Option<Step> {
         match Packed::new(&Rule::Framed(rule)) {
-            Some(packed) => self.framed(packed),
+            Some(packed) => self.framed(packed, crosses),
             None => self.general(&rule.general()),
         }
     }
 
-    /// A rule of another form, above all that of a signal frame, which can lead to another stack.
+    /// A rule of another form, above all that of a signal frame.
     fn general(&mut self, rule: &General) -> Option<Step> {
         let frame = self.frame;
         self.used_frame_pointer = true;
-        let value = |stack: &Stack, caller: u64, value: Value, same: u64| {
-            let at = |base: Base, offset: i64| {
-                let base = match base {
-                    Base::Stack => frame.stack_pointer,
-                    Base::Frame => frame.frame_pointer,
-                    Base::CallerStack => caller,
-                };
-                base.wrapping_add_signed(offset)
+        let at = |base: Base, caller: u64, offset: i64| {
+            let base = match base {
+                Base::Stack => frame.stack_pointer,
+                Base::Frame => frame.frame_pointer,
+                Base::CallerStack => caller,
             };
-            match value {
-                Value::Same => Some(same),
-                Value::Register(base, offset) => Some(at(base, offset)),
-                Value::Memory(base, offset) => stack.read(at(base, offset)),
+            base.wrapping_add_signed(offset)
+        };
+        let stack_pointer = match rule.stack_pointer {
+            Value::Same => frame.stack_pointer,
+            Value::Register(base, offset) => at(base, 0, offset),
+            Value::Memory(base, offset) => self.stack.read(at(base, 0, offset))?,
+            Value::MemoryPlus(base, offset, more) => {
+                self.stack.read(at(base, 0, offset))?.wrapping_add(more)
             }
         };
-        let here = self.stack;
-        let stack_pointer = value(&here, 0, rule.stack_pointer, frame.stack_pointer)?;
+        // What a signal interrupted lies here or, as mostly where it is not near, on another stack.
+        let is_here = is_further_out(&frame, stack_pointer)
+            && (self.stack.grows_to(stack_pointer)
+                || !rule.signal_frame && self.stack.reaches(stack_pointer));
+        let mut here = self.stack;
+        if !is_here {
+            self.cross(stack_pointer, stack_pointer)?;
+        }
+        // A frame has saved things of its caller on either stack.
+        let mut read = |address: u64| {
+            if here.grows_to(address) { here.read(address) } else { self.stack.read(address) }
+        };
+        let mut value = |value: Value, same: u64| match value {
+            Value::Same => Some(same),
+            Value::Register(base, offset) => Some(at(base, stack_pointer, offset)),
+            Value::Memory(base, offset) => read(at(base, stack_pointer, offset)),
+            Value::MemoryPlus(base, offset, more) => {
+                Some(read(at(base, stack_pointer, offset))?.wrapping_add(more))
+            }
+        };
         // A frame that made a call has saved its return address.
-        let address = return_address(value(&here, stack_pointer, rule.return_address, 0)?);
-        let frame_pointer = value(&here, stack_pointer, rule.frame_pointer, frame.frame_pointer)?;
+        let address = return_address(value(rule.return_address, 0)?);
+        let frame_pointer = value(rule.frame_pointer, frame.frame_pointer)?;
         if address == 0 {
             return Some(Step::Outermost);
-        }
-        if !here.contains(stack_pointer, 8) {
-            if !rule.signal_frame {
-                return None;
-            }
-            self.stack = Stack::around(stack_pointer);
-        } else if stack_pointer < frame.stack_pointer {
-            return None;
         }
         self.frame = Frame {
             address,
@@ -163,7 +219,7 @@ impl Walk {
             return_address_offset: Some(-8),
             frame_pointer_offset: Some(-16),
         };
-        match self.framed_unpacked(rule)? {
+        match self.framed_unpacked(rule, false)? {
             Step::Caller if shared.modules.find(self.frame.address).is_some() => Some(Step::Caller),
             Step::Outermost => Some(Step::Outermost),
             Step::Caller | Step::Cut => None,
@@ -202,15 +258,32 @@ fn is_current(address: u64, modules: &Modules) -> bool {
 }
 
 /// The caller of `frame` by a rule of the common form: its address is 0 where there is none. `None` where
-/// the rule leads off the stack.
+/// it does not lie further out on the stack, as far as that is known.
 #[inline(always)]
 pub(super) fn caller(stack: &Stack, frame: &Frame, rule: Packed) -> Option<Frame> {
-    let base = if rule.is_from_frame_pointer() { frame.frame_pointer } else { frame.stack_pointer };
-    let stack_pointer = base.wrapping_add(rule.stack_pointer_offset());
-    // The stack only ever shrinks outwards; a function that saved nothing may have no frame.
-    if stack_pointer < frame.stack_pointer || !stack_pointer.is_multiple_of(8) {
+    let stack_pointer = callers_stack_pointer(frame, rule);
+    if !is_further_out(frame, stack_pointer) {
         return None;
     }
+    caller_at(stack, frame, rule, stack_pointer)
+}
+
+#[inline(always)]
+const fn callers_stack_pointer(frame: &Frame, rule: Packed) -> u64 {
+    let base = if rule.is_from_frame_pointer() { frame.frame_pointer } else { frame.stack_pointer };
+    base.wrapping_add(rule.stack_pointer_offset())
+}
+
+/// Whether that can be the caller's stack pointer on the same stack, which only ever shrinks outwards; a
+/// function that saved nothing may have no frame.
+#[inline(always)]
+const fn is_further_out(frame: &Frame, callers_stack_pointer: u64) -> bool {
+    callers_stack_pointer >= frame.stack_pointer && callers_stack_pointer.is_multiple_of(8)
+}
+
+/// The caller of `frame`, whose stack pointer is known.
+#[inline(always)]
+fn caller_at(stack: &Stack, frame: &Frame, rule: Packed, stack_pointer: u64) -> Option<Frame> {
     let (address, address_slot) = match rule.return_address_slot() {
         Some(slot) => (return_address(stack.read_slot(stack_pointer, slot)?), slot),
         None => (0, -1),
