@@ -5,13 +5,16 @@
 //! at a multiple of [`SLICE`], which makes the slice's head their record.
 
 use core::alloc::Layout;
+use core::iter;
 use core::ptr::{self, NonNull};
 
 use crate::arena::{self, Arena};
 use crate::fatal::fatal;
-use crate::hardened::{guards, scrub};
+use crate::hardened::{IS_HARDENED, guards, scrub};
 use crate::record::{Head, Kind};
-use crate::segment::{Placement, SEGMENT, SLICE, SLICE_SHIFT, SLICES, USABLE_SLICES, mask};
+use crate::segment::{
+    Placement, Run, SEGMENT, SLICE, SLICE_SHIFT, SLICES, Segment, USABLE_SLICES, mask,
+};
 use crate::{counters, decay, os, purger, tool};
 
 /// Largest block that is a run of slices.
@@ -115,20 +118,44 @@ fn alloc_large(count: u32, align: u32, fill: Fill, placement: Placement) -> Opti
     let segment = arena.segment(slice);
     arena.describe_block(slice, Kind::Large, count as usize * SLICE);
     counters::LARGE_SLICES.add(count as usize);
+    expect_clear(segment, &run, segment.slice(run.first));
     if fill == Fill::Zero {
         // Slices that were never used, or purged since, are zero as they come.
-        let mut dirty = run.dirty;
-        while dirty != 0 {
-            let first = dirty.trailing_zeros();
-            let length = (dirty >> first).trailing_ones();
-            dirty &= !mask(first, length);
-            let start = segment.slice(first);
-            tool::opened(start, length as usize * SLICE);
-            // SAFETY: these slices are part of the run that was claimed above.
-            unsafe { start.write_bytes(0, length as usize * SLICE) };
+        for (start, bytes) in dirty_parts(segment, &run) {
+            tool::opened(start, bytes);
+            // SAFETY: a part of the run that was claimed above.
+            unsafe { start.write_bytes(0, bytes) };
         }
     }
     NonNull::new(segment.slice(run.first))
+}
+
+/// The parts of a run, each a number of bytes, that may hold something other than zeros.
+fn dirty_parts(segment: &Segment, run: &Run) -> impl Iterator<Item = (*mut u8, usize)> {
+    let mut dirty = run.dirty;
+    iter::from_fn(move || {
+        (dirty != 0).then(|| {
+            let first = dirty.trailing_zeros();
+            let length = (dirty >> first).trailing_ones();
+            dirty &= !mask(first, length);
+            (segment.slice(first), length as usize * SLICE)
+        })
+    })
+}
+
+/// Ends the process, in the hardened build, if a run that `block` is given was written to after it was
+/// freed.
+fn expect_clear(segment: &Segment, run: &Run, block: *mut u8) {
+    if !IS_HARDENED {
+        return;
+    }
+    for (start, bytes) in dirty_parts(segment, run) {
+        // SAFETY: a part of a run that was claimed for the block, and nobody has yet; what was freed
+        // in it was cleared then.
+        if !unsafe { scrub::is_clear(start, bytes) } {
+            fatal("a block was written to after it was freed", block.addr());
+        }
+    }
 }
 
 fn alloc_huge(size: usize, align: usize) -> Option<NonNull<u8>> {
@@ -258,9 +285,10 @@ fn resize_large(record: Record, new_size: usize) -> bool {
     }
     if need > have {
         let more = (need - have) as u32;
-        if record.arena.claim_behind(record.slice, have as u32, more).is_none() {
+        let Some(run) = record.arena.claim_behind(record.slice, have as u32, more) else {
             return false;
-        }
+        };
+        expect_clear(record.arena.segment(record.slice), &run, record.block());
         counters::LARGE_SLICES.add(need - have);
         record.describe(Kind::Large, need * SLICE);
     } else if need < have {
@@ -332,6 +360,11 @@ fn move_huge(
     new: usize,
     align: usize,
 ) -> Option<NonNull<u8>> {
+    // Where the address space is limited this would need room for the growth twice, and where that is
+    // not to be had, the target would be lost with it: see below. The caller copies.
+    if os::is_address_space_limited() {
+        return None;
+    }
     // Reserved first: a plain `MREMAP_MAYMOVE` would not keep the alignment.
     let target = map(new, align)?;
     if !register_huge(target, new) {
@@ -352,7 +385,7 @@ fn move_huge(
         unregister_huge(record);
     }
     // The kernel may have unmapped the target before it failed, and unmapping it again would be
-    // wrong once another thread was given that range. So it is left: address space is lost in a
-    // case that needs the process to be out of mappings.
+    // wrong once another thread was given that range. So it is left: address space is lost where the
+    // process is out of mappings, or the kernel promises no more memory than it has.
     None
 }

@@ -207,6 +207,17 @@ pub(crate) unsafe fn relocate(
     address != libc::MAP_FAILED
 }
 
+/// Whether the process may map only so much (`RLIMIT_AS`).
+pub(crate) fn is_address_space_limited() -> bool {
+    let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    keeping_errno(
+        // SAFETY: the limit is valid for writes.
+        || unsafe { libc::getrlimit(libc::RLIMIT_AS, &raw mut limit) },
+        |status| *status != 0,
+    );
+    limit.rlim_cur != libc::RLIM_INFINITY
+}
+
 /// Makes a range inaccessible. Says whether the OS agreed.
 ///
 /// # Safety

@@ -15,7 +15,7 @@ mod model;
 mod process;
 
 use model::{Model, Random};
-use process::{run, succeed};
+use process::{abort, run, succeed};
 
 #[global_allocator]
 static HEAP: CoreAlloc = CoreAlloc::new();
@@ -131,6 +131,36 @@ fn a_write_to_a_freed_block_is_found_when_it_is_handed_out() {
         (0..1000).for_each(|_| {
             black_box(alloc(512));
         });
+    });
+}
+
+#[test]
+fn a_write_to_a_large_block_that_was_freed_is_found_when_its_memory_is_handed_out() {
+    let name = "a_write_to_a_large_block_that_was_freed_is_found_when_its_memory_is_handed_out";
+    let found = "alloc-core: a block was written to after it was freed";
+    abort(name, found, || {
+        let block = alloc(1_000_000);
+        free(block, 1_000_000);
+        // SAFETY: wrong, and found out.
+        unsafe { block.wrapping_add(900_000).write_volatile(1) };
+        (0..100).for_each(|_| {
+            black_box(alloc(200_000));
+        });
+    });
+}
+
+#[test]
+fn a_block_that_grows_into_memory_that_was_written_to_after_its_free_finds_it() {
+    let name = "a_block_that_grows_into_memory_that_was_written_to_after_its_free_finds_it";
+    abort(name, "alloc-core: a block was written to after it was freed", || {
+        let first = alloc(100_000);
+        let behind = alloc(100_000);
+        assert_eq!(behind.addr() - first.addr(), 128 << 10, "one lies behind the other");
+        free(behind, 100_000);
+        // SAFETY: wrong, and found out.
+        unsafe { behind.write_volatile(1) };
+        // SAFETY: a live block of that layout.
+        black_box(unsafe { HEAP.realloc(first, layout(100_000), 200_000) });
     });
 }
 

@@ -233,6 +233,49 @@ fn destructors_can_allocate_after_the_heap_was_handed_back() {
     });
 }
 
+/// The bytes of the process's address space that are mapped.
+fn mapped_bytes() -> usize {
+    let pages = std::fs::read_to_string("/proc/self/statm").expect("readable");
+    let pages: usize = pages.split(' ').next().expect("a field").parse().expect("a number");
+    // SAFETY: has no preconditions.
+    pages * unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize
+}
+
+#[test]
+fn growth_that_is_refused_takes_no_address_space() {
+    succeed("growth_that_is_refused_takes_no_address_space", || {
+        let limit = libc::rlimit { rlim_cur: 1 << 30, rlim_max: 1 << 30 };
+        // SAFETY: the limit is valid for reads.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) }, 0);
+        let before = mapped_bytes();
+        for _ in 0..4 {
+            let mut layout = Layout::from_size_align(8 << 20, 8).expect("a layout");
+            // SAFETY: the layout is not empty.
+            let mut block = unsafe { HEAP.alloc(layout) };
+            loop {
+                // SAFETY: a live block of at least so many bytes.
+                unsafe { block.add(layout.size() - 1).write(7) };
+                let size = layout.size() * 2;
+                // SAFETY: a live block of that layout.
+                let grown = unsafe { HEAP.realloc(block, layout, size) };
+                if grown.is_null() {
+                    break;
+                }
+                // SAFETY: so far the block was before it grew.
+                assert_eq!(unsafe { grown.add(layout.size() - 1).read() }, 7);
+                block = grown;
+                layout = Layout::from_size_align(size, 8).expect("a layout");
+            }
+            // Both the old block and the new one must fit.
+            assert!(layout.size() >= 256 << 20, "{} MiB", layout.size() >> 20);
+            // SAFETY: a live block of that layout.
+            unsafe { HEAP.dealloc(block, layout) };
+        }
+        let more = mapped_bytes() - before;
+        assert!(more < 64 << 20, "{} MiB were lost", more >> 20);
+    });
+}
+
 #[test]
 fn out_of_memory_is_null_and_the_heap_goes_on() {
     succeed("out_of_memory_is_null_and_the_heap_goes_on", || {

@@ -5,3 +5,11 @@
 /// None here.
 #[inline(always)]
 pub(crate) unsafe fn clear(_: *mut u8, _: usize) {}
+
+/// # Safety
+///
+/// None here.
+#[inline(always)]
+pub(crate) unsafe fn is_clear(_: *mut u8, _: usize) -> bool {
+    true
+}
