@@ -254,7 +254,7 @@ fn growth_that_is_refused_takes_no_address_space() {
             let mut block = unsafe { HEAP.alloc(layout) };
             loop {
                 // SAFETY: a live block of at least so many bytes.
-                unsafe { block.add(layout.size() - 1).write(7) };
+                unsafe { block.wrapping_add(layout.size() - 1).write(7) };
                 let size = layout.size() * 2;
                 // SAFETY: a live block of that layout.
                 let grown = unsafe { HEAP.realloc(block, layout, size) };
@@ -262,7 +262,7 @@ fn growth_that_is_refused_takes_no_address_space() {
                     break;
                 }
                 // SAFETY: so far the block was before it grew.
-                assert_eq!(unsafe { grown.add(layout.size() - 1).read() }, 7);
+                assert_eq!(unsafe { grown.wrapping_add(layout.size() - 1).read() }, 7);
                 block = grown;
                 layout = Layout::from_size_align(size, 8).expect("a layout");
             }

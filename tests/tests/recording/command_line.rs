@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use crate::exact::report;
 use crate::history::History;
-use crate::program::{Finished, OVER_SYSTEM, SCENARIOS, alloc_trace, run};
+use crate::program::{Finished, OVER_SYSTEM, SCENARIOS, alloc_trace, recorded, run};
 
 /// Runs `alloc-trace record -o PATH OPTIONS -- COMMAND`.
 fn run_recorded(path: &Path, options: &[&str], command: &[&str]) -> Finished {
@@ -78,6 +78,47 @@ fn the_command_says_that_and_why_nothing_was_recorded() {
     assert!(!path.exists());
     // The status is passed on all the same.
     assert_eq!(run_recorded(&path, &[], &["/bin/false"]).status.code(), Some(1));
+}
+
+#[test]
+fn the_command_takes_the_options_that_the_recorder_takes() {
+    let directory = TempDir::new().expect("a directory");
+    let path = directory.path().join("recording");
+    let values = ["", "=", "=off", "=0", "=1", "=9", "=10", "=64", "=65", "=128", "=129", "=1M"];
+    let more = ["=8MiB", "=9M", "=4k", "=2T", "=USR1", "=KILL", "=w*", "=99999999999G", "=-1"];
+    let too_long = format!("={}", "n".repeat(33));
+    for key in [
+        "stacks",
+        "compress",
+        "limit",
+        "ring",
+        "window",
+        "paused",
+        "signal",
+        "snapshot-signal",
+        "threads",
+        "not-threads",
+        "check",
+        "colour",
+    ] {
+        let mut taken = 0;
+        for value in values.iter().chain(&more).chain([&too_long.as_str()]) {
+            let option = format!("{key}{value}");
+            // `nothing` has a trail to record; what a limit or a name of a thread leaves of it is no matter.
+            let finished =
+                run(&mut recorded(OVER_SYSTEM, &["nothing"], &path, &format!(",{option}")));
+            let told = format!("passed over: {option}");
+            let is_told = finished.complaints().iter().any(|line| {
+                let rest = line.split_once(&told).map(|(_, rest)| rest);
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(';'))
+            });
+            let refused = run_recorded(&path, &["-O", &option], &[OVER_SYSTEM, "nothing"]);
+            let is_refused = refused.status.code() == Some(2);
+            assert_eq!(is_refused, is_told, "{option}\n{}\n{}", finished.stderr, refused.stderr);
+            taken += usize::from(!is_told);
+        }
+        assert_eq!(taken > 0, key != "colour", "{key}");
+    }
 }
 
 #[test]
