@@ -248,7 +248,9 @@ impl Emitter {
             }
             Record::SpanExit { thread, span, .. } => {
                 let entered = &mut self.threads.entry(thread).or_default().entered;
-                if let Some(index) = entered.iter().rposition(|&id| id == span) {
+                if span == SpanId::EVERY {
+                    entered.clear();
+                } else if let Some(index) = entered.iter().rposition(|&id| id == span) {
                     entered.remove(index);
                 }
             }

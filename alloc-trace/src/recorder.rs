@@ -79,7 +79,9 @@ use crate::request::Request;
 pub(crate) use self::backtrace::{MAX_DEPTH, Registers};
 pub(crate) use self::options::Options;
 pub(crate) use self::pausing::{pause, resume};
-pub(crate) use self::session::{StartError, current_path, start, start_from_environment, stop};
+pub(crate) use self::session::{
+    StartError, current_path, set_path, start, start_from_environment, stop,
+};
 
 /// Whether a recording can be started on this target.
 pub(crate) const SUPPORTED: bool = true;
@@ -156,6 +158,9 @@ struct Thread {
     paused: Cell<bool>,
     #[cfg(feature = "span-layer")]
     entered: entered_spans::EnteredSpans,
+    /// Whether it entered or left spans that the recording was not told of.
+    #[cfg(feature = "span-layer")]
+    spans_are_untold: Cell<bool>,
 }
 
 thread_local! {
@@ -172,6 +177,8 @@ thread_local! {
             paused: Cell::new(false),
             #[cfg(feature = "span-layer")]
             entered: entered_spans::EnteredSpans::new(),
+            #[cfg(feature = "span-layer")]
+            spans_are_untold: Cell::new(false),
         }
     };
 }
@@ -306,26 +313,57 @@ pub(crate) fn span(
     });
 }
 
-/// Records that the calling thread entered a span.
+/// Records that fields of a span were set.
 #[cfg(feature = "span-layer")]
-pub(crate) fn span_enter(span: SpanId, metadata: Option<&'static Metadata<'static>>) {
-    RECORDER.write(|encoder, out, stamp| encoder.span_enter(out, stamp, span));
-    if let Some(metadata) = metadata {
-        THREAD.with(|thread| thread.entered.enter((span, metadata)));
-    }
+pub(crate) fn span_fields(span: SpanId, fields: &[u8]) {
+    RECORDER.write(|encoder, out, stamp| encoder.span_fields(out, stamp, span, fields));
 }
 
-/// Records that the calling thread left a span.
+/// Records that the calling thread entered a span, or while nothing is recorded, remembers it.
+#[cfg(feature = "span-layer")]
+pub(crate) fn span_enter(span: SpanId, metadata: Option<&'static Metadata<'static>>) {
+    // Written first: a thread that joins by this record tells the spans that it was in before.
+    let written = RECORDER.write(|encoder, out, stamp| encoder.span_enter(out, stamp, span));
+    THREAD.with(|thread| {
+        if let Some(metadata) = metadata {
+            thread.entered.enter((span, metadata));
+        }
+        if !written {
+            thread.tell_spans_later();
+        }
+    });
+}
+
+/// Records that the calling thread left a span, or while nothing is recorded, remembers it.
 #[cfg(feature = "span-layer")]
 pub(crate) fn span_exit(span: SpanId) {
-    THREAD.with(|thread| thread.entered.exit(span));
-    RECORDER.write(|encoder, out, stamp| encoder.span_exit(out, stamp, span));
+    let written = RECORDER.write(|encoder, out, stamp| encoder.span_exit(out, stamp, span));
+    THREAD.with(|thread| {
+        thread.entered.exit(span);
+        if !written {
+            thread.tell_spans_later();
+        }
+    });
 }
 
 /// Records that a span closed.
 #[cfg(feature = "span-layer")]
 pub(crate) fn span_close(span: SpanId) {
     RECORDER.write(|encoder, out, stamp| encoder.span_close(out, stamp, span));
+}
+
+#[cfg(feature = "span-layer")]
+impl Thread {
+    /// The spans that the thread is in are told before its next event. An event alone asks for nothing:
+    /// so its slot is made to seem one that has yet to join.
+    fn tell_spans_later(&self) {
+        self.spans_are_untold.set(true);
+        // SAFETY: a thread's pointer is null or leads to a slot, and slots are never given back.
+        if let Some(slot) = unsafe { self.slot.get().as_ref() } {
+            let epoch = slot.epoch.load(Ordering::Relaxed);
+            slot.epoch.store(epoch::outdated(epoch), Ordering::Relaxed);
+        }
+    }
 }
 
 impl Recorder {
@@ -449,15 +487,21 @@ impl Recorder {
         slot.epoch.load(Ordering::Relaxed) == self.epoch().load(Ordering::Relaxed)
     }
 
-    /// Writes a record that is no heap event, with the time now.
-    fn write(&'static self, encode: impl Fn(&mut Encoder, &mut [u8], Stamp) -> Option<usize>) {
-        if !crate::mode::is_recording() {
-            return;
+    /// Writes a record that is no heap event, with the time now; whether it did.
+    fn write(
+        &'static self,
+        encode: impl Fn(&mut Encoder, &mut [u8], Stamp) -> Option<usize>,
+    ) -> bool {
+        let mut written = false;
+        if crate::mode::is_recording() {
+            self.enter(None, |recorder, state| {
+                let stamp = clock::now().max(state.writer.last_stamp());
+                state.writer.write(&recorder.log, |encoder, out| encode(encoder, out, stamp))?;
+                written = true;
+                Ok(())
+            });
         }
-        self.enter(None, |recorder, state| {
-            let stamp = clock::now().max(state.writer.last_stamp());
-            state.writer.write(&recorder.log, |encoder, out| encode(encoder, out, stamp))
-        });
+        written
     }
 
     /// Writes a heap event. Without `registers` it has no backtrace.

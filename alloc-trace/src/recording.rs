@@ -128,7 +128,8 @@ impl Drop for Recording {
 }
 
 impl RecordingBuilder {
-    /// The file to write. A finished recording at that path is replaced; where another process is
+    /// The file to write: `alloc-trace.{pid}.trace` by default. In the path `{pid}` stands for the process's
+    /// id and `{name}` for its program's name. A finished recording at that path is replaced; where another process is
     /// writing one, and in forked children, `.<pid>` is added to the name. A file that is no
     /// recording is never touched.
     pub fn output(mut self, path: impl Into<PathBuf>) -> Self {
@@ -248,13 +249,12 @@ impl RecordingBuilder {
     }
 
     fn begin(self) -> Result<Recording, StartError> {
-        let output = self
-            .output
-            .unwrap_or_else(|| format!("alloc-trace.{}.trace", std::process::id()).into());
+        let output = self.output.unwrap_or_else(|| "alloc-trace.{pid}.trace".into());
         if !recorder::SUPPORTED {
             return Err(StartError::Unsupported);
         }
         let mut options = recorder_options(&output, self.stacks)?;
+        let output = os_path(options.path.as_bytes());
         options.set_compression(match self.compression {
             Compression::Off => 0,
             Compression::Fast => 1,
@@ -348,7 +348,7 @@ pub fn heap_snapshot() -> bool {
 
 fn recorder_options(output: &Path, stacks: Stacks) -> Result<recorder::Options, StartError> {
     let mut options = recorder::Options::DEFAULT;
-    let fits = options.path.push(path_bytes(output));
+    let fits = recorder::set_path(&mut options, path_bytes(output));
     if !fits || output.as_os_str().is_empty() {
         return Err(StartError::Path { path: output.to_owned() });
     }

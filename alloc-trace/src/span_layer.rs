@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use alloc_trace_format::SpanId;
 use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id};
+use tracing::span::{Attributes, Id, Record};
 use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
@@ -14,10 +14,12 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::{mode, recorder};
 
-/// A `tracing_subscriber` layer that records when spans are made, entered, left and closed.
+/// A `tracing_subscriber` layer that records when spans are made, given fields, entered, left and closed.
 ///
 /// An allocation costs nothing more for it: the reader knows which span its thread was in. The layer
-/// itself asks nothing of the heap, and does nothing while nothing is recorded.
+/// itself asks nothing of the heap, and while nothing is recorded only remembers which spans each thread is
+/// in, as far as the outermost 16. A recording that begins later knows those by name, without the fields that
+/// they had by then.
 ///
 /// ```
 /// use tracing_subscriber::layer::SubscriberExt;
@@ -58,20 +60,19 @@ where
         self.define(id, parent.as_ref(), false, attributes.metadata(), fields.as_bytes());
     }
 
-    fn on_enter(&self, id: &Id, context: Context<'_, S>) {
-        if !mode::is_recording() {
+    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
+        if !mode::is_recording() || values.is_empty() {
             return;
         }
-        // A span that is older than the recording has no definition in it yet; of others it may be
-        // forgotten that they have.
-        let mut metadata = self.defined.metadata(id);
-        if metadata.is_none()
-            && let Some(span) = context.span(id)
-        {
-            let parent = span.parent().map(|parent| parent.id());
-            self.define(id, parent.as_ref(), true, span.metadata(), &[]);
-            metadata = Some(span.metadata());
-        }
+        self.known(id, &context);
+        let mut fields = FieldText::new();
+        values.record(&mut fields);
+        recorder::span_fields(SpanId(id.into_u64()), fields.as_bytes());
+    }
+
+    fn on_enter(&self, id: &Id, context: Context<'_, S>) {
+        let metadata =
+            if mode::is_recording() { self.known(id, &context) } else { context.metadata(id) };
         recorder::span_enter(SpanId(id.into_u64()), metadata);
     }
 
@@ -86,6 +87,22 @@ where
 }
 
 impl SpanLayer {
+    /// What is known for good of a span, of which the recording has a definition afterwards.
+    fn known<S>(&self, id: &Id, context: &Context<'_, S>) -> Option<&'static Metadata<'static>>
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        // A span that is older than the recording has no definition in it yet; of others it may be
+        // forgotten that they have.
+        if let Some(metadata) = self.defined.metadata(id) {
+            return Some(metadata);
+        }
+        let span = context.span(id)?;
+        let parent = span.parent().map(|parent| parent.id());
+        self.define(id, parent.as_ref(), true, span.metadata(), &[]);
+        Some(span.metadata())
+    }
+
     fn define(
         &self,
         id: &Id,

@@ -8,15 +8,11 @@ use crate::request::Request;
 /// Whether a recording can be started on this target.
 pub(crate) const SUPPORTED: bool = false;
 
-/// A path that takes everything and keeps nothing.
+/// A path that keeps nothing.
 #[derive(Debug)]
 pub(crate) struct Path;
 
 impl Path {
-    pub(crate) const fn push(&mut self, _bytes: &[u8]) -> bool {
-        true
-    }
-
     pub(crate) const fn as_bytes(&self) -> &[u8] {
         &[]
     }
@@ -47,6 +43,10 @@ impl Options {
     pub(crate) const fn set_threads(&mut self, _pattern: &[u8], _only: bool) -> bool {
         true
     }
+}
+
+pub(crate) const fn set_path(_options: &mut Options, _path: &[u8]) -> bool {
+    true
 }
 
 pub(crate) const MAX_DEPTH: usize = 128;
@@ -138,6 +138,8 @@ mod spans {
     ) {
     }
 
+    pub(crate) const fn span_fields(_span: SpanId, _fields: &[u8]) {}
+
     pub(crate) const fn span_exit(_span: SpanId) {}
 
     pub(crate) const fn span_close(_span: SpanId) {}
@@ -148,4 +150,4 @@ mod spans {
 }
 
 #[cfg(feature = "span-layer")]
-pub(crate) use self::spans::{session, span, span_close, span_enter, span_exit};
+pub(crate) use self::spans::{session, span, span_close, span_enter, span_exit, span_fields};

@@ -14,6 +14,7 @@ mod live_events;
 mod options;
 mod pressure;
 mod ring;
+mod spans;
 mod threads;
 
 use std::env;
@@ -93,6 +94,8 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("ring_late", ring::late),
     ("ring_snapshots", ring::snapshots),
     ("ring_spans", ring::spans),
+    ("span_turns", spans::turns),
+    ("span_fields", spans::fields),
     ("in_turn", options::in_turn),
     ("workers", options::workers),
     ("growing", options::growing),

@@ -51,7 +51,7 @@ pub struct EventSpan<'a> {
     pub name: &'a str,
     /// Its target.
     pub target: &'a str,
-    /// The fields that it was made with.
+    /// The fields that it was made with, and those that had been set by then.
     pub fields: &'a str,
     /// The names of the spans that it was made in and its own, outermost first. Of more than 64 the middle
     /// ones are one text that says how many they are, as `[100 more]`.

@@ -8,7 +8,7 @@ use alloc_trace_format::{Record, Recording, SpanId, Stamp, Step};
 
 use crate::definitions::Definitions;
 use crate::error::AnalysisError;
-use crate::spans::{KindIndex, Spans};
+use crate::spans::{Entered, KindIndex, Spans};
 use crate::summary::Program;
 
 /// When threads were in spans, and when the program set markers.
@@ -53,7 +53,7 @@ pub struct SpanMoment {
     pub thread: u32,
     /// The span's name.
     pub name: Arc<str>,
-    /// The fields that it was made with.
+    /// The fields that it was made with, and those that were set before it was left.
     pub fields: Arc<str>,
 }
 
@@ -158,8 +158,6 @@ struct Interval {
 #[derive(Debug, Clone)]
 struct Open {
     id: SpanId,
-    kind: KindIndex,
-    fields: Arc<str>,
     begin: Stamp,
 }
 
@@ -176,26 +174,27 @@ impl Gathering {
     fn follow(&mut self, definitions: &Definitions, record: Record) {
         match record {
             Record::Span(span) => self.spans.make(&span),
+            Record::SpanFields { thread, span, fields, .. } => {
+                self.spans.add_fields(definitions.thread(thread), span, &fields);
+            }
             Record::SpanClose { span, .. } => self.spans.close(span),
             Record::SpanEnter { thread, stamp, span } => {
                 let thread = definitions.thread(thread);
                 self.spans.enter(thread, span);
-                if let Some(entered) = self.spans.current(thread)
-                    && let Some(open) = self.open.get_mut(thread)
-                {
-                    let (kind, fields) = (entered.kind, Arc::clone(&entered.fields));
-                    open.push(Open { id: span, kind, fields, begin: stamp });
+                if let Some(open) = self.open.get_mut(thread) {
+                    open.push(Open { id: span, begin: stamp });
                 }
             }
-            // As in [`Spans::exit`], that leaves the last entry of the span.
             Record::SpanExit { thread, stamp, span } => {
                 let thread = definitions.thread(thread);
-                self.spans.exit(thread, span);
-                if let Some(open) = self.open.get_mut(thread)
+                if span == SpanId::EVERY {
+                    self.leave_every(thread, stamp);
+                } else if let Some(open) = self.open.get_mut(thread)
+                    // As in [`Spans::exit`], that leaves the last entry of the span.
                     && let Some(index) = open.iter().rposition(|open| open.id == span)
                 {
                     let open = open.remove(index);
-                    self.keep(thread, open, stamp);
+                    self.keep(thread, &open, stamp);
                 }
             }
             _ => {}
@@ -204,15 +203,22 @@ impl Gathering {
 
     /// The recording ends.
     fn leave_all(&mut self, end: Stamp) {
-        for (thread, open) in std::mem::take(&mut self.open).into_iter().enumerate() {
-            for open in open {
-                self.keep(thread, open, end);
-            }
+        for thread in 0..self.open.len() {
+            self.leave_every(thread, end);
         }
     }
 
-    fn keep(&mut self, thread: usize, open: Open, end: Stamp) {
-        let Open { kind, fields, begin, .. } = open;
+    /// A thread leaves all spans that it is in.
+    fn leave_every(&mut self, thread: usize, end: Stamp) {
+        let open = self.open.get_mut(thread).map(std::mem::take).unwrap_or_default();
+        for open in open.iter().rev() {
+            self.keep(thread, open, end);
+        }
+    }
+
+    fn keep(&mut self, thread: usize, open: &Open, end: Stamp) {
+        let begin = open.begin;
+        let Some(Entered { kind, fields, .. }) = self.spans.exit(thread, open.id) else { return };
         let length = end.saturating_sub(begin);
         self.longest.push(Reverse(Interval { length, begin, thread, kind, fields }));
         if self.longest.len() > Moments::MAX_SPANS {

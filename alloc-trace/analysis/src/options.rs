@@ -79,8 +79,8 @@ impl Options {
         self
     }
 
-    /// Whether spans of one name and target are told apart by the fields that they were made with;
-    /// by default they are not.
+    /// Whether spans of one name and target are told apart by their fields; by default they are not.
+    /// What happened in a span before a field was set is of the span without it.
     ///
     /// A program that makes a span for each request has as many rows then.
     #[must_use]

@@ -262,6 +262,9 @@ impl<'a> Replay<'a> {
         let definitions = &self.prepared.definitions;
         match record {
             Record::Span(span) => self.spans.make(&span),
+            Record::SpanFields { thread, span, fields, .. } => {
+                self.spans.add_fields(definitions.thread(thread), span, &fields);
+            }
             Record::SpanEnter { thread, span, .. } => {
                 self.spans.enter(definitions.thread(thread), span);
             }

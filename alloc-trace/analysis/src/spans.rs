@@ -2,7 +2,8 @@
 //!
 //! A thread is in the span that it entered last and has not left. Leaving a span that was entered
 //! twice leaves the later entry; leaving one that is not innermost takes it out from between. A
-//! span's number can be used again after it closed: entries made before keep their meaning.
+//! span's number can be used again after it closed: entries made before keep their meaning. Fields that are
+//! set later a span has from then on, also where it has been entered: what happened before had none of them.
 
 use std::sync::Arc;
 
@@ -29,8 +30,16 @@ pub(crate) struct Entered {
     pub(crate) kind: KindIndex,
     /// The span and those that it was made in, as a number in the tree of paths.
     pub(crate) path: u32,
-    /// The fields that it was made with.
+    /// The fields that it was made with, and behind them those that were set since.
     pub(crate) fields: Arc<str>,
+}
+
+/// A span that has not closed.
+#[derive(Debug)]
+struct Open {
+    span: Entered,
+    /// How often it is entered at present.
+    entries: usize,
 }
 
 /// A path in the tree of paths. Each one's number is greater than that of the path around it.
@@ -44,6 +53,9 @@ struct Path {
     /// Itself, or of its outer paths the one that is the last of [`OUTERMOST`].
     outermost: u32,
 }
+
+/// Fields of a span are no longer than this: fields that a program sets again and again would add up.
+const MAX_FIELDS_BYTES: usize = 1024;
 
 /// Of a path with more spans than both together only so many of the outermost are named, and so many of
 /// the innermost: or what a program writes that enters spans without end would grow with the square.
@@ -59,7 +71,7 @@ pub(crate) struct Spans {
     kind_numbers: FxHashMap<SpanKind, KindIndex>,
     paths: Vec<Path>,
     path_numbers: FxHashMap<(u32, KindIndex), u32>,
-    open: FxHashMap<SpanId, Entered>,
+    open: FxHashMap<SpanId, Open>,
     /// What each thread has entered, by the thread's index.
     entered: Vec<Vec<Entered>>,
 }
@@ -84,7 +96,8 @@ impl Spans {
         if span.again && self.open.contains_key(&span.id) {
             return;
         }
-        let parent = span.parent.and_then(|parent| self.open.get(&parent)).map(|span| span.path);
+        let parent =
+            span.parent.and_then(|parent| self.open.get(&parent)).map(|open| open.span.path);
         let fields: Arc<str> = Arc::from(&*span.fields);
         let entered = self.register(
             span.id,
@@ -100,7 +113,40 @@ impl Spans {
         if let Some(made) = self.made.get_mut(entered.kind as usize) {
             *made += 1;
         }
-        self.open.insert(span.id, entered);
+        self.open.insert(span.id, Open { span: entered, entries: 0 });
+    }
+
+    /// A thread sets fields of a span, which stand behind those that it has, as far as there is room.
+    pub(crate) fn add_fields(&mut self, thread: usize, id: SpanId, added: &str) {
+        let Some(Open { span: before, entries }) = self.open.get(&id) else { return };
+        let (before, mut entries) = (before.clone(), *entries);
+        let fields: Arc<str> = match &*before.fields {
+            "" => Arc::from(added),
+            _ => Arc::from(format!("{} {added}", before.fields)),
+        };
+        if fields.len() > MAX_FIELDS_BYTES {
+            return;
+        }
+        let Some(kind) = self.kinds.get(before.kind as usize).cloned() else { return };
+        let kind = SpanKind { fields: kind.fields.map(|_| Arc::clone(&fields)), ..kind };
+        let after = self.register(id, kind, self.around(before.path), fields);
+        for (kind, made) in [(before.kind, -1), (after.kind, 1)] {
+            if let Some(number) = self.made.get_mut(kind as usize) {
+                *number = number.saturating_add_signed(made);
+            }
+        }
+        if let Some(open) = self.open.get_mut(&id) {
+            open.span = after.clone();
+        }
+        // The thread itself is in it nearly always, and then no other one.
+        let own = self.entered.get_mut(thread).map(|stack| replace(stack, &before, &after));
+        entries = entries.saturating_sub(own.unwrap_or_default());
+        for stack in &mut self.entered {
+            if entries == 0 {
+                return;
+            }
+            entries = entries.saturating_sub(replace(stack, &before, &after));
+        }
     }
 
     /// A span closed.
@@ -110,8 +156,11 @@ impl Spans {
 
     /// A thread entered a span.
     pub(crate) fn enter(&mut self, thread: usize, id: SpanId) {
-        let entered = match self.open.get(&id) {
-            Some(entered) => entered.clone(),
+        let entered = match self.open.get_mut(&id) {
+            Some(open) => {
+                open.entries += 1;
+                open.span.clone()
+            }
             None => {
                 // Its record was lost, or recording began after it was made.
                 let none: Arc<str> = Arc::from("");
@@ -122,7 +171,7 @@ impl Spans {
                     fields: self.by_fields.then(|| Arc::clone(&none)),
                 };
                 let entered = self.register(id, kind, None, none);
-                self.open.insert(id, entered.clone());
+                self.open.insert(id, Open { span: entered.clone(), entries: 1 });
                 entered
             }
         };
@@ -131,13 +180,24 @@ impl Spans {
         }
     }
 
-    /// A thread left a span.
-    pub(crate) fn exit(&mut self, thread: usize, id: SpanId) {
-        if let Some(stack) = self.entered.get_mut(thread)
-            && let Some(index) = stack.iter().rposition(|entered| entered.id == id)
-        {
-            stack.remove(index);
+    /// A thread left a span; answers what the span was. Of [`SpanId::EVERY`] it left all: the innermost is
+    /// answered.
+    pub(crate) fn exit(&mut self, thread: usize, id: SpanId) -> Option<Entered> {
+        let stack = self.entered.get_mut(thread)?;
+        let first = if id == SpanId::EVERY {
+            0
+        } else {
+            stack.iter().rposition(|entered| entered.id == id)?
+        };
+        let end = if id == SpanId::EVERY { stack.len() } else { first + 1 };
+        let mut last = None;
+        for left in stack.drain(first..end) {
+            if let Some(open) = self.open.get_mut(&left.id) {
+                open.entries = open.entries.saturating_sub(1);
+            }
+            last = Some(left);
         }
+        last
     }
 
     /// The span that a thread is in.
@@ -225,6 +285,13 @@ impl Spans {
     }
 }
 
+/// Replaces the entries of a span by what it is from now on; answers how many.
+fn replace(stack: &mut [Entered], before: &Entered, after: &Entered) -> usize {
+    // Another span of the same number has fields of its own.
+    let same = |entered: &&mut Entered| Arc::ptr_eq(&entered.fields, &before.fields);
+    stack.iter_mut().filter(same).map(|entered| *entered = after.clone()).count()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -282,6 +349,54 @@ mod tests {
             spans.make(&span(2, None, "request", "id=2"));
             assert_eq!(spans.kinds().len(), kinds);
         }
+    }
+
+    #[test]
+    fn a_span_has_fields_from_when_they_are_set_wherever_it_was_entered() {
+        let mut spans = Spans::new(true, 3);
+        spans.make(&span(1, None, "request", "id=1"));
+        spans.make(&span(2, None, "step", ""));
+        for thread in [0, 2] {
+            spans.enter(thread, SpanId(1));
+            spans.enter(thread, SpanId(2));
+        }
+        spans.exit(2, SpanId(2));
+        let now = |spans: &Spans, thread| {
+            spans.current(thread).map(|it| (it.fields.to_string(), spans.made(it.kind)))
+        };
+        let before = spans.current(2).map(|entered| entered.kind).expect("entered");
+        spans.add_fields(1, SpanId(1), "user=anna");
+        spans.exit(0, SpanId(2));
+        for thread in [0, 2] {
+            assert_eq!(now(&spans, thread), Some(("id=1 user=anna".into(), 1)));
+        }
+        assert_eq!(spans.made(before), 0, "it is the same span");
+        spans.add_fields(0, SpanId(2), "late=2");
+        spans.enter(0, SpanId(2));
+        assert_eq!(now(&spans, 0), Some(("late=2".into(), 1)));
+        // What is too long, and what is of no span.
+        spans.add_fields(0, SpanId(2), &"x".repeat(MAX_FIELDS_BYTES));
+        spans.add_fields(0, SpanId(9), "of=none");
+        assert_eq!(now(&spans, 0), Some(("late=2".into(), 1)));
+        // A number that is used again.
+        spans.close(SpanId(2));
+        spans.make(&span(2, None, "step", ""));
+        spans.add_fields(0, SpanId(2), "late=3");
+        assert_eq!(now(&spans, 0), Some(("late=2".into(), 1)));
+    }
+
+    #[test]
+    fn a_thread_leaves_all_spans_at_once() {
+        let mut spans = Spans::new(false, 2);
+        for (id, text) in [(1, "a"), (2, "b")] {
+            spans.make(&span(id, None, text, ""));
+            spans.enter(0, SpanId(id));
+            spans.enter(1, SpanId(id));
+        }
+        let last = spans.exit(0, SpanId::EVERY).expect("the innermost");
+        assert_eq!(&*spans.kinds()[last.kind as usize].name, "b");
+        assert_eq!((name(&spans, 0), name(&spans, 1)), (None, Some("b")));
+        assert!(spans.exit(0, SpanId::EVERY).is_none());
     }
 
     #[test]

@@ -587,16 +587,22 @@ impl DecodeState {
                 let id = SpanId(body.varint("a span")?);
                 let parent = body.varint("a span")?;
                 let level = body.byte("a level")?;
-                Record::Span(Box::new(Span {
-                    id,
-                    stamp,
-                    parent: (parent != 0).then_some(SpanId(parent)),
-                    again: level & span::AGAIN != 0,
-                    level: level & !span::AGAIN,
-                    name: body.text("a name")?,
-                    target: body.text("a target")?,
-                    fields: body.text("fields")?,
-                }))
+                let (name, target) = (body.text("a name")?, body.text("a target")?);
+                let fields = body.text("fields")?;
+                if level == span::FIELDS {
+                    Record::SpanFields { stamp, thread: self.thread, span: id, fields }
+                } else {
+                    Record::Span(Box::new(Span {
+                        id,
+                        stamp,
+                        parent: (parent != 0).then_some(SpanId(parent)),
+                        again: level & span::AGAIN != 0,
+                        level: level & !span::AGAIN,
+                        name,
+                        target,
+                        fields,
+                    }))
+                }
             }
             kind::SPAN_ENTER => Record::SpanEnter {
                 stamp: self.advance(body)?,

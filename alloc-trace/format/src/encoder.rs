@@ -353,13 +353,32 @@ impl Encoder {
         })
     }
 
+    /// Writes that the context's thread set fields of a span that was made before.
+    #[must_use]
+    pub fn span_fields(
+        &mut self,
+        out: &mut [u8],
+        stamp: Stamp,
+        span: SpanId,
+        fields: &[u8],
+    ) -> Option<usize> {
+        self.stamped(out, kind::SPAN, stamp, |out| {
+            out.varint(span.0);
+            out.varint(0);
+            out.byte(span::FIELDS);
+            out.text(&[]);
+            out.text(&[]);
+            out.text(fields);
+        })
+    }
+
     /// Writes that the context's thread entered a span.
     #[must_use]
     pub fn span_enter(&mut self, out: &mut [u8], stamp: Stamp, span: SpanId) -> Option<usize> {
         self.stamped(out, kind::SPAN_ENTER, stamp, |out| out.varint(span.0))
     }
 
-    /// Writes that the context's thread left a span.
+    /// Writes that the context's thread left a span, or with [`SpanId::EVERY`] all.
     #[must_use]
     pub fn span_exit(&mut self, out: &mut [u8], stamp: Stamp, span: SpanId) -> Option<usize> {
         self.stamped(out, kind::SPAN_EXIT, stamp, |out| out.varint(span.0))

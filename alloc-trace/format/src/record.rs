@@ -40,6 +40,12 @@ impl NodeId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SpanId(pub u64);
 
+impl SpanId {
+    /// Stands for all spans that a thread is in where it leaves them at once: no subscriber gives this
+    /// number.
+    pub const EVERY: Self = Self(0);
+}
+
 /// What a heap event was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EventKind {
@@ -211,7 +217,8 @@ pub struct Span {
     pub name: Box<str>,
     /// Its target.
     pub target: Box<str>,
-    /// Its fields as they were when it was made, `key=value` with spaces between; may be cut.
+    /// Its fields as they were when it was made, `key=value` with spaces between; may be cut. Those that
+    /// are set later have records of their own ([`Record::SpanFields`]).
     pub fields: Box<str>,
 }
 
@@ -283,6 +290,17 @@ pub enum Record {
     ModuleUnload(ModuleUnload),
     /// A span was made.
     Span(Box<Span>),
+    /// Fields of a span were set after it was made.
+    SpanFields {
+        /// When.
+        stamp: Stamp,
+        /// Which thread set them.
+        thread: ThreadId,
+        /// The span.
+        span: SpanId,
+        /// The fields, `key=value` with spaces between; may be cut.
+        fields: Box<str>,
+    },
     /// A thread entered a span.
     SpanEnter {
         /// The thread.
@@ -298,7 +316,7 @@ pub enum Record {
         thread: ThreadId,
         /// When.
         stamp: Stamp,
-        /// The span.
+        /// The span; [`SpanId::EVERY`] for all that the thread is in.
         span: SpanId,
     },
     /// A span closed: its number may be used again.
@@ -361,6 +379,7 @@ impl Record {
             Self::Event(event) => Some(event.begin_stamp),
             Self::Context(Context { stamp, .. })
             | Self::ThreadExit { stamp, .. }
+            | Self::SpanFields { stamp, .. }
             | Self::SpanEnter { stamp, .. }
             | Self::SpanExit { stamp, .. }
             | Self::SpanClose { stamp, .. }
@@ -448,6 +467,9 @@ pub(crate) mod kind {
 pub(crate) mod span {
     /// Set in the level: the recording may have the span already.
     pub(crate) const AGAIN: u8 = 0x80;
+    /// In place of the level: none is made, and the record has fields that were set later. A reader that
+    /// does not know it takes the span for one that it has already, and passes over it.
+    pub(crate) const FIELDS: u8 = AGAIN | 0x40;
 }
 
 /// The codes of [`EndReason`].

@@ -365,6 +365,7 @@ const fn thread(record: &Record) -> Option<ThreadId> {
         Record::Context(context) => Some(context.thread),
         Record::ThreadStart(start) => Some(start.thread),
         Record::ThreadExit { thread, .. }
+        | Record::SpanFields { thread, .. }
         | Record::SpanEnter { thread, .. }
         | Record::SpanExit { thread, .. }
         | Record::Marker { thread, .. }
@@ -420,6 +421,9 @@ impl Encoder {
                 span.target.as_bytes(),
                 span.fields.as_bytes(),
             ),
+            Record::SpanFields { stamp, span, fields, .. } => {
+                encoder.span_fields(out, *stamp, *span, fields.as_bytes())
+            }
             Record::SpanEnter { stamp, span, .. } => encoder.span_enter(out, *stamp, *span),
             Record::SpanExit { stamp, span, .. } => encoder.span_exit(out, *stamp, *span),
             Record::SpanClose { stamp, span } => encoder.span_close(out, *stamp, *span),

@@ -132,11 +132,14 @@ fn record() -> impl Strategy<Value = Record> {
                 stamp: 0, bias, start, end, build_id: build_id.into(), path,
             }))
         ),
-        1 => (id(), option::of(1..u64::MAX), any::<bool>(), 0u8..128, text(), text(), text()).prop_map(
+        1 => (id(), option::of(1..u64::MAX), any::<bool>(), 0u8..64, text(), text(), text()).prop_map(
             |(id, parent, again, level, name, target, fields)| Record::Span(Box::new(Span {
                 id, stamp: 0, parent: parent.map(SpanId), again, level, name, target, fields,
             }))
         ),
+        1 => (id(), text()).prop_map(move |(span, fields)| Record::SpanFields {
+            thread, stamp: 0, span, fields,
+        }),
         1 => id().prop_map(move |span| Record::SpanEnter { thread, stamp: 0, span }),
         1 => id().prop_map(move |span| Record::SpanExit { thread, stamp: 0, span }),
         1 => id().prop_map(move |span| Record::SpanClose { stamp: 0, span }),
@@ -175,6 +178,7 @@ fn place(records: &mut [Record], steps: &[u8]) {
                 event.begin_stamp = now.saturating_sub(event.begin_stamp);
             }
             Record::ThreadExit { thread, stamp }
+            | Record::SpanFields { thread, stamp, .. }
             | Record::SpanEnter { thread, stamp, .. }
             | Record::SpanExit { thread, stamp, .. }
             | Record::Marker { thread, stamp, .. } => (*thread, *stamp) = (current, now),

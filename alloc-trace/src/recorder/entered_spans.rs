@@ -1,13 +1,13 @@
-//! Which spans a thread is in, so that it can be told again: in each generation of a ring, whose earlier
-//! ones are written over, and where another recording begins meanwhile.
+//! Which spans a thread is in, also while nothing is recorded, so that it can be told: in a recording that
+//! begins or goes on meanwhile, and in each generation of a ring, whose earlier ones are written over.
 
 use std::cell::Cell;
 
 use alloc_trace_format::SpanId;
 use tracing::Metadata;
 
-/// Those further in are not told again.
-const MOST: usize = 8;
+/// Those further in are not told.
+const MOST: usize = 16;
 
 /// A span, and what is known of it for good.
 pub(super) type EnteredSpan = (SpanId, &'static Metadata<'static>);
@@ -58,11 +58,11 @@ mod tests {
         let metadata = tracing::callsite::Callsite::metadata(callsite);
         let spans = EnteredSpans::new();
         let ids = |spans: &EnteredSpans| spans.iter().map(|(SpanId(id), _)| id).collect::<Vec<_>>();
-        for id in 1..=10 {
+        for id in 1..=18 {
             spans.enter((SpanId(id), metadata));
         }
-        assert_eq!(ids(&spans), [1, 2, 3, 4, 5, 6, 7, 8]);
-        for id in [9, 3, 8, 1, 10] {
+        assert!(ids(&spans).into_iter().eq(1..=16));
+        for id in [17, 3, 16, 1, 18, 9, 10, 11, 12, 13, 14, 15, 8] {
             spans.exit(SpanId(id));
         }
         assert_eq!(ids(&spans), [2, 4, 5, 6, 7]);

@@ -23,6 +23,13 @@ pub(super) const fn generation(epoch: u64) -> u32 {
     epoch as u32
 }
 
+/// What a slot has in place of its epoch where its thread has something to write before its next event:
+/// of the same recording, and of a generation that never comes.
+#[cfg(feature = "span-layer")]
+pub(super) const fn outdated(epoch: u64) -> u64 {
+    if is_recording(epoch) { with_generation(epoch, u32::MAX) } else { epoch }
+}
+
 pub(super) const fn with_generation(epoch: u64, generation: u32) -> u64 {
     recording(epoch) | generation as u64
 }

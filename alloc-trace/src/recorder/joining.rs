@@ -4,7 +4,7 @@ use std::ptr;
 use std::sync::atomic::Ordering;
 
 #[cfg(feature = "span-layer")]
-use alloc_trace_format::Encoder;
+use alloc_trace_format::{Encoder, SpanId};
 use alloc_trace_format::{Stamp, ThreadId};
 
 use super::slots::{Slot, State};
@@ -136,7 +136,8 @@ impl Recorder {
         }
         slot.generation.store(generation, Ordering::Relaxed);
         let mut is_new = thread.generation.replace(generation) != generation;
-        if thread.session.get() != recording {
+        let is_first = thread.session.get() != recording;
+        if is_first {
             is_new = true;
             thread.number.set(self.next_thread.fetch_add(1, Ordering::Relaxed));
             thread.session.set(recording);
@@ -153,18 +154,28 @@ impl Recorder {
             state.writer.write(&self.log, |encoder, out| {
                 encoder.thread_start(out, number, os_thread, internal, stamp, name)
             })?;
-            #[cfg(feature = "span-layer")]
-            self.tell_spans_again(thread, state)?;
+        }
+        #[cfg(feature = "span-layer")]
+        if is_new || thread.spans_are_untold.get() {
+            if !is_first {
+                // A reader may know other ones, or the same.
+                let stamp = state.writer.last_stamp();
+                state.writer.write(&self.log, |encoder, out| {
+                    encoder.span_exit(out, stamp, SpanId::EVERY)
+                })?;
+            }
+            self.tell_spans(thread, state)?;
+            thread.spans_are_untold.set(false);
         }
         let joined = if thread.paused.get() { epoch::STOPPED } else { epoch };
         slot.epoch.store(joined, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Writes which spans the thread is in: in a ring's new generation, and in a recording that began
-    /// since. Each is left first, for a reader may know it already, and their order stays as it is.
+    /// Writes which spans the thread is in: in a recording that it joins, in a ring's new generation, and
+    /// where it entered or left some while the recording was paused.
     #[cfg(feature = "span-layer")]
-    fn tell_spans_again(&'static self, thread: &Thread, state: &mut State) -> Result<(), Errno> {
+    fn tell_spans(&'static self, thread: &Thread, state: &mut State) -> Result<(), Errno> {
         let mut parent = None;
         for (span, metadata) in thread.entered.iter() {
             let stamp = state.writer.last_stamp();
@@ -173,7 +184,6 @@ impl Recorder {
             let mut write = |encode: &dyn Fn(&mut Encoder, &mut [u8]) -> Option<usize>| {
                 state.writer.write(&self.log, encode)
             };
-            write(&|encoder, out| encoder.span_exit(out, stamp, span))?;
             write(&|encoder, out| {
                 encoder.span(out, stamp, span, parent, true, level, name, target, &[])
             })?;

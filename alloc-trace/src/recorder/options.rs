@@ -2,7 +2,8 @@
 //! in code.
 //!
 //! `ALLOC_TRACE=PATH[,key[=value]…]`. In the path a comma is written `\,` and a backslash `\\`;
-//! `{pid}` stands for the process's id and `{name}` for its program's name.
+//! `{pid}` stands for the process's id and `{name}` for its program's name, as in the path that the builder
+//! is given.
 
 use std::ffi::CStr;
 
@@ -38,6 +39,33 @@ impl Path {
             self.length = end;
         }
         true
+    }
+
+    /// Adds a text in which `{pid}` stands for the process's id and `{name}` for its program's name;
+    /// `false` as for [`Path::push`].
+    pub(crate) fn push_template(&mut self, text: &[u8], pid: u32, name: &[u8]) -> bool {
+        let mut rest = text;
+        while !rest.is_empty() {
+            match self.push_next(rest, pid, name) {
+                Some(after) => rest = after,
+                None => return false,
+            }
+        }
+        true
+    }
+
+    /// Adds what begins such a text, a word in braces or a byte; answers what is behind that. `None` where
+    /// it does not fit.
+    fn push_next<'a>(&mut self, text: &'a [u8], pid: u32, name: &[u8]) -> Option<&'a [u8]> {
+        let (fits, rest) = if let Some(rest) = text.strip_prefix(b"{pid}") {
+            (self.push_number(pid), rest)
+        } else if let Some(rest) = text.strip_prefix(b"{name}") {
+            (self.push(name), rest)
+        } else {
+            let (byte, rest) = text.split_first()?;
+            (self.push(&[*byte]), rest)
+        };
+        fits.then_some(rest)
     }
 
     /// Adds a number in decimal.
@@ -189,29 +217,18 @@ impl Options {
         let mut options = Self::DEFAULT;
         let mut rest = text;
         while let Some((&byte, after)) = rest.split_first() {
-            rest = after;
-            let fits = match byte {
-                b',' => break,
-                b'\\' => match rest.split_first() {
-                    Some((escaped, after)) => {
-                        rest = after;
-                        options.path.push(&[*escaped])
-                    }
-                    None => options.path.push(b"\\"),
+            let after = match byte {
+                b',' => {
+                    rest = after;
+                    break;
+                }
+                b'\\' => match after.split_first() {
+                    Some((escaped, after)) => options.path.push(&[*escaped]).then_some(after),
+                    None => options.path.push(b"\\").then_some(after),
                 },
-                b'{' if rest.starts_with(b"pid}") => {
-                    rest = rest.get(4..).unwrap_or_default();
-                    options.path.push_number(pid)
-                }
-                b'{' if rest.starts_with(b"name}") => {
-                    rest = rest.get(5..).unwrap_or_default();
-                    options.path.push(name)
-                }
-                _ => options.path.push(&[byte]),
+                _ => options.path.push_next(rest, pid, name),
             };
-            if !fits {
-                return Err(Refused::NoPath);
-            }
+            rest = after.ok_or(Refused::NoPath)?;
         }
         if options.path.length == 0 {
             return Err(Refused::NoPath);
@@ -336,6 +353,14 @@ mod tests {
         let (options, _) = parse(r"a\,b\\c.{pid}.trace,stacks=16");
         assert_eq!(options.path.as_bytes(), br"a,b\c.42.trace");
         assert_eq!(options.depth, 16);
+    }
+
+    #[test]
+    fn a_path_from_code_has_the_same_words_and_no_escapes() {
+        let mut path = Path::EMPTY;
+        assert!(path.push_template(br"/a\,{pid}-{name}{pid}.{trace}{", 42, b"app"));
+        assert_eq!(path.as_bytes(), br"/a\,42-app42.{trace}{");
+        assert!(!path.push_template(b"{name}", 42, &[b'a'; MAX_PATH_BYTES]));
     }
 
     #[test]

@@ -130,6 +130,15 @@ pub(crate) fn start_from_environment() {
     }
 }
 
+/// Sets the file of a recording that the program asks for, in whose path `{pid}` and `{name}` stand for the
+/// process; `false` where that is too long, or has a zero byte.
+pub(crate) fn set_path(options: &mut Options, path: &[u8]) -> bool {
+    let mut link = [0; 512];
+    let name = program_name(&mut link);
+    options.path = Path::EMPTY;
+    options.path.push_template(path, sys::pid(), name)
+}
+
 /// The program's name: that of its file.
 fn program_name(link: &mut [u8; 512]) -> &[u8] {
     let path = sys::read_link(c"/proc/self/exe", link).unwrap_or_default();

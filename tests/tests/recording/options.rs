@@ -54,6 +54,12 @@ fn the_programs_name_and_id_are_put_into_the_path() {
     let finished = run(&mut command).quiet();
     let name = format!("over_system.{}", finished.pid);
     assert_eq!(History::read(&directory.path().join(name)).of_trail(65_000).count(), 200);
+    // The same from code.
+    let path = directory.path().join("{pid}-{name}");
+    let finished = run(&mut scenario(OVER_SYSTEM, &["nothing", &record(&path)])).quiet();
+    let name = format!("{}-over_system", finished.pid);
+    assert_eq!(History::read(&directory.path().join(name)).of_trail(65_000).count(), 200);
+    assert!(!path.exists());
 }
 
 #[test]

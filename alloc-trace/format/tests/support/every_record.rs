@@ -61,6 +61,9 @@ pub(crate) fn write(path: &Path, packed: bool) {
         stamp += 10;
         let span = SpanId(7);
         write(stream, Record::SpanEnter { thread, stamp, span });
+        if round == 1 {
+            write(stream, Record::SpanFields { thread, stamp, span, fields: "user=anna".into() });
+        }
         let id = NodeId(2 + round);
         let parent = NodeId(if round < 2 { 0 } else { 1 + round });
         let address = 0x2000 + u64::from(round) * 8;
