@@ -49,6 +49,8 @@
 //! On x86-64 and aarch64 Linux. Elsewhere [`TraceAlloc`] passes every request through, and a
 //! recording cannot be started.
 
+#[cfg(all(feature = "tracing-events", feature = "span-layer"))]
+mod held_spans;
 mod hook;
 #[cfg(feature = "tracing-events")]
 mod live_events;
@@ -66,6 +68,8 @@ mod recording;
 mod request;
 #[cfg(feature = "span-layer")]
 mod span_layer;
+#[cfg(all(feature = "tracing-events", feature = "span-layer"))]
+mod stand_in;
 mod trace_alloc;
 
 pub use measure::{HeapUse, measure};

@@ -22,6 +22,8 @@ use tracing::span::Id;
 use tracing::subscriber::NoSubscriber;
 
 use crate::recorder;
+#[cfg(feature = "span-layer")]
+use crate::{held_spans, stand_in::StandIn};
 
 /// How often the recording is looked at.
 const INTERVAL: Duration = Duration::from_millis(10);
@@ -76,6 +78,8 @@ impl LiveEvents {
                 dispatcher::with_default(&dispatch, || emitter.run(follower, &orders));
             }
         })?;
+        #[cfg(feature = "span-layer")]
+        held_spans::begin();
         // A thread that met the recording before it is marked would be taken for the program's, and
         // each event that it emits would bring others.
         shared.wait_for_mark();
@@ -98,6 +102,8 @@ impl LiveEvents {
             // A subscriber that panicked has said so on standard error.
             let _ = thread.join();
         }
+        #[cfg(feature = "span-layer")]
+        held_spans::end();
     }
 
     /// Leaves the thread to itself: in a forked child there is none.
@@ -158,6 +164,8 @@ struct Emitter {
     sites: HashMap<NodeId, Arc<str>>,
     /// Live blocks that the recorder's own threads allocated, and when they did.
     internal_blocks: HashMap<u64, Stamp>,
+    #[cfg(feature = "span-layer")]
+    stand_in: StandIn,
 }
 
 #[derive(Default)]
@@ -177,6 +185,8 @@ impl Emitter {
             modules: Vec::new(),
             sites: HashMap::new(),
             internal_blocks: HashMap::new(),
+            #[cfg(feature = "span-layer")]
+            stand_in: StandIn::default(),
         }
     }
 
@@ -184,6 +194,8 @@ impl Emitter {
         // What was stamped before the previous look has been written by this one, unless a thread
         // was stopped in the middle of a hook for a whole interval.
         let mut previous = 0;
+        #[cfg(feature = "span-layer")]
+        let mut emitted = 0;
         loop {
             let stopped = orders.wait_for_stop();
             let now = recorder::stamp();
@@ -211,7 +223,11 @@ impl Emitter {
             // A file that cannot be read any more has nothing more to tell.
             let Ok(polled) = polled else { return };
             let everything = if stopped { Stamp::MAX } else { previous };
-            self.emit_until(everything.min(polled.read_until.unwrap_or(Stamp::MAX)));
+            let horizon = everything.min(polled.read_until.unwrap_or(Stamp::MAX));
+            self.emit_until(horizon);
+            // An event that was late in the last round has its span still.
+            #[cfg(feature = "span-layer")]
+            held_spans::release(std::mem::replace(&mut emitted, horizon));
             if stopped && polled.records == 0 {
                 self.emit_until(Stamp::MAX);
                 return;
@@ -228,6 +244,8 @@ impl Emitter {
         for (_, record) in std::mem::replace(&mut self.waiting, rest) {
             self.take(record);
         }
+        #[cfg(feature = "span-layer")]
+        self.stand_in.leave();
     }
 
     fn take(&mut self, record: Record) {
@@ -269,7 +287,7 @@ impl Emitter {
             EventKind::Alloc | EventKind::AllocZeroed => (0, event.address),
         };
         let thread_is_internal = thread.internal;
-        let span = thread.entered.last().copied();
+        let spans = thread.entered.clone();
         let moved = left != 0 && !event.failed && self.leaves_internal(left, event.begin_stamp);
         if thread_is_internal || moved {
             if arrived != 0 {
@@ -280,7 +298,7 @@ impl Emitter {
         }
         // A reallocation by the recorder that has not ended may have released it.
         self.internal_blocks.remove(&arrived);
-        self.emit(event, span);
+        self.emit(event, &spans);
     }
 
     /// Whether the block that is released at an address is the recorder's; it is not from then on.
@@ -292,11 +310,13 @@ impl Emitter {
         is_older && self.internal_blocks.remove(&address).is_some()
     }
 
-    fn emit(&mut self, event: &Event, span: Option<SpanId>) {
+    /// Emits an event that happened in these spans, the outermost first.
+    fn emit(&mut self, event: &Event, spans: &[SpanId]) {
         // The callsite is asked first: naming the site of an event that nobody wants is work wasted.
-        if !tracing::enabled!(target: "alloc_trace::heap", tracing::Level::TRACE) {
+        if !self.is_wanted(spans) {
             return;
         }
+        let span = spans.last().copied();
         let site = self.site(event.node);
         let span_name = span.and_then(|span| self.spans.get(&span)).map(|name| &**name);
         let parent = span.map(|span| Id::from_u64(span.0));
@@ -317,6 +337,24 @@ impl Emitter {
             span = span_name,
             site = &*site,
         );
+    }
+
+    /// Whether the subscriber wants an event that happened in these spans. One that goes by the spans of
+    /// the calling thread is asked in them, if it wants no such events outside of them.
+    #[cfg(feature = "span-layer")]
+    fn is_wanted(&mut self, spans: &[SpanId]) -> bool {
+        let is_enabled = || tracing::enabled!(target: "alloc_trace::heap", tracing::Level::TRACE);
+        if self.stand_in.is_in(spans) {
+            return is_enabled();
+        }
+        self.stand_in.leave();
+        is_enabled() || (self.stand_in.enter(spans) && is_enabled())
+    }
+
+    /// Whether the subscriber wants an event.
+    #[cfg(not(feature = "span-layer"))]
+    fn is_wanted(&mut self, _spans: &[SpanId]) -> bool {
+        tracing::enabled!(target: "alloc_trace::heap", tracing::Level::TRACE)
     }
 
     /// The name of a call site.

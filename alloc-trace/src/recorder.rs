@@ -264,6 +264,12 @@ pub(crate) fn mark_thread_internal() {
     THREAD.with(|thread| thread.internal.set(true));
 }
 
+/// Whether the calling thread is the recorder's own.
+#[cfg(all(feature = "tracing-events", feature = "span-layer"))]
+pub(crate) fn is_thread_internal() -> bool {
+    THREAD.with(|thread| thread.internal.get())
+}
+
 /// Records a marker.
 pub(crate) fn mark(text: &str) {
     RECORDER.write(|encoder, out, stamp| encoder.marker(out, stamp, text.as_bytes()));

@@ -220,6 +220,10 @@ impl RecordingBuilder {
     /// later. A thread of the recorder's own emits them some milliseconds after they happened, in
     /// their order: so a subscriber may allocate, lock and format as it likes. That thread's own
     /// heap events are in the recording, marked as the recorder's.
+    ///
+    /// An event's parent is its span, where the subscriber has a [`SpanLayer`](crate::SpanLayer). For that a
+    /// span closes only when the events in it have been emitted. If the subscriber wants an event only in
+    /// its spans, the emitting thread enters them for it.
     #[cfg(feature = "tracing-events")]
     pub const fn tracing_events(mut self, yes: bool) -> Self {
         self.tracing_events = yes;

@@ -2,9 +2,13 @@
 
 use std::fmt::{self, Write};
 use std::ptr;
+#[cfg(feature = "tracing-events")]
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use alloc_trace_format::SpanId;
+#[cfg(feature = "tracing-events")]
+use tracing::dispatcher::{Dispatch, WeakDispatch};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Level, Metadata, Subscriber};
@@ -12,6 +16,8 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
+#[cfg(feature = "tracing-events")]
+use crate::held_spans;
 use crate::{mode, recorder};
 
 /// A `tracing_subscriber` layer that records when spans are made, given fields, entered, left and closed.
@@ -32,13 +38,20 @@ use crate::{mode, recorder};
 #[derive(Debug, Default)]
 pub struct SpanLayer {
     defined: Defined,
+    /// The subscriber that the layer is part of.
+    #[cfg(feature = "tracing-events")]
+    subscriber: OnceLock<WeakDispatch>,
 }
 
 impl SpanLayer {
     /// A layer.
     #[must_use]
     pub const fn new() -> Self {
-        Self { defined: Defined::new() }
+        Self {
+            defined: Defined::new(),
+            #[cfg(feature = "tracing-events")]
+            subscriber: OnceLock::new(),
+        }
     }
 }
 
@@ -46,6 +59,11 @@ impl<S> Layer<S> for SpanLayer
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
+    #[cfg(feature = "tracing-events")]
+    fn on_register_dispatch(&self, subscriber: &Dispatch) {
+        let _ = self.subscriber.set(subscriber.downgrade());
+    }
+
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         if !mode::is_recording() {
             return;
@@ -71,12 +89,32 @@ where
     }
 
     fn on_enter(&self, id: &Id, context: Context<'_, S>) {
+        #[cfg(feature = "tracing-events")]
+        if recorder::is_thread_internal() {
+            return;
+        }
         let metadata =
             if mode::is_recording() { self.known(id, &context) } else { context.metadata(id) };
         recorder::span_enter(SpanId(id.into_u64()), metadata);
     }
 
-    fn on_exit(&self, id: &Id, _context: Context<'_, S>) {
+    #[cfg_attr(
+        not(feature = "tracing-events"),
+        expect(unused_variables, reason = "nothing is held")
+    )]
+    fn on_exit(&self, id: &Id, context: Context<'_, S>) {
+        #[cfg(feature = "tracing-events")]
+        {
+            if recorder::is_thread_internal() {
+                return;
+            }
+            if held_spans::are_wanted()
+                && let Some(subscriber) = self.subscriber.get()
+                && context.span(id).is_some()
+            {
+                held_spans::hold(subscriber, id);
+            }
+        }
         recorder::span_exit(SpanId(id.into_u64()));
     }
 

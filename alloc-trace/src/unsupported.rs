@@ -117,6 +117,11 @@ pub(crate) const fn heap_snapshot() -> bool {
 #[cfg(feature = "tracing-events")]
 pub(crate) const fn mark_thread_internal() {}
 
+#[cfg(all(feature = "tracing-events", feature = "span-layer"))]
+pub(crate) const fn is_thread_internal() -> bool {
+    false
+}
+
 #[cfg(feature = "span-layer")]
 mod spans {
     use alloc_trace_format::SpanId;

@@ -198,7 +198,8 @@ pub(super) fn appender(given: &Given) {
 }
 
 /// The trail of 85,000, 100 blocks, under the filter that `filter` says; says how many heap events
-/// the subscriber was given. With `late=1` it is set only after the recording was begun.
+/// the subscriber was given. With `late=1` it is set only after the recording was begun; with `span=1` the
+/// trail is made in the span `work`, which closes at once.
 pub(super) fn filter(given: &Given) {
     let counter = Counter::default();
     let count = Arc::clone(&counter.0);
@@ -215,7 +216,11 @@ pub(super) fn filter(given: &Given) {
         subscriber.init();
         builder.start().expect("a recording")
     };
-    trail(85_000, 100);
+    if given.number("span") == Some(1) {
+        info_span!("work").in_scope(|| trail(85_000, 100));
+    } else {
+        trail(85_000, 100);
+    }
     recording.stop();
     println!("{}", count.load(Ordering::Relaxed));
 }
