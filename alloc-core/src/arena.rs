@@ -34,9 +34,10 @@ const ADDRESS_BITS: u32 = 48;
 
 const ARENAS: usize = 1 << (ADDRESS_BITS - SLICE_SHIFT - ARENA_SLICES_SHIFT);
 
-/// Address space reserved at a time, in segments; where that is refused, less. Few mappings are
-/// made this way, and untouched parts cost nothing.
-const RESERVATIONS: [usize; 3] = [16, 4, 1];
+/// Address space reserved at a time, in segments; where that is refused, less. Untouched parts cost
+/// nothing, but a program that limits its address space when it runs has less left for its threads'
+/// stacks.
+const RESERVATIONS: [usize; 2] = [4, 1];
 
 /// Segments among which the one with most room is looked for. More would spread what grows over
 /// memory that nobody has touched yet.
@@ -45,8 +46,9 @@ const ROOMY_SEGMENTS: usize = 4;
 /// Segments that a heap has before further ones are made of huge pages: these save most of the page
 /// faults, but a small heap would pay for parts of them that it does not use. Half of those segments
 /// must be pages of small blocks, which fill up: large blocks may be meant to be touched here and
-/// there.
-const SEGMENTS_BEFORE_HUGE_PAGES: usize = 16;
+/// there. And each thread's heap must have a segment of such pages on average: where many threads have a
+/// few blocks of each size, no page fills.
+const SEGMENTS_BEFORE_HUGE_PAGES: usize = 12;
 
 /// A byte for each slice, those of a segment in one cache line.
 #[derive(Debug)]
@@ -430,13 +432,18 @@ pub(crate) fn reserve() -> bool {
     is_reserved
 }
 
+/// Whether what is reserved next is likely to be filled, page by page.
+fn is_worth_huge_pages() -> bool {
+    let (segments, heaps) = (counters::SEGMENTS.get(), counters::HEAPS.get());
+    segments >= SEGMENTS_BEFORE_HUGE_PAGES
+        && counters::PAGE_SLICES.get()
+            >= (SEGMENTS_BEFORE_HUGE_PAGES / 2).max(heaps) * SLICES as usize
+}
+
 fn reserve_segments(count: usize) -> bool {
     let bytes = count * SEGMENT;
     let Some(start) = guards::map_segments(bytes) else { return false };
-    let page_slices = counters::PAGE_SLICES.get();
-    if counters::SEGMENTS.get() >= SEGMENTS_BEFORE_HUGE_PAGES
-        && page_slices >= SEGMENTS_BEFORE_HUGE_PAGES * SLICES as usize / 2
-    {
+    if is_worth_huge_pages() {
         // SAFETY: the mapping was made above.
         unsafe { os::prefer_huge_pages(start, bytes) };
     }

@@ -84,11 +84,28 @@ pub(crate) struct Shape {
     pub(crate) cache_blocks: u32,
     /// Blocks that it holds at most, and has slots for.
     pub(crate) cache_blocks_max: u32,
-    /// Where this class's cache starts in the heap's array of slots.
+    /// Where this class's cache starts in the heap's array of slots once it is larger than
+    /// [`SHORT_CACHE`].
     pub(crate) first_slot: u32,
 }
 
+impl Shape {
+    /// Slots behind the short part.
+    const fn slots(&self) -> u32 {
+        if self.cache_blocks_max > SHORT_CACHE { self.cache_blocks_max + 2 } else { 0 }
+    }
+}
+
 impl Class {
+    /// Where the cache starts in the heap's array of slots that may hold so many blocks.
+    pub(crate) fn first_slot(self, limit: u32) -> usize {
+        if limit <= SHORT_CACHE {
+            self.index() * SHORT_SLOTS as usize
+        } else {
+            self.shape().first_slot as usize
+        }
+    }
+
     /// The class that serves a layout, or `None` if it is too large for one. A size of 0 is served
     /// like 1.
     #[inline(always)]
@@ -250,11 +267,18 @@ pub(crate) const fn class_of_kind(kind: u8) -> Option<Class> {
     Class::from_index(kind.wrapping_sub(2).rotate_right(1))
 }
 
+/// Blocks of a cache that is in the short part of the slots, where all classes' lie close together: most
+/// caches stay as small, and a thread touches fewer OS pages for them.
+pub(crate) const SHORT_CACHE: u32 = 64;
+
+/// Slots of a cache in the short part, with what marks the two ends.
+const SHORT_SLOTS: u32 = SHORT_CACHE + 2;
+
 /// Slots that the caches of all classes need together, two more than the blocks for each: what marks
 /// the two ends.
 pub(crate) const SLOTS: usize = {
     let last = shapes()[CLASSES - 1];
-    (last.first_slot + last.cache_blocks_max + 2) as usize
+    (last.first_slot + last.slots()) as usize
 };
 
 static SHAPES: [Shape; CLASSES] = shapes();
@@ -285,24 +309,6 @@ static CACHE_BY_SIZE: [u8; (CACHED_SIZES - 1).div_ceil(GRAIN) + 1] = {
     }
     caches
 };
-
-/// Bytes of a block in a page by the page's kind; 0 for any other kind.
-static BYTES_BY_KIND: [u32; 1 << u8::BITS] = {
-    let mut bytes = [0; 1 << u8::BITS];
-    let mut index = 0;
-    while index < CLASSES {
-        bytes[kind_of_class(Class(index as u8)) as usize] = class_size(index) as u32;
-        index += 1;
-    }
-    bytes
-};
-
-/// Bytes of a block in a page of this kind; 0 if it is no page's. One load, where a class would have
-/// to be told from the other kinds first.
-#[inline(always)]
-pub(crate) fn block_bytes(kind: u8) -> usize {
-    BYTES_BY_KIND[usize::from(kind)] as usize
-}
 
 const fn class_size(index: usize) -> usize {
     if index < 8 {
@@ -350,7 +356,7 @@ const fn shapes() -> [Shape; CLASSES] {
         first_slot: 0,
     };
     let mut shapes = [none; CLASSES];
-    let mut first_slot = 0;
+    let mut first_slot = CLASSES as u32 * SHORT_SLOTS;
     let mut index = 0;
     while index < CLASSES {
         let size = class_size(index);
@@ -365,7 +371,7 @@ const fn shapes() -> [Shape; CLASSES] {
             first_slot,
         };
         assert!(shapes[index].blocks as usize <= SLICE / GRAIN, "a page has bits for so many");
-        first_slot += shapes[index].cache_blocks_max + 2;
+        first_slot += shapes[index].slots();
         index += 1;
     }
     shapes
@@ -426,11 +432,10 @@ mod tests {
     }
 
     #[test]
-    fn only_kinds_of_pages_have_blocks_of_a_size() {
+    fn only_kinds_of_pages_have_a_class() {
         for kind in 0..=u8::MAX {
             let class = Class::all().find(|class| kind_of_class(*class) == kind);
             assert_eq!(class_of_kind(kind), class, "{kind}");
-            assert_eq!(block_bytes(kind), class.map_or(0, Class::size), "{kind}");
         }
     }
 

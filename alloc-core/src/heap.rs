@@ -332,16 +332,27 @@ impl Heap {
     /// Says how many blocks a class's cache may hold, not less than it does.
     fn set_limit(&self, class: Class, limit: u32) {
         let place = class.pick(&self.limits);
-        let (before, bottom) = (place.get(), self.bottom(class));
         let limit = limit.min(class.shape().cache_blocks_max);
+        let (before, from) = (place.get(), self.bottom(class));
+        let to = self.slots.get().wrapping_add(class.first_slot(limit));
         if before == 0 {
-            self.top(class).set(bottom);
+            self.top(class).set(to);
         } else {
             // SAFETY: a limit is at most the class's slots, behind which there is one more.
-            unsafe { &*bottom.wrapping_add(before as usize + 1) }.set(ptr::null_mut());
+            unsafe { &*from.wrapping_add(before as usize + 1) }.set(ptr::null_mut());
+            if from != to {
+                let cached = self.cached(class);
+                for index in 1..=cached {
+                    // SAFETY: a slot of a cached block.
+                    let block = unsafe { &*from.wrapping_add(index) }.get();
+                    // SAFETY: no more blocks are cached than may be, here and there.
+                    unsafe { &*to.wrapping_add(index) }.set(block);
+                }
+                self.top(class).set(to.wrapping_add(cached));
+            }
         }
         // SAFETY: as above.
-        unsafe { &*bottom.wrapping_add(limit as usize + 1) }.set_end();
+        unsafe { &*to.wrapping_add(limit as usize + 1) }.set_end();
         place.set(limit);
     }
 
@@ -364,27 +375,31 @@ impl Heap {
 
     /// The blocks in a class's cache; a guess if it is not the caller's heap.
     pub(crate) fn cached_blocks(&self, class: Class) -> impl Iterator<Item = *mut u8> {
-        let cached = self.cached(class).min(class.shape().cache_blocks_max as usize);
-        let bottom = self.bottom(class);
-        (1..=cached).map(move |index| {
-            // SAFETY: `index` is at most the number of the class's slots above its bottom, and a
-            // heap is never unmapped.
+        let limit = class.pick(&self.limits).get();
+        let bottom = self.slots.get().wrapping_add(class.first_slot(limit));
+        (1..=self.cached(class).min(limit as usize)).map(move |index| {
+            // SAFETY: `index` is at most a limit that was the class's, so many slots are above its bottom,
+            // and a heap is never unmapped.
             unsafe { &*bottom.wrapping_add(index) }.get()
         })
     }
 
     /// The null slot below a class's cache.
     fn bottom(&self, class: Class) -> *mut Slot {
-        self.slots.get().wrapping_add(class.shape().first_slot as usize)
+        self.slots.get().wrapping_add(class.first_slot(class.pick(&self.limits).get()))
     }
 
-    /// Blocks in a class's cache.
+    /// Blocks in a class's cache; a guess if it is not the caller's heap.
     pub(crate) fn cached(&self, class: Class) -> usize {
-        if class.pick(&self.limits).get() == 0 {
+        let limit = class.pick(&self.limits).get();
+        if limit == 0 {
             return 0;
         }
+        let bottom = self.slots.get().wrapping_add(class.first_slot(limit));
         let top = self.top(class).get();
-        top.addr().wrapping_sub(self.bottom(class).addr()) / size_of::<Slot>()
+        let cached = top.addr().wrapping_sub(bottom.addr()) / size_of::<Slot>();
+        // Another thread may find the top where the cache was or will be.
+        if cached > limit as usize { 0 } else { cached }
     }
 
     /// Fills an empty cache from the heap's pages, or from a new one. `false` when memory is out.

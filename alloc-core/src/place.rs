@@ -26,7 +26,6 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use crate::class::{CACHED_KINDS, CACHED_SIZES, CacheIndex};
 use crate::heap::{BUSY, Heap, Role, UNSET};
-use crate::segment::SLICE_SHIFT;
 use crate::{hardened, unload, window};
 
 /// One kind of place. Its heap is never null, and begins as [`UNSET`]. Only its thread uses it and
@@ -125,7 +124,7 @@ impl Place for Portable {
 
     #[inline(always)]
     fn index_in_window(self, block: *mut u8) -> usize {
-        (block.addr() >> SLICE_SHIFT).wrapping_sub(window::first())
+        window::index(block)
     }
 
     #[inline(always)]
@@ -188,10 +187,8 @@ mod initial_exec {
     use core::arch::{asm, global_asm};
     use core::sync::atomic::compiler_fence;
 
-    use super::{
-        AtomicU32, CACHED_SIZES, CacheIndex, Heap, Ordering, Place, Role, SLICE_SHIFT, UNSET,
-        role_of,
-    };
+    use super::{AtomicU32, CACHED_SIZES, CacheIndex, Heap, Ordering, Place, Role, UNSET, role_of};
+    use crate::unit::SLICE_SHIFT;
     use crate::{arena, window};
 
     /// The words' symbol. The version is in its name because two versions of this crate can be

@@ -6,9 +6,9 @@ use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 
 use super::{ALIGN, alloc, answer, free, free_slow, malloc, refuse};
-use crate::class::{self, Class};
+use crate::class::Class;
 use crate::place::ForC;
-use crate::{arena, core_alloc, grains, large, thread};
+use crate::{arena, core_alloc, grains, large, thread, window};
 
 /// `realloc`: the block with another size, perhaps elsewhere, as much of its contents as fits kept.
 /// With a null `block` it is [`malloc`]; with a size of 0 it frees the block and returns null.
@@ -30,7 +30,7 @@ pub unsafe fn realloc(block: *mut c_void, size: usize) -> *mut c_void {
         // SAFETY: passed on.
         return unsafe { realloc_slow(block, size) };
     };
-    let have = class::block_bytes(kind);
+    let have = window::block_bytes(kind);
     if have == 0 || size == 0 {
         // SAFETY: passed on.
         return unsafe { realloc_slow(block, size) };

@@ -5,7 +5,7 @@ use core::ptr::NonNull;
 
 use crate::heap::Heap;
 use crate::place::ForC;
-use crate::{class, core_alloc, decay, stats, thread};
+use crate::{core_alloc, decay, stats, thread, window};
 
 /// `malloc_usable_size`: the bytes that a block really has, all of which may be used; 0 for null.
 ///
@@ -15,9 +15,9 @@ use crate::{class, core_alloc, decay, stats, thread};
 #[inline(always)]
 #[must_use]
 pub unsafe fn malloc_usable_size(block: *mut c_void) -> usize {
-    // SAFETY: passed on.
-    let kind = unsafe { thread::kind_in_window::<ForC>(block.cast()) };
-    match kind.map_or(0, class::block_bytes) {
+    // SAFETY: by the caller's promise; nothing of the heap's lies where null does.
+    let kind = unsafe { window::kind_byte(window::index(block.cast())) };
+    match kind.map_or(0, window::block_bytes) {
         0 => usable_size_slow(block.cast()),
         bytes => bytes,
     }

@@ -47,9 +47,10 @@ impl Heap {
         if self.is_interrupted(class) {
             return Err("a cache is busy between operations");
         }
-        let cached = self.cached(class);
         let limit = class.pick(&self.limits).get();
-        if cached > limit as usize || limit > class.shape().cache_blocks_max {
+        let top = self.top(class).get();
+        let (bottom, end) = (self.bottom(class), self.bottom(class).wrapping_add(limit as usize));
+        if limit != 0 && (top < bottom || top > end) || limit > class.shape().cache_blocks_max {
             return Err("a cache holds more than it may");
         }
         // SAFETY: the bottom slot of a live heap's class.

@@ -86,6 +86,8 @@ rules! {
     a_foreign_address_is_named_and_ends_the_process ends with abort_names_the_address,
     a_large_address_is_named_and_ends_the_process ends with abort_names_the_address,
     a_program_can_limit_itself_before_its_first_request,
+    a_program_can_limit_itself_while_it_runs,
+    many_threads_of_few_blocks_take_little_memory,
     threads_can_be_tried_when_memory_is_out,
     threads_have_what_was_freed_when_memory_was_out,
     threads_find_memory_out_at_their_first_request,

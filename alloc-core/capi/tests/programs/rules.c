@@ -489,6 +489,62 @@ static void a_program_can_limit_itself_before_its_first_request(void) {
 
 static void *nothing(void *argument) { return argument; }
 
+static void *wait_for_others(void *barrier) {
+    pthread_barrier_wait(barrier);
+    return NULL;
+}
+
+// What the heap has set aside by then leaves room for the stacks of a few threads, of 8 MiB each.
+static void a_program_can_limit_itself_while_it_runs(void) {
+    enum { THREADS = 5 };
+    pthread_t threads[THREADS];
+    pthread_barrier_t barrier;
+    pthread_attr_t attributes;
+    void *block = malloc(100);
+    struct rlimit address_space = {128 * MIB, 128 * MIB};
+    EXPECT(block && setrlimit(RLIMIT_AS, &address_space) == 0);
+    EXPECT(pthread_attr_init(&attributes) == 0);
+    EXPECT(pthread_attr_setstacksize(&attributes, 8 * MIB) == 0);
+    EXPECT(pthread_barrier_init(&barrier, NULL, THREADS + 1) == 0);
+    for (int i = 0; i < THREADS; i++)
+        EXPECT(pthread_create(&threads[i], &attributes, wait_for_others, &barrier) == 0);
+    pthread_barrier_wait(&barrier);
+    for (int i = 0; i < THREADS; i++)
+        EXPECT(pthread_join(threads[i], NULL) == 0);
+    free(block);
+}
+
+static void *allocate_a_few_of_each(void *barrier) {
+    char *blocks[20];
+    for (size_t i = 0; i < COUNT(blocks); i++)
+        EXPECT((blocks[i] = calloc(1, 24 * (i + 1))));
+    pthread_barrier_wait(barrier);
+    pthread_barrier_wait(barrier);
+    for (size_t i = 0; i < COUNT(blocks); i++)
+        free(blocks[i]);
+    return NULL;
+}
+
+// A thread's blocks of a size lie in a page of its own, of which it touches little.
+static void many_threads_of_few_blocks_take_little_memory(void) {
+    enum { THREADS = 300 };
+    pthread_t threads[THREADS];
+    pthread_barrier_t barrier;
+    pthread_attr_t attributes;
+    EXPECT(pthread_attr_init(&attributes) == 0);
+    EXPECT(pthread_attr_setstacksize(&attributes, MIB / 4) == 0);
+    EXPECT(pthread_barrier_init(&barrier, NULL, THREADS + 1) == 0);
+    size_t before = resident_bytes();
+    for (int i = 0; i < THREADS; i++)
+        EXPECT(pthread_create(&threads[i], &attributes, allocate_a_few_of_each, &barrier) == 0);
+    pthread_barrier_wait(&barrier);
+    size_t more = resident_bytes() - before;
+    pthread_barrier_wait(&barrier);
+    for (int i = 0; i < THREADS; i++)
+        EXPECT(pthread_join(threads[i], NULL) == 0);
+    EXPECT(more < THREADS * (MIB / 2));
+}
+
 // Fills the address space, so that nothing more can be mapped.
 static void use_up_memory(size_t limit) {
     struct rlimit address_space = {limit, limit};
@@ -896,6 +952,8 @@ static const struct rule RULES[] = {
     RULE(a_foreign_address_is_named_and_ends_the_process),
     RULE(a_large_address_is_named_and_ends_the_process),
     RULE(a_program_can_limit_itself_before_its_first_request),
+    RULE(a_program_can_limit_itself_while_it_runs),
+    RULE(many_threads_of_few_blocks_take_little_memory),
     RULE(threads_can_be_tried_when_memory_is_out),
     RULE(threads_have_what_was_freed_when_memory_was_out),
     RULE(threads_find_memory_out_at_their_first_request),
