@@ -133,10 +133,9 @@ impl ChunkRecords {
         &mut self.rows
     }
 
-    /// Adds a plain event behind all others.
-    #[inline(always)]
-    pub(crate) fn push(&mut self, event: RunEvent) {
-        self.events.push(event);
+    /// Adds plain events behind all others.
+    pub(crate) fn extend(&mut self, events: &[RunEvent]) {
+        self.events.extend_from_slice(events);
     }
 
     /// Adds any record behind all others.
@@ -156,7 +155,7 @@ impl ChunkRecords {
     }
 
     /// How many records are there, behind or still to come.
-    pub(crate) fn len(&self) -> usize {
+    fn len(&self) -> usize {
         self.events.len() + self.others.len()
     }
 

@@ -11,8 +11,12 @@
 //! given to it. [`unpack`] is the reading half and believes no byte.
 
 mod compact_run;
+mod inflate;
 mod model;
 pub(crate) mod pack;
+mod plain_run;
+mod reading;
+mod sink;
 pub(crate) mod skim;
 pub(crate) mod unpack;
 

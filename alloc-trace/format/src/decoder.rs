@@ -3,9 +3,8 @@
 use crate::clock::Anchor;
 use crate::compact::{self, Compact, Last, Site, WORD_BYTES};
 use crate::error::RecordError;
-use crate::fields::{self, Lengths};
-use crate::header::array;
 use crate::heap_snapshot::HeapSnapshot;
+use crate::input::{Fault, Input};
 use crate::record::{
     Context, Event, EventKind, Module, ModuleUnload, NodeDefinition, NodeId, Process, Record, Span,
     SpanId, Stamp, ThreadId, ThreadStart, end_reason, kind, span, tag,
@@ -116,6 +115,12 @@ impl PlainEvent {
     /// Its kind.
     #[inline(always)]
     pub(crate) const fn kind(&self) -> EventKind {
+        Self::kind_of(self.tag)
+    }
+
+    /// The kind of plain events that have a tag.
+    #[inline(always)]
+    pub(crate) const fn kind_of(tag: u8) -> EventKind {
         // A table: what comes next is anybody's guess, and the compiler makes branches of a `match`.
         const KINDS: [EventKind; 8] = {
             let mut kinds = [EventKind::Free; 8];
@@ -123,7 +128,7 @@ impl PlainEvent {
             kinds[tag::ALLOC_ZEROED as usize] = EventKind::AllocZeroed;
             kinds
         };
-        KINDS[(self.tag & tag::KIND_MASK) as usize]
+        KINDS[(tag & tag::KIND_MASK) as usize]
     }
 
     /// Where it came from.
@@ -268,11 +273,11 @@ impl DecodeState {
             return Ok(Decoded::Event);
         }
         let Some(&first) = payload.get(*offset) else { return Ok(Decoded::End) };
-        let mut input = Input { bytes: payload, offset: *offset };
+        let mut input = Input::at(payload, *offset);
         if self.placed && is_event(first) {
             return match self.event_of(first, &mut input, event) {
                 Ok(()) => {
-                    *offset = input.offset;
+                    *offset = input.offset();
                     Ok(Decoded::Event)
                 }
                 Err(fault) => Err(fault.at(*offset)),
@@ -280,7 +285,7 @@ impl DecodeState {
         }
         match self.rare(&mut input) {
             Ok(record) => {
-                *offset = input.offset;
+                *offset = input.offset();
                 Ok(Decoded::Other(record))
             }
             Err(fault) => Err(fault.at(*offset)),
@@ -321,20 +326,20 @@ impl DecodeState {
         event: &mut Event,
     ) -> Result<Row, RecordError> {
         let Some(&first) = payload.get(*offset) else { return Ok(Row::End) };
-        let mut input = Input { bytes: payload, offset: *offset };
+        let mut input = Input::at(payload, *offset);
         let found = if !self.placed && first != tag::EXTENDED {
             Err(Fault::corrupt("a context, which begins every chunk"))
         } else if is_event(first) {
             self.event_of(first, &mut input, event).map(|()| Row::Event)
         } else if first == tag::NODE {
-            input.offset += 1;
+            input.pass_byte();
             self.node(&mut input).map(Row::Node)
         } else {
             self.rare_row(first, &mut input)
         };
         match found {
             Ok(row) => {
-                *offset = input.offset;
+                *offset = input.offset();
                 Ok(row)
             }
             Err(fault) => Err(fault.at(*offset)),
@@ -344,7 +349,7 @@ impl DecodeState {
     #[cold]
     fn rare_row(&mut self, first: u8, input: &mut Input<'_>) -> Result<Row, Fault> {
         let mut state = *self;
-        input.offset += 1;
+        input.pass_byte();
         let row = match first {
             tag::EXTENDED => state.pass_extended(input)?,
             _ => return Err(Fault::corrupt("a record's tag")),
@@ -358,7 +363,7 @@ impl DecodeState {
         let kind = input.varint("a record's kind")?;
         let length = input.varint("a record's length")?;
         let length = usize::try_from(length).map_err(|_| Fault::truncated("a record's body"))?;
-        let mut body = Input { bytes: input.take(length, "a record's body")?, offset: 0 };
+        let mut body = Input::at(input.take(length, "a record's body")?, 0);
         let kind = u8::try_from(kind).unwrap_or(0);
         if kind == kind::CONTEXT {
             let thread = ThreadId(body.u32("a thread")?);
@@ -404,7 +409,7 @@ impl DecodeState {
         event: &mut Event,
     ) -> Result<(), Fault> {
         if let Some(kind) = event_kind(first) {
-            input.offset += 1;
+            input.pass_byte();
             return self.event(kind, first, input, event);
         }
         let word = input.fixed("a compact event")?;
@@ -523,13 +528,13 @@ impl DecodeState {
         let kind = input.varint("a record's kind")?;
         let length = input.varint("a record's length")?;
         let length = usize::try_from(length).map_err(|_| Fault::truncated("a record's body"))?;
-        let mut body = Input { bytes: input.take(length, "a record's body")?, offset: 0 };
+        let mut body = Input::at(input.take(length, "a record's body")?, 0);
         if !self.placed && kind != u64::from(kind::CONTEXT) {
             return Err(Fault::corrupt("a context, which begins every chunk"));
         }
         let record = self.body(kind, &mut body);
         // The body is whole: a field that ends too early in it is a contradiction, not a cut.
-        record.map_err(|fault| Fault { truncated: false, ..fault })
+        record.map_err(Fault::within)
     }
 
     fn body(&mut self, kind: u64, body: &mut Input<'_>) -> Result<Record, Fault> {
@@ -652,126 +657,5 @@ impl DecodeState {
             .checked_add(input.varint("a stamp")?)
             .ok_or(Fault::corrupt("a stamp below 2^64"))?;
         Ok(self.stamp)
-    }
-}
-
-/// Why a record could not be decoded, before its offset is known.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Fault {
-    expected: &'static str,
-    truncated: bool,
-}
-
-impl Fault {
-    const fn corrupt(expected: &'static str) -> Self {
-        Self { expected, truncated: false }
-    }
-
-    const fn truncated(expected: &'static str) -> Self {
-        Self { expected, truncated: true }
-    }
-
-    #[cold]
-    const fn at(self, offset: usize) -> RecordError {
-        RecordError { offset: offset as u64, expected: self.expected, truncated: self.truncated }
-    }
-}
-
-pub(crate) struct Input<'a> {
-    bytes: &'a [u8],
-    offset: usize,
-}
-
-impl<'a> Input<'a> {
-    #[inline]
-    pub(crate) fn byte(&mut self, expected: &'static str) -> Result<u8, Fault> {
-        let byte = self.bytes.get(self.offset).ok_or(Fault::truncated(expected))?;
-        self.offset += 1;
-        Ok(*byte)
-    }
-
-    #[inline]
-    pub(crate) fn varint(&mut self, expected: &'static str) -> Result<u64, Fault> {
-        // Most have one byte or two.
-        let rest = self.bytes.get(self.offset..).unwrap_or_default();
-        match *rest {
-            [byte, ..] if byte < 0x80 => {
-                self.offset += 1;
-                Ok(u64::from(byte))
-            }
-            [low, high, ..] if high < 0x80 => {
-                self.offset += 2;
-                Ok(u64::from(low & 0x7f) | u64::from(high) << 7)
-            }
-            _ => self.long_varint(expected),
-        }
-    }
-
-    fn long_varint(&mut self, expected: &'static str) -> Result<u64, Fault> {
-        let rest = self.bytes.get(self.offset..).unwrap_or_default();
-        match varint::read(rest) {
-            Some((value, length)) => {
-                self.offset += length;
-                Ok(value)
-            }
-            None if rest.len() < varint::MAX_BYTES => Err(Fault::truncated(expected)),
-            None => Err(Fault::corrupt(expected)),
-        }
-    }
-
-    /// The lengths that stand before fields.
-    #[inline]
-    fn lengths(&mut self, expected: &'static str) -> Result<Lengths, Fault> {
-        let bytes = array(self.bytes, self.offset).ok_or(Fault::truncated(expected))?;
-        self.offset += bytes.len();
-        Ok(Lengths::new(u16::from_le_bytes(bytes)))
-    }
-
-    /// The next field.
-    #[inline]
-    fn field(&mut self, lengths: &mut Lengths, expected: &'static str) -> Result<u64, Fault> {
-        let length = lengths.next_length();
-        let value = fields::read(self.bytes, self.offset, length);
-        self.offset += length;
-        value.ok_or(Fault::truncated(expected))
-    }
-
-    #[cold]
-    fn kept_frames(&mut self) -> Result<u32, Fault> {
-        let mut lengths = self.lengths("the length of a number of frames")?;
-        let kept = self.field(&mut lengths, "a number of frames")?;
-        u32::try_from(kept).map_err(|_| Fault::corrupt("a number of frames below 2^32"))
-    }
-
-    fn u32(&mut self, expected: &'static str) -> Result<u32, Fault> {
-        u32::try_from(self.varint(expected)?).map_err(|_| Fault::corrupt(expected))
-    }
-
-    #[inline]
-    fn node(&mut self, from: NodeId, expected: &'static str) -> Result<NodeId, Fault> {
-        let number = varint::apply_difference(u64::from(from.0), self.varint(expected)?);
-        u32::try_from(number).map(NodeId).map_err(|_| Fault::corrupt(expected))
-    }
-
-    fn fixed(&mut self, expected: &'static str) -> Result<u64, Fault> {
-        let bytes = array(self.bytes, self.offset).ok_or(Fault::truncated(expected))?;
-        self.offset += bytes.len();
-        Ok(u64::from_le_bytes(bytes))
-    }
-
-    fn take(&mut self, length: usize, expected: &'static str) -> Result<&'a [u8], Fault> {
-        let end = self.offset.checked_add(length).ok_or(Fault::truncated(expected))?;
-        let taken = self.bytes.get(self.offset..end).ok_or(Fault::truncated(expected))?;
-        self.offset = end;
-        Ok(taken)
-    }
-
-    fn bytes(&mut self, expected: &'static str) -> Result<&'a [u8], Fault> {
-        let length = usize::try_from(self.varint(expected)?);
-        self.take(length.map_err(|_| Fault::truncated(expected))?, expected)
-    }
-
-    fn text(&mut self, expected: &'static str) -> Result<Box<str>, Fault> {
-        Ok(String::from_utf8_lossy(self.bytes(expected)?).into())
     }
 }

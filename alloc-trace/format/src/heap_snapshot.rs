@@ -5,8 +5,8 @@
 //! it shares: so a reader that does not know snapshots passes over them and counts stamps on as
 //! before.
 
-use crate::decoder::{Fault, Input};
 use crate::encoder::{Encoder, extended};
+use crate::input::{Fault, Input};
 use crate::record::{Stamp, kind};
 
 /// What a heap held at a moment.

@@ -32,6 +32,7 @@ mod fields;
 mod follower;
 mod header;
 mod heap_snapshot;
+mod input;
 mod items;
 mod merged;
 mod payload;

@@ -4,7 +4,9 @@
 
 use std::collections::VecDeque;
 
-use super::unpack::{Columns, Expected, Inflater};
+use super::inflate::Inflater;
+use super::reading::Columns;
+use super::unpack::Expected;
 use super::{COLUMNS, CONTROL, DEFINED, FRAME, OTHER, PARENT, TICKS, TICKS_HIGH, control};
 use crate::decoder::{DecodeState, Decoded};
 use crate::record::{Event, NodeDefinition, NodeId, Record, Stamp, tag};
@@ -132,19 +134,23 @@ const fn is_event(control: u8) -> bool {
     kind != 0 && kind != tag::NODE
 }
 
-/// How many records are events before the first that is none. They are looked at many at a time,
-/// without a branch for each.
+/// How many records are events before the first that is none. Where there are many they are looked at many at
+/// a time, without a branch for each; nodes come several at a time, with no event between them.
 fn leading_events(controls: &[u8]) -> usize {
+    const FEW: usize = 8;
     const AT_A_TIME: usize = 64;
-    let mut passed = 0;
-    for some in controls.chunks_exact(AT_A_TIME) {
+    let count = |controls: &[u8]| controls.iter().take_while(|&&byte| is_event(byte)).count();
+    let mut passed = count(controls.get(..FEW).unwrap_or(controls));
+    if passed < FEW {
+        return passed;
+    }
+    for some in controls.get(FEW..).unwrap_or_default().chunks_exact(AT_A_TIME) {
         if !some.iter().fold(true, |all, &control| all & is_event(control)) {
             break;
         }
         passed += AT_A_TIME;
     }
-    let rest = controls.get(passed..).unwrap_or_default();
-    passed + rest.iter().take_while(|&&control| is_event(control)).count()
+    passed + count(controls.get(passed..).unwrap_or_default())
 }
 
 fn other(columns: &mut Columns<'_>, state: &mut DecodeState) -> Result<Record, Expected> {
