@@ -10,6 +10,8 @@ use serde::Serialize;
 /// `frees` are those that it made, of whosever blocks, and its `freed_bytes` those of the blocks
 /// that it had allocated, whoever freed them. Both add up over all parts, and
 /// `live_bytes_at_end` = `allocated_bytes` − `freed_bytes` holds for each part.
+///
+/// Bytes stop at 2^64 − 1, each figure for itself: only sizes that no heap can have add up to more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Figures {
     /// All heap events, failed ones included.

@@ -63,6 +63,8 @@ pub(crate) struct Frames {
     holders: Vec<Option<Option<Holder>>>,
     /// The marks of the pairs that were met last, each at the hash of its pair.
     marks: Vec<(Place, Place, Mark)>,
+    /// What was found last of a place and so many of its outermost frames, each at the hash of the two.
+    enclosers: Vec<(Place, u32, Option<Encloser>)>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -83,10 +85,16 @@ impl PlaceFrames {
         Self { parent: Place::ROOT, address: u32::MAX, depth: 0, frames: 0, program_frames: 0 };
 }
 
-/// So many pairs of places are remembered: what a second-level cache has room for. Most programs have
+/// So many pairs are remembered: what a second-level cache has room for. Most programs have
 /// few pairs that follow each other, and where there are many, a comparison costs no more than a look
 /// into a table that is in no cache.
 const REMEMBERED_PAIRS: usize = 1 << 16;
+
+/// Where what is known of a pair stands, if anything is.
+fn remembered(one: usize, other: usize) -> usize {
+    let pair = (one as u64) << 32 | other as u64;
+    (pair.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as usize % REMEMBERED_PAIRS
+}
 
 impl Frames {
     pub(crate) fn new(call_tree: &CallTree, symbols: &mut Symbols) -> Self {
@@ -96,6 +104,7 @@ impl Frames {
             functions: Vec::new(),
             holders: vec![None; call_tree.len()],
             marks: vec![(Place::LOST, Place::LOST, 0); REMEMBERED_PAIRS],
+            enclosers: vec![(Place::LOST, 0, None); REMEMBERED_PAIRS],
         };
         let mut numbers: FxHashMap<u64, u32> = FxHashMap::default();
         let mut names: FxHashMap<Arc<str>, FunctionIndex> = FxHashMap::default();
@@ -160,8 +169,7 @@ impl Frames {
         if before == now {
             return 2 * self.place(now).frames;
         }
-        let pair = (before.index() as u64) << 32 | now.index() as u64;
-        let slot = (pair.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as usize % REMEMBERED_PAIRS;
+        let slot = remembered(before.index(), now.index());
         let (known_before, known_now, mark) = self.marks[slot];
         if (known_before, known_now) == (before, now) {
             return mark;
@@ -176,13 +184,24 @@ impl Frames {
     ///
     /// `None` where no frame of the program does, and where the life lies within a library that the
     /// program called: what it does inside is not the program's to change.
-    pub(crate) fn encloser(&self, place: Place, least: Mark) -> Option<Encloser> {
+    pub(crate) fn encloser(&mut self, place: Place, least: Mark) -> Option<Encloser> {
         let PlaceFrames { frames, program_frames, .. } = self.place(place);
         let enclosing = least.div_ceil(2).min(frames);
         if enclosing == 0 || enclosing > program_frames {
             return None;
         }
-        // From the innermost enclosing frame outwards.
+        let slot = remembered(place.index(), enclosing as usize);
+        let (known_place, known_enclosing, found) = self.enclosers[slot];
+        if (known_place, known_enclosing) == (place, enclosing) {
+            return found;
+        }
+        let found = self.find_encloser(place, enclosing);
+        self.enclosers[slot] = (place, enclosing, found);
+        found
+    }
+
+    /// The innermost frame of the program among the `enclosing` outermost ones of a place.
+    fn find_encloser(&self, place: Place, enclosing: u32) -> Option<Encloser> {
         let mut at = place;
         while let Some(own) = self.own(at) {
             let PlaceFrames { parent, frames, .. } = self.place(at);
@@ -322,12 +341,12 @@ mod tests {
 
     #[test]
     fn the_encloser_is_a_frame_within_the_least_mark() {
-        let (frames, tree) = frames(&[(2, 0, 10), (3, 2, 20)]);
+        let (mut frames, tree) = frames(&[(2, 0, 10), (3, 2, 20)]);
         let place = tree.place(NodeId(3)).expect("defined");
-        let frame = |least| frames.encloser(place, least).map(|encloser| encloser.frame);
+        let mut frame = |least| frames.encloser(place, least).map(|encloser| encloser.frame);
         assert_eq!(
-            [0, 1, 2, 3, 4, 9].map(frame),
-            [None, Some(0), Some(0), Some(1), Some(1), Some(1)]
+            [0, 1, 2, 3, 4, 9, 2].map(&mut frame),
+            [None, Some(0), Some(0), Some(1), Some(1), Some(1), Some(0)]
         );
     }
 }

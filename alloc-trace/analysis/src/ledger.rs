@@ -6,10 +6,10 @@
 //! what counts how.
 
 use alloc_trace_format::{Event, EventKind, ReadError, RunEvent, Stamp};
-use rustc_hash::FxHashMap;
 
 use crate::call_tree::Place;
 use crate::live::{Home, LiveBlocks};
+use crate::owners::{Owner, OwnerParts, Owners};
 use crate::replay::{HeapEvent, HeapRun, Prepared, Replay};
 use crate::sites::{SiteIndex, Traced};
 use crate::spans::{Entered, Spans};
@@ -19,20 +19,6 @@ use crate::spans::{Entered, Spans};
 /// Nearly every release finds its block in memory that is in no cache. Asked for one after the other
 /// each is waited for; asked for together the processor fetches several at a time.
 const BATCH: usize = 64;
-
-/// An owner of blocks: a number that [`Owners`] gives meaning to.
-pub(crate) type Owner = u32;
-
-/// What an analysis tells owners apart by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub(crate) struct OwnerParts {
-    /// A call site, a place of the call tree, or what else an analysis groups by.
-    pub(crate) key: u32,
-    /// The index of a thread.
-    pub(crate) thread: u32,
-    /// A span's kind or path, plus one; 0 outside of spans.
-    pub(crate) span: u32,
-}
 
 /// What an account needs of a heap event: little, for every event is copied on its way.
 #[derive(Debug, Clone, Copy)]
@@ -241,56 +227,6 @@ pub(crate) trait Account {
 
     /// A block was released.
     fn released(&mut self, held: Self::Held, release: &Release<'_>);
-}
-
-/// The owners met so far, each with a number.
-#[derive(Debug)]
-pub(crate) struct Owners {
-    parts: Vec<OwnerParts>,
-    numbers: FxHashMap<OwnerParts, Owner>,
-    /// The numbers asked for lately: most events are of an owner that had one just before.
-    recent: Vec<(OwnerParts, Owner)>,
-}
-
-/// So many are looked for without a hash table: their entries fill a second-level cache to a part.
-const RECENT: usize = 1 << 15;
-
-impl Owners {
-    pub(crate) fn new() -> Self {
-        let none = OwnerParts { key: u32::MAX, thread: u32::MAX, span: u32::MAX };
-        // No owner has this number.
-        let recent = vec![(none, Owner::MAX); RECENT];
-        Self { parts: Vec::new(), numbers: FxHashMap::default(), recent }
-    }
-
-    #[inline]
-    pub(crate) fn number(&mut self, parts: OwnerParts) -> Owner {
-        let mixed = parts.key ^ parts.thread.rotate_left(11) ^ parts.span.rotate_left(5);
-        let slot = (mixed ^ mixed >> 15) as usize % RECENT;
-        let (known, owner) = self.recent[slot];
-        if known == parts && owner != Owner::MAX { owner } else { self.find(parts, slot) }
-    }
-
-    #[cold]
-    fn find(&mut self, parts: OwnerParts, slot: usize) -> Owner {
-        let next = self.parts.len() as Owner;
-        let owner = *self.numbers.entry(parts).or_insert(next);
-        if owner == next {
-            self.parts.push(parts);
-        }
-        self.recent[slot] = (parts, owner);
-        owner
-    }
-
-    #[inline]
-    pub(crate) fn get(&self, owner: Owner) -> OwnerParts {
-        self.parts.get(owner as usize).copied().unwrap_or_default()
-    }
-
-    /// All owners, by their numbers.
-    pub(crate) fn all(&self) -> &[OwnerParts] {
-        &self.parts
-    }
 }
 
 /// The blocks of a recording on their way through it, and the account that is kept of them.

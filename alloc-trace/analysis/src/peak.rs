@@ -6,6 +6,7 @@ use alloc_trace_format::{EventKind, ReadError, Recording, Step};
 use crate::definitions::Definitions;
 use crate::held_size::{HeldSize, LargeSizes};
 use crate::live::LiveBlocks;
+use crate::live_bytes::LiveBytes;
 use crate::recorder_blocks::RecorderBlocks;
 
 /// When the program's live bytes were first at their peak, in nanoseconds from the beginning of the
@@ -35,8 +36,9 @@ pub(crate) fn peak_ns(recording: &Recording, definitions: &Definitions) -> Resul
         if event.kind != EventKind::Free && !internal {
             blocks.release(event.address);
             blocks.obtain(event.address, event.size);
-            if blocks.live_bytes > peak_bytes {
-                (peak_bytes, peak_stamp) = (blocks.live_bytes, event.stamp);
+            let live_bytes = blocks.live_bytes.get();
+            if live_bytes > peak_bytes {
+                (peak_bytes, peak_stamp) = (live_bytes, event.stamp);
             }
         }
     }
@@ -47,25 +49,26 @@ pub(crate) fn peak_ns(recording: &Recording, definitions: &Definitions) -> Resul
 struct Blocks {
     live: LiveBlocks<HeldSize>,
     large: LargeSizes,
-    live_bytes: u64,
+    live_bytes: LiveBytes,
 }
 
 impl Default for Blocks {
     fn default() -> Self {
-        Self { live: LiveBlocks::new(HeldSize::ZERO), large: LargeSizes::default(), live_bytes: 0 }
+        let (large, live_bytes) = (LargeSizes::default(), LiveBytes::default());
+        Self { live: LiveBlocks::new(HeldSize::ZERO), large, live_bytes }
     }
 }
 
 impl Blocks {
     fn obtain(&mut self, address: u64, size: u64) {
         self.live.insert(address, self.large.hold(address, size));
-        self.live_bytes = self.live_bytes.saturating_add(size);
+        self.live_bytes.add(size);
     }
 
     /// Releases what is live at an address, if anything is.
     fn release(&mut self, address: u64) {
         if let Some(held) = self.live.remove(address) {
-            self.live_bytes = self.live_bytes.saturating_sub(self.large.release(address, held));
+            self.live_bytes.take(self.large.release(address, held));
         }
     }
 }

@@ -9,8 +9,10 @@ use crate::backtraces::Backtraces;
 use crate::error::AnalysisError;
 use crate::figures::Figures;
 use crate::held_size::{HeldSize, LargeSizes};
-use crate::ledger::{Account, Ledger, Owner, OwnerParts, Posted, Posting, Release};
+use crate::ledger::{Account, Ledger, Posted, Posting, Release};
+use crate::live_bytes::LiveBytes;
 use crate::options::Options;
+use crate::owners::{Owner, OwnerParts};
 use crate::recording_state::RecordingState;
 use crate::replay::{Prepared, Replay};
 use crate::tallies::{Levels, Tallies};
@@ -106,7 +108,7 @@ struct Pointing {
 struct Extra {
     blocks: u64,
     live_blocks: u64,
-    live_bytes: u64,
+    live_bytes: LiveBytes,
     peak_bytes: u64,
     peak_blocks: u64,
     lifetimes_ns: u128,
@@ -153,9 +155,10 @@ impl Account for Pointing {
         if let Some(extra) = self.extras.get_mut(parts.key as usize) {
             extra.blocks += 1;
             extra.live_blocks += 1;
-            extra.live_bytes = extra.live_bytes.saturating_add(size);
-            if extra.live_bytes > extra.peak_bytes {
-                (extra.peak_bytes, extra.peak_blocks) = (extra.live_bytes, extra.live_blocks);
+            extra.live_bytes.add(size);
+            let live_bytes = extra.live_bytes.get();
+            if live_bytes > extra.peak_bytes {
+                (extra.peak_bytes, extra.peak_blocks) = (live_bytes, extra.live_blocks);
             }
         }
         Held { obtained: stamp, size: self.large.hold(address, size), owner }
@@ -172,7 +175,7 @@ impl Account for Pointing {
         self.levels.fall(node, size);
         if let Some(extra) = self.extras.get_mut(node as usize) {
             extra.live_blocks = extra.live_blocks.saturating_sub(1);
-            extra.live_bytes = extra.live_bytes.saturating_sub(size);
+            extra.live_bytes.take(size);
         }
         self.lived(node, held.obtained, release.by.event.stamp);
     }

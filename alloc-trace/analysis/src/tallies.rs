@@ -1,12 +1,15 @@
 //! What is counted of each owner, and what follows for whole parts of the program.
 //!
 //! Counts, bytes, and shares at the program's peak add up, so they are kept for each owner and summed
-//! at the end. A part's own peak does not add up: [`Levels`] follows it event by event.
+//! at the end. A part's own peak does not add up: [`Levels`] follows it event by event. No sum loses what
+//! does not fit 64 bits: it stops at 2^64 − 1 only where it is shown.
 
 use alloc_trace_format::{EventKind, Stamp};
 
 use crate::figures::Figures;
-use crate::ledger::{Owner, Posted};
+use crate::ledger::Posted;
+use crate::live_bytes::LiveBytes;
+use crate::owners::Owner;
 
 /// What is counted of one owner at nearly every event: one line of a cache.
 #[derive(Debug, Clone, Copy, Default)]
@@ -14,6 +17,7 @@ use crate::ledger::{Owner, Posted};
 struct Hot {
     /// Events of each kind, failed ones included.
     made: [u64; 4],
+    /// The low halves of these sums.
     allocated_bytes: u64,
     freed_bytes: u64,
     live_blocks: u64,
@@ -26,6 +30,9 @@ struct Hot {
 struct Cold {
     failed: u64,
     temporary: u64,
+    /// The high halves of [`Hot::allocated_bytes`] and [`Hot::freed_bytes`].
+    allocated_high: u64,
+    freed_high: u64,
     /// What was live at the program's peak, as far as that was reached by the last change.
     at_peak_bytes: u64,
     at_peak_blocks: u64,
@@ -83,24 +90,30 @@ impl Tallies {
     }
 
     /// The owner obtained a block.
-    ///
-    /// Sums saturate: no heap has as many bytes, only a damaged recording.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn obtain(&mut self, owner: Owner, size: u64, stamp: Stamp) {
         let hot = self.change(owner);
-        hot.allocated_bytes = hot.allocated_bytes.saturating_add(size);
+        let (bytes, over) = hot.allocated_bytes.overflowing_add(size);
+        hot.allocated_bytes = bytes;
         hot.live_blocks += 1;
+        if over {
+            self.cold[owner as usize].carry_allocated();
+        }
         if self.program.rise(size, stamp) {
             self.peak_change = self.changes;
         }
     }
 
     /// A block of the owner was released.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn release(&mut self, owner: Owner, size: u64, temporary: bool) {
         let hot = self.change(owner);
-        hot.freed_bytes = hot.freed_bytes.saturating_add(size);
+        let (bytes, over) = hot.freed_bytes.overflowing_add(size);
+        hot.freed_bytes = bytes;
         hot.live_blocks = hot.live_blocks.saturating_sub(1);
+        if over {
+            self.cold[owner as usize].carry_freed();
+        }
         if temporary {
             self.cold[owner as usize].temporary += 1;
         }
@@ -157,17 +170,46 @@ impl Hot {
     /// What is live now was live at the program's peak.
     #[cold]
     fn remember(&self, cold: &mut Cold) {
-        cold.at_peak_bytes = self.live_bytes();
+        cold.at_peak_bytes = Tally { hot: self, cold }.live_bytes();
         cold.at_peak_blocks = self.live_blocks;
-    }
-
-    #[inline]
-    const fn live_bytes(&self) -> u64 {
-        self.allocated_bytes.saturating_sub(self.freed_bytes)
     }
 }
 
+impl Cold {
+    #[cold]
+    const fn carry_allocated(&mut self) {
+        self.allocated_high += 1;
+    }
+
+    #[cold]
+    const fn carry_freed(&mut self) {
+        self.freed_high += 1;
+    }
+}
+
+/// A sum in two halves.
+const fn whole(high: u64, low: u64) -> u128 {
+    (high as u128) << u64::BITS | low as u128
+}
+
+/// What is shown of a sum.
+fn shown(bytes: u128) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
 impl Tally<'_> {
+    const fn allocated_bytes(&self) -> u128 {
+        whole(self.cold.allocated_high, self.hot.allocated_bytes)
+    }
+
+    const fn freed_bytes(&self) -> u128 {
+        whole(self.cold.freed_high, self.hot.freed_bytes)
+    }
+
+    fn live_bytes(&self) -> u64 {
+        shown(self.allocated_bytes().saturating_sub(self.freed_bytes()))
+    }
+
     /// Adds all but the peak, which does not add up.
     pub(crate) fn add_to(&self, figures: &mut Figures) {
         let Self { hot, cold } = self;
@@ -182,9 +224,9 @@ impl Tally<'_> {
         figures.live_blocks_at_end += hot.live_blocks;
         figures.at_peak_blocks += cold.at_peak_blocks;
         for (sum, bytes) in [
-            (&mut figures.allocated_bytes, hot.allocated_bytes),
-            (&mut figures.freed_bytes, hot.freed_bytes),
-            (&mut figures.live_bytes_at_end, hot.live_bytes()),
+            (&mut figures.allocated_bytes, shown(self.allocated_bytes())),
+            (&mut figures.freed_bytes, shown(self.freed_bytes())),
+            (&mut figures.live_bytes_at_end, self.live_bytes()),
             (&mut figures.at_peak_bytes, cold.at_peak_bytes),
         ] {
             *sum = sum.saturating_add(bytes);
@@ -195,7 +237,7 @@ impl Tally<'_> {
 /// The live bytes of a part of the program, and their peak.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Level {
-    live_bytes: u64,
+    live_bytes: LiveBytes,
     peak_bytes: u64,
     peak_stamp: Stamp,
 }
@@ -204,10 +246,11 @@ impl Level {
     /// More is live; whether it is more than ever before.
     #[inline]
     fn rise(&mut self, size: u64, stamp: Stamp) -> bool {
-        self.live_bytes = self.live_bytes.saturating_add(size);
-        let peak = self.live_bytes > self.peak_bytes;
+        self.live_bytes.add(size);
+        let live_bytes = self.live_bytes.get();
+        let peak = live_bytes > self.peak_bytes;
         if peak {
-            self.peak_bytes = self.live_bytes;
+            self.peak_bytes = live_bytes;
             self.peak_stamp = stamp;
         }
         peak
@@ -215,7 +258,7 @@ impl Level {
 
     #[inline]
     fn fall(&mut self, size: u64) {
-        self.live_bytes = self.live_bytes.saturating_sub(size);
+        self.live_bytes.take(size);
     }
 
     /// Sets the peak of a part's figures.

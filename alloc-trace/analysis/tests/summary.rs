@@ -2,7 +2,9 @@
 
 mod support;
 
-use alloc_trace_analysis::{Events, Figures, Options, RecordingEnd};
+use alloc_trace_analysis::{
+    By, CallTreeWeights, Events, Figures, Grouped, Leaks, Options, RecordingEnd,
+};
 use alloc_trace_format::{EndReason, Event, EventKind, Module, Record, ThreadId};
 
 use support::{Script, alloc, at, failed, free, realloc};
@@ -107,6 +109,37 @@ fn blocks_belong_to_the_thread_that_obtained_them_and_counts_to_the_one_that_act
     let worker = worker.figures;
     assert_eq!((worker.events, worker.frees, worker.reallocations), (2, 1, 1));
     assert_eq!((worker.allocated_bytes, worker.freed_bytes, worker.live_bytes_at_end), (40, 0, 40));
+}
+
+#[test]
+fn of_sizes_that_no_heap_can_have_every_analysis_says_the_same() {
+    let mut script = Script::new();
+    script.thread(1, "main", false);
+    let half = u64::MAX / 2 + 1;
+    script.event(alloc(1, 0x10, u64::MAX));
+    script.event(alloc(1, 0x20, u64::MAX));
+    script.event(alloc(1, 0x30, half));
+    script.event(free(1, 0x10, u64::MAX));
+    script.event(free(1, 0x20, u64::MAX));
+    script.end();
+    let summary = script.summary();
+    let recording = script.recording();
+    let options = Options::default;
+    let total = summary.total;
+    assert_eq!((total.allocated_bytes, total.freed_bytes), (u64::MAX, u64::MAX));
+    assert_eq!((total.peak_bytes, total.peak_at_ns, total.at_peak_bytes), (u64::MAX, 10, u64::MAX));
+    assert_eq!((total.live_blocks_at_end, total.live_bytes_at_end), (1, half));
+    assert_eq!(summary.by_thread[0].figures, total);
+    assert_eq!(summary.sites[0].figures, total);
+    assert_eq!(Leaks::of(&recording, options()).expect("readable").bytes, half);
+    assert_eq!(CallTreeWeights::of(&recording, options()).expect("readable").total, total);
+    for by in [By::Site, By::Size, By::Lifetime] {
+        assert_eq!(
+            Grouped::of(&recording, options(), by).expect("readable").total,
+            total,
+            "{by:?}"
+        );
+    }
 }
 
 #[test]

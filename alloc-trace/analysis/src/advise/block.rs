@@ -4,8 +4,8 @@ use alloc_trace_format::Stamp;
 
 use crate::call_tree::Place;
 use crate::held_size::{HeldSize, LargeSizes};
-use crate::ledger::{Owner, OwnerParts, Owners};
 use crate::live::LiveBlocks;
+use crate::owners::{Owner, OwnerParts, Owners};
 use crate::sites::SiteIndex;
 
 /// A live block.

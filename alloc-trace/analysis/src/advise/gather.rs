@@ -11,6 +11,7 @@ use super::site::SiteEvidence;
 use super::stack::AT_ONCE;
 use super::watermark::Watermark;
 use crate::call_tree::Place;
+use crate::live_bytes::LiveBytes;
 use crate::replay::{HeapEvent, Prepared, Replay};
 use crate::selection::Picked;
 use crate::sites::{SiteIndex, Traced};
@@ -89,7 +90,7 @@ pub(super) struct Gather {
     ticks: Ticks,
     /// Half of the recording, in ticks of its clock.
     half: Stamp,
-    live_bytes: u64,
+    live_bytes: LiveBytes,
     peak_bytes: u64,
     last_stamp: Stamp,
     backtraces: bool,
@@ -107,7 +108,7 @@ impl Gather {
             sites: (0..prepared.sites.len()).map(|_| SiteEvidence::default()).collect(),
             ticks: Ticks::new(first_stamp, last_stamp),
             half: last_stamp.saturating_sub(first_stamp) / 2,
-            live_bytes: 0,
+            live_bytes: LiveBytes::default(),
             peak_bytes: 0,
             last_stamp,
             backtraces: false,
@@ -277,7 +278,7 @@ impl Gather {
                 }
             }
         }
-        self.live_bytes = self.live_bytes.saturating_sub(block.size);
+        self.live_bytes.take(block.size);
         self.rise(event.size);
         let history = (block.history)
             .and(History::REALLOCATED, true)
@@ -295,14 +296,14 @@ impl Gather {
 
     fn free(
         &mut self,
-        prepared: &Prepared<'_>,
+        prepared: &mut Prepared<'_>,
         block: Block,
         event: &Event,
         thread: u32,
         internal: bool,
     ) {
         let own = thread == block.thread && !internal;
-        let encloser = match (self.threads.get(thread as usize), &prepared.frames) {
+        let encloser = match (self.threads.get(thread as usize), &mut prepared.frames) {
             (Some(state), Some(frames)) if own && !block.history.has(History::STRAYED) => {
                 let least = state.watermark.least_since(block.event);
                 frames
@@ -346,12 +347,12 @@ impl Gather {
     }
 
     fn rise(&mut self, bytes: u64) {
-        self.live_bytes = self.live_bytes.saturating_add(bytes);
-        self.peak_bytes = self.peak_bytes.max(self.live_bytes);
+        self.live_bytes.add(bytes);
+        self.peak_bytes = self.peak_bytes.max(self.live_bytes.get());
     }
 
     fn drop_live(&mut self, block: &Block) {
-        self.live_bytes = self.live_bytes.saturating_sub(block.size);
+        self.live_bytes.take(block.size);
         if let Some(live) = self.live.get_mut(&(block.site, block.thread)) {
             live.remove(block.event);
         }

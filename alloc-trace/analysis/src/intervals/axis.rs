@@ -1,6 +1,8 @@
 //! One way to divide what happened: by call site, by thread, by size. Each part has a cell for each bin in
 //! which anything changed for it.
 
+use crate::live_bytes::LiveBytes;
+
 /// A part and what happened to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -97,7 +99,7 @@ pub(super) struct Axis {
 #[derive(Debug)]
 #[repr(align(128))]
 struct Part {
-    live_bytes: u64,
+    live_bytes: LiveBytes,
     /// Its bin is [`NO_BIN`] as long as there is no cell.
     last: Cell,
     /// Those of earlier bins.
@@ -108,7 +110,7 @@ const NO_BIN: u32 = u32::MAX;
 
 impl Default for Part {
     fn default() -> Self {
-        Self { live_bytes: 0, last: Cell::new(NO_BIN), earlier: Vec::new() }
+        Self { live_bytes: LiveBytes::default(), last: Cell::new(NO_BIN), earlier: Vec::new() }
     }
 }
 
@@ -206,7 +208,7 @@ impl Axis {
         number: u32,
         (bin, now): (u32, Now),
         count: impl FnOnce(&mut Cell),
-        change: impl FnOnce(u64) -> u64,
+        change: impl FnOnce(&mut LiveBytes),
     ) {
         if bin == now.bin {
             self.change(number, now, change, count);
@@ -221,13 +223,13 @@ impl Axis {
         &mut self,
         number: u32,
         now: Now,
-        change: impl FnOnce(u64) -> u64,
+        change: impl FnOnce(&mut LiveBytes),
         count: impl FnOnce(&mut Cell),
     ) {
         let part = Self::part(&mut self.parts, number);
-        let before = part.live_bytes;
-        let after = change(before);
-        part.live_bytes = after;
+        let before = part.live_bytes.get();
+        change(&mut part.live_bytes);
+        let after = part.live_bytes.get();
         let (cell, made) = part.cell(now.bin);
         if cell.epoch == UNOPENED {
             cell.peak_bytes = before;
@@ -254,7 +256,7 @@ impl Axis {
     pub(super) fn close(&mut self, now: Now) {
         for number in self.open.drain(..) {
             let Some(part) = self.parts.get_mut(number as usize) else { continue };
-            let live_bytes = part.live_bytes;
+            let live_bytes = part.live_bytes.get();
             let (cell, _) = part.cell(now.bin);
             if cell.epoch != now.epoch {
                 cell.at_peak_bytes = live_bytes;

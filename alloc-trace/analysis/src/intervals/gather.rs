@@ -13,7 +13,9 @@ use crate::call_tree::Place;
 use crate::error::AnalysisError;
 use crate::flame_tree::{FlameNode, NodeIndex};
 use crate::held_size::{HeldSize, LargeSizes};
-use crate::ledger::{Account, How, Ledger, Owner, OwnerParts, Posted, Posting, Release};
+use crate::ledger::{Account, How, Ledger, Posted, Posting, Release};
+use crate::live_bytes::LiveBytes;
+use crate::owners::{Owner, OwnerParts};
 use crate::recording_state::RecordingState;
 use crate::replay::{Prepared, Replay};
 use crate::sites::SiteIndex;
@@ -84,7 +86,7 @@ pub(super) struct Gather {
     now: Now,
     bin_end_ns: u64,
     bins: Vec<Bin>,
-    live_bytes: u64,
+    live_bytes: LiveBytes,
     axes: Axes,
     /// By the number of the class: see [`class_number`].
     lifetimes: Axis,
@@ -117,7 +119,7 @@ impl Gather {
             now: Now::default(),
             bin_end_ns: bin_ns,
             bins: vec![Bin::default()],
-            live_bytes: 0,
+            live_bytes: LiveBytes::default(),
             axes: Axes::default(),
             lifetimes: Axis::default(),
             functions: Keys::new(
@@ -164,7 +166,7 @@ impl Gather {
         self.now = Now { bin: self.bins.len() as u32, epoch: 0 };
         self.bin_end_ns = self.bin_end_ns.saturating_add(self.bin_ns);
         self.bins.push(Bin {
-            peak_bytes: self.live_bytes,
+            peak_bytes: self.live_bytes.get(),
             peak_at_ns: u64::from(self.now.bin) * self.bin_ns,
             ..Bin::default()
         });
@@ -300,10 +302,10 @@ impl Account for Gather {
             cell.allocated_bytes = cell.allocated_bytes.saturating_add(bytes);
         };
         self.each(parts, bytes, |axis, part| {
-            axis.count_and_change(part, (bin, now), count, |live| live.saturating_add(bytes));
+            axis.count_and_change(part, (bin, now), count, |live| live.add(bytes));
         });
-        self.live_bytes = self.live_bytes.saturating_add(bytes);
-        let live_bytes = self.live_bytes;
+        self.live_bytes.add(bytes);
+        let live_bytes = self.live_bytes.get();
         if let Some(figures) = self.bins.last_mut()
             && live_bytes > figures.peak_bytes
         {
@@ -336,12 +338,12 @@ impl Account for Gather {
             cell.released_blocks += 1;
         };
         self.each(owner, size, |axis, part| {
-            axis.count_and_change(part, (bin, now), count, |live| live.saturating_sub(size));
+            axis.count_and_change(part, (bin, now), count, |live| live.take(size));
             if temporary {
                 axis.count(part, obtained_in, |cell| cell.temporary_allocations += 1);
             }
         });
-        self.live_bytes = self.live_bytes.saturating_sub(size);
+        self.live_bytes.take(size);
         if let Some(figures) = self.bins.get_mut(bin as usize) {
             figures.released_bytes = figures.released_bytes.saturating_add(size);
             figures.released_blocks += 1;
