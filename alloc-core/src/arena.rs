@@ -219,11 +219,12 @@ impl Arena {
                 segments.max_by_key(|index| (self.segments[*index % ARENA_SEGMENTS].room(), *index))
             }
         };
-        let own = self.open_segments_of(|of| of == user);
-        let nobodys = self.open_segments_of(|of| of == 0);
-        let segments = roomiest.into_iter().chain(own).chain(nobodys).chain(self.open_segments());
-        let mut claims = segments.map(|index| self.claim_in(index, count, align, placement));
-        let (slice, run) = claims.find_map(|claimed| claimed)?;
+        let claim = |index| self.claim_in(index, count, align, placement);
+        let (slice, run) = roomiest
+            .and_then(claim)
+            .or_else(|| self.open_segments_of(|of| of == user).find_map(claim))
+            .or_else(|| self.open_segments_of(|of| of == 0).find_map(claim))
+            .or_else(|| self.open_segments().find_map(claim))?;
         let place = self.user(slice / SLICES as usize);
         if place.load(Ordering::Relaxed) == 0 {
             place.store(user, Ordering::Relaxed);
@@ -402,6 +403,18 @@ fn claim_somewhere(
     all().find_map(|arena| {
         let (slice, run) = claim(arena)?;
         Some((arena, slice, run))
+    })
+}
+
+/// Whether at least so many slices are free and may hold memory of the OS. Others claim and release them
+/// meanwhile: what is wrong by a few is put right by the next look.
+pub(crate) fn has_unused_slices(enough: usize) -> bool {
+    let mut found = 0;
+    all().any(|arena| {
+        arena.open_segments().any(|index| {
+            found += arena.segments[index % ARENA_SEGMENTS].unused() as usize;
+            found >= enough
+        })
     })
 }
 

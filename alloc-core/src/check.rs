@@ -23,7 +23,6 @@ struct Found {
     page_slices: usize,
     /// Pages that say that they are in their heap's list.
     listed: usize,
-    large_slices: usize,
 }
 
 /// What is wrong with the heap, if anything.
@@ -56,11 +55,6 @@ impl Found {
         let pairs = [
             (self.segments, counters::SEGMENTS.get(), "segments are counted wrong"),
             (self.page_slices, counters::PAGE_SLICES.get(), "slices of pages are counted wrong"),
-            (
-                self.large_slices,
-                counters::LARGE_SLICES.get(),
-                "slices of large blocks are counted wrong",
-            ),
             (
                 walk::huge_blocks().count(),
                 counters::HUGE_BLOCKS.get(),
@@ -144,7 +138,6 @@ impl Found {
                 return Err("a slice of a large block is free");
             }
         }
-        self.large_slices += slices;
         Ok(slices)
     }
 }

@@ -28,9 +28,8 @@ impl Counter {
 
 pub(crate) static METADATA_BYTES: Counter = Counter::new();
 pub(crate) static SEGMENTS: Counter = Counter::new();
-/// Slices of pages, and of large blocks.
+/// Slices of pages.
 pub(crate) static PAGE_SLICES: StripedCounter = StripedCounter::new();
-pub(crate) static LARGE_SLICES: StripedCounter = StripedCounter::new();
 pub(crate) static HUGE_BLOCKS: Counter = Counter::new();
 pub(crate) static HUGE_BYTES: Counter = Counter::new();
 pub(crate) static HEAPS: Counter = Counter::new();

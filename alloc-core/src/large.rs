@@ -91,23 +91,22 @@ pub(crate) fn alloc_growing(layout: Layout) -> *mut u8 {
 fn alloc_at(placement: Placement, layout: Layout, fill: Fill) -> *mut u8 {
     let align = layout.align().max(SLICE);
     let block = if layout.size() <= LARGE_MAX && align <= SEGMENT {
-        alloc_large(slices(layout.size()) as u32, (align / SLICE) as u32, fill, placement)
+        alloc_large(layout.size(), (align / SLICE) as u32, fill, placement)
     } else {
-        alloc_huge(layout.size(), align)
+        alloc_huge(layout.size(), align).inspect(|block| note_request(*block, layout.size()))
     };
-    let Some(block) = block else { return ptr::null_mut() };
-    note_request(block, layout.size());
-    block.as_ptr()
+    block.map_or(ptr::null_mut(), NonNull::as_ptr)
 }
 
-/// Notes what the program asked for, for statistics.
+/// Notes what the program asked for in a huge block, for statistics.
 fn note_request(block: NonNull<u8>, bytes: usize) {
     if let Some(record) = Record::of(block) {
         record.head().set_requested(bytes);
     }
 }
 
-fn alloc_large(count: u32, align: u32, fill: Fill, placement: Placement) -> Option<NonNull<u8>> {
+fn alloc_large(size: usize, align: u32, fill: Fill, placement: Placement) -> Option<NonNull<u8>> {
+    let count = slices(size) as u32;
     let claim = || arena::claim_for_block(count, align, placement);
     let mut claimed = claim();
     // Others may take what one of us reserved, hence the loop.
@@ -117,7 +116,7 @@ fn alloc_large(count: u32, align: u32, fill: Fill, placement: Placement) -> Opti
     let (arena, slice, run) = claimed?;
     let segment = arena.segment(slice);
     arena.describe_block(slice, Kind::Large, count as usize * SLICE);
-    counters::LARGE_SLICES.add(count as usize);
+    arena.head(slice).set_requested(size);
     expect_clear(segment, &run, segment.slice(run.first));
     if fill == Fill::Zero {
         // Slices that were never used, or purged since, are zero as they come.
@@ -223,7 +222,6 @@ pub(crate) unsafe fn dealloc(block: NonNull<u8>) {
             record.describe(Kind::None, 0);
             // SAFETY: the whole block, which the caller gives up.
             unsafe { scrub::clear(block.as_ptr(), bytes) };
-            counters::LARGE_SLICES.sub(bytes / SLICE);
             record.arena.release(record.slice, (bytes / SLICE) as u32);
             purger::slices_were_freed(bytes / SLICE);
             decay::tick();
@@ -289,10 +287,8 @@ fn resize_large(record: Record, new_size: usize) -> bool {
             return false;
         };
         expect_clear(record.arena.segment(record.slice), &run, record.block());
-        counters::LARGE_SLICES.add(need - have);
         record.describe(Kind::Large, need * SLICE);
     } else if need < have {
-        counters::LARGE_SLICES.sub(have - need);
         record.describe(Kind::Large, need * SLICE);
         let rest = record.block().wrapping_add(need * SLICE);
         // SAFETY: the block's end, which its owner gives up.

@@ -21,7 +21,7 @@ use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use crate::decay::{self, PERIOD_MS};
 use crate::segment::SLICE;
 use crate::striped::StripedCounter;
-use crate::{counters, helper, os, pool};
+use crate::{arena, counters, helper, os, pool};
 
 use gate::Gate;
 use post::{Claim, Post};
@@ -83,28 +83,37 @@ pub(crate) fn set_allowed(is_allowed: bool) {
 /// Slices that became free since a look was taken whether a helper is worth it.
 static FREED_SLICES: StripedCounter = StripedCounter::new();
 
-/// Slices of a stripe of threads that are worth such a look.
+/// Slices of a stripe of threads that are worth such a look; for each segment a quarter of one, if that
+/// is more, as the look is into segments.
 const WORTH_A_LOOK: usize = (1 << 20) / SLICE;
+const SEGMENTS_TO_A_SLICE: usize = 4;
 
 /// Looks whether so much is free that a helper is worth it, after slices became free.
+///
+/// What is free is counted then and not as it changes: that would be an atomic operation more in each
+/// request for a large block, and one in each free.
 #[inline]
 pub(crate) fn slices_were_freed(count: usize) {
-    if !FREED_SLICES.has_come_to(count, WORTH_A_LOOK) {
-        return;
-    }
-    let in_use = counters::PAGE_SLICES.get() + counters::LARGE_SLICES.get();
-    // Others change these meanwhile; what is wrong by a few slices is put right by the next look.
-    if counters::DIRTY_SLICES.get() >= in_use + WORTH_BYTES / SLICE {
+    let enough = WORTH_A_LOOK.max(counters::SEGMENTS.get() / SEGMENTS_TO_A_SLICE);
+    if FREED_SLICES.has_come_to(count, enough)
+        && counters::DIRTY_SLICES.get() >= WORTH_BYTES / SLICE
+        && !is_just_asked(os::now_ms())
+        && arena::has_unused_slices(WORTH_BYTES / SLICE)
+    {
         want();
     }
+}
+
+/// Whether need was said by this clock, which moves on every few milliseconds, and not seen yet.
+fn is_just_asked(now: u64) -> bool {
+    ASKED.load(Ordering::Relaxed) == now && POST.has_need()
 }
 
 /// Sees to it that a helper will look at the heap soon.
 #[cold]
 pub(crate) fn want() {
     let now = os::now_ms();
-    // Asked often, and answered seldom: the clock moves on every few milliseconds.
-    if ASKED.load(Ordering::Relaxed) == now && POST.has_need() {
+    if is_just_asked(now) {
         return;
     }
     ASKED.store(now, Ordering::Relaxed);

@@ -96,7 +96,9 @@ fn find(free: u64, count: u32, align: u32, placement: Placement) -> Option<u32> 
         starts &= starts >> step;
         length += step;
     }
-    starts &= multiples(align);
+    if align > 1 {
+        starts &= multiples(align);
+    }
     if placement == Placement::Roomy {
         while length < u64::BITS {
             let longer = starts & (free >> length);
@@ -157,6 +159,11 @@ impl Segment {
     /// The slices that may hold memory of the OS.
     pub(crate) fn dirty(&self) -> u64 {
         self.dirty.load(Ordering::Relaxed)
+    }
+
+    /// Free slices that may hold memory of the OS.
+    pub(crate) fn unused(&self) -> u32 {
+        (self.free() & self.dirty()).count_ones()
     }
 
     /// Free slices in the longest run.

@@ -167,7 +167,7 @@ pub(crate) fn read() -> Stats {
         page_bytes: counters::PAGE_SLICES.get() * SLICE,
         classes: [ClassStats::NONE; CLASSES],
         large_blocks: 0,
-        large_bytes: counters::LARGE_SLICES.get() * SLICE,
+        large_bytes: 0,
         large_requested_bytes: 0,
         huge_blocks: counters::HUGE_BLOCKS.get(),
         huge_bytes,
@@ -203,6 +203,7 @@ impl Stats {
             }
             Run::Large(block) => {
                 self.large_blocks += 1;
+                self.large_bytes += block.bytes;
                 self.large_requested_bytes += block.requested_bytes;
             }
         }
