@@ -15,7 +15,8 @@ use crate::frame::Frame;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct CallSite {
     /// The function's demangled name. `[no backtrace]` where none was recorded, `[unknown]` where
-    /// it was lost, `[module+offset]` where the function has no name.
+    /// it was lost, `[module+offset]` where the function has no name. `[runtime]` is what Rust's
+    /// runtime asked for on its own behalf, before `main` or around a thread's first function.
     pub function: Arc<str>,
     /// The source file, where there is debug information.
     pub file: Option<Arc<str>>,
@@ -148,6 +149,24 @@ pub(crate) fn call_site<'a>(
 /// Whether one of these frames is such that nothing outside of it is the program's.
 pub(crate) fn ends_search(frames: &[Frame]) -> bool {
     frames.iter().any(|frame| classify(frame) == FrameKind::Entry)
+}
+
+/// Whether what Rust's runtime does for itself made a request, by the frames that asked, innermost
+/// first: what surrounds `main` or a thread's first function, with neither running inside of it.
+pub(crate) fn is_runtime_s_own<'a>(frames: impl IntoIterator<Item = &'a Frame>) -> bool {
+    for frame in frames {
+        let function = frame.function.trim_start_matches('<');
+        if function.starts_with("std::rt::lang_start")
+            || (function.starts_with("std::sys::") && function.ends_with("::thread_start"))
+        {
+            return true;
+        }
+        // Of the entries only what calls `main` is left: `main` may have been inlined into it.
+        if matches!(classify(frame), FrameKind::Program | FrameKind::Entry) {
+            return false;
+        }
+    }
+    false
 }
 
 /// What kind of code a frame is.
@@ -411,6 +430,25 @@ mod tests {
         assert_eq!((&*site.function, program), ("std::thread::main_thread", false));
         let frames = [frame("malloc", None), frame("main", None), frame("_start", None)];
         assert_eq!(&*call_site(&frames).expect("frames").0.function, "main", "a C program's");
+    }
+
+    #[test]
+    fn the_runtime_s_own_are_those_outside_of_main_and_of_a_thread_s_function() {
+        let is_own = |functions: &[&str]| {
+            let frames: Vec<Frame> = functions.iter().map(|name| frame(name, None)).collect();
+            is_runtime_s_own(&frames)
+        };
+        let btree = "alloc::collections::btree::map::entry::VacantEntry<K,V,A>::insert_entry";
+        let (start, begin) = ("std::rt::lang_start_internal", "std::rt::lang_start::{{closure}}");
+        let short = "std::sys::backtrace::__rust_begin_short_backtrace";
+        let thread = "<std::sys::thread::unix::Thread>::new::thread_start";
+        assert!(is_own(&["__rustc::__rust_alloc", btree, start, "main", "_start"]));
+        assert!(is_own(&["__rustc::__rust_alloc", btree, thread, "start_thread"]));
+        assert!(!is_own(&["__rustc::__rust_alloc", btree, "app::main", short, begin, start]));
+        assert!(!is_own(&["__rustc::__rust_alloc", btree, short, begin, start]), "main inlined");
+        assert!(!is_own(&["__rustc::__rust_alloc", btree, "app::worker", thread]));
+        assert!(!is_own(&["malloc", "main", "_start"]), "a C program's");
+        assert!(!is_own(&[btree]), "who asked is not known");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::options::Options;
 use crate::owners::{Owner, OwnerParts};
 use crate::recording_state::RecordingState;
 use crate::replay::{Prepared, Replay};
-use crate::sites::SiteIndex;
+use crate::sites::{RUNTIME, SiteIndex};
 
 /// What was live when the recording ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -26,10 +26,15 @@ pub struct Leaks {
     /// How far the recording can be believed.
     #[serde(flatten)]
     pub state: RecordingState,
-    /// The blocks that were never freed.
+    /// The program's blocks that were never freed.
     pub blocks: u64,
     /// Their requested bytes.
     pub bytes: u64,
+    /// Blocks that Rust's runtime made for itself and keeps until the end: no leak of the program's, and
+    /// in no other figure. Where there are no names they count as the program's.
+    pub runtime_blocks: u64,
+    /// Their requested bytes.
+    pub runtime_bytes: u64,
     /// By call site; most bytes first.
     pub sites: Vec<LeakSite>,
 }
@@ -200,11 +205,15 @@ fn close(ledger: &Ledger<Live>, recording: &Recording, replay: &Replay<'_>) -> L
     let clock = recording.clock();
     let end_ns = clock.ns(prepared.definitions.last_stamp);
     let age_ns = |stamp| end_ns.saturating_sub(clock.ns(stamp));
-    let mut all = Sum::default();
+    let (mut all, mut runtime) = (Sum::default(), Sum::default());
     let mut by_site: FxHashMap<SiteIndex, Left> = FxHashMap::default();
     for (address, held) in ledger.live() {
         let owner = ledger.owners.get(held.owner);
         let size = ledger.account.large.get(address, held.size);
+        if owner.key == RUNTIME {
+            runtime.add(size);
+            continue;
+        }
         all.add(size);
         by_site.entry(owner.key).or_default().add(size, held.obtained, owner);
     }
@@ -233,6 +242,8 @@ fn close(ledger: &Ledger<Live>, recording: &Recording, replay: &Replay<'_>) -> L
         state: RecordingState::new(recording, prepared).inferred(ledger.inferred_frees),
         blocks: all.blocks,
         bytes: all.bytes,
+        runtime_blocks: runtime.blocks,
+        runtime_bytes: runtime.bytes,
         sites,
     }
 }

@@ -11,9 +11,9 @@ use crate::summary::Summary;
 pub enum Limited {
     /// The most requested bytes that were live at a time.
     Peak,
-    /// Requested bytes that were never freed.
+    /// Requested bytes of the program's that were never freed: without what Rust's runtime keeps for itself.
     Leaked,
-    /// Blocks that were never freed.
+    /// Blocks of the program's that were never freed.
     LeakedBlocks,
     /// Requests for memory: allocations, zeroed ones and reallocations.
     Allocations,
@@ -85,8 +85,12 @@ impl Limited {
         let total = &summary.total;
         match self {
             Self::Peak => total.peak_bytes as f64,
-            Self::Leaked => total.live_bytes_at_end as f64,
-            Self::LeakedBlocks => total.live_blocks_at_end as f64,
+            Self::Leaked => {
+                total.live_bytes_at_end.saturating_sub(summary.runtime_bytes_at_end) as f64
+            }
+            Self::LeakedBlocks => {
+                total.live_blocks_at_end.saturating_sub(summary.runtime_blocks_at_end) as f64
+            }
             Self::Allocations => total.requests() as f64,
             Self::Bytes => total.allocated_bytes as f64,
             Self::Temporary if total.requests() == 0 => 0.0,

@@ -17,6 +17,9 @@ pub(crate) type SiteIndex = u32;
 const UNKNOWN: SiteIndex = 0;
 /// The site of events without a backtrace.
 const NO_BACKTRACE: SiteIndex = 1;
+/// The site of what Rust's runtime asks for on its own behalf. Some of it stays until the end and is no
+/// leak of the program's. Where no frame is folded away it is not told apart.
+pub(crate) const RUNTIME: SiteIndex = 2;
 
 /// All call sites of a recording.
 #[derive(Debug)]
@@ -133,7 +136,7 @@ impl<'a> Finder<'a> {
             numbers: FxHashMap::default(),
             all_frames,
         };
-        for name in ["[unknown]", "[no backtrace]"] {
+        for name in ["[unknown]", "[no backtrace]", "[runtime]"] {
             finder.number(CallSite { function: name.into(), file: None, line: None });
         }
         finder
@@ -179,8 +182,12 @@ impl<'a> Finder<'a> {
         // Nothing of the program's: then the innermost frame that is not the allocator's.
         let frames: Vec<Arc<[Frame]>> =
             call_tree.frames(place).map(|address| self.symbols.frames(address)).collect();
-        let site = call_site::call_site(frames.iter().flat_map(|frames| frames.iter()))
-            .map_or(UNKNOWN, |(frame, _)| self.of_frame(frame));
+        let frames = || frames.iter().flat_map(|frames| frames.iter());
+        let site = if call_site::is_runtime_s_own(frames()) {
+            RUNTIME
+        } else {
+            call_site::call_site(frames()).map_or(UNKNOWN, |(frame, _)| self.of_frame(frame))
+        };
         Found { site, program: false }
     }
 

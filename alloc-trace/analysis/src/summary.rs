@@ -38,6 +38,7 @@ use crate::options::Options;
 use crate::owners::{Owner, OwnerParts};
 use crate::recording_state::{RecordingEnd, RecordingState, SkippedPart};
 use crate::replay::{Prepared, Replay};
+use crate::sites::RUNTIME;
 use crate::spans::{KindIndex, Spans};
 use crate::symbols::SymbolProblem;
 use crate::tallies::{Levels, Tallies};
@@ -52,6 +53,11 @@ pub struct Summary {
     /// The figures of the whole program.
     #[serde(flatten)]
     pub total: Figures,
+    /// What of `live_blocks_at_end` Rust's runtime made for itself and keeps until the end: no leak of the
+    /// program's. 0 where there are no names.
+    pub runtime_blocks_at_end: u64,
+    /// The requested bytes of these blocks, a part of `live_bytes_at_end`.
+    pub runtime_bytes_at_end: u64,
     /// Releases of blocks that are older than the recording.
     pub unmatched_frees: u64,
     /// The requested bytes of those blocks; not part of `freed_bytes`.
@@ -278,9 +284,12 @@ fn close(mut ledger: Ledger<Totals>, recording: &Recording, replay: &Replay<'_>)
     total.finish(|stamp| clock.ns(stamp));
     let state = RecordingState::new(recording, &replay.prepared);
     let by_thread = by_thread(replay, &threads);
+    let runtime = sites.get(RUNTIME as usize);
     Summary {
         program: definitions.process.as_ref().map(Program::from),
         total,
+        runtime_blocks_at_end: runtime.map_or(0, |figures| figures.live_blocks_at_end),
+        runtime_bytes_at_end: runtime.map_or(0, |figures| figures.live_bytes_at_end),
         unmatched_frees: ledger.unmatched_frees,
         unmatched_freed_bytes: ledger.unmatched_freed_bytes,
         inferred_frees: ledger.inferred_frees,

@@ -38,12 +38,16 @@ pub(crate) fn run(arguments: &CheckArguments) -> Result<ExitCode, CommandError> 
     let baseline = arguments.baseline.as_deref().map(open::recording).transpose()?;
     let mut output = arguments.reading.open_output()?;
     let columns = output.terminal_columns;
-    // No figure that is limited depends on names, unless they pick it.
+    // Only names tell what the runtime keeps for itself from what the program leaks; no other figure
+    // that is limited depends on them, unless they pick it.
     let reading = &arguments.reading;
-    let names = reading.filters.asks_for_sites() && !reading.no_symbols;
+    let picked = reading.filters.asks_for_sites();
+    let of_leaks = |limit: &Limited| matches!(limit, Limited::Leaked | Limited::LeakedBlocks);
+    let names = (picked || limits.iter().any(|(limit, _)| of_leaks(limit))) && !reading.no_symbols;
     let sum_up = |recording: &Recording| -> Result<Summary, AnalysisError> {
         let _progress = Progress::reading(recording);
-        Summary::of(recording, reading.options().symbols(names))
+        let options = reading.options().symbols(names).all_frames(reading.full && picked);
+        Summary::of(recording, options)
     };
     let summary = sum_up(&recording)?;
     let baseline = baseline.as_ref().map(sum_up).transpose()?;

@@ -76,8 +76,10 @@ fn write_text(
     columns: usize,
     style: Style,
 ) -> io::Result<()> {
+    let runtime = of_runtime(leaks.runtime_blocks, leaks.runtime_bytes);
     if leaks.blocks == 0 {
-        return writeln!(out, "Every block was freed.");
+        writeln!(out, "Every block of the program was freed.")?;
+        return runtime.iter().try_for_each(|line| writeln!(out, "{line}"));
     }
     let shown = match leaks.sites.len() {
         all if all > rows => format!(", {rows} of {} call sites", count(all as u64)),
@@ -102,7 +104,14 @@ fn write_text(
         ];
         table.row(figures, site.site.function.to_string(), details(site));
     }
-    table.write(out, columns, style, text::function)
+    table.write(out, columns, style, text::function)?;
+    runtime.iter().try_for_each(|line| writeln!(out, "\n{line}"))
+}
+
+/// What Rust's runtime keeps, where it keeps anything.
+fn of_runtime(blocks: u64, total: u64) -> Option<String> {
+    let held = || format!("{} in {}", bytes(total), counted(blocks, "block"));
+    (blocks > 0).then(|| format!("Rust's runtime keeps {} of its own.", held()))
 }
 
 /// Where the call site is, and by which threads and in which spans the blocks were obtained.

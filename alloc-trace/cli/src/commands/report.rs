@@ -146,6 +146,12 @@ fn write_totals(out: &mut dyn Write, summary: &Summary, layout: Layout) -> io::R
     line("peak", format!("{} after {}", bytes(total.peak_bytes), duration(total.peak_at_ns)))?;
     let blocks = counted(total.live_blocks_at_end, "block");
     line("live at end", format!("{} in {blocks}", bytes(total.live_bytes_at_end)))?;
+    if summary.runtime_blocks_at_end > 0 {
+        let blocks = counted(summary.runtime_blocks_at_end, "block");
+        let text =
+            format!("{} in {blocks} of it Rust's runtime's", bytes(summary.runtime_bytes_at_end));
+        line("", text)?;
+    }
     line(
         "temporary",
         format!(
