@@ -38,6 +38,7 @@ use crate::holder::Holder;
 use crate::options::Options;
 use crate::recording_state::RecordingState;
 use crate::replay::{Prepared, Replay};
+use crate::sites::RUNTIME;
 
 /// What could leave the heap.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -46,10 +47,11 @@ pub struct Advice {
     /// How far the recording can be believed.
     #[serde(flatten)]
     pub state: RecordingState,
-    /// Whether there are backtraces. Without them all blocks are of one call site, and whether a
+    /// Whether there are backtraces, or no event that could have one. Without them all blocks are of one call site, and whether a
     /// block could live on the stack cannot be told.
     pub backtraces: bool,
-    /// In the order of [`Rule`]; within a rule by the events that would be saved, then the bytes.
+    /// In the order of [`Rule`]; within a rule by the events that would be saved, then the bytes. Stack
+    /// candidates that may be handed from one call to the next come after those that are not.
     pub findings: Vec<Finding>,
 }
 
@@ -62,8 +64,8 @@ pub struct Finding {
     /// Where the blocks are allocated.
     #[serde(flatten)]
     pub site: CallSite,
-    /// What all blocks of the call site are the memory of, as far as the names of the library's functions
-    /// that were called there tell.
+    /// What nearly all blocks of the call site are the memory of, as far as the names of the library's
+    /// functions that were called there tell.
     pub holder: Option<Holder>,
     /// How many blocks the call site allocated.
     pub blocks: u64,
@@ -130,6 +132,9 @@ pub enum Evidence {
         frame: Arc<str>,
         /// How many lived within an activation of that one.
         in_frame: u64,
+        /// How many were freed only after their thread had made the next one here. Where nearly all
+        /// were, they may be handed from one call to the next, through a field or a static.
+        after_next: u64,
     },
     /// Of [`Rule::Growth`].
     Growth {
@@ -147,6 +152,11 @@ pub enum Evidence {
         capacity_100: u64,
         /// An element's size, guessed from how `Vec` begins to grow.
         element_size: Option<u64>,
+        /// What the capacity does that saves the most beyond what it costs; where none does, what the one
+        /// does that would have served nine in ten.
+        reserve: Option<Reserve>,
+        /// Whether that capacity saves more than it costs.
+        worth_it: bool,
         /// Blocks that grew, never shrank, and lived for half of the recording after they had grown.
         never_shrunk: u64,
         /// Their bytes; up to half of them may never have been used.
@@ -158,7 +168,9 @@ pub enum Evidence {
         size: u64,
         /// How many have it.
         of_that_size: u64,
-        /// Blocks whose predecessor had the same backtrace and was freed already.
+        /// The largest size.
+        max_size: u64,
+        /// Blocks whose predecessor in their thread had the same backtrace and was freed already.
         repeats: u64,
     },
     /// Of [`Rule::LateDrops`].
@@ -180,7 +192,9 @@ pub enum Evidence {
     },
     /// Of [`Rule::SmallBoxes`].
     SmallBoxes {
-        /// The size of all of them.
+        /// The smallest size.
+        min_size: u64,
+        /// The size that nine in ten of them do not exceed.
         size: u64,
         /// The most that lived at a time.
         peak_blocks: u64,
@@ -192,6 +206,23 @@ pub enum Evidence {
         /// Blocks that were freed at all.
         freed: u64,
     },
+}
+
+/// What a capacity would do that every block of a call site had from the beginning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Reserve {
+    /// The capacity, in bytes.
+    pub capacity: u64,
+    /// How many of the blocks that grew would not have grown.
+    pub served: u64,
+    /// The reallocations that would not happen.
+    pub reallocations: u64,
+    /// The bytes that these copied at most.
+    pub copied_bytes: u64,
+    /// The bytes that would be held at a time beyond what the blocks need, those included that never
+    /// grew.
+    pub held_bytes: u64,
 }
 
 /// What is worth a finding.
@@ -269,6 +300,8 @@ impl Advice {
         let context = Context {
             thresholds,
             peak_bytes,
+            events: sites.iter().map(|site| site.events).sum(),
+            bytes: sites.iter().fold(0, |sum, site| sum.saturating_add(site.bytes)),
             duration: prepared.definitions.last_stamp.saturating_sub(start),
             function: &|function| {
                 let name = prepared.frames.as_ref().and_then(|frames| frames.function(function));
@@ -278,7 +311,10 @@ impl Advice {
         };
         let mut findings = Vec::new();
         for (index, evidence) in (0..).zip(&sites) {
-            let Some(site) = prepared.sites.get(index) else { continue };
+            // Of what the runtime does for itself nobody can change anything.
+            let Some(site) = prepared.sites.get(index).filter(|_| index != RUNTIME) else {
+                continue;
+            };
             let found = judge(evidence, &context);
             findings.extend(found.into_iter().map(|verdict| Finding {
                 rule: verdict.rule,
@@ -293,7 +329,9 @@ impl Advice {
         }
         findings.sort_by(|one, other| {
             let saved = |finding: &Finding| (finding.events, finding.bytes);
-            let order = one.rule.cmp(&other.rule).then_with(|| saved(other).cmp(&saved(one)));
+            let last = |finding: &Finding| stack::is_handed_on(&finding.evidence);
+            let order = (one.rule, last(one)).cmp(&(other.rule, last(other)));
+            let order = order.then_with(|| saved(other).cmp(&saved(one)));
             order.then_with(|| one.site.cmp(&other.site))
         });
         let state = RecordingState::new(recording, prepared).inferred(inferred_frees);
@@ -315,11 +353,12 @@ struct Verdict {
 fn judge(site: &SiteEvidence, context: &Context<'_>) -> Vec<Verdict> {
     let growth = growth::judge(site, context);
     let stack = stack::judge(site, context);
-    if stack.is_some() {
+    if stack.as_ref().is_some_and(|stack| !stack::is_handed_on(&stack.evidence)) {
         return stack.into_iter().chain(growth).collect();
     }
     let lasting = late_drops::judge(site, context).or_else(|| leaks::judge(site, context));
     [
+        stack,
         growth,
         temporaries::judge(site, context),
         lasting,

@@ -25,6 +25,20 @@ pub enum Holder {
     HashTable,
     /// A node of a B-tree.
     BTree,
+    /// What a channel of the standard library has: its ends, its messages, who waits.
+    Channel,
+}
+
+impl Holder {
+    const ALL: [Self; 7] = [
+        Self::Box,
+        Self::Shared,
+        Self::Vec,
+        Self::Text,
+        Self::HashTable,
+        Self::BTree,
+        Self::Channel,
+    ];
 }
 
 /// What a frame's function works on.
@@ -36,7 +50,7 @@ pub(crate) enum Part {
 }
 
 /// Where the sources of what holds blocks lie, below the library's directory.
-const SOURCES: [(&str, Holder); 13] = [
+const SOURCES: [(&str, Holder); 15] = [
     ("alloc/src/boxed", Holder::Box),
     ("alloc/src/rc.rs", Holder::Shared),
     ("alloc/src/sync.rs", Holder::Shared),
@@ -50,10 +64,12 @@ const SOURCES: [(&str, Holder); 13] = [
     ("alloc/src/fmt.rs", Holder::Text),
     ("std/src/path.rs", Holder::Text),
     ("alloc/src/collections/btree", Holder::BTree),
+    ("std/src/sync/mpmc/", Holder::Channel),
+    ("std/src/sync/mpsc", Holder::Channel),
 ];
 
 /// What the names of functions begin with, where there is no file.
-const NAMES: [(&str, Holder); 12] = [
+const NAMES: [(&str, Holder); 14] = [
     ("alloc::boxed::", Holder::Box),
     ("alloc::rc::", Holder::Shared),
     ("alloc::sync::", Holder::Shared),
@@ -66,6 +82,8 @@ const NAMES: [(&str, Holder); 12] = [
     ("std::path::", Holder::Text),
     ("std::ffi::os_str::", Holder::Text),
     ("alloc::collections::btree", Holder::BTree),
+    ("std::sync::mpmc::", Holder::Channel),
+    ("std::sync::mpsc::", Holder::Channel),
 ];
 
 /// What a function of the library works on; `None` where that says nothing of a block.
@@ -82,6 +100,8 @@ pub(crate) fn part(function: &str, file: Option<&str>) -> Option<Part> {
     });
     let of_name = || {
         let name = function.trim_start_matches('<');
+        // Of an implementation for every type the trait tells.
+        let name = name.strip_prefix("T as ").unwrap_or(name);
         if name.starts_with("hashbrown::") {
             return Some(Holder::HashTable);
         }
@@ -103,7 +123,13 @@ pub(crate) fn holder(
             (FrameKind::Program | FrameKind::Entry, ..) => break,
             // Before the first that says something.
             (_, None, part) => found = part,
-            (_, Some(Part::UnfilledBox), Some(Part::Whole(Holder::Box | Holder::Shared)))
+            // A channel makes its ends, its messages' blocks and its list of who waits with these.
+            (_, Some(_), Some(Part::Whole(Holder::Channel)))
+            | (
+                _,
+                Some(Part::UnfilledBox),
+                Some(Part::Whole(Holder::Box | Holder::Shared | Holder::BTree)),
+            )
             | (_, Some(Part::Whole(Holder::Box)), Some(Part::Whole(Holder::Shared)))
             | (_, Some(Part::Whole(Holder::Vec)), Some(Part::Whole(Holder::Text))) => found = part,
             (_, Some(known), Some(part)) if known == part => {}
@@ -117,31 +143,30 @@ pub(crate) fn holder(
     })
 }
 
-/// What the blocks of a call site are the memory of.
+/// How many blocks of a call site are the memory of what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Holders {
-    #[default]
-    Unseen,
-    All(Holder),
-    /// Several, or what is not known.
-    Mixed,
+pub(crate) struct Holders {
+    /// By the holder's number; the last is for what is not known.
+    counts: [u64; Holder::Channel as usize + 2],
 }
+
+/// One call site can be of several: `list.push(text.to_owned())`. The share, in percent, that stands for all.
+const NEARLY_ALL_PERCENT: u64 = 95;
 
 impl Holders {
     pub(crate) fn add(&mut self, holder: Option<Holder>) {
-        *self = match (*self, holder) {
-            (Self::Unseen, Some(holder)) => Self::All(holder),
-            (Self::All(known), Some(holder)) if known == holder => return,
-            _ => Self::Mixed,
-        };
+        let index = holder.map_or(self.counts.len() - 1, |holder| holder as usize);
+        self.counts[index] += 1;
     }
 
-    /// The one that all of them are of.
-    pub(crate) const fn one(self) -> Option<Holder> {
-        match self {
-            Self::All(holder) => Some(holder),
-            Self::Unseen | Self::Mixed => None,
-        }
+    /// The one that nearly all of them are of.
+    pub(crate) fn one(self) -> Option<Holder> {
+        let all: u64 = self.counts.iter().sum();
+        let is_one = |holder: &Holder| {
+            let count = self.counts[*holder as usize];
+            count > 0 && count * 100 >= all * NEARLY_ALL_PERCENT
+        };
+        Holder::ALL.into_iter().find(is_one)
     }
 }
 
@@ -181,6 +206,23 @@ mod tests {
                 Some(Holder::Vec),
             ),
             (&["hashbrown::raw::RawTable<T,A>::reserve_rehash"], Some(Holder::HashTable)),
+            (
+                &[unfilled[0], unfilled[1], "alloc::collections::btree::node::LeafNode<K,V>::new"],
+                Some(Holder::BTree),
+            ),
+            (&[boxed[0], boxed[1], "std::sync::mpmc::counter::new"], Some(Holder::Channel)),
+            (
+                &[raw, "alloc::vec::Vec<T>::push", "std::sync::mpmc::waker::Waker::register"],
+                Some(Holder::Channel),
+            ),
+            (
+                &[
+                    raw,
+                    "<T as alloc::slice::<impl [T]>::to_vec_in::ConvertVec>::to_vec",
+                    "alloc::str::<impl alloc::borrow::ToOwned for str>::to_owned",
+                ],
+                Some(Holder::Text),
+            ),
             (&["core::ops::function::FnOnce::call_once"], None),
             (&[], None),
         ] {
@@ -199,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_site_has_a_holder_where_all_its_blocks_have_it() {
+    fn a_call_site_has_a_holder_where_nearly_all_its_blocks_have_it() {
         let holders = |all: &[Option<Holder>]| {
             let mut holders = Holders::default();
             all.iter().for_each(|holder| holders.add(*holder));
@@ -208,5 +250,10 @@ mod tests {
         assert_eq!(holders(&[Some(Holder::Vec), Some(Holder::Vec)]), Some(Holder::Vec));
         assert_eq!(holders(&[Some(Holder::Vec), Some(Holder::Box), Some(Holder::Vec)]), None);
         assert_eq!(holders(&[None, Some(Holder::Vec)]), None);
+        let texts = |lists: usize| {
+            let all = [vec![Some(Holder::Text); 95], vec![Some(Holder::Vec); lists]].concat();
+            holders(&all)
+        };
+        assert_eq!((texts(5), texts(6)), (Some(Holder::Text), None));
     }
 }

@@ -61,7 +61,7 @@ mod weights;
 
 pub use alloc_trace_format::{EventKind, ReadError, ReadProgress, Recording};
 
-pub use advise::{Advice, Evidence, Finding, Rule, Thresholds};
+pub use advise::{Advice, Evidence, Finding, Reserve, Rule, Thresholds};
 pub use backtraces::{BacktraceNode, Backtraces};
 pub use blocks::{BlockActor, BlockEnd, BlockRelease, BlockRow, Blocks};
 pub use call_site::CallSite;

@@ -4,7 +4,7 @@ mod support;
 
 use std::sync::Arc;
 
-use alloc_trace_analysis::{Advice, Evidence, Finding, Options, Rule, Thresholds};
+use alloc_trace_analysis::{Advice, Evidence, Finding, Options, Reserve, Rule, Thresholds};
 use alloc_trace_format::{Event, Record, ThreadId};
 
 use support::{Script, alloc, at, free, realloc};
@@ -79,6 +79,7 @@ fn blocks_within_one_activation_could_live_in_its_frame() {
         at_once: 1,
         frame: Arc::from("[0x20]"),
         in_frame: 20,
+        after_next: 0,
     };
     assert_eq!(found.evidence, expected);
     assert!(advice.backtraces && advice.state.complete);
@@ -238,11 +239,67 @@ fn growth_is_told_with_the_capacities_that_would_have_served() {
         capacity_90: 64,
         capacity_100: 1024,
         element_size: None,
+        reserve: Some(found_reserve(found)),
+        worth_it: true,
         never_shrunk: 0,
         never_shrunk_bytes: 0,
     };
     assert_eq!(found.evidence, expected);
     assert!(found.remedy.contains("64 bytes"), "{}", found.remedy);
+    // Ten times from 16 to 32 and to 64 bytes; nothing is smaller.
+    assert_eq!(reserve(found), (64, 9, 20, 480, 0));
+}
+
+/// A capacity, how many it serves, the reallocations and copied bytes that it saves, and what it costs.
+fn reserve(finding: &Finding) -> (u64, u64, u64, u64, u64) {
+    let it = found_reserve(finding);
+    (it.capacity, it.served, it.reallocations, it.copied_bytes, it.held_bytes)
+}
+
+fn found_reserve(finding: &Finding) -> Reserve {
+    match finding.evidence {
+        Evidence::Growth { reserve: Some(reserve), .. } => reserve,
+        ref other => panic!("{other:?}"),
+    }
+}
+
+/// So many lists of 32 bytes that never grow, and ten that grow to 4,096; all of them kept or not.
+fn lists(small: u64, kept: bool) -> Advice {
+    let mut script = script();
+    for number in 1..=small + 10 {
+        let mut address = 0x10_0000 * number;
+        script.event(at(MAKE, alloc(1, address, 32)));
+        let mut size = 32;
+        while number > small && size < 4096 {
+            let old = (address, size);
+            (address, size) = (address + 0x2000, size * 2);
+            script.event(at(MAKE, realloc(1, old, (address, size))));
+        }
+        if !kept {
+            script.event(at(DROP, free(1, address, size)));
+        }
+    }
+    advice(&mut script)
+}
+
+#[test]
+fn a_capacity_is_weighed_against_what_the_blocks_would_hold_that_never_grow() {
+    let found = |small, kept| {
+        let advice = lists(small, kept);
+        let found = of_rule(&advice, Rule::Growth).expect("found").clone();
+        let worth_it = matches!(found.evidence, Evidence::Growth { worth_it: true, .. });
+        assert_eq!(found.remedy.contains("no one capacity"), !worth_it, "{}", found.remedy);
+        (worth_it, reserve(&found))
+    };
+    // Seven steps each, 32 + 64 + … + 2,048 bytes.
+    assert_eq!(found(0, true), (true, (4096, 10, 70, 40_640, 0)));
+    // Three that stay small would hold 4,064 bytes each for nothing: less than is saved.
+    assert_eq!(found(3, true), (true, (4096, 10, 70, 40_640, 3 * 4064)));
+    // A thousand such would hold 4 MB, to save copies of 40 KB.
+    assert_eq!(found(1000, true), (false, (4096, 10, 70, 40_640, 1000 * 4064)));
+    // Where one lives at a time that is held only once, but asked for a thousand times.
+    let (worth_it, (.., held_bytes)) = found(1000, false);
+    assert!(!worth_it && held_bytes < 4096, "{held_bytes}");
 }
 
 #[test]
@@ -288,8 +345,71 @@ fn one_buffer_after_the_other_could_be_one() {
     let advice = buffers(|_| 8192, false);
     let found = of_rule(&advice, Rule::Temporaries).expect("found");
     assert_eq!((found.blocks, found.events, found.bytes), (200, 398, 199 * 8192));
-    let expected = Evidence::Temporaries { size: 8192, of_that_size: 200, repeats: 199 };
+    let expected =
+        Evidence::Temporaries { size: 8192, of_that_size: 200, max_size: 8192, repeats: 199 };
     assert_eq!(found.evidence, expected);
+}
+
+#[test]
+fn few_buffers_are_told_where_they_are_a_part_of_what_the_program_requests() {
+    let of = |others: u64| {
+        let mut script = script();
+        for _ in 0..20 {
+            script.event(at(MAKE, alloc(1, 0x1000, 8192)));
+            script.event(at(DROP, free(1, 0x1000, 8192)));
+        }
+        for number in 1..=others {
+            script.event(at(OTHER, alloc(1, 0x10_0000 * number, 8192)));
+        }
+        of_rule(&advice(&mut script), Rule::Temporaries).map(|found| found.events)
+    };
+    assert_eq!(of(1000), Some(38), "nineteen of a thousand");
+    assert_eq!(of(4000), None, "of four thousand");
+}
+
+#[test]
+fn a_buffer_is_one_whatever_is_kept_beside_it() {
+    let of = |kept_of_ten: u64| {
+        let mut script = script();
+        for number in 0..1000 {
+            script.event(at(MAKE, alloc(1, 0x1000 + 0x1000 * number, 2000)));
+            if number % 10 >= kept_of_ten {
+                script.event(at(DROP, free(1, 0x1000 + 0x1000 * number, 2000)));
+            }
+        }
+        of_rule(&advice(&mut script), Rule::Temporaries).map(|found| found.events)
+    };
+    assert_eq!(of(1), Some(2 * 899), "all but each first after a kept one");
+    assert_eq!(of(6), None, "most are kept");
+}
+
+#[test]
+fn what_is_freed_after_the_next_one_was_made_is_a_candidate_of_the_last_rank() {
+    let mut script = script();
+    // A field that each call of `job` replaces; and, less often, a value of its own.
+    script.event(at(MAKE, alloc(1, 0x1000, 40)));
+    for number in 2..=100_u64 {
+        script.event(at(MAKE, alloc(1, 0x1000 * number, 40)));
+        script.event(at(DROP, free(1, 0x1000 * (number - 1), 40)));
+        if number % 5 == 0 {
+            script.event(at(3, alloc(1, 0x10, 24)));
+            script.event(at(3, free(1, 0x10, 24)));
+        }
+    }
+    let advice = advice(&mut script);
+    let stack: Vec<_> =
+        advice.findings.iter().filter(|finding| finding.rule == Rule::Stack).collect();
+    let [own, field] = stack.as_slice() else { panic!("{stack:?}") };
+    assert_eq!((own.blocks, field.blocks), (20, 100), "the field's are more");
+    assert!(field.remedy.starts_with("look first whether a field"), "{}", field.remedy);
+    assert!(matches!(field.evidence, Evidence::Stack { enclosed: 99, after_next: 99, .. }));
+    assert!(!own.remedy.contains("look first"), "{}", own.remedy);
+}
+
+#[test]
+fn a_recording_without_events_lacks_no_backtraces() {
+    let advice = advice(&mut script());
+    assert!(advice.backtraces && advice.findings.is_empty());
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use std::alloc::System;
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hint::black_box;
 use std::process::Command;
 use std::rc::Rc;
@@ -15,8 +15,10 @@ use std::time::Duration;
 
 use alloc_trace::TraceAlloc;
 use alloc_trace_analysis::{
-    Advice, Evidence, Finding, Holder, Options, Recording, Rule, Thresholds,
+    Advice, Evidence, Finding, Holder, Leaks, Limited, Options, Recording, Rule, Summary,
+    Thresholds,
 };
+use tempfile::TempDir;
 
 #[global_allocator]
 static ALLOCATOR: TraceAlloc<System> = TraceAlloc::new(System);
@@ -57,6 +59,18 @@ fn program() {
         "forgotten_again_and_again" => forgotten_again_and_again,
         "few_made_at_the_beginning" => few_made_at_the_beginning,
         "small_part_kept_too_long" => small_part_kept_too_long,
+        "table_from_empty" => table_from_empty,
+        "table_reserved" => table_reserved,
+        "text_replaced_by_longer" => text_replaced_by_longer,
+        "keys_asked_by_value" => keys_asked_by_value,
+        "keys_that_are_new" => keys_that_are_new,
+        "words_of_a_text" => words_of_a_text,
+        "few_words" => few_words,
+        "channel_a_request" => channel_a_request,
+        "one_channel" => one_channel,
+        "map_of_few" => map_of_few,
+        "boxed_in_their_like" => boxed_in_their_like,
+        "texts_of_all_lengths" => texts_of_all_lengths,
         other => panic!("no program: {other}"),
     };
     run();
@@ -352,8 +366,140 @@ fn small_part_kept_too_long() {
     drop(table);
 }
 
-/// What is found in a program, at its own call sites.
-fn findings(task: &str) -> Vec<Finding> {
+#[inline(never)]
+fn table_from_empty() {
+    for _ in 0..ROUNDS {
+        let mut table = HashMap::new();
+        for number in 0..100_u64 {
+            table.insert(number, number);
+        }
+        black_box(table.len());
+    }
+}
+
+#[inline(never)]
+fn table_reserved() {
+    for _ in 0..ROUNDS {
+        let mut table = HashMap::with_capacity(100);
+        for number in 0..100_u64 {
+            table.insert(number, number);
+        }
+        black_box(table.len());
+    }
+}
+
+/// A larger block is made and the smaller one freed right after it, but nothing grew.
+#[inline(never)]
+fn text_replaced_by_longer() {
+    let mut text = String::new();
+    for number in 0..ROUNDS as usize {
+        text = "x".repeat(40 + number % 2 + number / 20);
+        black_box(text.as_str());
+    }
+    drop(text);
+}
+
+/// A key is made of every word, and one in fifty is kept.
+#[inline(never)]
+fn keys_asked_by_value() {
+    let words: Vec<String> = (0..40).map(|number| format!("word {number}")).collect();
+    let mut counts: HashMap<String, u64> = HashMap::with_capacity(100);
+    for number in 0..10 * ROUNDS as usize {
+        *counts.entry(words[number % words.len()].clone()).or_default() += 1;
+    }
+    black_box(counts.len());
+}
+
+#[inline(never)]
+fn keys_that_are_new() {
+    let mut counts: HashMap<String, u64> = HashMap::with_capacity(5000);
+    for number in 0..10 * ROUNDS {
+        *counts.entry(format!("word {number}")).or_default() += 1;
+    }
+    black_box(counts.len());
+}
+
+/// Five words, as a text has them.
+const TEXT: &str = "some words of several lengths";
+
+/// The list and its texts are of one call site.
+#[inline(never)]
+fn words_of_a_text() {
+    let of_text: Vec<String> = TEXT.split(' ').map(str::to_owned).collect();
+    let mut words = Vec::new();
+    for number in 0..10 * ROUNDS as usize {
+        words.push(of_text[number % of_text.len()].clone());
+    }
+    black_box(words.len());
+}
+
+#[inline(never)]
+fn few_words() {
+    for _ in 0..10 {
+        let words: Vec<String> = TEXT.split(' ').cycle().take(200).map(str::to_owned).collect();
+        black_box(words.len());
+    }
+}
+
+#[inline(never)]
+fn channel_a_request() {
+    for number in 0..ROUNDS {
+        let (sender, receiver) = mpsc::channel();
+        sender.send(number).expect("it listens");
+        black_box(receiver.recv().expect("sent"));
+    }
+}
+
+#[inline(never)]
+fn one_channel() {
+    let (sender, receiver) = mpsc::channel();
+    for number in 0..ROUNDS {
+        sender.send(number).expect("it listens");
+        black_box(receiver.recv().expect("sent"));
+    }
+}
+
+#[inline(never)]
+fn map_of_few() {
+    for number in 0..ROUNDS {
+        let mut map = BTreeMap::new();
+        for key in 0..5_u64 {
+            map.insert(black_box(key), number);
+        }
+        black_box(map.len());
+    }
+}
+
+#[derive(Debug)]
+struct Like {
+    inner: Option<Box<Like>>,
+    number: u64,
+}
+
+#[inline(never)]
+fn like(depth: u64) -> Box<Like> {
+    let inner = (depth > 0).then(|| like(depth - 1));
+    Box::new(Like { inner, number: depth })
+}
+
+#[inline(never)]
+fn boxed_in_their_like() {
+    for _ in 0..ROUNDS {
+        let like = black_box(like(3));
+        black_box(like.number + like.inner.as_ref().map_or(0, |inner| inner.number));
+    }
+}
+
+#[inline(never)]
+fn texts_of_all_lengths() {
+    for number in 0..ROUNDS as usize {
+        let text = "x".repeat(100 + 37 * (number % 50));
+        black_box(text.as_str());
+    }
+}
+
+/// A recording of a program, and the directory that it lies in.
+fn record(task: &str) -> (TempDir, Recording) {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("program.trace");
     let output = Command::new(std::env::current_exe().expect("known"))
@@ -364,6 +510,12 @@ fn findings(task: &str) -> Vec<Finding> {
         .expect("run");
     assert!(output.status.success(), "{output:?}");
     let recording = Recording::open(&path).expect("readable");
+    (directory, recording)
+}
+
+/// What is found in a program, at its own call sites.
+fn findings(task: &str) -> Vec<Finding> {
+    let (_directory, recording) = record(task);
     let advice = Advice::of(&recording, Options::default(), Thresholds::default());
     let mut findings = advice.expect("readable").findings;
     // What the test harness does is not the program's.
@@ -414,6 +566,12 @@ fn the_remedy_is_for_what_holds_the_blocks() {
         ("grown_list", Holder::Vec, "with_capacity"),
         ("boxed_trait", Holder::Box, "enum of the types"),
         ("list_of_one_that_grows", Holder::Vec, "with_capacity"),
+        ("table_from_empty", Holder::HashTable, "with_capacity for the entries"),
+        ("keys_asked_by_value", Holder::Text, "borrow to look up"),
+        ("words_of_a_text", Holder::Text, "in one buffer"),
+        ("channel_a_request", Holder::Channel, "one channel"),
+        ("map_of_few", Holder::BTree, "in place of a map"),
+        ("boxed_in_their_like", Holder::Box, "unless the type"),
     ] {
         let findings = findings(task);
         let [finding, ..] = findings.as_slice() else { panic!("{task}: nothing") };
@@ -453,6 +611,20 @@ fn a_list_that_grows_is_told_its_capacity_and_one_that_was_reserved_is_not() {
 }
 
 #[test]
+fn a_table_that_grows_is_one_block_that_was_reallocated() {
+    let findings = findings("table_from_empty");
+    let growth = findings.iter().find(|finding| finding.rule == Rule::Growth).expect("found");
+    // Room for 3, 7, 14, 28, 56 and 112 entries, or the first two at once.
+    assert!([5, 4].map(|steps| steps * ROUNDS).contains(&growth.events), "{growth:?}");
+    assert_eq!(growth.blocks, ROUNDS);
+}
+
+#[test]
+fn buffers_may_differ_in_size_where_they_are_lists_or_text() {
+    assert_eq!(rules("texts_of_all_lengths"), [Rule::Temporaries]);
+}
+
+#[test]
 fn a_buffer_a_round_could_be_one_for_all_rounds() {
     assert_eq!(rules("buffer_a_round"), [Rule::Temporaries]);
     assert_eq!(rules("buffer_of_all_rounds"), []);
@@ -464,6 +636,28 @@ fn what_is_forgotten_is_found() {
     let remedy = |task| findings(task).pop().map(|finding| finding.remedy).unwrap_or_default();
     let again = remedy("forgotten_again_and_again");
     assert!(again.starts_with("find who owns them"), "{again}");
+}
+
+#[test]
+fn what_the_runtime_keeps_for_itself_is_no_leak_of_the_program_s() {
+    let (_directory, recording) = record("forgotten");
+    let leaks = Leaks::of(&recording, Options::default()).expect("readable");
+    let summary = Summary::of(&recording, Options::default()).expect("readable");
+    let of_runtime = (leaks.runtime_blocks, leaks.runtime_bytes);
+    assert_eq!(of_runtime, (summary.runtime_blocks_at_end, summary.runtime_bytes_at_end));
+    assert!(leaks.runtime_blocks > 0, "the standard library's list of threads, before main");
+    assert_eq!(leaks.blocks + leaks.runtime_blocks, summary.total.live_blocks_at_end);
+    assert_eq!(leaks.bytes + leaks.runtime_bytes, summary.total.live_bytes_at_end);
+    assert_eq!(Limited::Leaked.of(&summary), leaks.bytes as f64);
+    assert_eq!(Limited::LeakedBlocks.of(&summary), leaks.blocks as f64);
+    let of_sites: u64 = leaks.sites.iter().map(|site| site.bytes).sum();
+    assert_eq!(of_sites, leaks.bytes);
+    let forgotten = leaks.sites.iter().find(|site| site.site.function.ends_with("make"));
+    assert_eq!(
+        forgotten.map(|site| site.blocks),
+        Some(ROUNDS),
+        "nothing of the program's is hidden"
+    );
 }
 
 #[test]
@@ -488,6 +682,11 @@ fn what_looks_like_a_fault_and_is_none_is_not_told() {
         ("list_of_small_values", Rule::SmallBoxes),
         ("few_made_at_the_beginning", Rule::Leaks),
         ("small_part_kept_too_long", Rule::LateDrops),
+        ("table_reserved", Rule::Growth),
+        ("text_replaced_by_longer", Rule::Growth),
+        ("keys_that_are_new", Rule::Temporaries),
+        ("few_words", Rule::SmallBoxes),
+        ("one_channel", Rule::Temporaries),
     ] {
         let findings = findings(task);
         let of_rule: Vec<_> = findings.iter().filter(|finding| finding.rule == rule).collect();

@@ -37,6 +37,8 @@ impl History {
     pub(super) const SHRANK: Self = Self(4);
     /// Another thread reallocated it.
     pub(super) const STRAYED: Self = Self(8);
+    /// It is a text's: no fate, but known from the beginning.
+    pub(super) const TEXT: Self = Self(16);
 
     pub(super) const fn has(self, what: Self) -> bool {
         self.0 & what.0 != 0

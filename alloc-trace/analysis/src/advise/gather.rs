@@ -11,6 +11,8 @@ use super::site::SiteEvidence;
 use super::stack::AT_ONCE;
 use super::watermark::Watermark;
 use crate::call_tree::Place;
+use crate::frames::Frames;
+use crate::holder::Holder;
 use crate::live_bytes::LiveBytes;
 use crate::replay::{HeapEvent, Prepared, Replay};
 use crate::selection::Picked;
@@ -38,7 +40,21 @@ struct ThreadState {
     watermark: Watermark,
     /// Of its last event; `None` where that is not known.
     place: Option<Place>,
+    /// What its last event allocated.
+    made: Option<Made>,
 }
+
+/// A block that was just allocated.
+#[derive(Debug, Clone, Copy)]
+struct Made {
+    address: u64,
+    site: SiteIndex,
+    size: u64,
+    place: Place,
+}
+
+/// A hash table that grows has about twice the size afterwards, and no more than this beyond.
+const TABLE_EXTRA_BYTES: u64 = 64;
 
 /// The live blocks of one call site and one thread.
 #[derive(Debug, Default)]
@@ -49,13 +65,16 @@ struct Live {
     /// The newest block that ever had no room there: all of those were allocated after it, and lived
     /// together with it.
     left_out: Option<u64>,
-    /// Of the block allocated last.
+    /// The number of the last allocation, whether that block is still live or not.
+    newest: Option<u64>,
+    /// The place of that.
     place: Option<Place>,
 }
 
 impl Live {
     fn add(&mut self, event: u64, place: Place) {
         self.blocks += 1;
+        self.newest = Some(event);
         self.place = Some(place);
         if self.last.len() as u64 == AT_ONCE {
             self.left_out = Some(self.last.remove(0));
@@ -70,6 +89,11 @@ impl Live {
         }
     }
 
+    /// Whether the block that was allocated last is live.
+    fn newest_lives(&self) -> bool {
+        self.newest.is_some() && self.last.last().copied() == self.newest
+    }
+
     /// How many are live that were allocated at an event or after it; one more than [`AT_ONCE`] where
     /// there are more than that, or were at some time after the event.
     fn since(&self, event: u64) -> u64 {
@@ -78,6 +102,18 @@ impl Live {
         }
         (self.last.len() - self.last.partition_point(|&number| number < event)) as u64
     }
+}
+
+/// Whether a block that is freed was a hash table's that has just moved to a larger one.
+fn is_grown(prepared: &mut Prepared<'_>, old: &Block, made: &Made) -> bool {
+    let of_table = |frames: &mut Frames, place| frames.holder(place) == Some(Holder::HashTable);
+    made.site == old.site
+        && made.size > old.size
+        && made.size <= old.size.saturating_mul(2).saturating_add(TABLE_EXTRA_BYTES)
+        && prepared
+            .frames
+            .as_mut()
+            .is_some_and(|frames| of_table(frames, made.place) && of_table(frames, old.place))
 }
 
 /// Gathers the evidence, event by event.
@@ -93,6 +129,7 @@ pub(super) struct Gather {
     live_bytes: LiveBytes,
     peak_bytes: u64,
     last_stamp: Stamp,
+    events: bool,
     backtraces: bool,
     inferred_frees: u64,
     batch: Vec<Found>,
@@ -111,15 +148,16 @@ impl Gather {
             live_bytes: LiveBytes::default(),
             peak_bytes: 0,
             last_stamp,
+            events: false,
             backtraces: false,
             inferred_frees: 0,
             batch: Vec::with_capacity(BATCH),
         }
     }
 
-    /// Whether any event had a backtrace.
+    /// Whether any event had a backtrace, or there was none that could have had one.
     pub(super) fn has_backtraces(&self) -> bool {
-        self.backtraces
+        self.backtraces || !self.events
     }
 
     /// The most bytes that were live at a time.
@@ -160,11 +198,13 @@ impl Gather {
         let begins = filter.picked && (event.kind != EventKind::Realloc || !prepared.is_filtered());
         let Traced { place, site } = prepared.traced(event.node);
         let place = (place != Place::LOST).then_some(place);
+        self.events = true;
         self.backtraces |= !event.node.is_root();
         // Every event of the thread counts here, the recorder's own too: what an event says of its
         // frames is in comparison with the thread's last one.
-        let number = match self.threads.get_mut(thread as usize) {
+        let (number, made) = match self.threads.get_mut(thread as usize) {
             Some(state) => {
+                let made = state.made.take();
                 let before = state.place.filter(|_| !gap);
                 let frames = prepared.frames.as_mut();
                 let mark = match (before, place, frames) {
@@ -174,9 +214,9 @@ impl Gather {
                     _ => 0,
                 };
                 state.place = place;
-                state.watermark.push(mark)
+                (state.watermark.push(mark), made.filter(|_| !gap))
             }
-            None => 0,
+            None => (0, None),
         };
         if event.failed {
             return;
@@ -190,7 +230,11 @@ impl Gather {
         let obtained = match (event.kind, old) {
             (EventKind::Free, old) => {
                 if let Some(block) = old {
-                    self.free(prepared, block, &event, thread, internal);
+                    let table = made.filter(|made| !internal && is_grown(prepared, &block, made));
+                    let continued = table.is_some_and(|made| self.carry_on(&block, &made, &event));
+                    if !continued {
+                        self.free(prepared, block, &event, thread, internal);
+                    }
                 }
                 None
             }
@@ -203,11 +247,18 @@ impl Gather {
             (_, Some(block)) => Some(self.change(block, &event, thread)),
             (_, None) if !begins => None,
             (_, None) => {
-                let block = self.begin(&event, site, thread, number, place);
+                let mut block = self.begin(&event, site, thread, number, place);
                 if let Some(evidence) = self.sites.get_mut(site as usize)
                     && let Some(frames) = &mut prepared.frames
                 {
-                    evidence.holders.add(frames.holder(block.place));
+                    let holder = frames.holder(block.place);
+                    evidence.holders.add(holder);
+                    let is_text = holder == Some(Holder::Text);
+                    block.history = block.history.and(History::TEXT, is_text);
+                }
+                if let Some(state) = self.threads.get_mut(thread as usize) {
+                    let Block { site, size, place, .. } = block;
+                    state.made = Some(Made { address: event.address, site, size, place });
                 }
                 Some(block)
             }
@@ -243,7 +294,7 @@ impl Gather {
             evidence.last_request = event.stamp;
             evidence.align_log2 = event.align_log2;
             let live = self.live.entry((site, thread)).or_default();
-            evidence.repeats += u64::from(live.blocks == 0 && live.place == Some(place));
+            evidence.repeats += u64::from(!live.newest_lives() && live.place == Some(place));
             live.add(number, place);
         }
         self.rise(event.size);
@@ -268,10 +319,9 @@ impl Gather {
             evidence.events += 1;
             evidence.last_request = event.stamp;
             if event.size > block.size {
-                let growth = &mut evidence.growth;
-                growth.reallocations += 1;
+                let growth = evidence.growth_of(block.history.has(History::TEXT));
                 growth.moves += u64::from(event.address != event.old_address);
-                growth.copied_bytes = growth.copied_bytes.saturating_add(block.size);
+                growth.steps.add(block.size, event.size);
                 if !block.history.has(History::REALLOCATED) {
                     let align = 1 << (block.align_log2 & 63);
                     growth.beginning.get_or_insert((block.size, event.size, align));
@@ -294,6 +344,35 @@ impl Gather {
         }
     }
 
+    /// A hash table has grown: it obtained a larger block, moved there, and freed its old one. To advice it
+    /// is one block that was reallocated. `false` where the larger one is not live.
+    fn carry_on(&mut self, old: &Block, made: &Made, event: &Event) -> bool {
+        let Some(new) = self.blocks.remove(made.address) else { return false };
+        self.live_bytes.take(old.size);
+        if let Some(evidence) = self.sites.get_mut(old.site as usize) {
+            evidence.blocks = evidence.blocks.saturating_sub(1);
+            evidence.live = evidence.live.saturating_sub(1);
+            evidence.events += 1;
+            let growth = evidence.growth_of(false);
+            growth.moves += 1;
+            growth.steps.add(old.size, new.size);
+        }
+        if let Some(live) = self.live.get_mut(&(old.site, old.thread)) {
+            live.remove(new.event);
+            (live.newest, live.place) = (Some(old.event), Some(old.place));
+        }
+        let history = old.history.and(History::REALLOCATED, true).and(History::GREW, true);
+        let block = Block {
+            size: new.size,
+            max_size: old.max_size.max(new.size),
+            last_change: self.ticks.at(event.stamp),
+            history,
+            ..*old
+        };
+        self.blocks.insert(made.address, block);
+        true
+    }
+
     fn free(
         &mut self,
         prepared: &mut Prepared<'_>,
@@ -313,6 +392,7 @@ impl Gather {
             _ => None,
         };
         let live = self.live.get(&(block.site, block.thread));
+        let brief = own && live.is_some_and(|live| live.newest == Some(block.event));
         let enclosed =
             encloser.zip(live).map(|((function, since), live)| (function, live.since(since)));
         self.end(&block, event.stamp);
@@ -321,6 +401,7 @@ impl Gather {
         evidence.freed += 1;
         evidence.events += 1;
         evidence.live = evidence.live.saturating_sub(1);
+        evidence.brief += u64::from(brief);
         if !own {
             evidence.remote += 1;
             evidence.remote_bytes = evidence.remote_bytes.saturating_add(block.size);
@@ -361,16 +442,16 @@ impl Gather {
     /// What is known of a block when it has had its last size.
     fn end(&mut self, block: &Block, stamp: Stamp) {
         let Some(evidence) = self.sites.get_mut(block.site as usize) else { return };
-        evidence.sizes.add(block.max_size);
         evidence.resized |= block.history.has(History::REALLOCATED);
+        let growth = evidence.growth_of(block.history.has(History::TEXT));
+        growth.sizes.add(block.max_size);
         if block.history.has(History::GREW) {
-            evidence.growth.blocks += 1;
-            evidence.growth.largest.add(block.max_size);
+            growth.blocks += 1;
+            growth.largest.add(block.max_size);
             let idle = self.ticks.between(block.last_change, stamp);
             if !block.history.has(History::SHRANK) && idle >= self.half && self.half > 0 {
-                evidence.growth.never_shrunk += 1;
-                evidence.growth.never_shrunk_bytes =
-                    evidence.growth.never_shrunk_bytes.saturating_add(block.size);
+                growth.never_shrunk += 1;
+                growth.never_shrunk_bytes = growth.never_shrunk_bytes.saturating_add(block.size);
             }
         }
     }
@@ -388,6 +469,7 @@ impl Gather {
                 }
             }
         }
+        self.sites.iter_mut().for_each(SiteEvidence::sum_up);
         self.sites
     }
 }

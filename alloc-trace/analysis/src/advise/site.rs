@@ -14,12 +14,26 @@ pub(super) struct Context<'a> {
     pub(super) thresholds: Thresholds,
     /// The most bytes that were live at a time in the whole program.
     pub(super) peak_bytes: u64,
+    /// All events of blocks, and all requested bytes.
+    pub(super) events: u64,
+    pub(super) bytes: u64,
     /// How long the recording is, in ticks.
     pub(super) duration: Stamp,
     /// The name of a function.
     pub(super) function: &'a dyn Fn(FunctionIndex) -> Arc<str>,
     /// From ticks to nanoseconds.
     pub(super) ns: &'a dyn Fn(Stamp) -> u64,
+}
+
+/// What is less than this part of all events and of all requested bytes does not matter.
+const PART: u64 = 100;
+
+impl Context<'_> {
+    /// Whether so many events, or so many requested bytes, are a part of the program's that matters.
+    pub(super) fn matters(&self, events: u64, bytes: u64) -> bool {
+        let is_part = |of: u64, all: u64| of > 0 && of.saturating_mul(PART) >= all;
+        is_part(events, self.events) || is_part(bytes, self.bytes)
+    }
 }
 
 /// What happened to the blocks of one call site.
@@ -40,7 +54,7 @@ pub(super) struct SiteEvidence {
     pub(super) peak_blocks: u64,
     /// Of the first, second, third and last quarter of its blocks, how many were never freed.
     pub(super) left_in_quarters: [u64; 4],
-    /// The sizes that blocks had at their largest.
+    /// The sizes that blocks had at their largest, once all are known.
     pub(super) sizes: Sizes,
     /// Whether any of them was reallocated.
     pub(super) resized: bool,
@@ -50,9 +64,12 @@ pub(super) struct SiteEvidence {
     pub(super) holders: Holders,
     /// Blocks whose life one activation enclosed, by its function.
     pub(super) enclosed: FxHashMap<FunctionIndex, Enclosed>,
-    /// Blocks whose predecessor had the same backtrace and was freed already.
+    /// Blocks whose predecessor in their thread had the same backtrace and was freed already.
     pub(super) repeats: u64,
-    pub(super) growth: GrowthEvidence,
+    /// Blocks that their thread freed before it made the next one here.
+    pub(super) brief: u64,
+    /// Of lists and what is not known, and of text: one call site can have both, and they differ in size.
+    pub(super) growth: [GrowthEvidence; 2],
     pub(super) first_request: Stamp,
     pub(super) last_request: Stamp,
     pub(super) late: u64,
@@ -62,7 +79,22 @@ pub(super) struct SiteEvidence {
 }
 
 impl SiteEvidence {
-    /// What all of them are the memory of, as far as that is known.
+    /// What grew of what is text, or of what is not.
+    pub(super) fn growth_of(&mut self, text: bool) -> &mut GrowthEvidence {
+        let [others, texts] = &mut self.growth;
+        if text { texts } else { others }
+    }
+
+    /// Nothing more comes: makes the sizes of all blocks out of those of its parts.
+    pub(super) fn sum_up(&mut self) {
+        self.sizes = Sizes::default();
+        for (&size, &count) in self.growth.iter().flat_map(|part| &part.sizes.counts) {
+            *self.sizes.counts.entry(size).or_default() += count;
+            self.sizes.total += count;
+        }
+    }
+
+    /// What nearly all of them are the memory of, as far as that is known.
     pub(super) fn holder(&self) -> Option<Holder> {
         match self.holders.one() {
             // `Vec::from([…])` makes one out of a `Box`; no `Box` is ever reallocated.
@@ -80,20 +112,51 @@ pub(super) struct Enclosed {
     pub(super) at_once: u64,
 }
 
-/// The blocks of a call site that grew.
+/// How blocks of a call site grew.
 #[derive(Debug, Default)]
 pub(super) struct GrowthEvidence {
+    /// The sizes that blocks had at their largest, those included that never grew.
+    pub(super) sizes: Sizes,
+    /// Blocks that grew.
     pub(super) blocks: u64,
-    pub(super) reallocations: u64,
     pub(super) moves: u64,
-    /// The old sizes: what moving copies at most.
-    pub(super) copied_bytes: u64,
+    pub(super) steps: Steps,
     /// The sizes that they grew to.
     pub(super) largest: Sizes,
     /// Of the first that grew: its first two sizes and its alignment.
     pub(super) beginning: Option<(u64, u64, u64)>,
     pub(super) never_shrunk: u64,
     pub(super) never_shrunk_bytes: u64,
+}
+
+/// The reallocations to larger sizes.
+#[derive(Debug, Default)]
+pub(super) struct Steps {
+    /// By the new size: how many, and the old sizes together, which is what moving copies at most.
+    by_size: FxHashMap<u64, (u64, u64)>,
+    pub(super) reallocations: u64,
+    pub(super) copied_bytes: u64,
+}
+
+impl Steps {
+    pub(super) fn add(&mut self, old: u64, new: u64) {
+        self.reallocations += 1;
+        self.copied_bytes = self.copied_bytes.saturating_add(old);
+        let known = self.by_size.len() < DISTINCT_SIZES || self.by_size.contains_key(&new);
+        let new = if known { new } else { new.checked_next_power_of_two().unwrap_or(new) };
+        let (count, copied) = self.by_size.entry(new).or_default();
+        *count += 1;
+        *copied = copied.saturating_add(old);
+    }
+
+    /// The new sizes in order, each with how many led there and what these copied at most.
+    pub(super) fn in_order(&self) -> Vec<(u64, u64, u64)> {
+        let entries = self.by_size.iter();
+        let mut steps: Vec<_> =
+            entries.map(|(&size, &(count, copied))| (size, count, copied)).collect();
+        steps.sort_unstable();
+        steps
+    }
 }
 
 /// How many blocks there were of each size.
@@ -131,16 +194,28 @@ impl Sizes {
     pub(super) fn percentile(&self, percent: u64) -> u64 {
         let wanted = (self.total * percent).div_ceil(100);
         let mut seen = 0;
-        let mut counts: Vec<(u64, u64)> =
-            self.counts.iter().map(|(&size, &count)| (size, count)).collect();
-        counts.sort_unstable();
-        for (size, count) in counts {
+        for (size, count) in self.in_order() {
             seen += count;
             if seen >= wanted {
                 return size;
             }
         }
         self.max()
+    }
+
+    /// The sizes in order, each with how many blocks have it.
+    pub(super) fn in_order(&self) -> Vec<(u64, u64)> {
+        let mut counts: Vec<(u64, u64)> =
+            self.counts.iter().map(|(&size, &count)| (size, count)).collect();
+        counts.sort_unstable();
+        counts
+    }
+
+    /// The mean size, rounded down; 0 where there is no block.
+    pub(super) fn mean(&self) -> u64 {
+        let bytes = |(&size, &count): (&u64, &u64)| u128::from(size) * u128::from(count);
+        let all: u128 = self.counts.iter().map(bytes).sum();
+        (all / u128::from(self.total.max(1))) as u64
     }
 
     /// The size that most blocks have, the largest of several such, and how many have it.

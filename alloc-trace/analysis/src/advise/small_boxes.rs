@@ -1,4 +1,6 @@
 //! Many small blocks that live together, where what surrounds a block weighs as much as the block.
+//!
+//! They have one size, or are lists or text, nine in ten of them small.
 
 use super::site::{Context, SiteEvidence};
 use super::{Evidence, Rule, Verdict, in_bytes};
@@ -6,6 +8,8 @@ use crate::holder::Holder;
 
 /// The largest block that is small.
 const SMALL_BYTES: u64 = 64;
+/// So many of them, in percent, are to be small.
+const NEARLY_ALL_PERCENT: u64 = 90;
 /// From so many at a time on it matters.
 const AT_ONCE: u64 = 1000;
 /// What a block costs beyond its payload: the pointer to it, and rounding up to this.
@@ -13,21 +17,32 @@ const POINTER_BYTES: u64 = 8;
 const ROUNDED_TO_BYTES: u64 = 16;
 
 pub(super) fn judge(site: &SiteEvidence, context: &Context<'_>) -> Option<Verdict> {
-    let size = site.sizes.max();
+    // One call site can make a list, too, which is not small.
+    let (min_size, size) = (site.sizes.min(), site.sizes.percentile(NEARLY_ALL_PERCENT));
+    let holder = site.holder();
+    // Ranges of one buffer may have any length, and an element of a list one only.
+    let of_ranges = matches!(holder, Some(Holder::Vec | Holder::Text));
     let is_case = site.blocks >= context.thresholds.min_blocks
         && site.peak_blocks >= AT_ONCE
-        && site.sizes.min() == size
-        && !site.resized
-        && size <= SMALL_BYTES;
-    let overhead = size.next_multiple_of(ROUNDED_TO_BYTES) - size + POINTER_BYTES;
+        && (of_ranges || (min_size == site.sizes.max() && !site.resized))
+        && size <= SMALL_BYTES
+        && holder != Some(Holder::Channel);
+    let usual = site.sizes.percentile(50);
+    let overhead = usual.next_multiple_of(ROUNDED_TO_BYTES) - usual + POINTER_BYTES;
     is_case.then(|| Verdict {
         rule: Rule::SmallBoxes,
         bytes: site.peak_blocks * overhead,
         events: site.events,
-        evidence: Evidence::SmallBoxes { size, peak_blocks: site.peak_blocks },
-        remedy: match site.holder() {
+        evidence: Evidence::SmallBoxes { min_size, size, peak_blocks: site.peak_blocks },
+        remedy: match holder {
             Some(Holder::Vec | Holder::Text) => {
-                "hold all of them in one buffer and refer to them by range, in place of one each"
+                "hold all of them in one buffer and refer to them by range, in place of one each; \
+                 where they are parts of what is there anyway, borrow them from it"
+                    .into()
+            }
+            Some(Holder::HashTable | Holder::BTree) => {
+                "hold the entries of all of them in one map, whose key says whose they are, or in a \
+                 sorted Vec, in place of a map each"
                     .into()
             }
             holder => format!(

@@ -4,6 +4,10 @@
 //! activation of a function of the program, are small ([`FIXED_BYTES`] if all have one size,
 //! [`BOUNDED_BYTES`] otherwise), and few lived at a time within an activation ([`AT_ONCE`], of
 //! [`FRAME_BYTES`] together).
+//!
+//! Of a block that is handed from one call to the next, through a field or a static, nothing but a hint
+//! is recorded: it is freed after the next block of its call site was made. Where nearly all are, the
+//! candidate is told of last, and what to look at first is said.
 
 use super::site::{Context, SiteEvidence};
 use super::{Evidence, Rule, Verdict, in_bytes};
@@ -31,7 +35,8 @@ pub(super) fn judge(site: &SiteEvidence, context: &Context<'_>) -> Option<Verdic
         && max_size <= bound
         && at_once <= AT_ONCE
         && at_once.saturating_mul(max_size) <= FRAME_BYTES;
-    if !is_candidate {
+    // What a channel holds is another's to free, at any time.
+    if !is_candidate || site.holder() == Some(Holder::Channel) {
         return None;
     }
     let most = |&(function, enclosed): &(_, &super::site::Enclosed)| {
@@ -45,21 +50,34 @@ pub(super) fn judge(site: &SiteEvidence, context: &Context<'_>) -> Option<Verdic
         Some(Holder::Box) if !fixed && site.align_log2 == 0 => Some(Holder::Text),
         holder => holder,
     };
-    let remedy = remedy(holder, fixed, max_size, at_once);
-    Some(Verdict {
-        rule: Rule::Stack,
-        bytes: site.bytes,
-        events: site.events,
-        evidence: Evidence::Stack {
-            min_size,
-            max_size,
-            enclosed,
-            at_once,
-            frame,
-            in_frame: in_frame.blocks,
-        },
-        remedy,
-    })
+    let mut remedy = remedy(holder, fixed, max_size, at_once);
+    let evidence = Evidence::Stack {
+        min_size,
+        max_size,
+        enclosed,
+        at_once,
+        frame,
+        in_frame: in_frame.blocks,
+        after_next: enclosed.saturating_sub(site.brief),
+    };
+    if is_handed_on(&evidence) {
+        remedy = format!(
+            "look first whether a field or a static hands each of them on to the next call: then \
+             it cannot live in a frame; else {remedy}"
+        );
+    }
+    Some(Verdict { rule: Rule::Stack, bytes: site.bytes, events: site.events, evidence, remedy })
+}
+
+/// Whether nearly all blocks of a candidate were freed only after the next one was made. Of blocks that
+/// fit a frame together at least the last one of them was not.
+pub(super) fn is_handed_on(evidence: &Evidence) -> bool {
+    match *evidence {
+        Evidence::Stack { enclosed, after_next, .. } => {
+            (enclosed - after_next.min(enclosed)).saturating_mul(AT_ONCE) < enclosed
+        }
+        _ => false,
+    }
 }
 
 fn remedy(holder: Option<Holder>, fixed: bool, max_size: u64, at_once: u64) -> String {
@@ -68,7 +86,15 @@ fn remedy(holder: Option<Holder>, fixed: bool, max_size: u64, at_once: u64) -> S
         (Some(Holder::Box), true) => {
             let most =
                 if few { String::new() } else { format!(": at most {at_once} live at a time") };
-            format!("hold the {bytes} by value and lend them by reference, in place of a Box{most}")
+            // A value cannot hold one of its own type but in a box.
+            let unless = if at_once > 1 {
+                ", unless the type of the value holds such boxes itself"
+            } else {
+                ""
+            };
+            format!(
+                "hold the {bytes} by value and lend them by reference, in place of a Box{unless}{most}"
+            )
         }
         (Some(Holder::Box), false) => {
             "take a generic parameter, or an enum of the types, in place of \

@@ -166,7 +166,7 @@ pub(crate) fn evidence(finding: &Finding, columns: usize) -> String {
     let blocks = counted(finding.blocks, "block");
     let saved = format!("{} and {}", counted(finding.events, "event"), bytes(finding.bytes));
     match &finding.evidence {
-        Evidence::Stack { min_size, max_size, enclosed, at_once, frame, in_frame } => {
+        Evidence::Stack { min_size, max_size, enclosed, at_once, frame, in_frame, .. } => {
             let size = if min_size == max_size {
                 bytes(*max_size)
             } else {
@@ -194,10 +194,24 @@ pub(crate) fn evidence(finding: &Finding, columns: usize) -> String {
             capacity_50,
             capacity_90,
             capacity_100,
+            reserve,
             never_shrunk,
             never_shrunk_bytes,
             ..
         } => {
+            let both_sides = reserve.map_or_else(String::new, |reserve| {
+                let more = match reserve.held_bytes {
+                    0 => "take no more".to_owned(),
+                    held => format!("take up to {} more at a time", bytes(held)),
+                };
+                format!(
+                    "; room for {} from the beginning would save {} and copies of up to {}, and \
+                     {more}",
+                    bytes(reserve.capacity),
+                    counted(reserve.reallocations, "reallocation"),
+                    bytes(reserve.copied_bytes)
+                )
+            });
             let kept = match never_shrunk {
                 0 => String::new(),
                 blocks => format!(
@@ -208,7 +222,7 @@ pub(crate) fn evidence(finding: &Finding, columns: usize) -> String {
             };
             format!(
                 "{} grew in {}, {} of them by moving; they grew to {} (half), {} (90 %), {} (all): \
-                 saves copies of up to {}{kept}",
+                 copies of up to {}{both_sides}{kept}",
                 counted(*grown, "block"),
                 counted(finding.events, "reallocation"),
                 count(*moves),
@@ -218,11 +232,17 @@ pub(crate) fn evidence(finding: &Finding, columns: usize) -> String {
                 bytes(finding.bytes),
             )
         }
-        Evidence::Temporaries { size, repeats, .. } => format!(
-            "{blocks} of mostly {}; {} times the one before was freed already: saves {saved}",
-            bytes(*size),
-            count(*repeats)
-        ),
+        Evidence::Temporaries { size, of_that_size, max_size, repeats } => {
+            let sizes = if of_that_size.saturating_mul(10) >= finding.blocks.saturating_mul(9) {
+                format!("mostly {}", bytes(*size))
+            } else {
+                format!("up to {}", bytes(*max_size))
+            };
+            format!(
+                "{blocks} of {sizes}; {} times the one before was freed already: saves {saved}",
+                count(*repeats)
+            )
+        }
         Evidence::LateDrops { late, least_idle_ns } => format!(
             "{} of {} freed {} or more after the last request here: would free {} earlier",
             counted(*late, "block"),
@@ -236,11 +256,15 @@ pub(crate) fn evidence(finding: &Finding, columns: usize) -> String {
             count(finding.blocks),
             bytes(finding.bytes)
         ),
-        Evidence::SmallBoxes { size, peak_blocks } => format!(
+        Evidence::SmallBoxes { min_size, size, peak_blocks } => format!(
             "{} of {} at a time; pointers to them and rounding up to 16 bytes take {} more, and \
              each is an allocation and a free: {}",
             counted(*peak_blocks, "block"),
-            bytes(*size),
+            if min_size == size {
+                bytes(*size)
+            } else {
+                format!("{} to {}", bytes(*min_size), bytes(*size))
+            },
             bytes(finding.bytes),
             counted(finding.events, "event")
         ),
