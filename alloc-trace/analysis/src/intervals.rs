@@ -124,6 +124,18 @@ pub struct Bin {
 }
 
 impl Bin {
+    /// How many heap events of the program it stands for: requests, and frees.
+    #[must_use]
+    pub const fn events(&self) -> u64 {
+        self.allocations
+            + self.zeroed_allocations
+            + self.reallocations
+            + self.frees
+            + self.unmatched_frees
+    }
+}
+
+impl Bin {
     /// Requests of every kind, failed ones included.
     #[must_use]
     pub const fn requests(&self) -> u64 {

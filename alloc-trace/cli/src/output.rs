@@ -15,6 +15,8 @@ use crate::style::{ColorChoice, Style};
 pub(crate) struct Output {
     path: PathBuf,
     writer: BufWriter<Target>,
+    /// Whether the file was not there before.
+    is_new: bool,
     /// The columns that a line may take.
     pub(crate) columns: usize,
     /// The same, where it is a terminal.
@@ -49,6 +51,7 @@ impl Output {
     ///
     /// A recording is not replaced: it would mostly be the one that is being read.
     pub(crate) fn open(path: &Path, color: ColorChoice) -> Result<Self, CommandError> {
+        let mut is_new = false;
         let (target, terminal) = if path.as_os_str() == "-" {
             let stdout = io::stdout();
             let terminal = stdout.is_terminal();
@@ -58,7 +61,16 @@ impl Output {
                 let path = path.to_owned();
                 return Err(CommandError::WouldReplaceRecording { path });
             }
-            let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
+            let mut options = OpenOptions::new();
+            let file = match options.write(true).create_new(true).open(path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    options.create_new(false).create(true).truncate(false).open(path)
+                }
+                made => {
+                    is_new = made.is_ok();
+                    made
+                }
+            };
             let file = file.map_err(|error| CommandError::write(path, error))?;
             let full = file.metadata().is_ok_and(|metadata| metadata.is_file());
             (Target::File { file, full }, false)
@@ -67,6 +79,7 @@ impl Output {
         Ok(Self {
             path: path.to_owned(),
             writer: BufWriter::with_capacity(64 << 10, target),
+            is_new,
             columns,
             terminal_columns: terminal.then_some(columns),
             style: Style::new(color, terminal),
@@ -89,8 +102,21 @@ impl Output {
 
     /// Sends on what is still buffered.
     pub(crate) fn finish(mut self) -> Result<(), CommandError> {
+        self.is_new = false;
         let flushed = self.writer.flush().and_then(|()| self.writer.get_mut().end());
         flushed.map_err(|error| CommandError::write(&self.path, error))
+    }
+}
+
+/// A command that failed before it wrote anything leaves no empty file.
+impl Drop for Output {
+    fn drop(&mut self) {
+        if let Target::File { full: true, .. } = self.writer.get_ref()
+            && self.is_new
+        {
+            // Who took it away meanwhile has done the same.
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 

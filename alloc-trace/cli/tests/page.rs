@@ -392,6 +392,10 @@ fn an_empty_recording_makes_a_page() {
     let page = &mut open(&browser, &path);
     assert!(page.text("#warnings").contains("without its closing record"));
     assert_eq!(tile(page, "bytes"), 0);
+    assert!(page.text("#facts").contains("0 heap events"), "{}", page.text("#facts"));
+    let churn = "[...document.querySelectorAll('#timeline text')]\
+                 .some((it) => it.textContent === '0 B')";
+    assert_eq!(page.get(churn), true, "nothing was allocated in any second");
     for tab in ["flame", "histogram", "advice", "table"] {
         page.click(&format!("#tab-{tab}"));
     }

@@ -95,15 +95,51 @@ fn a_timeline_opens_in_a_browser_with_peak_markers_and_spans() {
 }
 
 #[test]
+fn an_inverted_flame_graph_goes_from_the_call_sites_outwards_as_the_tree_does() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("bursts.trace");
+    write_bursts(&path, &str::to_owned);
+    // The bars that lie on the one of everything: of the picture, those with the largest depth but one.
+    let first = |inverted: &[&str]| {
+        let mut flame = command();
+        let output = flame.arg("flame").args(inverted).arg(&path).output().expect("run");
+        let svg = text(&output.stdout).to_owned();
+        let mut bars: Vec<(f64, String)> = Vec::new();
+        for bar in svg.split("<title>").skip(1) {
+            let name = bar.split([' ', '<']).next().unwrap_or_default().to_owned();
+            let y = bar.split(" y=\"").nth(1).and_then(|y| y.split('"').next()?.parse().ok());
+            bars.extend(y.map(|y| (y, name)));
+        }
+        let all = bars.iter().find(|(_, name)| name == "all").map(|&(y, _)| y).expect("its root");
+        let step = |y: f64| (y - all).abs();
+        let others = bars.iter().filter(|(y, _)| step(*y) > 0.0);
+        let nearest = others.map(|(y, _)| step(*y)).fold(f64::MAX, f64::min);
+        let first = bars.iter().filter(|(y, _)| step(*y) == nearest).map(|(_, name)| name.clone());
+        first.collect::<std::collections::BTreeSet<String>>()
+    };
+    let (inwards, outwards) = (first(&[]), first(&["--inverted"]));
+    assert!(!inwards.is_empty() && !outwards.is_empty());
+    assert_ne!(inwards, outwards);
+}
+
+#[test]
 fn there_is_no_picture_of_nothing() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("bursts.trace");
     write_bursts(&path, &str::to_owned);
-    let output = command().args(["flame", "--size", "1GiB.."]).arg(&path).output().expect("run");
-    assert_eq!(output.status.code(), Some(1));
-    assert_eq!(
-        text(&output.stderr),
-        "alloc-trace: there is nothing to show: no allocated bytes; pick another --measure, or less \
-         narrow filters\n"
-    );
+    let [new, old] = ["new.svg", "old.svg"].map(|name| directory.path().join(name));
+    std::fs::write(&old, "a picture").expect("written");
+    for svg in [&new, &old] {
+        let mut flame = command();
+        flame.args(["flame", "--size", "1GiB.."]).arg(&path).arg("-o").arg(svg);
+        let output = flame.output().expect("run");
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(
+            text(&output.stderr),
+            "alloc-trace: there is nothing to show: no allocated bytes; pick another --measure, or \
+             less narrow filters\n"
+        );
+    }
+    assert!(!new.exists(), "no empty file is left");
+    assert_eq!(std::fs::read_to_string(&old).expect("there"), "a picture");
 }

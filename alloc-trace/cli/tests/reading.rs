@@ -140,7 +140,7 @@ fn advice_as_json_has_its_rule_its_site_its_evidence_and_its_remedy() {
         "blocks": 200, "bytes": 6_400, "events": 400,
         "evidence": {
             "min_size": 32, "max_size": 32, "enclosed": 200, "at_once": 1, "frame": "[0x2000]",
-            "in_frame": 200,
+            "in_frame": 200, "after_next": 0,
         },
         "remedy": "hold it by value: a plain value or an array of 32 bytes in place of a Box or a \
                    Vec",

@@ -22,7 +22,7 @@ pub(crate) struct FlameArguments {
     #[arg(long, value_enum, value_name = "MEASURE", default_value_t = MeasureName::Bytes)]
     pub(crate) measure: MeasureName,
 
-    /// Callers at the top, as icicles, in place of at the bottom
+    /// From the call sites outwards, downwards, in place of from `main` inwards
     #[arg(long)]
     pub(crate) inverted: bool,
 

@@ -58,6 +58,8 @@ fn options_of(
     options.deterministic = true;
     options.font_type = "sans-serif".to_owned();
     if arguments.inverted {
+        // As of `tree`: from the call sites outwards.
+        options.reverse_stack_order = true;
         options.direction = Direction::Inverted;
     }
     options

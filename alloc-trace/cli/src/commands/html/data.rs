@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use alloc_trace_analysis::{Advice, CallSite, Intervals, Program, Rule};
+use alloc_trace_analysis::{Advice, Bin, CallSite, Intervals, Program, Rule};
 use serde::Serialize;
 
 use super::encode::{self, Texts};
@@ -20,6 +20,7 @@ struct Description<'a> {
     duration_ns: u64,
     /// Whether it is of a part of the recording only.
     filtered: bool,
+    events: u64,
     internal_events: u64,
     unmatched_frees: u64,
     inferred_frees: u64,
@@ -125,6 +126,7 @@ fn describe<'a>(
         started_at_unix_ns: intervals.started_at_unix_ns,
         duration_ns: intervals.state.duration_ns,
         filtered,
+        events: intervals.bins.iter().map(Bin::events).sum(),
         internal_events: intervals.internal_events,
         unmatched_frees: intervals.unmatched_frees,
         inferred_frees: intervals.inferred_frees,

@@ -37,7 +37,7 @@ class Page {
       program ? `process ${program.pid}` : null,
       started,
       duration(about.duration_ns),
-      counted(this.figures.total.requests + this.figures.total.frees, 'heap event'),
+      counted(about.events, 'heap event'),
       counted(about.threads.length, 'thread'),
       unmatched && `${unmatched} of blocks older than the recording`,
     ];

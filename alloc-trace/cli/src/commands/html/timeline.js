@@ -36,6 +36,7 @@ class Timeline {
       for (let at = axis.starts[row]; at < axis.starts[row + 1]; at += 1) sum += axis.bytes[at];
       rows.push({ row, sum });
     }
+    this.spans = rows.length;
     return rows.sort((one, other) => other.sum - one.sum).slice(0, LANES).map(({ row }) => row);
   }
 
@@ -98,7 +99,7 @@ class Timeline {
       element('svg:circle', { class: 'peak', cx: at, cy: y(bins.peak[peakBin]), r: 4 }),
       element(
         'svg:text',
-        { class: 'peak-text', x: at + (end ? -8 : 8), y: y(bins.peak[peakBin]) - 8, 'text-anchor': end ? 'end' : 'start' },
+        { class: 'peak-text', x: at + (end ? -8 : 8), y: y(bins.peak[peakBin]) + 4, 'text-anchor': end ? 'end' : 'start' },
         `peak ${bytes(bins.peak[peakBin])} after ${duration(bins.peakAt[peakBin])}`,
       ),
     );
@@ -107,7 +108,7 @@ class Timeline {
   drawChurn(svg) {
     const { bins, about } = this.figures;
     const top = MARGIN.top + LIVE_HEIGHT + 8;
-    const most = Math.max(...bins.bytes, 1);
+    const most = Math.max(...bins.bytes);
     let path = '';
     for (let bin = 0; bin < bins.length; bin += 1) {
       const height = (bins.bytes[bin] / most) * CHURN_HEIGHT;
@@ -120,7 +121,7 @@ class Timeline {
     svg.append(
       element('svg:path', { class: 'churn', d: path }),
       element('svg:text', { x: MARGIN.left - 6, y: top + 10, 'text-anchor': 'end' }, 'allocated'),
-      element('svg:text', { x: MARGIN.left - 6, y: top + 23, 'text-anchor': 'end' }, `≤ ${bytes(Math.round(rate))}`),
+      element('svg:text', { x: MARGIN.left - 6, y: top + 23, 'text-anchor': 'end' }, most > 0 ? `≤ ${bytes(Math.round(rate))}` : bytes(0)),
       element('svg:text', { x: MARGIN.left - 6, y: top + 36, 'text-anchor': 'end' }, 'a second'),
     );
   }
@@ -160,6 +161,10 @@ class Timeline {
       const shown = name.length > 10 ? `${name.slice(0, 9)}…` : name;
       svg.append(element('svg:text', { x: MARGIN.left - 6, y: y + 9, 'text-anchor': 'end' }, shown, element('svg:title', {}, name)));
     });
+    if (this.spans > this.lanes.length) {
+      const shown = `${this.lanes.length} of ${count(this.spans)} spans`;
+      svg.append(element('svg:text', { x: MARGIN.left - 6, y: this.height - 5, 'text-anchor': 'end' }, shown));
+    }
   }
 
   drawTimes(svg) {
@@ -195,7 +200,7 @@ class Timeline {
       `Live bytes over ${duration(about.duration_ns)} in ${count(bins.length)} bins.`,
       `Peak ${bytes(peak)} after ${duration(bins.peakAt[bins.peak.indexOf(peak)])}.`,
       about.resident.length ? `Resident: at most ${bytes(Math.max(...about.resident.map(([, size]) => size)))}.` : '',
-      spans.length ? `Spans: ${spans.join(', ')}.` : '',
+      spans.length ? `Spans: ${spans.join(', ')}${this.spans > spans.length ? `, of ${count(this.spans)}` : ''}.` : '',
       about.markers.length ? `Markers: ${about.markers.map(([text]) => text).join(', ')}.` : '',
     ];
     byId('timeline-text').textContent = parts.join(' ');
