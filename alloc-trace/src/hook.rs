@@ -23,7 +23,7 @@ use crate::{measure, mode, recorder};
 /// A block was obtained, or was not.
 #[inline(always)]
 pub(crate) fn allocated(kind: EventKind, block: *mut u8, layout: Layout) {
-    entry::obtained(block, layout.size(), layout.align(), kind as usize);
+    entry::obtained(block, layout.size(), layout.align(), kind);
 }
 
 /// A block is about to be released.
@@ -54,34 +54,25 @@ pub(crate) fn reallocated(
     });
 }
 
-/// Tells of a request that is no reallocation. Mostly a recording runs and that is all, and then all goes
-/// on in registers.
+/// Tells of a request that is no reallocation, if a recording runs and that is all, as it mostly is: then all
+/// goes on in registers. Else it does nothing and answers `false`: that is for [`tell_anyhow`].
 #[inline(always)]
-fn tell_of_one_block(block: *mut u8, size: usize, align: usize, kind: usize, caller: Registers) {
+fn tell_of_one_block(
+    block: *mut u8,
+    size: usize,
+    align: usize,
+    kind: EventKind,
+    caller: Registers,
+) -> bool {
     let only_recorded = mode::load() == mode::RECORDING && !block.is_null();
-    if !only_recorded || !recorder::record_plain(kind, block.addr(), size, align, caller) {
-        tell_anyhow(block, size, align, kind, caller);
-    }
+    only_recorded && recorder::record_plain(kind, block.addr(), size, align, caller)
 }
 
-#[cold]
-#[inline(never)]
-fn tell_anyhow(block: *mut u8, size: usize, align: usize, kind: usize, caller: Registers) {
-    let kind = kind_of(kind);
+/// Tells of a request that is no reallocation.
+#[inline(always)]
+fn tell_anyhow(block: *mut u8, size: usize, align: usize, kind: EventKind, caller: Registers) {
     let failed = block.is_null() && kind != EventKind::Free;
     tell(&Request { kind, failed, address: block.addr(), size, align, ..Request::EMPTY }, caller);
-}
-
-/// The kind that has this number.
-#[inline(always)]
-pub(crate) const fn kind_of(number: usize) -> EventKind {
-    const ALLOC: usize = EventKind::Alloc as usize;
-    const ALLOC_ZEROED: usize = EventKind::AllocZeroed as usize;
-    match number {
-        ALLOC => EventKind::Alloc,
-        ALLOC_ZEROED => EventKind::AllocZeroed,
-        _ => EventKind::Free,
-    }
 }
 
 /// The mode, once the environment was asked whether to record.

@@ -187,7 +187,7 @@ thread_local! {
 /// at once it does nothing and answers `false`: then [`record`] knows why.
 #[inline(always)]
 pub(crate) fn record_plain(
-    kind: usize,
+    kind: EventKind,
     address: usize,
     size: usize,
     align: usize,
@@ -208,14 +208,13 @@ pub(crate) fn record_plain(
     }
     // SAFETY: the slot is this thread's and busy, so nobody else uses its state.
     let state = unsafe { &mut *slot.state.get() };
-    let kind = crate::hook::kind_of(kind);
     let request = Request { kind, address, size, align, ..Request::EMPTY };
     if let Err(error) = RECORDER.write_event(state, &request, Some(registers)) {
         RECORDER.fail(error, state);
     }
     slot.leave();
     if !slot.spill.is_empty() {
-        RECORDER.write_spilled(thread, slot);
+        RECORDER.write_spilled(slot);
     }
     true
 }
@@ -433,7 +432,7 @@ impl Recorder {
         let earliest = request.map_or(Stamp::MAX, Request::begin);
         self.with_slot(thread, slot, earliest, write);
         if !slot.spill.is_empty() {
-            self.write_spilled(thread, slot);
+            self.write_spilled(slot);
         }
     }
 
@@ -544,9 +543,7 @@ impl Recorder {
             },
             kept_frames: captured.and_then(Captured::kept_frames),
         };
-        state.writer.write_event(&self.log, &event)?;
-        state.events += 1;
-        Ok(())
+        state.writer.write_event(&self.log, &event)
     }
 
     /// Captures the backtrace of an event that begins at `stamp`, unless the options leave backtraces
@@ -558,8 +555,10 @@ impl Recorder {
         registers: Registers,
         stamp: Stamp,
     ) -> Result<Option<Captured>, Errno> {
-        let depth = self.depth.load(Ordering::Relaxed);
-        let Some(tables) = self.tables.get().filter(|_| depth != 0) else { return Ok(None) };
+        if self.depth.load(Ordering::Relaxed) == 0 {
+            return Ok(None);
+        }
+        let Some(tables) = self.tables.get() else { return Ok(None) };
         let find = |path, parent| tables.call_tree.find(path, parent);
         let in_place = state.backtrace.capture_in_place(registers, &tables.rules, find);
         if in_place.is_some() && !self.check.load(Ordering::Relaxed) {
@@ -603,7 +602,10 @@ impl Recorder {
 
     /// Writes what signal handlers asked for while the slot was busy.
     #[cold]
-    fn write_spilled(&'static self, thread: &Thread, slot: &Slot) {
+    fn write_spilled(&'static self, slot: &Slot) {
+        let thread = THREAD.with(ptr::from_ref);
+        // SAFETY: the thread local has no destructor and so lives as long as the thread, which runs this.
+        let thread = unsafe { &*thread };
         while !slot.spill.is_empty() {
             let written = self.with_slot(thread, slot, Stamp::MAX, |recorder, state| {
                 let mut result = Ok(());
@@ -641,7 +643,7 @@ impl Recorder {
         if self.begin_failure() {
             sys::complain(&[b"the recording ends here: ", sys::describe(error)]);
             if state.writer.is_attached() {
-                state.writer.write_end(EndReason::WriteFailed, state.events);
+                state.writer.write_end(EndReason::WriteFailed, state.writer.events());
             }
         }
     }

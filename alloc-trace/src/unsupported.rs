@@ -1,7 +1,7 @@
 //! In place of the recorder where it does not work: nothing is recorded, and nothing is in the way.
 //! Compiled on a supported target with `--cfg alloc_trace_passthrough`, to check it.
 
-use alloc_trace_format::{EndReason, Stamp};
+use alloc_trace_format::{EndReason, EventKind, Stamp};
 
 use crate::request::Request;
 
@@ -95,7 +95,7 @@ pub(crate) struct Registers;
 pub(crate) const fn record(_request: &Request, _caller: Registers) {}
 
 pub(crate) const fn record_plain(
-    _kind: usize,
+    _kind: EventKind,
     _address: usize,
     _size: usize,
     _align: usize,

@@ -115,7 +115,17 @@ impl Encoder {
         let ticks = stamp.wrapping_sub(self.stamp);
         let way = address.wrapping_sub(self.last.address_of(tag));
         let Some(word) = compact::word(tag, ticks, size, way) else {
-            return self.long_event(out, tag, stamp, address, size, site);
+            let Site { node, align_log2, stack_pointer } = site;
+            return self.long_event(
+                out,
+                tag,
+                stamp,
+                address,
+                size,
+                node,
+                align_log2,
+                stack_pointer,
+            );
         };
         if self.last.site_of(tag).is(&site) {
             self.stamp = stamp;
@@ -125,7 +135,17 @@ impl Encoder {
             return WORD_BYTES;
         }
         let Some(second) = compact::site_word(self.last.site(), &site) else {
-            return self.long_event(out, tag, stamp, address, size, site);
+            let Site { node, align_log2, stack_pointer } = site;
+            return self.long_event(
+                out,
+                tag,
+                stamp,
+                address,
+                size,
+                node,
+                align_log2,
+                stack_pointer,
+            );
         };
         self.stamp = stamp;
         self.last.came_from(tag, site, address);
@@ -135,9 +155,11 @@ impl Encoder {
         2 * WORD_BYTES
     }
 
-    /// Writes a plain event that is not compact.
+    /// Writes a plain event that is not compact. Its site's fields are arguments one by one: so they are in
+    /// registers also where it is not called.
     #[cold]
     #[inline(never)]
+    #[expect(clippy::too_many_arguments, reason = "one argument a field")]
     fn long_event(
         &mut self,
         out: &mut [u8; MAX_EVENT_BYTES],
@@ -145,8 +167,11 @@ impl Encoder {
         stamp: Stamp,
         address: u64,
         size: u64,
-        site: Site,
+        node: NodeId,
+        align_log2: u32,
+        stack_pointer: u64,
     ) -> usize {
+        let site = Site { node, align_log2, stack_pointer };
         let mut out = FieldWriter::new(out);
         self.begin_event(&mut out, tag, 0, 0, stamp, address, size, &site);
         out.written()

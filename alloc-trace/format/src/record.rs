@@ -48,15 +48,16 @@ impl SpanId {
 
 /// What a heap event was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
 pub enum EventKind {
     /// `alloc`.
-    Alloc = tag::ALLOC as isize,
+    Alloc = tag::ALLOC,
     /// `alloc_zeroed`.
-    AllocZeroed = tag::ALLOC_ZEROED as isize,
+    AllocZeroed = tag::ALLOC_ZEROED,
     /// `realloc`.
-    Realloc = tag::REALLOC as isize,
+    Realloc = tag::REALLOC,
     /// `dealloc`.
-    Free = tag::FREE as isize,
+    Free = tag::FREE,
 }
 
 impl EventKind {

@@ -2,18 +2,20 @@
 
 use alloc_trace_format::EventKind;
 
-use super::{tell, tell_of_one_block};
+use super::{tell, tell_anyhow, tell_of_one_block};
 use crate::recorder::Registers;
 use crate::request::Request;
 
 #[inline(never)]
-pub(super) fn obtained(block: *mut u8, size: usize, align: usize, kind: usize) {
-    tell_of_one_block(block, size, align, kind, Registers);
+pub(super) fn obtained(block: *mut u8, size: usize, align: usize, kind: EventKind) {
+    if !tell_of_one_block(block, size, align, kind, Registers) {
+        tell_anyhow(block, size, align, kind, Registers);
+    }
 }
 
 #[inline(never)]
 pub(super) fn freeing(block: *mut u8, size: usize, align: usize) {
-    tell_of_one_block(block, size, align, EventKind::Free as usize, Registers);
+    obtained(block, size, align, EventKind::Free);
 }
 
 #[inline(never)]

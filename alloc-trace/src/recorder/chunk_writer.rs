@@ -36,8 +36,9 @@ pub(super) struct ChunkWriter {
     position: usize,
     stream: u32,
     sequence: u32,
-    /// Heap events in this chunk.
-    events: u32,
+    /// Heap events, and those of them that are in earlier chunks.
+    events: u64,
+    events_before: u64,
     /// The time from which the chunk's stamps count on.
     first_stamp: Stamp,
     /// Of a ring: the generation that the chunk's nodes are of.
@@ -76,6 +77,7 @@ impl ChunkWriter {
         stream: 0,
         sequence: 0,
         events: 0,
+        events_before: 0,
         first_stamp: 0,
         generation: 0,
         thread: ThreadId(0),
@@ -90,6 +92,11 @@ impl ChunkWriter {
     /// The thread whose records are written.
     pub(super) const fn thread(&self) -> ThreadId {
         self.thread
+    }
+
+    /// Heap events written since a chunk was taken.
+    pub(super) const fn events(&self) -> u64 {
+        self.events
     }
 
     /// The last stamp written: the next one must not lie before it.
@@ -165,22 +172,31 @@ impl ChunkWriter {
     /// As there.
     #[inline(always)]
     pub(super) fn write_event(&mut self, log: &Log, event: &Event) -> Result<(), Errno> {
-        if !self.append_inlined(RESERVED_BYTES, |encoder, out| encoder.event(out, event)) {
-            return self.write_event_in_next_chunk(log, *event);
-        }
-        self.events += 1;
-        Ok(())
+        if self.append_event(event) { Ok(()) } else { self.write_event_in_next_chunk(log, *event) }
     }
 
     #[cold]
     #[inline(never)]
     fn write_event_in_next_chunk(&mut self, log: &Log, event: Event) -> Result<(), Errno> {
         self.next_chunk(log)?;
-        if !self.append_inlined(RESERVED_BYTES, |encoder, out| encoder.event(out, &event)) {
-            return Err(libc::E2BIG);
+        if self.append_event(&event) { Ok(()) } else { Err(libc::E2BIG) }
+    }
+
+    /// Encodes a heap event behind the records that are written, if there is room for the longest, and
+    /// publishes it.
+    #[inline(always)]
+    fn append_event(&mut self, event: &Event) -> bool {
+        if self.position + MAX_EVENT_BYTES + RESERVED_BYTES > self.capacity {
+            return false;
         }
+        // SAFETY: the chunk has that much room, as was looked at.
+        let written =
+            unsafe { self.encode(MAX_EVENT_BYTES, |encoder, out| encoder.event(out, event)) };
+        let Some(written) = written else { return false };
+        self.position += written;
         self.events += 1;
-        Ok(())
+        self.publish();
+        true
     }
 
     /// Writes the closing record, for which there is always room.
@@ -275,7 +291,7 @@ impl ChunkWriter {
         let header = BlockHeader {
             stream: self.stream,
             sequence: self.sequence,
-            events: self.events,
+            events: (self.events - self.events_before) as u32,
             first_stamp: self.first_stamp,
             last_stamp: self.encoder.last_stamp(),
             ..BlockHeader::empty(BlockKind::Chunk)
@@ -283,7 +299,7 @@ impl ChunkWriter {
         log.append_chunk(header, self.generation, payload)?;
         self.sequence = self.sequence.wrapping_add(1);
         self.position = 0;
-        self.events = 0;
+        self.events_before = self.events;
         self.publish();
         Ok(())
     }
@@ -309,24 +325,30 @@ impl ChunkWriter {
         reserved: usize,
         encode: &mut impl FnMut(&mut Encoder, &mut [u8]) -> Option<usize>,
     ) -> bool {
-        self.append_inlined(reserved, encode)
+        let Some(room) = self.capacity.checked_sub(self.position + reserved) else { return false };
+        // SAFETY: the chunk has more room, by what is reserved.
+        let Some(written) = (unsafe { self.encode(room, encode) }) else { return false };
+        self.position += written;
+        self.publish();
+        true
     }
 
+    /// Encodes a record into the first `room` bytes behind those that are written.
+    ///
+    /// # Safety
+    ///
+    /// The chunk has them.
     #[inline(always)]
-    fn append_inlined(
+    unsafe fn encode(
         &mut self,
-        reserved: usize,
+        room: usize,
         encode: impl FnOnce(&mut Encoder, &mut [u8]) -> Option<usize>,
-    ) -> bool {
-        let Some(room) = self.capacity.checked_sub(self.position + reserved) else { return false };
+    ) -> Option<usize> {
         // SAFETY: the chunk is `capacity` bytes behind its header, of which `position` are written.
         let place = unsafe { self.chunk.add(CHUNK_HEADER_BYTES + self.position) };
         // SAFETY: `room` bytes from there on are the chunk's, and nobody else touches them.
         let out = unsafe { std::slice::from_raw_parts_mut(place, room) };
-        let Some(written) = encode(&mut self.encoder, out) else { return false };
-        self.position += written;
-        self.publish();
-        true
+        encode(&mut self.encoder, out)
     }
 
     /// Tells the file how much of the chunk is written.

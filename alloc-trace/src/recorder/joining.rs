@@ -119,7 +119,6 @@ impl Recorder {
             // stopped, which waits for this slot and detaches it.
             unsafe { state.writer.attach(chunk.as_ptr(), bytes, stream) };
             state.session = recording;
-            state.events = 0;
             // What was spilled before this recording belongs to none; what a handler spilled since
             // is not told apart in time to be written.
             let begun = self.begun.load(Ordering::Relaxed);
@@ -207,7 +206,7 @@ impl Recorder {
                         .write(&recorder.log, |encoder, out| encoder.thread_exit(out, stamp))
                 });
                 // A handler may have interrupted just that.
-                self.write_spilled(thread, slot);
+                self.write_spilled(slot);
             }
         }
         slot.epoch.store(epoch::STOPPED, Ordering::Relaxed);

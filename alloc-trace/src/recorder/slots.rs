@@ -67,8 +67,6 @@ pub(super) struct State {
     pub(super) backtrace: Backtrace,
     /// The epoch of the recording that the writer writes to.
     pub(super) session: u64,
-    /// Heap events written to that recording.
-    pub(super) events: u64,
     /// The kernel's id of the owner.
     pub(super) os_thread: u32,
     /// The name that the recording has for the owner.

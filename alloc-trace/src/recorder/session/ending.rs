@@ -103,7 +103,7 @@ impl Recorder {
             // SAFETY: no hook uses a slot any more, and none will before the next recording.
             let state = unsafe { &*slot.state.get() };
             if state.session == recorded {
-                events += state.events;
+                events += state.writer.events();
             }
         }
         let Some(own) = own else { return };
