@@ -18,6 +18,10 @@ use tracing::span::Id;
 
 use crate::recorder;
 
+/// No more references are held at a time: where a subscriber is slow, events wait in the file, and spans
+/// would take memory without bound. Of a span that is not held its events have the name alone.
+const MOST: usize = 1 << 16;
+
 /// The process that emits events, 0 for none: a forked child has nobody who gives spans back.
 static EMITTING: AtomicU32 = AtomicU32::new(0);
 
@@ -62,8 +66,8 @@ pub(crate) fn hold(dispatch: &WeakDispatch, id: &Id) {
     let id = dispatch.clone_span(id);
     let mut all = lock();
     let held = Held { dispatch, id, left: recorder::stamp() };
-    if !are_wanted() {
-        // Nobody would give it back.
+    // Where nobody emits any more nobody would give it back.
+    if !are_wanted() || all.len() >= MOST {
         drop(all);
         return;
     }
