@@ -92,3 +92,47 @@ pub(crate) fn release(until: Stamp) {
 fn lock() -> MutexGuard<'static, VecDeque<Held>> {
     HELD.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use tracing::dispatcher;
+    use tracing_subscriber::layer::SubscriberExt;
+    use tracing_subscriber::registry::{LookupSpan, Registry};
+
+    use super::*;
+
+    #[test]
+    fn a_span_stays_open_until_it_is_given_back_and_no_more_are_held_than_there_is_room_for() {
+        let dispatch = Dispatch::new(Registry::default().with(crate::SpanLayer::new()));
+        let span = dispatcher::with_default(&dispatch, || tracing::info_span!("held"));
+        let id = span.id().expect("it is enabled");
+        let is_open = || {
+            let registry = dispatch.downcast_ref::<Registry>().expect("the registry");
+            registry.span_data(&id).is_some()
+        };
+        hold(&dispatch.downgrade(), &id);
+        assert!(lock().is_empty(), "nobody emits");
+        begin();
+        for _ in 0..MOST + 10 {
+            hold(&dispatch.downgrade(), &id);
+        }
+        assert_eq!(lock().len(), MOST);
+        drop(span);
+        end();
+        assert!(!is_open());
+        assert!(lock().is_empty());
+
+        let span = dispatcher::with_default(&dispatch, || tracing::info_span!("held"));
+        let id = span.id().expect("it is enabled");
+        begin();
+        hold(&dispatch.downgrade(), &id);
+        drop(span);
+        let until = lock().back().map_or(0, |held| held.left);
+        release(until - 1);
+        let registry = dispatch.downcast_ref::<Registry>().expect("the registry");
+        assert!(registry.span_data(&id).is_some());
+        release(until);
+        assert!(registry.span_data(&id).is_none());
+        end();
+    }
+}
