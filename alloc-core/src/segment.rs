@@ -110,7 +110,8 @@ fn find(free: u64, count: u32, align: u32, placement: Placement) -> Option<u32> 
         }
         let start = starts.trailing_zeros();
         if start != 0 && start < u64::BITS {
-            return Some(start + ((length - count) / 2) / align * align);
+            // Down to a multiple of a power of two: a division could panic.
+            return Some(start + (((length - count) / 2) & !(align - 1)));
         }
     }
     (starts != 0).then(|| starts.trailing_zeros())
