@@ -86,7 +86,9 @@ pub fn draw(results: &Results, file: &Path) -> Result<(), Error> {
         let style = if tick == 1.0 { ink.stroke_width(2) } else { faint.stroke_width(1) };
         area.draw(&PathElement::new([(x, TOP - 6), (x, bottom)], style))?;
         let centered = font(12).pos(Pos::new(HPos::Center, VPos::Top));
-        area.draw(&Text::new(format!("{tick}"), (x, bottom + 8), centered))?;
+        // What lies beyond is drawn at the edge.
+        let beyond = if tick == RANGE.1 { " and more" } else { "" };
+        area.draw(&Text::new(format!("{tick}{beyond}"), (x, bottom + 8), centered))?;
     }
     for (index, (name, peers)) in rows.iter().enumerate() {
         let y = TOP + ROW * index as i32 + ROW / 2;
