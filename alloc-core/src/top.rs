@@ -66,6 +66,7 @@ impl Top {
     pub(crate) fn set(&self, slot: *mut Slot) {
         self.slot.set(slot);
     }
+
     /// The slot below becomes the one that is used next. It is read anew: in place of a sum and a store
     /// that is one instruction, which adds to memory.
     #[inline(always)]

@@ -10,8 +10,10 @@ use std::{ptr, thread};
 
 use alloc_core::CoreAlloc;
 
+mod memory;
 mod process;
 
+use memory::resident_bytes;
 use process::succeed;
 
 #[global_allocator]
@@ -19,12 +21,6 @@ static HEAP: CoreAlloc = CoreAlloc::new();
 
 /// Bytes of a burst.
 const BURST: usize = 192 << 20;
-
-fn resident() -> usize {
-    let statm = std::fs::read_to_string("/proc/self/statm").expect("the kernel's figures");
-    let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok());
-    pages.expect("a number") * 4096
-}
 
 fn threads() -> usize {
     std::fs::read_dir("/proc/self/task").expect("this process's threads").count()
@@ -78,7 +74,7 @@ fn shuffle(blocks: &mut [Block]) {
 /// the heap for more than its caches hold.
 fn wait_until_it_went(before: usize, at_peak: usize, mut meanwhile: impl FnMut()) {
     assert!(at_peak > before + BURST / 2, "{before}, then {at_peak}");
-    while resident() > before + (at_peak - before) / 10 {
+    while resident_bytes() > before + (at_peak - before) / 10 {
         meanwhile();
     }
 }
@@ -90,9 +86,9 @@ fn sleep() {
 #[test]
 fn a_burst_goes_back_while_the_program_sleeps() {
     succeed("a_burst_goes_back_while_the_program_sleeps", || {
-        let before = resident();
+        let before = resident_bytes();
         let blocks = burst(&ALL_SIZES);
-        let at_peak = resident();
+        let at_peak = resident_bytes();
         free(blocks);
         wait_until_it_went(before, at_peak, sleep);
         // Who saw to it is gone when there is nothing more to do.
@@ -106,10 +102,10 @@ fn a_burst_goes_back_while_the_program_sleeps() {
 #[test]
 fn a_burst_that_is_freed_in_no_order_goes_back() {
     succeed("a_burst_that_is_freed_in_no_order_goes_back", || {
-        let before = resident();
+        let before = resident_bytes();
         let sizes: Vec<usize> = (1..=64).map(|index| index * 48).collect();
         let mut blocks = burst(&sizes);
-        let at_peak = resident();
+        let at_peak = resident_bytes();
         shuffle(&mut blocks);
         free(blocks);
         wait_until_it_went(before, at_peak, sleep);
@@ -120,9 +116,9 @@ fn a_burst_that_is_freed_in_no_order_goes_back() {
 #[test]
 fn a_burst_goes_back_while_the_program_lives_on_its_caches() {
     succeed("a_burst_goes_back_while_the_program_lives_on_its_caches", || {
-        let before = resident();
+        let before = resident_bytes();
         let blocks = burst(&ALL_SIZES);
-        let at_peak = resident();
+        let at_peak = resident_bytes();
         free(blocks);
         wait_until_it_went(before, at_peak, || {
             for size in [16, 100, 1000] {
@@ -138,14 +134,14 @@ fn what_another_thread_frees_goes_back_while_its_owner_sleeps() {
     succeed("what_another_thread_frees_goes_back_while_its_owner_sleeps", || {
         let (send, receive) = mpsc::channel();
         let (done, wait) = mpsc::channel::<()>();
-        let before = resident();
+        let before = resident_bytes();
         let owner = thread::spawn(move || {
             send.send(burst(&ALL_SIZES)).expect("somebody waits");
             // Its heap stays its own, and it does nothing.
             wait.recv().expect("the end");
         });
         let blocks = receive.recv().expect("a burst");
-        let at_peak = resident();
+        let at_peak = resident_bytes();
         free(blocks);
         wait_until_it_went(before, at_peak, sleep);
         done.send(()).expect("the owner waits");
@@ -198,10 +194,10 @@ fn who_gives_memory_back_outlives_the_thread_that_had_it_begin() {
     }
 
     succeed("who_gives_memory_back_outlives_the_thread_that_had_it_begin", || {
-        let before = resident();
+        let before = resident_bytes();
         // What stays of them keeps every page, and few of the OS's pages.
         let mut blocks = burst(&[200]);
-        let at_peak = resident();
+        let at_peak = resident_bytes();
         let mut kept = Vec::new();
         let mut number = 0;
         blocks.retain(|&block| {
@@ -221,7 +217,7 @@ fn who_gives_memory_back_outlives_the_thread_that_had_it_begin() {
 #[test]
 fn burst_after_burst_goes_back_in_a_child_too() {
     succeed("burst_after_burst_goes_back_in_a_child_too", || {
-        let before = resident();
+        let before = resident_bytes();
         for _ in 0..3 {
             free(burst(&ALL_SIZES));
         }
@@ -231,7 +227,7 @@ fn burst_after_burst_goes_back_in_a_child_too() {
         // SAFETY: has no preconditions.
         unsafe { libc::alarm(40) };
         let blocks = burst(&ALL_SIZES);
-        let at_peak = resident();
+        let at_peak = resident_bytes();
         free(blocks);
         wait_until_it_went(before, at_peak, sleep);
         if child == 0 {

@@ -14,8 +14,10 @@ use std::time::{Duration, Instant};
 
 use alloc_core::CoreAlloc;
 
+mod memory;
 mod process;
 
+use memory::{limit_address_space, mapped_bytes, resident_bytes};
 use process::{abort, succeed};
 
 #[global_allocator]
@@ -233,20 +235,10 @@ fn destructors_can_allocate_after_the_heap_was_handed_back() {
     });
 }
 
-/// The bytes of the process's address space that are mapped.
-fn mapped_bytes() -> usize {
-    let pages = std::fs::read_to_string("/proc/self/statm").expect("readable");
-    let pages: usize = pages.split(' ').next().expect("a field").parse().expect("a number");
-    // SAFETY: has no preconditions.
-    pages * unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize
-}
-
 #[test]
 fn growth_that_is_refused_takes_no_address_space() {
     succeed("growth_that_is_refused_takes_no_address_space", || {
-        let limit = libc::rlimit { rlim_cur: 1 << 30, rlim_max: 1 << 30 };
-        // SAFETY: the limit is valid for reads.
-        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) }, 0);
+        limit_address_space(1 << 30);
         let before = mapped_bytes();
         for _ in 0..4 {
             let mut layout = Layout::from_size_align(8 << 20, 8).expect("a layout");
@@ -279,9 +271,7 @@ fn growth_that_is_refused_takes_no_address_space() {
 #[test]
 fn out_of_memory_is_null_and_the_heap_goes_on() {
     succeed("out_of_memory_is_null_and_the_heap_goes_on", || {
-        let limit = libc::rlimit { rlim_cur: 512 << 20, rlim_max: 512 << 20 };
-        // SAFETY: the limit is valid for reads.
-        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) }, 0);
+        limit_address_space(512 << 20);
         for size in [64, 3000, 100_000, 3 << 20, 20 << 20] {
             let layout = Layout::from_size_align(size, 8).expect("a layout");
             let mut blocks = 0usize;
@@ -482,33 +472,27 @@ fn many_short_threads_leak_nothing() {
 #[test]
 fn unused_memory_goes_back_to_the_os() {
     succeed("unused_memory_goes_back_to_the_os", || {
-        let resident = || {
-            let statm = std::fs::read_to_string("/proc/self/statm").expect("the kernel's figures");
-            let pages: usize =
-                statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("a number");
-            pages * 4096
-        };
         let small: Vec<Box<[u8; 200]>> = (0..400_000).map(|_| Box::new([1; 200])).collect();
         let large: Vec<Vec<u8>> = (0..100).map(|_| vec![1; 1 << 20]).collect();
-        let peak = resident();
+        let peak = resident_bytes();
         assert!(peak > 180 << 20, "{peak}");
         drop(small);
         drop(large);
         // Kept for a while...
-        assert!(resident() > 150 << 20, "purged at once: {}", resident());
+        assert!(resident_bytes() > 150 << 20, "purged at once: {}", resident_bytes());
         // ...and given back by what else goes on, once it was unused for a period or two.
         let start = Instant::now();
-        while resident() > peak / 4 {
-            assert!(start.elapsed() < Duration::from_secs(10), "{} resident", resident());
+        while resident_bytes() > peak / 4 {
+            assert!(start.elapsed() < Duration::from_secs(10), "{} resident", resident_bytes());
             thread::sleep(Duration::from_millis(100));
             black_box(vec![1u8; 200_000]);
         }
         // And at once when asked.
         let again: Vec<Vec<u8>> = (0..100).map(|_| vec![1; 1 << 20]).collect();
-        assert!(resident() > 100 << 20);
+        assert!(resident_bytes() > 100 << 20);
         drop(again);
         assert!(HEAP.purge() >= 90 << 20);
-        assert!(resident() < peak / 4, "{} resident", resident());
+        assert!(resident_bytes() < peak / 4, "{} resident", resident_bytes());
         // The address space is there for the next ones.
         let before = HEAP.stats().segments;
         let again: Vec<Vec<u8>> = (0..100).map(|_| vec![1; 1 << 20]).collect();
@@ -546,9 +530,7 @@ fn idle_heaps_memory_serves_other_threads() {
 #[test]
 fn errno_stays_as_it_was() {
     succeed("errno_stays_as_it_was", || {
-        let limit = libc::rlimit { rlim_cur: 1 << 30, rlim_max: 1 << 30 };
-        // SAFETY: the limit is valid for reads.
-        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) }, 0);
+        limit_address_space(1 << 30);
         // SAFETY: this thread's `errno`, valid while it lives.
         let errno = unsafe { libc::__errno_location() };
         // SAFETY: as above.

@@ -4,7 +4,8 @@
 //! subscriber would know nothing of it. So a thread that leaves a span makes one reference more to it, which
 //! the emitting thread gives back. While a thread is in a span, the program itself keeps it open.
 //!
-//! No hook comes here, and no subscriber is called with the lock held.
+//! No hook comes here, and no subscriber is called with the lock held. That is the standard library's: a
+//! thread of the program's that waits for it asks for no memory.
 
 use std::collections::VecDeque;
 use std::process;
