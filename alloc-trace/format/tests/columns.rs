@@ -15,18 +15,24 @@ use support::{event, header};
 #[derive(Debug, Clone)]
 enum Step {
     Obtain { site: u8, size: u16, reuse: bool },
-    Free { which: u16 },
+    Free { site: u8, which: u16 },
     Grow { which: u16, moves: bool },
     Fail { size: u32 },
     Mark,
     Define { parent: u8 },
 }
 
+/// Few that come again and again, or so many that what follows them meets in the same places.
+fn site() -> impl Strategy<Value = u8> {
+    prop_oneof![3 => 0..6u8, 1 => any::<u8>()]
+}
+
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => (0..6u8, prop_oneof![0..64u16, any::<u16>()], any::<bool>())
+        6 => (site(), prop_oneof![Just(24), 0..64u16, any::<u16>()], any::<bool>())
             .prop_map(|(site, size, reuse)| Step::Obtain { site, size, reuse }),
-        5 => any::<u16>().prop_map(|which| Step::Free { which }),
+        5 => (prop_oneof![Just(1), site()], any::<u16>())
+            .prop_map(|(site, which)| Step::Free { site, which }),
         2 => (any::<u16>(), any::<bool>()).prop_map(|(which, moves)| Step::Grow { which, moves }),
         1 => any::<u32>().prop_map(|size| Step::Fail { size }),
         1 => Just(Step::Mark),
@@ -56,7 +62,7 @@ fn payload(steps: &[Step], ticks: &[u16]) -> Vec<u8> {
         let placed = |made: Event, site: u8| Event {
             node: NodeId(2 + u32::from(site)),
             stack_pointer: 0x7ffc_0000_0000 - u64::from(site) * 64,
-            kept_frames: (site > 3).then_some(u32::from(site)),
+            kept_frames: (site % 64 > 60).then_some(u32::from(site)),
             align_log2: site % 5,
             ..made
         };
@@ -68,14 +74,14 @@ fn payload(steps: &[Step], ticks: &[u16]) -> Vec<u8> {
                 let kind = if site == 5 { EventKind::AllocZeroed } else { EventKind::Alloc };
                 encoder.event(out, &placed(event(kind, 3, stamp, address, size), site))
             }
-            Step::Free { which } => {
+            Step::Free { site, which } => {
                 // One that was obtained before this chunk, where none is live.
                 let (address, size) = match live.len() {
                     0 => (0x5500_0000_0000 + u64::from(which), u64::from(which)),
                     count => live.swap_remove(usize::from(which) % count),
                 };
                 freed.push(address);
-                encoder.event(out, &placed(event(EventKind::Free, 3, stamp, address, size), 1))
+                encoder.event(out, &placed(event(EventKind::Free, 3, stamp, address, size), site))
             }
             Step::Grow { which, moves } => {
                 let Some(index) = usize::from(which).checked_rem(live.len()) else { continue };
@@ -198,11 +204,46 @@ proptest! {
 }
 
 #[test]
+fn blocks_come_back_where_allocations_and_frees_have_sites_in_common() {
+    // What follows a site is kept by a hash, so that allocations meet what frees left there.
+    let mut encoder = Encoder::new();
+    let mut payload = vec![0; 256 << 10];
+    let anchor = Anchor { ticks: 1_000, monotonic_ns: 1_000 };
+    let context = Context { thread: ThreadId(3), stamp: 1_000, anchor };
+    let mut length = encoder.context(&mut payload, &context).expect("room");
+    let mut stamp = 1_000;
+    let mut write = |kind, block: u64, node: u64| {
+        stamp += 5;
+        let (address, size) = (0x7f00_0000_0000 + block * 256, 16 * (1 + block % 12 * block % 5));
+        let made = event(kind, 3, stamp, address, size);
+        let node = NodeId(node as u32);
+        let made = Event { node, stack_pointer: 0x7ffc_0000_0000, align_log2: 3, ..made };
+        length += encoder.event(&mut payload[length..], &made).expect("room");
+    };
+    for block in 0..1_000 {
+        // Each from a place that is met once, and from one where all come together.
+        write(EventKind::Alloc, block, 2 + block);
+        write(EventKind::Free, block, 1);
+        write(EventKind::Alloc, block + 12, 2_000 + block);
+        write(EventKind::Alloc, block, 1);
+        write(EventKind::Free, block + 12, 5_000 + block);
+    }
+    payload.truncate(length);
+    let mut out = vec![0; payload.len() * 4 + 1_000];
+    let mut space = HeapSpace::default();
+    let length = Packer::new().pack(space.lend(), &payload, &mut out, plain).expect("packs");
+    let mut rows = Vec::new();
+    let unpacked = Unpacker::default().unpack(&out[..length], payload.len() as u32, &mut rows);
+    assert_eq!(unpacked, Ok(()));
+    assert!(rows == payload);
+}
+
+#[test]
 fn a_packed_chunk_is_much_shorter_where_a_program_repeats_itself() {
     let steps: Vec<Step> = (0..4_000u16)
         .map(|n| match n % 2 {
             0 => Step::Obtain { site: (n % 6) as u8, size: n % 7 * 24, reuse: true },
-            _ => Step::Free { which: 0 },
+            _ => Step::Free { site: 1, which: 0 },
         })
         .collect();
     let payload = payload(&steps, &[40, 55, 41]);
@@ -217,7 +258,7 @@ fn matches_are_looked_for_only_where_that_pays() {
     let steps: Vec<Step> = (0..20_000u16)
         .map(|n| match n % 2 {
             0 => Step::Obtain { site: (n % 6) as u8, size: n % 7 * 24, reuse: true },
-            _ => Step::Free { which: 0 },
+            _ => Step::Free { site: 1, which: 0 },
         })
         .collect();
     let payload = payload(&steps, &[40]);
@@ -282,7 +323,7 @@ fn a_payload_that_is_no_row_of_records_is_not_packed() {
     let (mut packer, mut space) = (Packer::new(), HeapSpace::default());
     let mut out = vec![0; 10_000];
     assert_eq!(packer.pack(space.lend(), &[0xff; 100], &mut out, plain), None);
-    let payload = payload(&[Step::Mark, Step::Free { which: 1 }], &[5]);
+    let payload = payload(&[Step::Mark, Step::Free { site: 1, which: 1 }], &[5]);
     assert_eq!(
         packer.pack(space.lend(), &payload[..payload.len() - 1], &mut out, plain),
         None,

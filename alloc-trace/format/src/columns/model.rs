@@ -1,6 +1,7 @@
 //! What both sides expect of the next event, from the events of the chunk so far.
 
 use crate::compact::Site;
+use crate::record::tag;
 
 /// How many blocks are remembered.
 pub(super) const BLOCKS: usize = 1 << 14;
@@ -11,7 +12,10 @@ const CLASSES: usize = 256;
 /// How many freed blocks of a class are remembered: as many addresses as a line of the cache holds.
 const FREED: usize = 8;
 
-/// A site and the size that was asked for there last.
+/// No allocation's size.
+const NO_SIZE: u64 = u64::MAX;
+
+/// A site and the size that was asked for there last; none for a free, whose block the reader finds later.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Habit {
     pub(super) site: Site,
@@ -234,6 +238,8 @@ impl Model {
     #[inline(always)]
     pub(super) fn came_from_site(&mut self, kind: u8, site: Site, size: u64) {
         let place = self.succession(kind);
+        // An allocation may meet it there, since places are found by a hash.
+        let size = if kind == tag::FREE { NO_SIZE } else { size };
         self.followers[place] = Habit { site, size };
         self.sites[usize::from(kind & 7)] = site;
     }
