@@ -66,6 +66,7 @@ where
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         if !mode::is_recording() {
+            self.defined.insert(id, attributes.metadata(), Defined::IN_NO_RECORDING);
             return;
         }
         let parent = if attributes.is_contextual() {
@@ -93,8 +94,11 @@ where
         if recorder::is_thread_internal() {
             return;
         }
-        let metadata =
-            if mode::is_recording() { self.known(id, &context) } else { context.metadata(id) };
+        let metadata = if mode::is_recording() {
+            self.known(id, &context)
+        } else {
+            self.known_outside_of_recordings(id, &context)
+        };
         recorder::span_enter(SpanId(id.into_u64()), metadata);
     }
 
@@ -132,13 +136,32 @@ impl SpanLayer {
     {
         // A span that is older than the recording has no definition in it yet; of others it may be
         // forgotten that they have.
-        if let Some(metadata) = self.defined.metadata(id) {
+        if let Some(metadata) = self.defined.metadata(id, recorder::session()) {
             return Some(metadata);
         }
         let span = context.span(id)?;
         let parent = span.parent().map(|parent| parent.id());
         self.define(id, parent.as_ref(), true, span.metadata(), &[]);
         Some(span.metadata())
+    }
+
+    /// What is known for good of a span while nothing is recorded.
+    #[inline]
+    fn known_outside_of_recordings<S>(
+        &self,
+        id: &Id,
+        context: &Context<'_, S>,
+    ) -> Option<&'static Metadata<'static>>
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        // Not asked of the registry, which takes some hundred instructions.
+        let known = self.defined.metadata(id, Defined::IN_NO_RECORDING);
+        known.or_else(|| {
+            let metadata = context.metadata(id)?;
+            self.defined.insert(id, metadata, Defined::IN_NO_RECORDING);
+            Some(metadata)
+        })
     }
 
     fn define(
@@ -158,7 +181,7 @@ impl SpanLayer {
             metadata.target(),
             fields,
         );
-        self.defined.insert(id, metadata);
+        self.defined.insert(id, metadata, recorder::session());
     }
 }
 
@@ -173,8 +196,8 @@ pub(crate) fn level(level: Level) -> u8 {
     }
 }
 
-/// Which spans the present recording has a definition of: a table that forgets, since a span defined
-/// twice costs bytes and not truth.
+/// Which spans the present recording has a definition of, and while there is none, which were made or
+/// entered: a table that forgets, since a span defined twice costs bytes and not truth.
 #[derive(Debug)]
 struct Defined {
     entries: [Entry; Self::ENTRIES],
@@ -200,9 +223,13 @@ impl Defined {
         Self { entries: [const { Entry::new() }; Self::ENTRIES] }
     }
 
-    /// What is known for good of a span, if the present recording has a definition of it.
-    fn metadata(&self, id: &Id) -> Option<&'static Metadata<'static>> {
-        let (entry, key) = self.entry(id);
+    /// In place of a recording's number, which is never this: that of a span which none has a definition of.
+    const IN_NO_RECORDING: u64 = u64::MAX;
+
+    /// What is known for good of a span, if the recording has a definition of it.
+    #[inline]
+    fn metadata(&self, id: &Id, recording: u64) -> Option<&'static Metadata<'static>> {
+        let (entry, key) = (self.entry(id), Self::key(id, recording));
         // Acquire pairs with the release in `insert`.
         if entry.key.load(Ordering::Acquire) != key {
             return None;
@@ -214,26 +241,39 @@ impl Defined {
         unsafe { metadata.as_ref() }.filter(|_| same)
     }
 
-    fn insert(&self, id: &Id, metadata: &'static Metadata<'static>) {
-        let (entry, key) = self.entry(id);
+    #[inline]
+    fn insert(&self, id: &Id, metadata: &'static Metadata<'static>, recording: u64) {
+        let entry = self.entry(id);
         entry.key.store(0, Ordering::Relaxed);
         // Release: whoever sees it sees that the entry was another one's before.
         entry.metadata.store(ptr::from_ref(metadata).cast_mut(), Ordering::Release);
         // Release: whoever sees the key sees its metadata.
-        entry.key.store(key, Ordering::Release);
+        entry.key.store(Self::key(id, recording), Ordering::Release);
     }
 
+    /// Forgets a span, whose number may come to be another one's.
+    #[inline]
     fn remove(&self, id: &Id) {
-        let (entry, key) = self.entry(id);
-        let _ = entry.key.compare_exchange(key, 0, Ordering::Relaxed, Ordering::Relaxed);
+        let entry = self.entry(id);
+        for recording in [recorder::session(), Self::IN_NO_RECORDING] {
+            let key = Self::key(id, recording);
+            if entry.key.load(Ordering::Relaxed) == key {
+                let _ = entry.key.compare_exchange(key, 0, Ordering::Relaxed, Ordering::Relaxed);
+            }
+        }
     }
 
-    /// The entry of a span, and its key if the present recording has the span.
-    fn entry(&self, id: &Id) -> (&Entry, u64) {
-        let id = id.into_u64();
-        let index = (id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54) as usize % Self::ENTRIES;
-        // The recording's number is mixed in, so that a new one finds none of the old.
-        (&self.entries[index], id ^ recorder::session().rotate_left(48))
+    #[inline]
+    fn entry(&self, id: &Id) -> &Entry {
+        let spread = id.into_u64().wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        &self.entries[(spread >> 54) as usize % Self::ENTRIES]
+    }
+
+    /// What the entry of a span has: the recording's number is mixed in, so that a new one finds none of the
+    /// old.
+    #[inline]
+    fn key(id: &Id, recording: u64) -> u64 {
+        id.into_u64() ^ recording.rotate_left(48)
     }
 }
 
@@ -306,11 +346,14 @@ mod tests {
         let metadata = tracing::callsite::Callsite::metadata(callsite);
         let defined = Defined::new();
         let id = Id::from_u64(77);
-        assert!(defined.metadata(&id).is_none());
-        defined.insert(&id, metadata);
-        assert_eq!(defined.metadata(&id).map(Metadata::name), Some("a span"));
-        assert!(defined.metadata(&Id::from_u64(78)).is_none());
-        defined.remove(&id);
-        assert!(defined.metadata(&id).is_none());
+        for recording in [recorder::session(), Defined::IN_NO_RECORDING] {
+            assert!(defined.metadata(&id, recording).is_none());
+            defined.insert(&id, metadata, recording);
+            assert_eq!(defined.metadata(&id, recording).map(Metadata::name), Some("a span"));
+            assert!(defined.metadata(&Id::from_u64(78), recording).is_none());
+            assert!(defined.metadata(&id, 7 << 32).is_none(), "another recording knows nothing");
+            defined.remove(&id);
+            assert!(defined.metadata(&id, recording).is_none());
+        }
     }
 }

@@ -13,37 +13,63 @@ const MOST: usize = 16;
 pub(super) type EnteredSpan = (SpanId, &'static Metadata<'static>);
 
 /// The spans that a thread is in, the outermost first.
+///
+/// Spans are mostly left in the order opposite to that in which they were entered: so the innermost is looked
+/// at first, and nothing is searched for. A signal handler in the middle of either finds the count, which says
+/// where it puts spans of its own, as one that leaves what was there alone.
 pub(super) struct EnteredSpans {
     spans: [Cell<Option<EnteredSpan>>; MOST],
+    /// How many places are taken.
+    count: Cell<usize>,
 }
 
 impl EnteredSpans {
     pub(super) const fn new() -> Self {
-        Self { spans: [const { Cell::new(None) }; MOST] }
+        Self { spans: [const { Cell::new(None) }; MOST], count: Cell::new(0) }
     }
 
     /// The thread enters a span.
+    #[inline]
     pub(super) fn enter(&self, span: EnteredSpan) {
-        if let Some(free) = self.spans.iter().find(|place| place.get().is_none()) {
+        let count = self.count.get();
+        if let Some(free) = self.spans.get(count) {
+            self.count.set(count + 1);
             free.set(Some(span));
         }
     }
 
     /// The thread leaves a span, in whatever order.
+    #[inline]
     pub(super) fn exit(&self, id: SpanId) {
-        let found = self.spans.iter().rposition(|place| place.get().is_some_and(|it| it.0 == id));
+        let Some(last) = self.count.get().checked_sub(1) else { return };
+        match self.spans.get(last) {
+            Some(innermost) if innermost.get().is_some_and(|it| it.0 == id) => {
+                innermost.set(None);
+                self.count.set(last);
+            }
+            _ => self.exit_further_out(id),
+        }
+    }
+
+    /// The thread leaves a span that is not the innermost one.
+    #[cold]
+    #[inline(never)]
+    fn exit_further_out(&self, id: SpanId) {
+        let taken = self.spans.get(..self.count.get()).unwrap_or_default();
+        let found = taken.iter().rposition(|place| place.get().is_some_and(|it| it.0 == id));
         let Some(found) = found else { return };
-        for (place, next) in self.spans.iter().zip(self.spans.iter().skip(1)).skip(found) {
+        for (place, next) in taken.iter().zip(taken.iter().skip(1)).skip(found) {
             place.set(next.get());
         }
-        if let Some(last) = self.spans.last() {
+        if let Some(last) = taken.last() {
             last.set(None);
         }
+        self.count.set(taken.len() - 1);
     }
 
     /// The spans, the outermost first.
     pub(super) fn iter(&self) -> impl Iterator<Item = EnteredSpan> {
-        self.spans.iter().map_while(Cell::get)
+        self.spans.iter().take(self.count.get()).filter_map(Cell::get)
     }
 }
 
