@@ -157,7 +157,6 @@ impl Encoder {
 
     /// Writes a plain event that is not compact. Its site's fields are arguments one by one: so they are in
     /// registers also where it is not called.
-    #[cold]
     #[inline(never)]
     #[expect(clippy::too_many_arguments, reason = "one argument a field")]
     fn long_event(
@@ -172,9 +171,39 @@ impl Encoder {
         stack_pointer: u64,
     ) -> usize {
         let site = Site { node, align_log2, stack_pointer };
+        let ticks = stamp.wrapping_sub(self.stamp);
+        let is_short = (ticks | size) >> u16::BITS == 0 && align_log2 < tag::ALIGN_FOLLOWS.into();
+        if is_short && self.last.site().is(&site) {
+            return self.far_event(out, tag, ticks as u16, address, size as u16, align_log2 as u8);
+        }
         let mut out = FieldWriter::new(out);
         self.begin_event(&mut out, tag, 0, 0, stamp, address, size, &site);
         out.written()
+    }
+
+    /// Writes an event that is like the last one but for its address, which is far from any: so are one in
+    /// five where two threads free each other's blocks. Lengths are the same for each, and not looked at.
+    fn far_event(
+        &mut self,
+        out: &mut [u8; MAX_EVENT_BYTES],
+        tag: u8,
+        ticks: u16,
+        address: u64,
+        size: u16,
+        align_log2: u8,
+    ) -> usize {
+        const LENGTHS: u16 = fields::lengths([2, 2, 8, 0, 0]);
+        let way = varint::difference(self.last.address(), address);
+        let [lengths, ticks_bytes, sizes] = [LENGTHS, ticks, size].map(u16::to_le_bytes);
+        out[0] = tag | align_log2 << tag::ALIGN_SHIFT;
+        out[1..3].copy_from_slice(&lengths);
+        out[3..5].copy_from_slice(&ticks_bytes);
+        out[5..7].copy_from_slice(&sizes);
+        out[7..15].copy_from_slice(&way.to_le_bytes());
+        self.stamp += Stamp::from(ticks);
+        let site = *self.last.site();
+        self.last.came_from(tag, site, address);
+        15
     }
 
     /// Writes what every event has that is not compact, with these `flags` and those of its lengths.

@@ -34,6 +34,20 @@ const fn code(value: u64) -> u8 {
     CODES[if bits > 63 { 63 } else { bits as usize }]
 }
 
+/// What is written before fields of these lengths, each of which there is a code for.
+pub(crate) const fn lengths(bytes: [u8; 5]) -> u16 {
+    let (mut lengths, mut field) = (0, 0);
+    while field < bytes.len() {
+        let mut code = 0;
+        while LENGTHS[code] != bytes[field] {
+            code += 1;
+        }
+        lengths |= (code as u16) << (CODE_BITS * field as u32);
+        field += 1;
+    }
+    lengths
+}
+
 /// Writes fields into a buffer that has room for them.
 ///
 /// Each field is stored as eight bytes, of which the next one overwrites what is not needed: the

@@ -1,4 +1,8 @@
-//! Runs of compact events into columns.
+//! Runs of plain events into columns.
+//!
+//! Nearly all are compact. A thread whose blocks come from two parts of the address space, as where it frees
+//! what another one allocates, writes every few events one that is not: it is part of the run, too, where its
+//! numbers are not long.
 //!
 //! It takes three passes: one takes the words apart and tells when events came, one from where those came
 //! whose call site is another one, and one which blocks they obtained and freed. Each needs few columns and
@@ -7,20 +11,22 @@
 use super::pack::{Columns, Packing};
 use super::{CONTROL, TICKS, TICKS_HIGH, control};
 use crate::compact::{self, Compact, Last, Site};
-use crate::decoder::DecodeState;
-use crate::record::tag;
+use crate::decoder::{DecodeState, PlainEvent};
+use crate::fields::{self, Lengths};
+use crate::record::{NodeId, tag};
+use crate::varint;
 
 /// No run is longer: what the first pass finds is still in the nearest cache at the last one.
 pub(super) const LONGEST: usize = 256;
 
-/// The kinds of compact events.
+/// The kinds of plain events.
 const KINDS: [u8; 3] = [tag::ALLOC, tag::ALLOC_ZEROED, tag::FREE];
 
 /// What the passes hand on.
 #[derive(Debug)]
 pub(super) struct Run {
     addresses: [u64; LONGEST],
-    /// Sizes; compact events have none that are longer.
+    /// Sizes; an event of a longer one is no part of a run.
     sizes: [u16; LONGEST],
     /// Sites that are not the last one of their kind, and of which events they are.
     sites: [(u16, Site); LONGEST],
@@ -39,8 +45,8 @@ impl Run {
 }
 
 impl Packing<'_> {
-    /// Packs compact events as long as there are some; `None` where a stamp would not fit 64 bits.
-    pub(super) fn compact_events(
+    /// Packs plain events as long as there are some; `None` where a stamp would not fit 64 bits.
+    pub(super) fn plain_events(
         &mut self,
         payload: &[u8],
         offset: &mut usize,
@@ -122,12 +128,12 @@ impl Packing<'_> {
     }
 }
 
-/// The bit of a compact event of a kind that states no site.
+/// The bit of a compact event of a kind that states no site. No other event's first bits are one of these.
 const fn same_site(kind: u8) -> u32 {
     (kind << 3 | tag::COMPACT) as u32
 }
 
-/// The first pass, over compact events at the front of `rows`: writes when they came, and leaves in `run` what
+/// The first pass, over plain events at the front of `rows`: writes when they came, and leaves in `run` what
 /// the others need. `agreed` has the bits of those kinds whose last site is the model's, too. Answers how long
 /// the events are in the rows, and in ticks.
 ///
@@ -148,23 +154,25 @@ fn take_apart(
     while events < LONGEST {
         let Some((word, mut behind)) = rest.split_first_chunk() else { break };
         let word = u64::from_le_bytes(*word);
-        let Compact { tag, ticks, size, way } = Compact::of(word);
-        let address = last.address_of(tag).wrapping_add(way);
+        let Compact { mut tag, mut ticks, mut size, way } = Compact::of(word);
+        let mut address = last.address_of(tag).wrapping_add(way);
         // Of the word the kinds alone count: a shift is by its lowest six bits.
         if agreed >> (word & 63) & 1 == 0 {
-            if !KINDS.contains(&tag) {
-                break;
-            }
-            let mut site = *last.site_of(tag);
-            match word as u8 & tag::KIND_MASK {
-                tag::COMPACT => {}
-                tag::COMPACT_AT_SITE => {
+            let site = match word as u8 & tag::KIND_MASK {
+                tag::COMPACT if KINDS.contains(&tag) => *last.site_of(tag),
+                tag::COMPACT_AT_SITE if KINDS.contains(&tag) => {
                     let Some((second, after)) = behind.split_first_chunk() else { break };
-                    site = compact::site(last.site(), u64::from_le_bytes(*second));
                     behind = after;
+                    compact::site(last.site(), u64::from_le_bytes(*second))
                 }
-                _ => break,
-            }
+                _ => {
+                    let Some((event, after)) = long_event(rest, last) else { break };
+                    behind = after;
+                    (tag, ticks, size, address) =
+                        (event.tag, event.ticks, event.size, event.address);
+                    event.site()
+                }
+            };
             last.came_from(tag, site, address);
             run.sites[moves % LONGEST] = (events as u16, site);
             moves += 1;
@@ -197,4 +205,34 @@ fn take_apart(
     columns.lengths[TICKS_HIGH] += long;
     (run.events, run.moves) = (events, moves);
     Some((rows.len() - rest.len(), all_ticks))
+}
+
+/// The plain event at the front of `rows` that is not compact, if there is one, and the rows behind it.
+#[inline(never)]
+fn long_event<'a>(rows: &'a [u8], last: &Last) -> Option<(PlainEvent, &'a [u8])> {
+    let [first, lengths @ ..] = *rows.first_chunk::<3>()?;
+    let (tag, align_log2) = (first & tag::KIND_MASK, first >> tag::ALIGN_SHIFT);
+    let mut lengths = Lengths::new(u16::from_le_bytes(lengths));
+    let is_plain = KINDS.contains(&tag) && first & tag::FAILED == 0 && !lengths.has_more();
+    if !is_plain || align_log2 == tag::ALIGN_FOLLOWS {
+        return None;
+    }
+    let mut at = 3;
+    let mut field = || {
+        let length = lengths.next_length();
+        let value = fields::read(rows, at, length);
+        at += length;
+        value
+    };
+    let (ticks, size) = (field()?, field()?);
+    if (ticks | size) >> u16::BITS != 0 {
+        return None;
+    }
+    let site = last.site();
+    let address = varint::apply_difference(last.address(), field()?);
+    let node = varint::apply_difference(u64::from(site.node.0), field()?);
+    let node = NodeId(u32::try_from(node).ok()?);
+    let stack_pointer = varint::apply_difference(site.stack_pointer, field()?);
+    let event = PlainEvent { tag, align_log2, ticks, size, address, node, stack_pointer };
+    Some((event, rows.get(at..)?))
 }

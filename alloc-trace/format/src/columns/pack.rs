@@ -355,7 +355,7 @@ impl Packing<'_> {
         let mut state = DecodeState::START;
         let mut offset = 0;
         loop {
-            self.compact_events(payload, &mut offset, &mut state)?;
+            self.plain_events(payload, &mut offset, &mut state)?;
             if let Row::End = self.next_row(payload, &mut offset, &mut state)? {
                 return Some(());
             }
