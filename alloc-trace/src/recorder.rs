@@ -17,6 +17,11 @@
 //! request in the slot's spill, and the interrupted hook writes it next. Whoever stops a recording
 //! announces it in the epoch word, passes a barrier on all threads, and waits until no slot is busy:
 //! from then on no hook touches the window.
+//!
+//! What a handler does can be earlier than what the chunk has by the time that it is written, and what a
+//! handler wrote can be later than the beginning of a reallocation that it interrupted. Other threads may
+//! have had the block since then: so it keeps its stamp, and begins a chunk of its own. A hook's own stamp
+//! may be any until it returns: nobody else has the block before.
 
 mod backtrace;
 mod bus_error;
@@ -239,6 +244,7 @@ fn write_called(
     frame_pointer: u64,
 ) -> Result<(), Errno> {
     let registers = Registers { program_counter, stack_pointer, frame_pointer };
+    state.writer.overtake(request.begin(), &RECORDER.log)?;
     RECORDER.write_event(state, request, Some(registers))
 }
 
@@ -611,7 +617,7 @@ impl Recorder {
                 let mut result = Ok(());
                 let rest = slot.spill.take(|request| {
                     if result.is_ok() {
-                        result = recorder.write_event(state, request, None);
+                        result = recorder.write_spilled_event(state, request);
                     }
                 });
                 result?;
@@ -629,6 +635,16 @@ impl Recorder {
                 return;
             }
         }
+    }
+
+    /// Writes an event that a signal handler spilled.
+    fn write_spilled_event(
+        &'static self,
+        state: &mut State,
+        request: &Request,
+    ) -> Result<(), Errno> {
+        state.writer.overtake(request.begin().min(request.stamp), &self.log)?;
+        self.write_event(state, request, None)
     }
 
     /// The recording cannot be written any more: it ends, and the program runs on.

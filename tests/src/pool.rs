@@ -7,8 +7,9 @@
 //! one makes the orders that a recording can get wrong.
 
 use std::alloc::{GlobalAlloc, Layout};
+use std::ffi::c_int;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 /// The allocator; all of them are one heap.
 #[derive(Debug, Default)]
@@ -25,11 +26,19 @@ static CUT: AtomicUsize = AtomicUsize::new(1);
 /// For each class the first free block, in units, below a count of changes.
 static TOPS: [AtomicU64; CLASSES] = [const { AtomicU64::new(0) }; CLASSES];
 
+/// The signal that interrupts the next reallocation; 0 for none.
+static INTERRUPTION: AtomicI32 = AtomicI32::new(0);
+
 impl Pool {
     /// The allocator.
     #[must_use]
     pub const fn new() -> Self {
         Self
+    }
+
+    /// The next reallocation is interrupted by a signal once it has released the old block.
+    pub fn interrupt_next_reallocation(signal: c_int) {
+        INTERRUPTION.store(signal, Ordering::Relaxed);
     }
 }
 
@@ -57,6 +66,23 @@ unsafe impl GlobalAlloc for Pool {
         at(base, first as u32)
     }
 
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        let Ok(new_layout) = Layout::from_size_align(new_size, layout.align()) else {
+            return ptr::null_mut();
+        };
+        // SAFETY: the caller has made sure that the new size is not zero.
+        let new_block = unsafe { self.alloc(new_layout) };
+        if !new_block.is_null() {
+            let bytes = layout.size().min(new_size);
+            // SAFETY: both blocks are as large, and the new one is nobody else's.
+            unsafe { ptr::copy_nonoverlapping(block, new_block, bytes) };
+            // SAFETY: the caller's promise; the block is not used any more.
+            unsafe { self.dealloc(block, layout) };
+            interrupt();
+        }
+        new_block
+    }
+
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         let (Some((class, _)), Some(base)) = (class(layout), base()) else { return };
         let unit = ((block.addr() - base.addr()) / UNIT_BYTES) as u32;
@@ -70,6 +96,15 @@ unsafe impl GlobalAlloc for Pool {
                 Err(now) => seen = now,
             }
         }
+    }
+}
+
+/// Raises the signal that was asked for, if one was.
+fn interrupt() {
+    let signal = INTERRUPTION.swap(0, Ordering::Relaxed);
+    if signal != 0 {
+        // SAFETY: the call touches no memory; whoever asked for the signal handles it.
+        unsafe { libc::raise(signal) };
     }
 }
 

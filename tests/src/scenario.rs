@@ -61,6 +61,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("late_destructors", threads::late_destructors),
     ("exit_in_c", threads::exit_in_c),
     ("alarms", threads::alarms),
+    ("interrupted_reallocations", threads::interrupted_reallocations),
     ("cancelled", threads::cancelled),
     ("forks_in_handlers", threads::forks_in_handlers),
     ("coroutine", coroutines::resumed_by_another_thread),

@@ -133,6 +133,17 @@ impl ChunkWriter {
         Ok(())
     }
 
+    /// Goes on with a record of the same thread that does not begin before `earliest`: in a chunk of its
+    /// own where later ones are written already.
+    #[inline(always)]
+    pub(super) fn overtake(&mut self, earliest: Stamp, log: &Log) -> Result<(), Errno> {
+        if earliest < self.last_stamp() {
+            self.switch_to(self.thread, earliest, log)
+        } else {
+            Ok(())
+        }
+    }
+
     /// The generation of a ring that it writes for.
     #[inline]
     pub(super) const fn generation(&self) -> u32 {

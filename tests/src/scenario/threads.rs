@@ -8,9 +8,10 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 
 use super::Given;
-use crate::block::{Block, trail};
+use crate::block::{Block, TRAIL_ALIGN, trail};
 use crate::counting::stop_counting;
 use crate::os::{self, BareThread};
+use crate::pool::Pool;
 
 /// Eight threads that hand each other blocks through one table and free whatever they find there;
 /// every eighth block they resize first. At the end the table is emptied: nothing of it leaks.
@@ -182,6 +183,21 @@ extern "C" fn alarm(_signal: c_int) {
     ALARMS.fetch_add(1, Ordering::Relaxed);
 }
 
+/// Reallocations from 40,000 bytes to 40,001, each interrupted when it has released the old block by a
+/// handler that makes the trail of 64,000, one block: in the place of the old one. Only over the allocator
+/// that can be interrupted.
+pub(super) fn interrupted_reallocations(_given: &Given) {
+    extern "C" fn take_what_was_released(_signal: c_int) {
+        trail(64_000, 1);
+    }
+    os::handle(libc::SIGUSR1, take_what_was_released);
+    for _ in 0..100 {
+        let block = Block::new(40_000, TRAIL_ALIGN);
+        Pool::interrupt_next_reallocation(libc::SIGUSR1);
+        block.resize(40_001).free();
+    }
+}
+
 static CANCELLED_BEGUN: AtomicUsize = AtomicUsize::new(0);
 
 /// A thread that cancels itself, makes the trail of 60,000 sixty times all the same, and ends at its
@@ -266,14 +282,15 @@ extern "C" fn fork_on_alarm(_signal: c_int) {
 fn deep(depth: usize) {
     thread_local!(static DEPTH: Cell<usize> = const { Cell::new(0) });
     static MOST: AtomicUsize = AtomicUsize::new(0);
-    trail(80_000 + depth, 1);
+    // Of the handler's size class: what one of the two frees the other one is given next.
+    trail(40_000 + depth, 1);
     DEPTH.set(DEPTH.get() + 1);
     if depth > 0 {
         deep(depth - 1);
     }
     MOST.fetch_max(DEPTH.get(), Ordering::Relaxed);
     DEPTH.set(DEPTH.get() - 1);
-    trail(80_100 + depth, 1);
+    Block::new(40_100 + depth, 8).resize(40_200 + depth).free();
 }
 
 /// Marsaglia's xorshift.

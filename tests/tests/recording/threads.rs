@@ -196,6 +196,24 @@ fn signal_handlers_that_allocate_lose_nothing_and_keep_the_order() {
 }
 
 #[test]
+fn a_handler_that_takes_what_an_interrupted_reallocation_left_comes_after_it() {
+    let directory = TempDir::new().expect("a directory");
+    for options in ["", ",stacks=off", ",check"] {
+        let path = directory.path().join("recording");
+        let arguments = ["interrupted_reallocations"];
+        run(&mut recorded(OVER_POOL, &arguments, &path, options)).quiet();
+        let history = History::read(&path);
+        history.assert_whole();
+        assert_eq!(history.trails(64_000, 1), 100);
+        let resized: Vec<&Event> =
+            history.events.iter().filter(|event| event.old_size == 40_000).collect();
+        assert_eq!(resized.len(), 100);
+        let taken = history.of_size(64_000).filter(|event| event.kind == EventKind::Alloc);
+        assert!(taken.zip(resized).all(|(taken, resized)| taken.address == resized.old_address));
+    }
+}
+
+#[test]
 fn what_a_storm_of_signals_loses_is_counted() {
     let directory = TempDir::new().expect("a directory");
     let wanted = format!("alarms={}", 3_000 * soak());
