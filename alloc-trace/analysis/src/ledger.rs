@@ -278,11 +278,18 @@ impl<A: Account> Ledger<A> {
             if room == 0 {
                 break;
             }
-            if let Some(HeapRun { events, thread, internal, span }) = replay.next_run(room) {
+            if let Some((run, prepared)) = replay.next_run(room) {
+                let HeapRun { events, thread, internal, span } = run;
                 // There are no runs where there is a filter.
                 let standing = if internal { Standing::Internal } else { Standing::Picked };
-                batch.events.extend_from_slice(events);
                 let whose = Whose::new(thread, span, standing);
+                if events.len() == BATCH {
+                    // As nearly all are of a program that has one busy thread: they stay where they are.
+                    self.take_whole_run(events, &mut batch.leads, whose, prepared);
+                    self.batch = batch;
+                    return Ok(true);
+                }
+                batch.events.extend_from_slice(events);
                 batch.parts.push(Part::Run(batch.events.len(), whose));
             } else if replay.advance()? {
                 let posting = Posting::of(replay.event(), &replay.prepared, &replay.spans);
@@ -299,13 +306,7 @@ impl<A: Account> Ledger<A> {
                     let run = begin..*end;
                     let events = batch.events.get(run.clone()).unwrap_or_default();
                     let leads = batch.leads.get(run).unwrap_or_default();
-                    if whose.standing == Standing::Picked {
-                        self.take_run(events, leads, *whose);
-                    } else {
-                        for (event, lead) in events.iter().zip(leads) {
-                            self.take(&lead.posting(event, *whose));
-                        }
-                    }
+                    self.take_run(events, leads, *whose);
                     begin = *end;
                 }
                 Part::Single(posting) => self.take(posting),
@@ -314,6 +315,19 @@ impl<A: Account> Ledger<A> {
         let any = !batch.parts.is_empty();
         self.batch = batch;
         Ok(any)
+    }
+
+    fn take_whole_run(
+        &mut self,
+        events: &[RunEvent],
+        leads: &mut Vec<Lead>,
+        whose: Whose,
+        prepared: &Prepared<'_>,
+    ) {
+        self.live.reserve(events.len());
+        let fetched = self.find_homes(events, leads) ^ self.trace(events, leads, whose, prepared);
+        std::hint::black_box(fetched);
+        self.take_run(events, leads, whose);
     }
 
     /// The blocks that are live.
@@ -339,7 +353,7 @@ impl<A: Account> Ledger<A> {
     fn prepare(&mut self, batch: &mut Batch, prepared: &Prepared<'_>) {
         // Till all of them are there no block's home is another.
         self.live.reserve(batch.events.len() + batch.parts.len());
-        let mut fetched = self.find_homes(batch);
+        let mut fetched = self.find_homes(&batch.events, &mut batch.leads);
         let mut begin = 0;
         for part in &mut batch.parts {
             match part {
@@ -347,12 +361,7 @@ impl<A: Account> Ledger<A> {
                     let run = begin..*end;
                     let events = batch.events.get(run.clone()).unwrap_or_default();
                     let leads = batch.leads.get_mut(run).unwrap_or_default();
-                    for (event, lead) in events.iter().zip(&mut *leads) {
-                        lead.traced = prepared.traced(event.node);
-                    }
-                    if whose.standing == Standing::Picked {
-                        fetched ^= self.find_owners(events, leads, *whose);
-                    }
+                    fetched ^= self.trace(events, leads, *whose, prepared);
                     begin = *end;
                 }
                 Part::Single(posting) => {
@@ -373,14 +382,28 @@ impl<A: Account> Ledger<A> {
     // A function for each loop: together they need more registers than there are.
 
     #[inline(never)]
-    fn find_homes(&self, batch: &mut Batch) -> u64 {
+    fn find_homes(&self, events: &[RunEvent], leads: &mut Vec<Lead>) -> u64 {
         let mut fetched = 0;
-        batch.leads.extend(batch.events.iter().map(|event| {
+        leads.extend(events.iter().map(|event| {
             let home = self.live.home(event.address);
             fetched ^= self.live.peek(home);
             Lead { traced: Traced::NONE, owner: 0, home, entry: 0 }
         }));
         fetched
+    }
+
+    /// Finds out where the backtraces of a run lead, and whose its events are.
+    fn trace(
+        &mut self,
+        events: &[RunEvent],
+        leads: &mut [Lead],
+        whose: Whose,
+        prepared: &Prepared<'_>,
+    ) -> u64 {
+        for (event, lead) in events.iter().zip(&mut *leads) {
+            lead.traced = prepared.traced(event.node);
+        }
+        if whose.standing == Standing::Picked { self.find_owners(events, leads, whose) } else { 0 }
     }
 
     #[inline(never)]
@@ -401,6 +424,12 @@ impl<A: Account> Ledger<A> {
 
     #[inline(never)]
     fn take_run(&mut self, events: &[RunEvent], leads: &[Lead], whose: Whose) {
+        if whose.standing == Standing::Internal {
+            for (event, lead) in events.iter().zip(leads) {
+                self.take_internal(&lead.posting(event, whose));
+            }
+            return;
+        }
         for (event, lead) in events.iter().zip(leads) {
             self.take_plain(event, lead, whose);
         }
@@ -416,27 +445,25 @@ impl<A: Account> Ledger<A> {
         let parts = self.account.parts(&posting);
         self.account.made(owner, parts, &posting);
         if event.kind == EventKind::Free {
-            match self.live.remove_glanced(home, entry, address) {
+            match self.live.remove_seen(home, entry, address) {
                 Some(held) => self.end(held, address, How::Freed, &posting),
-                None => self.release_unmatched(event.size, How::Freed, &posting),
+                None => self.release_elsewhere(&lead.posting(event, whose)),
             }
             return;
         }
-        match self.live.place_from(home, address) {
-            Some(place) => {
-                let held = self.account.obtained(owner, parts, &posting);
-                self.live.put(place, address, held);
-            }
-            None => self.obtain_again(&lead.posting(event, whose)),
+        let account = &mut self.account;
+        if !self.live.add_at_home(home, address, || account.obtained(owner, parts, &posting)) {
+            self.obtain_elsewhere(&lead.posting(event, whose));
         }
         if let Some(last) = self.last_obtained.get_mut(whose.thread as usize) {
             *last = address;
         }
     }
 
-    /// A block is obtained where one still seems to be live: the old one's end comes first.
+    /// A block is obtained that has its place elsewhere than at its home, or at whose address one still seems to
+    /// be live: the old one's end comes first.
     #[cold]
-    fn obtain_again(&mut self, posting: &Posting) {
+    fn obtain_elsewhere(&mut self, posting: &Posting) {
         let address = posting.event.address;
         self.replace(posting);
         let held = self.account.obtained(posting.owner, self.account.parts(posting), posting);
@@ -479,7 +506,7 @@ impl<A: Account> Ledger<A> {
                     let held = self.account.obtained(owner, parts, posting);
                     self.live.put(place, event.address, held);
                 }
-                None => self.obtain_again(posting),
+                None => self.obtain_elsewhere(posting),
             },
             None => self.replace(posting),
         }
@@ -520,6 +547,12 @@ impl<A: Account> Ledger<A> {
             let release = Release { address, how, by: posting, temporary: false, owner };
             self.account.released(held, &release);
         }
+    }
+
+    /// The block of a free does not stand where it was seen, if it was.
+    #[cold]
+    fn release_elsewhere(&mut self, by: &Posting) {
+        self.release(by.event.address, by.event.size, How::Freed, by);
     }
 
     fn release(&mut self, address: u64, size: u64, how: How, by: &Posting) {

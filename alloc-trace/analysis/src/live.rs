@@ -142,20 +142,39 @@ impl<H: Copy> LiveBlocks<H> {
     #[inline]
     pub(crate) fn place(&mut self, address: u64) -> Option<LivePlace> {
         self.reserve(1);
-        self.place_from(self.home(address), address)
+        let home = self.home(address).0 as usize;
+        let found = self.bucket(home);
+        let free = found.with(0);
+        if address != 0 && free != 0 && self.passed[home] == 0 {
+            let entry = free.trailing_zeros() as usize;
+            return (!found.has(address)).then_some(LivePlace { home, bucket: home, entry });
+        }
+        self.place_further(home, address)
     }
 
-    /// The same where the home of the address is known, and [room](Self::reserve) was made.
+    /// Adds a block where that is simple, and tells whether it did: where there is room at the home of its
+    /// address, and none can be live at that. The home is known, [room](Self::reserve) was made, and what is
+    /// kept of the block is made only where it is added.
     #[inline(always)]
-    pub(crate) fn place_from(&self, home: Home, address: u64) -> Option<LivePlace> {
+    pub(crate) fn add_at_home(
+        &mut self,
+        home: Home,
+        address: u64,
+        held: impl FnOnce() -> H,
+    ) -> bool {
         let bucket = home.0 as usize;
-        let found = self.bucket(bucket);
+        let passed = self.passed[bucket];
+        let found = self.bucket_mut(bucket);
         let free = found.with(0);
-        if address != 0 && free != 0 && self.passed[bucket] == 0 {
-            let entry = free.trailing_zeros() as usize;
-            return (!found.has(address)).then_some(LivePlace { home: bucket, bucket, entry });
+        // The address 0 stands wherever an entry is free.
+        if free == 0 || passed != 0 || found.has(address) {
+            return false;
         }
-        self.place_further(bucket, address)
+        let entry = free.trailing_zeros() as usize % BUCKET;
+        found.addresses[entry] = address;
+        found.held[entry] = held();
+        self.blocks += 1;
+        true
     }
 
     #[cold]
@@ -248,14 +267,14 @@ impl<H: Copy> LiveBlocks<H> {
         (entry as u8, &found.held[entry])
     }
 
-    /// As [`Self::remove`], where a [glance](Self::glance) saw the address at an entry, and much may
-    /// have happened since.
+    /// Takes out the block at an address where it still stands at the entry of its home at which a
+    /// [glance](Self::glance) saw it.
     #[inline(always)]
-    pub(crate) fn remove_glanced(&mut self, home: Home, entry: u8, address: u64) -> Option<H> {
+    pub(crate) fn remove_seen(&mut self, home: Home, entry: u8, address: u64) -> Option<H> {
         let found = self.bucket_mut(home.0 as usize);
         let entry = usize::from(entry) % BUCKET;
         if found.addresses[entry] != address || address == 0 {
-            return self.remove_further(home, address);
+            return None;
         }
         found.addresses[entry] = 0;
         let held = found.held[entry];
@@ -268,7 +287,7 @@ impl<H: Copy> LiveBlocks<H> {
     pub(crate) fn remove(&mut self, address: u64) -> Option<H> {
         let home = self.home(address);
         let (entry, _) = self.glance(home, address);
-        self.remove_glanced(home, entry, address)
+        self.remove_seen(home, entry, address).or_else(|| self.remove_further(home, address))
     }
 
     /// Takes out a block that stands elsewhere than it seemed.
@@ -405,11 +424,20 @@ mod tests {
             let mut map = BTreeMap::new();
             for (number, (adds, address)) in (0..).zip(steps) {
                 let address = address << shift;
-                if adds {
+                table.reserve(1);
+                let home = table.home(address);
+                // Every second step by the way that most events take.
+                let (entry, _) = table.glance(home, address);
+                let is_seen = number % 2 == 0;
+                if adds && is_seen && table.add_at_home(home, address, || number) {
+                    prop_assert_eq!(map.insert(address, number), None);
+                } else if adds {
                     prop_assert_eq!(table.insert(address, number), map.insert(address, number));
                     prop_assert!(table.place(address).is_none());
                 } else {
-                    prop_assert_eq!(table.remove(address), map.remove(&address));
+                    let seen = if is_seen { table.remove_seen(home, entry, address) } else { None };
+                    let removed = seen.or_else(|| table.remove(address));
+                    prop_assert_eq!(removed, map.remove(&address));
                 }
                 let found: BTreeMap<u64, u32> = table.iter().map(|(at, held)| (at, *held)).collect();
                 prop_assert_eq!(&found, &map);

@@ -216,7 +216,7 @@ impl<'a> Replay<'a> {
     /// Goes on by the heap events that come next, as far as there is nothing to say of each of them: at
     /// most so many. `None` where [`Replay::advance`] has to go on first.
     #[inline]
-    pub(crate) fn next_run(&mut self, most: usize) -> Option<HeapRun<'_>> {
+    pub(crate) fn next_run(&mut self, most: usize) -> Option<(HeapRun<'_>, &Prepared<'a>)> {
         if self.prepared.selection.is_some() || !self.recorder_blocks.is_empty() {
             return None;
         }
@@ -228,7 +228,8 @@ impl<'a> Replay<'a> {
                 self.recorder_blocks.follow(&event.event(id), true);
             }
         }
-        Some(HeapRun { events, thread, internal, span: self.spans.current(thread) })
+        let run = HeapRun { events, thread, internal, span: self.spans.current(thread) };
+        Some((run, &self.prepared))
     }
 
     /// A thread's index, and whether it is the recorder's own.

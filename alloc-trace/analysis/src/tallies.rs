@@ -8,7 +8,6 @@ use alloc_trace_format::{EventKind, Stamp};
 
 use crate::figures::Figures;
 use crate::ledger::Posted;
-use crate::live_bytes::LiveBytes;
 use crate::owners::Owner;
 
 /// What is counted of one owner at nearly every event: one line of a cache.
@@ -237,7 +236,8 @@ impl Tally<'_> {
 /// The live bytes of a part of the program, and their peak.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Level {
-    live_bytes: LiveBytes,
+    /// The low half of the sum: what is above shows in the peak, which stops there.
+    live_bytes: u64,
     peak_bytes: u64,
     peak_stamp: Stamp,
 }
@@ -246,19 +246,20 @@ impl Level {
     /// More is live; whether it is more than ever before.
     #[inline]
     fn rise(&mut self, size: u64, stamp: Stamp) -> bool {
-        self.live_bytes.add(size);
-        let live_bytes = self.live_bytes.get();
-        let peak = live_bytes > self.peak_bytes;
+        let (live_bytes, over) = self.live_bytes.overflowing_add(size);
+        self.live_bytes = live_bytes;
+        let reached = if over { u64::MAX } else { live_bytes };
+        let peak = reached > self.peak_bytes;
         if peak {
-            self.peak_bytes = live_bytes;
+            self.peak_bytes = reached;
             self.peak_stamp = stamp;
         }
         peak
     }
 
     #[inline]
-    fn fall(&mut self, size: u64) {
-        self.live_bytes.take(size);
+    const fn fall(&mut self, size: u64) {
+        self.live_bytes = self.live_bytes.wrapping_sub(size);
     }
 
     /// Sets the peak of a part's figures.

@@ -34,6 +34,17 @@ pub struct RunEvent {
 }
 
 impl RunEvent {
+    /// An event before anything is known of it.
+    pub(crate) const NONE: Self = Self {
+        stamp: 0,
+        address: 0,
+        size: 0,
+        stack_pointer: 0,
+        node: NodeId::ROOT,
+        kind: EventKind::Alloc,
+        align_log2: 0,
+    };
+
     /// The event of a thread.
     #[must_use]
     #[inline]
@@ -90,8 +101,11 @@ pub(crate) struct ChunkRecords {
     rows: Vec<u8>,
     offset: usize,
     state: DecodeState,
-    /// The plain events, how many of them are behind, and whose the next ones are.
+    /// Room for plain events, how many are there, how many of those are behind, and whose the next ones are.
+    ///
+    /// The room stays from one chunk to the next as it was left: so events are made where they stay.
     events: Vec<RunEvent>,
+    filled: usize,
     passed: usize,
     thread: ThreadId,
     /// The other records, each with the number of plain events before it.
@@ -105,6 +119,7 @@ impl Default for ChunkRecords {
             offset: 0,
             state: DecodeState::START,
             events: Vec::new(),
+            filled: 0,
             passed: 0,
             thread: ThreadId(0),
             others: VecDeque::new(),
@@ -123,7 +138,7 @@ impl ChunkRecords {
     }
 
     fn forget_passed(&mut self) {
-        self.events.clear();
+        self.filled = 0;
         self.passed = 0;
         self.others.clear();
     }
@@ -133,9 +148,35 @@ impl ChunkRecords {
         &mut self.rows
     }
 
-    /// Adds plain events behind all others.
-    pub(crate) fn extend(&mut self, events: &[RunEvent]) {
-        self.events.extend_from_slice(events);
+    /// Room for so many plain events behind all others: what is put there counts once
+    /// [`Self::keep_behind`] says so.
+    #[inline]
+    pub(crate) fn behind<const N: usize>(&mut self) -> &mut [RunEvent; N] {
+        if self.events.len() < self.filled + N {
+            self.make_room(N);
+        }
+        let room = self.events.get_mut(self.filled..).and_then(<[_]>::first_chunk_mut);
+        room.expect("room was made")
+    }
+
+    #[cold]
+    fn make_room(&mut self, events: usize) {
+        self.events.resize(self.filled + events, RunEvent::NONE);
+    }
+
+    /// So many of the plain events that were put behind all others are such.
+    #[inline]
+    pub(crate) fn keep_behind(&mut self, events: usize) {
+        self.filled = (self.filled + events).min(self.events.len());
+    }
+
+    #[inline]
+    fn push_event(&mut self, event: RunEvent) {
+        match self.events.get_mut(self.filled) {
+            Some(place) => *place = event,
+            None => self.events.push(event),
+        }
+        self.filled += 1;
     }
 
     /// Adds any record behind all others.
@@ -143,20 +184,20 @@ impl ChunkRecords {
         if let Record::Event(event) = &record
             && let Some(event) = RunEvent::of(event)
         {
-            self.events.push(event);
+            self.push_event(event);
         } else {
-            self.others.push_back((self.events.len(), record));
+            self.others.push_back((self.filled, record));
         }
     }
 
     /// There is room for so many plain events.
     pub(crate) fn reserve(&mut self, events: usize) {
-        self.events.reserve(events);
+        self.events.reserve(events.saturating_sub(self.events.len()));
     }
 
     /// How many records are there, behind or still to come.
     fn len(&self) -> usize {
-        self.events.len() + self.others.len()
+        self.filled + self.others.len()
     }
 
     /// Decodes on in the rows where all before has passed; `false` at their end.
@@ -170,8 +211,8 @@ impl ChunkRecords {
         while self.len() < BATCH {
             match self.state.next(&self.rows, &mut self.offset, &mut event) {
                 Ok(Decoded::Event) => match RunEvent::of(&event) {
-                    Some(event) => self.events.push(event),
-                    None => self.others.push_back((self.events.len(), Record::Event(event))),
+                    Some(event) => self.push_event(event),
+                    None => self.others.push_back((self.filled, Record::Event(event))),
                 },
                 Ok(Decoded::Other(record)) => self.push_record(record),
                 Ok(Decoded::End) => break,
@@ -192,7 +233,7 @@ impl ChunkRecords {
     /// Whether all that was decoded has passed.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.passed == self.events.len() && self.others.is_empty()
+        self.passed == self.filled && self.others.is_empty()
     }
 
     /// The thread of the plain events that come next.
@@ -209,7 +250,7 @@ impl ChunkRecords {
                 Record::Event(event) => Next::Event(event),
                 record => Next::Other(record),
             }),
-            _ => self.events.get(self.passed).map(Next::Plain),
+            _ => self.events.get(self.passed..self.filled)?.first().map(Next::Plain),
         }
     }
 
@@ -257,7 +298,7 @@ impl ChunkRecords {
     /// them.
     #[inline]
     pub(crate) fn pass_run(&mut self, most: usize, stamp: Stamp) -> &[RunEvent] {
-        let end = self.others.front().map_or(self.events.len(), |(before, _)| *before);
+        let end = self.others.front().map_or(self.filled, |(before, _)| *before);
         let end = end.min(self.passed.saturating_add(most));
         let run = self.events.get(self.passed..end).unwrap_or_default();
         // Nearly always all are. Stamps never decrease between two other records.

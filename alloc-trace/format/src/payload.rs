@@ -108,16 +108,17 @@ impl PayloadReader {
         header: &BlockHeader,
         buffer: &mut Vec<u8>,
     ) -> Result<Loaded, ReadError> {
-        buffer.clear();
         let bytes = header.stored_bytes;
         self.progress.advance(bytes);
         let skipped = |expected: String, truncated| {
             Ok(Loaded::Rows(Some(Skipped { offset, bytes, expected, truncated })))
         };
         if let Codec::Other(code) = header.codec {
+            buffer.clear();
             return skipped(format!("a known codec, not {code}"), false);
         }
         if !has_sound_length(header) {
+            buffer.clear();
             return skipped("a chunk of its stated length".into(), false);
         }
         let attempt = || format!("read {bytes} bytes at offset {offset}");
@@ -155,11 +156,12 @@ pub(crate) fn has_sound_length(header: &BlockHeader) -> bool {
     fits && header.raw_bytes <= MAX_CHUNK_BYTES
 }
 
-/// Reads up to `length` bytes at `offset`, without moving the file's own place: two threads can read
-/// at a time.
+/// Reads up to `length` bytes at `offset` in place of what `buffer` held, without moving the file's own
+/// place: two threads can read at a time.
 #[cfg(unix)]
 fn read_at(file: &File, offset: u64, length: u64, buffer: &mut Vec<u8>) -> io::Result<()> {
     use std::os::unix::fs::FileExt;
+    // What it held is written over: only what is beyond that is zeroed.
     buffer.resize(usize::try_from(length).unwrap_or(usize::MAX), 0);
     let mut read = 0;
     while read < buffer.len() {
@@ -178,6 +180,7 @@ fn read_at(file: &File, offset: u64, length: u64, buffer: &mut Vec<u8>) -> io::R
 #[cfg(not(unix))]
 fn read_at(mut file: &File, offset: u64, length: u64, buffer: &mut Vec<u8>) -> io::Result<()> {
     use std::io::{Read, Seek, SeekFrom};
+    buffer.clear();
     file.seek(SeekFrom::Start(offset))?;
     file.take(length).read_to_end(buffer)?;
     Ok(())

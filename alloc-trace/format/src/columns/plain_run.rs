@@ -7,26 +7,15 @@
 use super::model::Model;
 use super::reading::Columns;
 use super::sink::Sink;
-use super::unpack::{Expected, Rebuild, site};
+use super::unpack::{Expected, Known, Rebuild, site};
 use super::{CONTROL, SIZE, SIZE_HIGH, TICKS, TICKS_HIGH, control};
 use crate::chunk_records::RunEvent;
 use crate::compact::Site;
 use crate::decoder::{PLAIN_KINDS, PlainEvent};
-use crate::record::{EventKind, NodeId, Stamp, tag};
+use crate::record::{Stamp, tag};
 
 /// No run is longer: what the first pass finds is still in the nearest cache at the last one.
 pub(super) const LONGEST: usize = 256;
-
-/// An event before anything is known of it.
-pub(super) const NO_EVENT: RunEvent = RunEvent {
-    stamp: 0,
-    address: 0,
-    size: 0,
-    stack_pointer: 0,
-    node: NodeId::ROOT,
-    kind: EventKind::Alloc,
-    align_log2: 0,
-};
 
 /// The tag of the plain event that each control byte begins, with [`STATES_SIZE`] where a size is stated of it; 0
 /// where it begins none. A look into a table takes fewer instructions than asking for each bit.
@@ -62,16 +51,16 @@ impl<S: Sink> Rebuild<'_, S> {
         loop {
             let controls = columns.rest(CONTROL);
             let before = self.state.stamp();
-            let (found, late) = times(controls, columns, before, self.run);
+            let run = self.sink.run();
+            let (found, late) = times(controls, columns, before, run);
             // Where a pass ends early the others bring the events before that back.
             let controls = controls.get(..found).unwrap_or_default();
-            let (found, unasked) = requests(controls, columns, self.model, self.run);
-            let (found, unknown) =
-                self.blocks_of_run(controls.get(..found).unwrap_or_default(), columns);
-            let events = self.run.get(..found).unwrap_or_default();
-            if let Some(last) = events.last() {
+            let (found, unasked) = requests(controls, columns, self.known.model, run);
+            let controls = controls.get(..found).unwrap_or_default();
+            let (found, unknown) = blocks(controls, columns, &mut self.known, run);
+            if let Some(last) = run.get(..found).and_then(<[_]>::last) {
                 self.state.advance_to(last.stamp);
-                self.sink.plain_events(events, before)?;
+                self.sink.plain_events(found, before)?;
             }
             if let Some(expected) = unknown.or(unasked).or(late) {
                 return Err(expected);
@@ -81,25 +70,6 @@ impl<S: Sink> Rebuild<'_, S> {
                 return Ok(());
             }
         }
-    }
-
-    /// The third pass.
-    #[inline(never)]
-    fn blocks_of_run(&mut self, controls: &[u8], columns: &mut Columns<'_>) -> Passed {
-        for (number, &control) in controls.iter().enumerate() {
-            let size = self.run[number % LONGEST].size;
-            let found = if control & control::KIND_MASK == tag::FREE {
-                self.gone(control, columns, |_| Ok(size))
-            } else {
-                self.obtained(control, size, columns).map(|address| (address, size))
-            };
-            let event = &mut self.run[number % LONGEST];
-            match found {
-                Ok(block) => (event.address, event.size) = block,
-                Err(expected) => return (number, Some(expected)),
-            }
-        }
-        (controls.len(), None)
     }
 }
 
@@ -211,4 +181,27 @@ fn requests(
     };
     columns.pass(SIZE, stated);
     (found, fault)
+}
+
+/// The third pass.
+#[inline(never)]
+fn blocks(
+    controls: &[u8],
+    columns: &mut Columns<'_>,
+    known: &mut Known<'_>,
+    run: &mut [RunEvent; LONGEST],
+) -> Passed {
+    for (number, (event, &control)) in run.iter_mut().zip(controls).enumerate() {
+        let size = event.size;
+        let found = if control & control::KIND_MASK == tag::FREE {
+            known.gone(control, columns, |_| Ok(size))
+        } else {
+            known.obtained(control, size, columns).map(|address| (address, size))
+        };
+        match found {
+            Ok(block) => (event.address, event.size) = block,
+            Err(expected) => return (number, Some(expected)),
+        }
+    }
+    (controls.len(), None)
 }

@@ -1,5 +1,6 @@
 //! What becomes of the records of a packed chunk.
 
+use super::plain_run::LONGEST;
 use super::unpack::Expected;
 use crate::chunk_records::{ChunkRecords, RunEvent};
 use crate::decoder::{DecodeState, Decoded, PlainEvent, Row};
@@ -12,8 +13,11 @@ pub(super) trait Sink {
     /// So many are to come at most, of a chunk whose header states a length of `raw_bytes`.
     fn expect(&mut self, records: usize, raw_bytes: u32) -> Result<(), Expected>;
 
-    /// Plain events; the stamp before the first of them.
-    fn plain_events(&mut self, events: &[RunEvent], before: Stamp) -> Result<(), Expected>;
+    /// Where plain events are to be put, before [`Sink::plain_events`] takes them.
+    fn run(&mut self) -> &mut [RunEvent; LONGEST];
+
+    /// So many plain events stand at the front of the run; the stamp before the first of them.
+    fn plain_events(&mut self, events: usize, before: Stamp) -> Result<(), Expected>;
 
     fn event(&mut self, event: &Event) -> Result<(), Expected>;
 
@@ -36,8 +40,14 @@ impl Sink for ChunkRecords {
         Ok(())
     }
 
-    fn plain_events(&mut self, events: &[RunEvent], _: Stamp) -> Result<(), Expected> {
-        self.extend(events);
+    #[inline]
+    fn run(&mut self) -> &mut [RunEvent; LONGEST] {
+        self.behind()
+    }
+
+    #[inline]
+    fn plain_events(&mut self, events: usize, _: Stamp) -> Result<(), Expected> {
+        self.keep_behind(events);
         Ok(())
     }
 
@@ -72,15 +82,20 @@ pub(super) struct Rows<'a> {
     begin: usize,
     written: usize,
     encoder: Encoder,
+    run: &'a mut [RunEvent; LONGEST],
 }
 
 impl<'a> Rows<'a> {
-    /// None yet, and room for as many as a chunk's header states.
-    pub(super) fn behind(bytes: &'a mut Vec<u8>, raw_bytes: u32) -> Self {
+    /// None yet, and room for as many as a chunk's header states. Plain events come by way of `run`.
+    pub(super) fn behind(
+        bytes: &'a mut Vec<u8>,
+        raw_bytes: u32,
+        run: &'a mut [RunEvent; LONGEST],
+    ) -> Self {
         let begin = bytes.len();
         let room = raw_bytes.min(MAX_CHUNK_BYTES) as usize + MAX_EVENT_BYTES;
         bytes.resize(begin + room, 0);
-        Self { bytes, begin, written: begin, encoder: Encoder::new() }
+        Self { bytes, begin, written: begin, encoder: Encoder::new(), run }
     }
 
     /// Appends a record.
@@ -133,10 +148,15 @@ impl Sink for Rows<'_> {
         Ok(())
     }
 
-    fn plain_events(&mut self, events: &[RunEvent], before: Stamp) -> Result<(), Expected> {
+    fn run(&mut self) -> &mut [RunEvent; LONGEST] {
+        self.run
+    }
+
+    fn plain_events(&mut self, events: usize, before: Stamp) -> Result<(), Expected> {
         let mut last = before;
-        for event in events {
-            let &RunEvent { stamp, address, size, stack_pointer, node, kind, align_log2 } = event;
+        for index in 0..events.min(LONGEST) {
+            let RunEvent { stamp, address, size, stack_pointer, node, kind, align_log2 } =
+                self.run[index];
             let (tag, ticks) = (kind as u8, stamp - last);
             let event = PlainEvent { tag, align_log2, ticks, size, address, node, stack_pointer };
             self.append(|encoder, out| encoder.plain_event(out, &event))?;

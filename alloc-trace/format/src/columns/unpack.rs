@@ -7,7 +7,7 @@ use std::fmt;
 use super::inflate::Inflater;
 use super::model::{BLOCKS, Block, Blocks, Model};
 use super::pack::on_heap;
-use super::plain_run::{LONGEST, NO_EVENT};
+use super::plain_run::LONGEST;
 use super::reading::Columns;
 use super::sink::{Rows, Sink};
 use super::{
@@ -45,8 +45,9 @@ impl Error for UnpackError {}
 pub struct Unpacker {
     model: Option<Box<Model>>,
     blocks: Option<Box<[Block; BLOCKS]>>,
-    run: Option<Box<[RunEvent; LONGEST]>>,
     inflater: Inflater,
+    /// Of rows: a run of plain events before they are encoded.
+    run: Option<Box<[RunEvent; LONGEST]>>,
 }
 
 impl fmt::Debug for Unpacker {
@@ -71,9 +72,11 @@ impl Unpacker {
     }
 
     fn rows(&mut self, packed: &[u8], raw_bytes: u32, rows: &mut Vec<u8>) -> Result<(), Expected> {
-        let mut rows = Rows::behind(rows, raw_bytes);
+        let mut run = self.run.take().unwrap_or_else(|| on_heap(RunEvent::NONE));
+        let mut rows = Rows::behind(rows, raw_bytes, &mut run);
         let result = self.rebuild(packed, raw_bytes, &mut rows);
         rows.finish();
+        self.run = Some(run);
         result
     }
 
@@ -101,22 +104,18 @@ impl Unpacker {
         let model = self.model.get_or_insert_with(Model::boxed);
         model.reset(rounding);
         let blocks = self.blocks.get_or_insert_with(|| on_heap(Block::NONE));
-        let blocks = Blocks::new(blocks);
-        let run = self.run.get_or_insert_with(|| on_heap(NO_EVENT));
+        let known = Known { model, blocks: Blocks::new(blocks) };
         let mut columns = Columns::new(self.inflater.bytes(), &lengths);
         // Each has a control byte.
         sink.expect(lengths[CONTROL], raw_bytes)?;
         let state = DecodeState::START;
-        Rebuild { model, blocks, run, state, sink }.records(&mut columns)
+        Rebuild { known, state, sink }.records(&mut columns)
     }
 }
 
 /// The records as they come back.
 pub(super) struct Rebuild<'a, S> {
-    pub(super) model: &'a mut Model,
-    blocks: Blocks<'a>,
-    /// A run of plain events, as far as they are back.
-    pub(super) run: &'a mut [RunEvent; LONGEST],
+    pub(super) known: Known<'a>,
     /// Of it the stamp, the thread and the node defined last are kept.
     pub(super) state: DecodeState,
     pub(super) sink: &'a mut S,
@@ -135,6 +134,116 @@ impl<S: Sink> Rebuild<'_, S> {
         }
     }
 
+    /// An event of any kind.
+    #[inline(never)]
+    fn any_event(
+        &mut self,
+        kind: u8,
+        control: u8,
+        columns: &mut Columns<'_>,
+    ) -> Result<(), Expected> {
+        let at_depth = kind == control::ALLOC_AT_DEPTH;
+        let kind = if at_depth { tag::ALLOC } else { kind };
+        let event_kind = match kind {
+            tag::ALLOC => EventKind::Alloc,
+            tag::ALLOC_ZEROED => EventKind::AllocZeroed,
+            tag::REALLOC => EventKind::Realloc,
+            tag::FREE => EventKind::Free,
+            _ => return Err("a known kind of record"),
+        };
+        if !self.state.is_placed() {
+            return Err("a context, which begins every chunk");
+        }
+        let ticks = columns.ticks(control)?;
+        let stamp = self.state.stamp().checked_add(ticks).ok_or("a stamp below 2^64")?;
+        self.state.advance_to(stamp);
+
+        let mut habit = self.known.model.last(kind);
+        let mut failed = false;
+        let mut kept_frames = None;
+        match control >> control::SITE_SHIFT {
+            control::SITE_LAST => {}
+            control::SITE_FOLLOWS => habit = self.known.model.follower(kind),
+            origin => {
+                habit.site = site(self.known.model, columns)?;
+                if origin == control::SITE_UNUSUAL {
+                    let flags = columns.byte(UNUSUAL)? as u8;
+                    if flags & !unusual::ALL != 0 {
+                        return Err("known flags");
+                    }
+                    failed = flags & unusual::FAILED != 0;
+                    if flags & unusual::KEPT_FRAMES != 0 {
+                        let kept = u32::try_from(columns.varint(UNUSUAL)?);
+                        kept_frames = Some(kept.map_err(|_| "a number of frames below 2^32")?);
+                    }
+                }
+            }
+        }
+        let Site { node, align_log2, stack_pointer } = habit.site;
+        let align_log2 = align_log2 as u8;
+        let mut event = Event {
+            kind: event_kind,
+            failed,
+            thread: self.state.thread(),
+            stamp,
+            begin_stamp: stamp,
+            node,
+            align_log2,
+            stack_pointer,
+            kept_frames,
+            ..Event::NONE
+        };
+        match event_kind {
+            EventKind::Alloc | EventKind::AllocZeroed => {
+                let same = control & control::SAME_SIZE != 0;
+                event.size = if same { habit.size } else { columns.size()? };
+                if !failed {
+                    event.address = self.known.obtained(control, event.size, columns)?;
+                }
+            }
+            EventKind::Free => {
+                let (address, size) =
+                    self.known.gone(control, columns, |columns| columns.size())?;
+                (event.address, event.size) = (if failed { 0 } else { address }, size);
+            }
+            EventKind::Realloc => {
+                (event.old_address, event.old_size) =
+                    self.known.gone(control, columns, |columns| columns.size())?;
+                event.size = columns.varint(REALLOC)?;
+                event.begin_stamp = stamp.saturating_sub(columns.varint(REALLOC)?);
+                if !failed {
+                    let way = columns.varint(REALLOC)?;
+                    event.address = varint::apply_difference(event.old_address, way);
+                    let class = self.known.model.class(event.size);
+                    self.known.model.list(class).obtain(event.address);
+                    self.known.blocks.obtain(event.address, event.size);
+                }
+            }
+        }
+        self.known.came_from(kind, control >> control::SITE_SHIFT, &habit.site, event.size);
+        self.sink.event(&event)
+    }
+
+    fn node(&mut self, control: u8, columns: &mut Columns<'_>) -> Result<(), Expected> {
+        let node = columns.node(control, self.state.defined(), self.state.frame_address())?;
+        self.state.define(&node);
+        self.sink.node(&node)
+    }
+
+    fn other(&mut self, columns: &mut Columns<'_>) -> Result<(), Expected> {
+        let length = self.sink.other(columns.rest(OTHER), &mut self.state)?;
+        columns.pass(OTHER, length);
+        Ok(())
+    }
+}
+
+/// What the chunk has told so far.
+pub(super) struct Known<'a> {
+    pub(super) model: &'a mut Model,
+    blocks: Blocks<'a>,
+}
+
+impl Known<'_> {
     #[inline(always)]
     fn came_from(&mut self, tag: u8, origin: u8, site: &Site, size: u64) {
         if origin == control::SITE_LAST {
@@ -172,95 +281,6 @@ impl<S: Sink> Rebuild<'_, S> {
         Ok(address)
     }
 
-    /// An event of any kind.
-    #[inline(never)]
-    fn any_event(
-        &mut self,
-        kind: u8,
-        control: u8,
-        columns: &mut Columns<'_>,
-    ) -> Result<(), Expected> {
-        let at_depth = kind == control::ALLOC_AT_DEPTH;
-        let kind = if at_depth { tag::ALLOC } else { kind };
-        let event_kind = match kind {
-            tag::ALLOC => EventKind::Alloc,
-            tag::ALLOC_ZEROED => EventKind::AllocZeroed,
-            tag::REALLOC => EventKind::Realloc,
-            tag::FREE => EventKind::Free,
-            _ => return Err("a known kind of record"),
-        };
-        if !self.state.is_placed() {
-            return Err("a context, which begins every chunk");
-        }
-        let ticks = columns.ticks(control)?;
-        let stamp = self.state.stamp().checked_add(ticks).ok_or("a stamp below 2^64")?;
-        self.state.advance_to(stamp);
-
-        let mut habit = self.model.last(kind);
-        let mut failed = false;
-        let mut kept_frames = None;
-        match control >> control::SITE_SHIFT {
-            control::SITE_LAST => {}
-            control::SITE_FOLLOWS => habit = self.model.follower(kind),
-            origin => {
-                habit.site = site(self.model, columns)?;
-                if origin == control::SITE_UNUSUAL {
-                    let flags = columns.byte(UNUSUAL)? as u8;
-                    if flags & !unusual::ALL != 0 {
-                        return Err("known flags");
-                    }
-                    failed = flags & unusual::FAILED != 0;
-                    if flags & unusual::KEPT_FRAMES != 0 {
-                        let kept = u32::try_from(columns.varint(UNUSUAL)?);
-                        kept_frames = Some(kept.map_err(|_| "a number of frames below 2^32")?);
-                    }
-                }
-            }
-        }
-        let Site { node, align_log2, stack_pointer } = habit.site;
-        let align_log2 = align_log2 as u8;
-        let mut event = Event {
-            kind: event_kind,
-            failed,
-            thread: self.state.thread(),
-            stamp,
-            begin_stamp: stamp,
-            node,
-            align_log2,
-            stack_pointer,
-            kept_frames,
-            ..Event::NONE
-        };
-        match event_kind {
-            EventKind::Alloc | EventKind::AllocZeroed => {
-                let same = control & control::SAME_SIZE != 0;
-                event.size = if same { habit.size } else { columns.size()? };
-                if !failed {
-                    event.address = self.obtained(control, event.size, columns)?;
-                }
-            }
-            EventKind::Free => {
-                let (address, size) = self.gone(control, columns, |columns| columns.size())?;
-                (event.address, event.size) = (if failed { 0 } else { address }, size);
-            }
-            EventKind::Realloc => {
-                (event.old_address, event.old_size) =
-                    self.gone(control, columns, |columns| columns.size())?;
-                event.size = columns.varint(REALLOC)?;
-                event.begin_stamp = stamp.saturating_sub(columns.varint(REALLOC)?);
-                if !failed {
-                    let way = columns.varint(REALLOC)?;
-                    event.address = varint::apply_difference(event.old_address, way);
-                    let class = self.model.class(event.size);
-                    self.model.list(class).obtain(event.address);
-                    self.blocks.obtain(event.address, event.size);
-                }
-            }
-        }
-        self.came_from(kind, control >> control::SITE_SHIFT, &habit.site, event.size);
-        self.sink.event(&event)
-    }
-
     /// The address and the size of the block that was freed; `stated_size` gives that of one which is not known.
     #[inline(always)]
     pub(super) fn gone(
@@ -282,18 +302,6 @@ impl<S: Sink> Rebuild<'_, S> {
         }
         self.model.list(class).free(address);
         Ok((address, size))
-    }
-
-    fn node(&mut self, control: u8, columns: &mut Columns<'_>) -> Result<(), Expected> {
-        let node = columns.node(control, self.state.defined(), self.state.frame_address())?;
-        self.state.define(&node);
-        self.sink.node(&node)
-    }
-
-    fn other(&mut self, columns: &mut Columns<'_>) -> Result<(), Expected> {
-        let length = self.sink.other(columns.rest(OTHER), &mut self.state)?;
-        columns.pass(OTHER, length);
-        Ok(())
     }
 }
 
