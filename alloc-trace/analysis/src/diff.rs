@@ -245,8 +245,13 @@ mod tests {
     use super::*;
 
     fn groups(keys: Vec<GroupKey>) -> Vec<Group> {
-        let group =
-            |key| Group { key, figures: Figures::default(), lifetimes: Lifetimes::default() };
+        let group = |key| Group {
+            key,
+            figures: Figures::default(),
+            runtime_blocks_at_end: 0,
+            runtime_bytes_at_end: 0,
+            lifetimes: Lifetimes::default(),
+        };
         keys.into_iter().map(group).collect()
     }
 

@@ -19,7 +19,7 @@ use crate::options::Options;
 use crate::owners::{Owner, OwnerParts};
 use crate::recording_state::RecordingState;
 use crate::replay::{Prepared, Replay};
-use crate::sites::SiteIndex;
+use crate::sites::{RUNTIME, SiteIndex};
 use crate::tallies::{Levels, Tallies};
 
 /// What events are grouped by. The names are stable.
@@ -72,6 +72,11 @@ pub struct Group {
     /// own peak is not: `peak_bytes` is `at_peak_bytes` there.
     #[serde(flatten)]
     pub figures: Figures,
+    /// What of its live blocks at the end Rust's runtime made for itself and keeps, as
+    /// [`Summary::runtime_blocks_at_end`](crate::Summary::runtime_blocks_at_end).
+    pub runtime_blocks_at_end: u64,
+    /// The requested bytes of these blocks.
+    pub runtime_bytes_at_end: u64,
     /// How long its blocks lived.
     pub lifetimes: Lifetimes,
 }
@@ -204,7 +209,12 @@ impl Grouped {
         let mut ledger = Ledger::run(account, &mut replay)?;
         ledger.account.tallies.finish();
         let Grouping { tallies, levels, lifetimes, clock, names, .. } = &ledger.account;
-        let mut figures = levels.figures(tallies, |owner| Some(ledger.owners.get(owner).key));
+        let owners = &ledger.owners;
+        let mut figures = levels.figures(tallies, |owner| Some(owners.get(owner).key));
+        let of_runtime = levels.figures(tallies, |owner| {
+            let parts = owners.get(owner);
+            (parts.span == IS_RUNTIME_S).then_some(parts.key)
+        });
         let lifetimes = lifetimes.iter().map(LifetimeSum::close);
         let lifetimes = lifetimes.chain(std::iter::repeat(Lifetimes::default()));
         let mut groups: Vec<Group> = (0..)
@@ -214,7 +224,14 @@ impl Grouped {
             .filter_map(|((group, figures), lifetimes)| {
                 figures.finish(|stamp| clock.ns(stamp));
                 let key = key(by, group, names, &replay)?;
-                Some(Group { key, figures: *figures, lifetimes })
+                let runtime = of_runtime.get(group as usize).copied().unwrap_or_default();
+                Some(Group {
+                    key,
+                    figures: *figures,
+                    runtime_blocks_at_end: runtime.live_blocks_at_end,
+                    runtime_bytes_at_end: runtime.live_bytes_at_end,
+                    lifetimes,
+                })
             })
             .collect();
         if by == By::Size {
@@ -264,6 +281,15 @@ fn key(by: By, group: u32, names: &[Option<Arc<str>>], replay: &Replay<'_>) -> O
         }
         By::Lifetime => return None,
     })
+}
+
+/// In place of a span's number, which no group here is told by twice: the owner is Rust's runtime.
+const IS_RUNTIME_S: u32 = 1;
+
+/// Whether an event is of Rust's runtime itself.
+#[inline]
+fn runtime_s(posting: &Posting) -> u32 {
+    if posting.site == RUNTIME { IS_RUNTIME_S } else { 0 }
 }
 
 struct Grouping {
@@ -337,7 +363,7 @@ impl Account for Grouping {
             By::Size => classes::of_size(posting.event.size),
             By::Lifetime => 0,
         };
-        OwnerParts { key, thread: posting.thread, span: 0 }
+        OwnerParts { key, thread: posting.thread, span: runtime_s(posting) }
     }
 
     #[inline]

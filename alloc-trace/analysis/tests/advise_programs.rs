@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use alloc_trace::TraceAlloc;
 use alloc_trace_analysis::{
-    Advice, Evidence, Finding, Holder, Leaks, Limited, Options, Recording, Rule, Summary,
-    Thresholds,
+    Advice, By, Evidence, Finding, Group, Grouped, Holder, Leaks, Limited, Options, Recording,
+    Rule, Summary, Thresholds,
 };
 use tempfile::TempDir;
 
@@ -648,6 +648,13 @@ fn what_the_runtime_keeps_for_itself_is_no_leak_of_the_program_s() {
     assert!(leaks.runtime_blocks > 0, "the standard library's list of threads, before main");
     assert_eq!(leaks.blocks + leaks.runtime_blocks, summary.total.live_blocks_at_end);
     assert_eq!(leaks.bytes + leaks.runtime_bytes, summary.total.live_bytes_at_end);
+    for by in [By::Site, By::Function, By::Thread, By::Span, By::Size, By::Lifetime] {
+        let groups = Grouped::of(&recording, Options::default(), by).expect("readable").groups;
+        let of_group = |group: &Group| (group.runtime_blocks_at_end, group.runtime_bytes_at_end);
+        let add = |one: (u64, u64), other: (u64, u64)| (one.0 + other.0, one.1 + other.1);
+        let in_groups = groups.iter().map(of_group).fold((0, 0), add);
+        assert_eq!(in_groups, of_runtime, "{by:?}");
+    }
     assert_eq!(Limited::Leaked.of(&summary), leaks.bytes as f64);
     assert_eq!(Limited::LeakedBlocks.of(&summary), leaks.blocks as f64);
     let of_sites: u64 = leaks.sites.iter().map(|site| site.bytes).sum();

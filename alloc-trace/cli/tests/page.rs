@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use alloc_trace_format::{RecordingWriter, Window};
+use alloc_trace_format::{EventKind, Record, RecordingWriter, Window};
 use serde_json::Value;
 
 use browser::Page;
 use bursts::{CALLEES, Made, assert_no_complaints, make, report, requests};
-use support::{command, header, text};
+use support::{command, event, header, start, text};
 
 /// The columns of the page's tables, as they stand there.
 const COLUMNS: [&str; 8] =
@@ -399,6 +399,35 @@ fn an_empty_recording_makes_a_page() {
     for tab in ["flame", "histogram", "advice", "table"] {
         page.click(&format!("#tab-{tab}"));
     }
+    assert_no_complaints(page);
+}
+
+#[test]
+fn frees_of_blocks_older_than_the_recording_are_counted() {
+    let Some(browser) = browser::find() else { return };
+    let directory = tempfile::tempdir().expect("a directory");
+    let recording = directory.path().join("older.trace");
+    let mut writer =
+        RecordingWriter::create(&recording, &header(42), Window::default()).expect("created");
+    let mut write = |record: Record| writer.write(0, &record).expect("written");
+    write(start(1, "main", false));
+    for (kind, stamp, address) in [
+        (EventKind::Alloc, 1_100, 0x10),
+        (EventKind::Free, 1_200, 0x20),
+        (EventKind::Free, 1_300, 0x10),
+        (EventKind::Free, 1_400, 0x10),
+    ] {
+        write(Record::Event(event(kind, 1, stamp, address, 100)));
+    }
+    writer.finish(None).expect("finished");
+    let path = directory.path().join("older.html");
+    let output = command().arg("html").arg(&recording).arg("-o").arg(&path).output().expect("run");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(report(&recording, &[])["unmatched_frees"], 2);
+    let page = &mut open(&browser, &path);
+    let facts = page.text("#facts");
+    assert!(facts.ends_with(" · 2 frees of blocks older than the recording"), "{facts}");
+    assert_eq!(tile(page, "released"), 100, "of them nothing else is known");
     assert_no_complaints(page);
 }
 

@@ -117,6 +117,8 @@ fn an_inverted_flame_graph_goes_from_the_call_sites_outwards_as_the_tree_does() 
         let first = bars.iter().filter(|(y, _)| step(*y) == nearest).map(|(_, name)| name.clone());
         first.collect::<std::collections::BTreeSet<String>>()
     };
+    let output = command().arg("flame").arg(&path).output().expect("run");
+    assert!(text(&output.stdout).contains(">all</text>"), "where no script runs, too");
     let (inwards, outwards) = (first(&[]), first(&["--inverted"]));
     assert!(!inwards.is_empty() && !outwards.is_empty());
     assert_ne!(inwards, outwards);

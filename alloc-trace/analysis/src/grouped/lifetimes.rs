@@ -7,7 +7,7 @@
 use alloc_trace_format::{Clock, EventKind, Recording, Stamp};
 
 use super::classes::{self, LIFETIMES};
-use super::{By, Group, GroupKey, Grouped, LifetimeSum};
+use super::{By, Group, GroupKey, Grouped, IS_RUNTIME_S, LifetimeSum, runtime_s};
 use crate::error::AnalysisError;
 use crate::figures::Figures;
 use crate::held_size::{HeldSize, LargeSizes};
@@ -30,6 +30,8 @@ pub(super) struct ByLifetime {
 #[derive(Debug, Clone, Copy, Default)]
 struct Sum {
     figures: Figures,
+    /// The blocks that Rust's runtime keeps, and their bytes.
+    runtime: (u64, u64),
     lifetimes: LifetimeSum,
     /// The change that brought the program to the peak of which `figures` tells the share.
     peak_change: u64,
@@ -92,6 +94,10 @@ impl ByLifetime {
             let figures = &mut never.figures;
             figures.live_blocks_at_end += 1;
             figures.live_bytes_at_end = figures.live_bytes_at_end.saturating_add(size);
+            if ledger.owners.get(held.owner).span == IS_RUNTIME_S {
+                let (blocks, bytes) = &mut never.runtime;
+                (*blocks, *bytes) = (*blocks + 1, bytes.saturating_add(size));
+            }
         }
         let account = &mut ledger.account;
         account.groups.push(never);
@@ -114,6 +120,8 @@ impl ByLifetime {
                     max_lifetime_ns: class.map(|(_, max)| max),
                 },
                 figures,
+                runtime_blocks_at_end: sum.runtime.0,
+                runtime_bytes_at_end: sum.runtime.1,
                 lifetimes: sum.lifetimes.close(),
             }
         });
@@ -149,7 +157,7 @@ impl Account for ByLifetime {
     const NONE: Held = Held { obtained: 0, change: Change(0), size: HeldSize::ZERO, owner: 0 };
 
     fn parts(&self, posting: &Posting) -> OwnerParts {
-        OwnerParts { key: 0, thread: posting.thread, span: 0 }
+        OwnerParts { key: 0, thread: posting.thread, span: runtime_s(posting) }
     }
 
     #[inline]

@@ -34,9 +34,26 @@ pub(crate) fn run(arguments: &FlameArguments) -> Result<ExitCode, CommandError> 
         return Err(CommandError::Nothing(measures::phrase(measure)));
     }
     let mut shape = options_of(arguments, &weights, measure);
-    output.write(|out| flamegraph::from_lines(&mut shape, lines.lines(), out))?;
+    output.write(|out| {
+        let mut svg = Vec::new();
+        flamegraph::from_lines(&mut shape, lines.lines(), &mut svg)?;
+        out.write_all(&with_its_root_named(svg))
+    })?;
     output.finish()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes on the bar of everything what its title says: it comes with a text that only a browser fills in.
+fn with_its_root_named(mut svg: Vec<u8>) -> Vec<u8> {
+    let find = |svg: &[u8], from: usize, what: &str| {
+        let rest = svg.get(from..)?;
+        rest.windows(what.len()).position(|some| some == what.as_bytes()).map(|at| from + at)
+    };
+    let end = find(&svg, 0, "<title>all (").and_then(|title| find(&svg, title, "</text>"));
+    if let Some(end) = end.filter(|&end| svg.get(end - 1) == Some(&b'>')) {
+        svg.splice(end..end, *b"all");
+    }
+    svg
 }
 
 fn options_of(

@@ -7,6 +7,7 @@ use std::path::Path;
 use alloc_trace_analysis::{By, Group, GroupKey, Grouped};
 
 use crate::args::{ByName, ReadingArguments, SortKey};
+use crate::commands::leaks;
 use crate::error::CommandError;
 use crate::measures;
 use crate::open;
@@ -37,24 +38,31 @@ pub(crate) fn run(request: Request<'_>) -> Result<(), CommandError> {
     let recording = open::recording(request.file)?;
     let mut output = request.reading.open_output()?;
     let by = request.by.by();
-    // Only call sites have names.
+    // Only call sites have names; and only names tell what the runtime keeps from what the program leaks.
     let of_sites = matches!(by, By::Site | By::Function | By::File | By::Crate);
-    let named = of_sites || request.reading.filters.asks_for_sites();
+    let named = of_sites || request.leaks || request.reading.filters.asks_for_sites();
     let options = request.reading.options();
     let options = if named { options } else { options.symbols(false) };
     let progress = Progress::reading(&recording);
     let mut grouped = Grouped::of(&recording, options, by)?;
     drop(progress);
+    let runtime = of_runtime(&grouped).filter(|_| request.leaks);
     warnings::print(request.file, &warnings::of_state(&grouped.state));
     if request.leaks {
-        grouped.groups.retain(|group| group.figures.live_blocks_at_end > 0);
+        grouped.groups.retain(|group| leaked(group).0 > 0);
     }
     // Sizes and lifetimes have an order of their own.
     let natural = matches!(by, By::Size | By::Lifetime);
     let default = if request.leaks { SortKey::Live } else { SortKey::Bytes };
     let sort = request.sort.or((!natural).then_some(default));
     if let Some(sort) = sort {
-        grouped.groups.sort_by_key(|group| Reverse(sort.of_group(group)));
+        grouped.groups.sort_by_key(|group| {
+            Reverse(match sort {
+                SortKey::Live if request.leaks => leaked(group).1,
+                SortKey::LiveBlocks if request.leaks => leaked(group).0,
+                _ => sort.of_group(group),
+            })
+        });
     }
     if request.json {
         grouped.groups.truncate(request.top.unwrap_or(usize::MAX));
@@ -69,7 +77,11 @@ pub(crate) fn run(request: Request<'_>) -> Result<(), CommandError> {
         let rows = request.top.unwrap_or(if natural { usize::MAX } else { ROWS });
         let (columns, style) = (output.columns, output.style);
         let layout = Layout { rows, sort, leaks: request.leaks, columns, style };
-        output.write(|out| write_text(out, &grouped, layout))?;
+        output.write(|out| {
+            write_text(out, &grouped, layout)?;
+            let gap = if grouped.groups.is_empty() { "" } else { "\n" };
+            runtime.iter().try_for_each(|line| writeln!(out, "{gap}{line}"))
+        })?;
     }
     output.finish()?;
     warnings::print_names(&grouped.state.symbol_problems);
@@ -87,12 +99,12 @@ struct Layout {
 
 fn write_text(out: &mut dyn Write, grouped: &Grouped, layout: Layout) -> io::Result<()> {
     if layout.leaks && grouped.groups.is_empty() {
-        return writeln!(out, "Every block was freed.");
+        return writeln!(out, "{}", leaks::NOTHING);
     }
     let total = &grouped.total;
     let line = if layout.leaks {
-        let blocks = counted(total.live_blocks_at_end, "block");
-        format!("Never freed: {} in {blocks}", bytes(total.live_bytes_at_end))
+        let sum = grouped.groups.iter().map(leaked).fold((0, 0), add);
+        format!("Never freed: {} in {}", bytes(sum.1), counted(sum.0, "block"))
     } else {
         let requests = counted(total.requests(), "request");
         let allocated = bytes(total.allocated_bytes);
@@ -125,11 +137,8 @@ fn write_text(out: &mut dyn Write, grouped: &Grouped, layout: Layout) -> io::Res
     for group in grouped.groups.iter().take(layout.rows) {
         let figures = &group.figures;
         let cells = if layout.leaks {
-            vec![
-                bytes(figures.live_bytes_at_end),
-                count(figures.live_blocks_at_end),
-                count(figures.requests()),
-            ]
+            let (blocks, of_bytes) = leaked(group);
+            vec![bytes(of_bytes), count(blocks), count(figures.requests())]
         } else {
             vec![
                 bytes(figures.allocated_bytes),
@@ -150,6 +159,27 @@ fn write_text(out: &mut dyn Write, grouped: &Grouped, layout: Layout) -> io::Res
         By::File => from_the_back(name, columns),
         _ => from_the_front(name, columns),
     })
+}
+
+/// The blocks of a group that were never freed, and their bytes, without those that the runtime keeps.
+const fn leaked(group: &Group) -> (u64, u64) {
+    let figures = &group.figures;
+    (
+        figures.live_blocks_at_end.saturating_sub(group.runtime_blocks_at_end),
+        figures.live_bytes_at_end.saturating_sub(group.runtime_bytes_at_end),
+    )
+}
+
+/// Blocks and bytes, added up.
+const fn add(one: (u64, u64), other: (u64, u64)) -> (u64, u64) {
+    (one.0.saturating_add(other.0), one.1.saturating_add(other.1))
+}
+
+/// What the runtime keeps in all groups, where it keeps anything.
+fn of_runtime(grouped: &Grouped) -> Option<String> {
+    let of_group = |group: &Group| (group.runtime_blocks_at_end, group.runtime_bytes_at_end);
+    let (blocks, of_bytes) = grouped.groups.iter().map(of_group).fold((0, 0), add);
+    leaks::of_runtime(blocks, of_bytes)
 }
 
 fn mean_lifetime(group: &Group) -> String {

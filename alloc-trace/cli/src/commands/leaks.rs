@@ -19,6 +19,8 @@ use crate::warnings;
 
 /// How many call sites are shown unless the user says otherwise.
 const ROWS: usize = 10;
+/// What is said where there is nothing to show.
+pub(crate) const NOTHING: &str = "Every block of the program was freed.";
 /// How many threads and spans of a call site are named.
 const NAMES: usize = 3;
 
@@ -78,7 +80,7 @@ fn write_text(
 ) -> io::Result<()> {
     let runtime = of_runtime(leaks.runtime_blocks, leaks.runtime_bytes);
     if leaks.blocks == 0 {
-        writeln!(out, "Every block of the program was freed.")?;
+        writeln!(out, "{NOTHING}")?;
         return runtime.iter().try_for_each(|line| writeln!(out, "{line}"));
     }
     let shown = match leaks.sites.len() {
@@ -109,7 +111,7 @@ fn write_text(
 }
 
 /// What Rust's runtime keeps, where it keeps anything.
-fn of_runtime(blocks: u64, total: u64) -> Option<String> {
+pub(crate) fn of_runtime(blocks: u64, total: u64) -> Option<String> {
     let held = || format!("{} in {}", bytes(total), counted(blocks, "block"));
     (blocks > 0).then(|| format!("Rust's runtime keeps {} of its own.", held()))
 }
