@@ -166,3 +166,24 @@ fn a_flush_keeps_the_newest_blocks() {
     assert_eq!(kept, newest);
     assert!(heap.pop(CacheIndex::of(class)).is_null());
 }
+
+#[test]
+fn an_ended_threads_caches_keep_the_smallest_blocks() {
+    let heap = Heap::make().unwrap();
+    let cached_bytes =
+        || -> usize { Class::all().map(|class| heap.cached(class) * class.size()).sum() };
+    for class in Class::all() {
+        let block = take(heap, class);
+        give(heap, class, block);
+    }
+    let small = [16, 64, 256].map(class);
+    let kept = small.map(|class| heap.cached(class));
+    assert!(cached_bytes() > 2 * upkeep::LEFT_BYTES);
+    free_remotely(take(heap, class(20_000)));
+    heap.leave();
+    heap.check().unwrap();
+    assert_eq!(small.map(|class| heap.cached(class)), kept);
+    assert!(cached_bytes() <= upkeep::LEFT_BYTES);
+    assert!(heap.owner.inbox.is_empty());
+    heap.trim();
+}
