@@ -11,6 +11,8 @@
 //! Arenas are never unmapped, so references to them are `'static`, and a late reader never finds
 //! its record gone.
 
+mod huge_pages;
+
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Ordering};
 
@@ -43,13 +45,6 @@ const RESERVATIONS: [usize; 2] = [4, 1];
 /// memory that nobody has touched yet.
 const ROOMY_SEGMENTS: usize = 4;
 
-/// Segments that a heap has before further ones are made of huge pages: these save most of the page
-/// faults, but a small heap would pay for parts of them that it does not use. Half of those segments
-/// must be pages of small blocks, which fill up: large blocks may be meant to be touched here and
-/// there. And each thread's heap must have a segment of such pages on average: where many threads have a
-/// few blocks of each size, no page fills.
-const SEGMENTS_BEFORE_HUGE_PAGES: usize = 12;
-
 /// A byte for each slice, those of a segment in one cache line.
 #[derive(Debug)]
 #[repr(align(64))]
@@ -76,6 +71,8 @@ pub(crate) struct Arena {
     users: [AtomicU8; ARENA_SEGMENTS],
     /// A bit for each segment with free slices. May be set where there is none left.
     open: [AtomicU64; ARENA_SEGMENTS / 64],
+    /// A bit for each segment that huge pages were asked for.
+    huge: [AtomicU64; ARENA_SEGMENTS / 64],
     /// Next arena of [`FIRST`]'s list.
     next: AtomicPtr<Arena>,
     /// Number of its first slice: its address divided by [`SLICE`](crate::segment::SLICE).
@@ -229,6 +226,9 @@ impl Arena {
         if place.load(Ordering::Relaxed) == 0 {
             place.store(user, Ordering::Relaxed);
         }
+        if run.dirty == 0 {
+            self.begin_with_block(slice, count);
+        }
         Some((slice, run))
     }
 
@@ -263,6 +263,7 @@ impl Arena {
                 purged += bytes;
                 // It seemed full meanwhile, and a claim may have closed it.
                 self.set_open(index);
+                self.begin_anew(index);
             }
             if segment.is_free() {
                 self.user(index).store(0, Ordering::Relaxed);
@@ -445,18 +446,11 @@ pub(crate) fn reserve() -> bool {
     is_reserved
 }
 
-/// Whether what is reserved next is likely to be filled, page by page.
-fn is_worth_huge_pages() -> bool {
-    let (segments, heaps) = (counters::SEGMENTS.get(), counters::HEAPS.get());
-    segments >= SEGMENTS_BEFORE_HUGE_PAGES
-        && counters::PAGE_SLICES.get()
-            >= (SEGMENTS_BEFORE_HUGE_PAGES / 2).max(heaps) * SLICES as usize
-}
-
 fn reserve_segments(count: usize) -> bool {
     let bytes = count * SEGMENT;
     let Some(start) = guards::map_segments(bytes) else { return false };
-    if is_worth_huge_pages() {
+    let is_huge = huge_pages::are_worth_it_for_pages();
+    if is_huge {
         // SAFETY: the mapping was made above.
         unsafe { os::prefer_huge_pages(start, bytes) };
     }
@@ -475,6 +469,7 @@ fn reserve_segments(count: usize) -> bool {
         let found = slice_number(base.addr().get()).and_then(|number| Some((number, get(number)?)));
         // Both ends were found above and a reservation is smaller than an arena.
         let Some((number, arena)) = found else { continue };
+        arena.note_huge(slice_index(number) / SLICES as usize, is_huge);
         arena.segment(slice_index(number)).install(base);
         arena.set_open(slice_index(number) / SLICES as usize);
     }

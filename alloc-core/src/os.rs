@@ -141,10 +141,8 @@ pub(crate) unsafe fn purge(start: NonNull<u8>, bytes: usize) -> bool {
     if fault::refuses() {
         return false;
     }
-    // Past the C library, for the thread that does not have an `errno`.
-    let arguments = [start.as_ptr().addr(), bytes, libc::MADV_DONTNEED as usize, 0];
-    // SAFETY: the range is ours and its contents are nobody's, by the caller's promise.
-    unsafe { call(libc::SYS_madvise, arguments) == 0 }
+    // SAFETY: passed on.
+    unsafe { advise(start, bytes, libc::MADV_DONTNEED) }
 }
 
 /// Asks for a range to be made of huge pages where it is not touched yet. The kernel is free not to.
@@ -153,11 +151,31 @@ pub(crate) unsafe fn purge(start: NonNull<u8>, bytes: usize) -> bool {
 ///
 /// - The range was mapped by this module.
 pub(crate) unsafe fn prefer_huge_pages(start: NonNull<u8>, bytes: usize) {
-    keeping_errno(
-        // SAFETY: changes no contents; the range is ours, by the caller's promise.
-        || unsafe { libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE) },
-        |status| *status != 0,
-    );
+    // SAFETY: passed on; changes no contents.
+    unsafe { advise(start, bytes, libc::MADV_HUGEPAGE) };
+}
+
+/// Asks for a range to be made of ordinary pages again where it is not touched yet.
+///
+/// # Safety
+///
+/// - The range was mapped by this module.
+pub(crate) unsafe fn prefer_ordinary_pages(start: NonNull<u8>, bytes: usize) {
+    // SAFETY: passed on; changes no contents.
+    unsafe { advise(start, bytes, libc::MADV_NOHUGEPAGE) };
+}
+
+/// Gives the kernel advice about a range; says whether it was taken. Past the C library, for the thread
+/// that does not have an `errno`.
+///
+/// # Safety
+///
+/// - The range was mapped by this module.
+/// - Nobody relies on its contents if the advice changes them.
+unsafe fn advise(start: NonNull<u8>, bytes: usize, advice: libc::c_int) -> bool {
+    let arguments = [start.as_ptr().addr(), bytes, advice as usize, 0];
+    // SAFETY: the range is ours, and its contents may change as they do, by the caller's promise.
+    unsafe { call(libc::SYS_madvise, arguments) == 0 }
 }
 
 /// Makes a whole mapping longer or shorter without moving it. `false` leaves it unchanged.

@@ -272,12 +272,33 @@ impl Segment {
         Some(purged)
     }
 
+    /// Runs `operation` on the segment's mapping if no slice is in use or holds memory, which stays so
+    /// meanwhile. Says whether the segment seemed full for a while.
+    pub(crate) fn if_clean(&self, operation: impl FnOnce(NonNull<u8>)) -> bool {
+        if self.dirty() != 0 || !self.own_all() {
+            return false;
+        }
+        // Others may have been here in between.
+        if self.dirty() == 0
+            && let Some(base) = NonNull::new(self.base.load(Ordering::Relaxed))
+        {
+            operation(base);
+        }
+        // Pairs with the `Acquire` in `take`.
+        self.free.store(USABLE, Ordering::Release);
+        true
+    }
+
+    /// Takes all slices if none is in use: then nobody else reads or changes this record.
+    fn own_all(&self) -> bool {
+        // Pairs with `release`.
+        self.free.compare_exchange(USABLE, 0, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
     /// Gives up the segment's address space if no slice is in use; says whether it did. Another
     /// mapping may be installed here later.
     pub(crate) fn unmap(&self) -> bool {
-        // Owning all slices, nobody else reads or changes this record. Pairs with `release`.
-        let owned =
-            self.free.compare_exchange(USABLE, 0, Ordering::Acquire, Ordering::Relaxed).is_ok();
+        let owned = self.own_all();
         let Some(base) = NonNull::new(self.base.load(Ordering::Relaxed)).filter(|_| owned) else {
             return false;
         };
