@@ -465,9 +465,12 @@ impl<A: Account> Ledger<A> {
     #[cold]
     fn obtain_elsewhere(&mut self, posting: &Posting) {
         let address = posting.event.address;
-        self.replace(posting);
+        let place = self.live.place(address).or_else(|| {
+            self.replace(posting);
+            self.live.place(address)
+        });
         let held = self.account.obtained(posting.owner, self.account.parts(posting), posting);
-        if let Some(place) = self.live.place(address) {
+        if let Some(place) = place {
             self.live.put(place, address, held);
         }
     }
