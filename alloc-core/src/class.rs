@@ -64,7 +64,8 @@ const fn cache_blocks(bytes: usize, size: usize) -> u32 {
     }
 }
 
-/// A size class; always below [`CLASSES`].
+/// A size class, as the number that leads to its cache: see [`CacheIndex`]. That is what every request
+/// asks of it; what else there is of each class is asked off the fast path, by its index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Class(u8);
 
@@ -130,7 +131,7 @@ impl Class {
             return None;
         }
         // The comparison above is all that is left of the bounds check.
-        Some(Self(BY_SIZE[size.div_ceil(GRAIN)]))
+        Some(Self(CACHE_BY_SIZE[size.div_ceil(GRAIN)]))
     }
 
     /// The class of a size from 1 to [`SMALL_MAX`], as the formula has it.
@@ -144,29 +145,31 @@ impl Class {
             let doublings = (highest - FINE_FROM.ilog2()) as usize;
             COARSE_CLASSES + FINE * doublings + (w >> (highest - FINE.ilog2())) - FINE
         };
-        Self(index as u8)
+        Self::of_index(index as u8)
     }
 
     /// All classes, smallest first.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
-        (0..CLASSES as u8).map(Self)
+        (0..CLASSES as u8).map(Self::of_index)
     }
 
-    /// The class with this index, if there is one.
-    pub(crate) const fn from_index(index: u8) -> Option<Self> {
-        if (index as usize) < CLASSES { Some(Self(index)) } else { None }
+    /// The class with this index, which is below [`CLASSES`].
+    const fn of_index(index: u8) -> Self {
+        Self((index + 1) * CACHE_WORDS as u8)
     }
 
+    /// How many classes are smaller; always below [`CLASSES`].
     #[inline(always)]
     pub(crate) const fn index(self) -> usize {
-        self.0 as usize
+        self.0 as usize / CACHE_WORDS - 1
     }
 
     /// This class's element of an array that has one for each.
     #[inline(always)]
     pub(crate) fn pick<T>(self, array: &[T; CLASSES]) -> &T {
         // SAFETY: a `Class` is only made by `by_formula` and `of_size`, whose largest result (for
-        // `SMALL_MAX`) is checked below to be the last one, by `all` and by `from_index`, which compare.
+        // `SMALL_MAX`) is checked below to be the last one, by `all`, and by `class_of_kind`, which
+        // compares.
         unsafe { array.get_unchecked(self.index()) }
     }
 
@@ -212,7 +215,7 @@ impl CacheIndex {
     /// The cache of a class.
     #[inline(always)]
     pub(crate) const fn of(class: Class) -> Self {
-        Self((class.index() + 1) * CACHE_WORDS)
+        Self(class.0 as usize)
     }
 
     /// The cache that serves a size.
@@ -256,7 +259,7 @@ impl CacheIndex {
 
 /// A page's kind as a byte, by its class: where the class's cache lies. See [`CacheIndex`].
 pub(crate) const fn kind_of_class(class: Class) -> u8 {
-    CacheIndex::of(class).0 as u8
+    class.0
 }
 
 /// The class of a page by the page's kind; `None` for the kinds that are no page's.
@@ -264,7 +267,8 @@ pub(crate) const fn kind_of_class(class: Class) -> u8 {
 pub(crate) const fn class_of_kind(kind: u8) -> Option<Class> {
     const { assert!(CACHE_WORDS == 2 && CLASSES < 127) };
     // One comparison: what is odd becomes large, as what is less than the first one does.
-    Class::from_index(kind.wrapping_sub(2).rotate_right(1))
+    let index = kind.wrapping_sub(2).rotate_right(1);
+    if (index as usize) < CLASSES { Some(Class(kind)) } else { None }
 }
 
 /// Blocks of a cache that is in the short part of the slots, where all classes' lie close together: most
@@ -286,25 +290,14 @@ static SHAPES: [Shape; CLASSES] = shapes();
 /// What all class sizes are multiples of.
 const GRAIN: usize = 16;
 
-/// The index of the class of each number of grains; nothing at all is served like one. The last element
-/// is for compilers, which see that a rounded quotient is at most one more than a truncated one.
-static BY_SIZE: [u8; SMALL_MAX / GRAIN + 2] = {
-    let mut classes = [0; SMALL_MAX / GRAIN + 2];
-    let mut grains = 1;
-    while grains <= SMALL_MAX / GRAIN {
-        classes[grains] = Class::by_formula(grains * GRAIN).0;
-        grains += 1;
-    }
-    classes
-};
-
-/// The cache of each number of grains. What is more than the last class has, up to [`CACHED_SIZES`],
-/// has the last cache.
+/// The cache of each number of grains, which is its class too; nothing at all is served like one. What is
+/// more than the last class has, up to [`CACHED_SIZES`], has the last cache, which is no class's.
 static CACHE_BY_SIZE: [u8; (CACHED_SIZES - 1).div_ceil(GRAIN) + 1] = {
     let mut caches = [CACHED_KINDS as u8; (CACHED_SIZES - 1).div_ceil(GRAIN) + 1];
-    let mut grains = 0;
+    caches[0] = kind_of_class(Class::by_formula(1));
+    let mut grains = 1;
     while grains <= SMALL_MAX / GRAIN {
-        caches[grains] = kind_of_class(Class(BY_SIZE[grains]));
+        caches[grains] = kind_of_class(Class::by_formula(grains * GRAIN));
         grains += 1;
     }
     caches
@@ -414,7 +407,7 @@ mod tests {
         for size in 1..=SMALL_MAX {
             assert_eq!(Class::of_size(size), Some(Class::by_formula(size)), "{size}");
         }
-        assert_eq!(Class::of_size(0), Some(Class(0)));
+        assert_eq!(Class::of_size(0), Class::all().next());
         assert_eq!(Class::of_size(SMALL_MAX + 1), None);
         assert_eq!(Class::of_size(usize::MAX), None);
     }

@@ -212,14 +212,9 @@ impl Heap {
     }
 
     /// Takes a cached block, or null when there is none.
-    ///
-    /// In fewer instructions than [`pop_and_fetch`](Self::pop_and_fetch): the top is changed in memory.
     #[inline(always)]
     pub(crate) fn pop(&self, cache: CacheIndex) -> *mut u8 {
-        let (top, block, _) = self.newest(cache);
-        if !block.is_null() {
-            top.lower();
-        }
+        let (block, _) = self.pop_above(cache);
         block
     }
 
@@ -228,70 +223,60 @@ impl Heap {
     /// side, but waits for stores.)
     #[inline(always)]
     pub(crate) fn pop_and_fetch(&self, cache: CacheIndex) -> *mut u8 {
-        let (top, block, below) = self.newest(cache);
+        let (block, below) = self.pop_above(cache);
         if !block.is_null() {
-            // From a register: whatever comes next waits less for it than for a sum in memory.
-            top.set(below);
             // SAFETY: the slot below one with a block is one of this cache's.
             prefetch(unsafe { &*below }.get());
         }
         block
     }
 
-    /// A cache's top, the block there or null, and the slot below it.
+    /// Takes a cached block, or null; and tells the slot below the one where it was.
     #[inline(always)]
-    fn newest(&self, cache: CacheIndex) -> (&Top, *mut u8, *mut Slot) {
+    fn pop_above(&self, cache: CacheIndex) -> (*mut u8, *mut Slot) {
         let place = self.top_of(cache);
         let top = place.get();
         // SAFETY: `top` is one of this cache's slots, or the first of `NO_SLOTS`.
         let block = unsafe { &*top }.get();
-        // Below a block's slot there is always another one.
-        (place, block, top.wrapping_sub(1))
+        let below = top.wrapping_sub(1);
+        if !block.is_null() {
+            // Below a block's slot there is always another one.
+            place.set(below);
+        }
+        (block, below)
     }
 
     /// Caches a block; `false` when the cache is full.
     #[inline(always)]
     pub(crate) fn push(&self, cache: CacheIndex, block: *mut u8) -> bool {
-        let place = cache.pick(&self.tops);
-        // SAFETY: the cache's top.
-        let slot = unsafe { Self::put_above(place.get(), block) };
-        slot.inspect(|slot| place.set(*slot)).is_some()
+        self.push_above(cache, self.top_of(cache).get(), block)
     }
 
-    /// Caches a block; `false` when the cache is full, or the block was the last one cached. In fewer
-    /// instructions than [`push`](Self::push), as [`pop`](Self::pop) is.
+    /// Caches a block; `false` when the cache is full, or the block was the last one cached.
     #[inline(always)]
     pub(crate) fn push_once(&self, cache: CacheIndex, block: *mut u8) -> bool {
-        let place = cache.pick(&self.tops);
-        let top = place.get();
+        let top = self.top_of(cache).get();
         // SAFETY: `top` is one of this cache's slots, or the first of `NO_SLOTS`.
         let newest = unsafe { &*top };
         // SAFETY: a heap's caches are used by its thread alone.
-        if unsafe { newest.get_as_owner() } == block {
-            return false;
-        }
-        // SAFETY: the cache's top.
-        let slot = unsafe { Self::put_above(top, block) };
-        slot.inspect(|_| place.raise()).is_some()
+        let newest = unsafe { newest.get_as_owner() };
+        newest != block && self.push_above(cache, top, block)
     }
 
-    /// Puts a block into the slot above a cache's `top`, and tells that slot; `None` when there is none.
-    ///
-    /// # Safety
-    ///
-    /// - `top` is the top of a cache of the calling thread's heap.
+    /// Puts a block into the slot above a cache's `top`; `false` when there is none.
     #[inline(always)]
-    unsafe fn put_above(top: *mut Slot, block: *mut u8) -> Option<*mut Slot> {
+    fn push_above(&self, cache: CacheIndex, top: *mut Slot, block: *mut u8) -> bool {
         let next = top.wrapping_add(1);
         // SAFETY: `top` is at most a cache's last slot, or the first of `NO_SLOTS`: there is
         // another one above it.
         let slot = unsafe { &*next };
         // SAFETY: a heap's caches are used by its thread alone.
         if unsafe { slot.is_end_for_owner() } {
-            return None;
+            return false;
         }
         slot.set(block);
-        Some(next)
+        self.top_of(cache).set(next);
+        true
     }
 
     /// Whether a block is the one that was cached last.
