@@ -47,14 +47,20 @@ enum Doing {
     },
 }
 
+/// Steps in which a thread finishes whatever it has begun.
+const FINISHING: usize = 40;
+
 struct Heap {
     random: u64,
     /// Addresses that nobody has: few, so that each is soon used again.
     free: Vec<u64>,
-    /// Blocks that some thread may free or reallocate.
-    live: Vec<u64>,
-    threads: Vec<Doing>,
+    /// Blocks that some thread may free or reallocate, each from some time on.
+    live: Vec<(u64, u64)>,
+    /// What each thread is doing, and when it can take its next stamp.
+    threads: Vec<(Doing, u64)>,
     now: u64,
+    /// A stamp counts so many steps of the clock, as a power of two.
+    ticks_log2: u32,
 }
 
 impl Heap {
@@ -72,15 +78,28 @@ impl Heap {
     }
 
     fn take_live(&mut self) -> Option<u64> {
-        let count = self.live.len();
-        (count > 0).then(|| self.random(count)).map(|index| self.live.swap_remove(index))
+        let index = self.live.len().checked_sub(1).map(|last| self.random(last + 1))?;
+        (self.live[index].1 <= self.now).then(|| self.live.swap_remove(index).0)
+    }
+
+    /// When a thread can take another stamp that takes one now: reading the clock takes longer than a stamp
+    /// counts. What others learn from that thread of a block that it obtained they learn no sooner.
+    const fn read(&self) -> u64 {
+        self.now + (1 << self.ticks_log2)
     }
 
     /// One thread takes one step; an event that is to be recorded now.
     fn step(&mut self, thread: usize) -> Option<Event> {
         self.now += 1 + self.random(3) as u64;
-        let (now, number) = (self.now, thread as u32 + 1);
-        let (doing, recorded) = match self.threads[thread] {
+        let (present, goes_on) = self.threads[thread];
+        // What needs no stamp need not wait for one: a release is seen as soon as its stamp was taken.
+        let stamps =
+            matches!(present, Doing::Nothing | Doing::Allocating { .. } | Doing::Moved { .. });
+        if stamps && self.now < goes_on {
+            return None;
+        }
+        let (now, number, read) = (self.now >> self.ticks_log2, thread as u32 + 1, self.read());
+        let (doing, recorded) = match present {
             Doing::Nothing => match self.random(3) {
                 0 => (
                     self.obtain().map_or(Doing::Nothing, |address| Doing::Allocating { address }),
@@ -98,7 +117,7 @@ impl Heap {
                 },
             },
             Doing::Allocating { address } => {
-                self.live.push(address);
+                self.live.push((address, read));
                 (Doing::Nothing, Some(event(Alloc, number, now, address, 8)))
             }
             Doing::Freeing { address } => {
@@ -117,7 +136,7 @@ impl Heap {
                 (Doing::Moved { old, new, begin }, None)
             }
             Doing::Moved { old, new, begin } => {
-                self.live.push(new);
+                self.live.push((new, read));
                 let event = Event {
                     begin_stamp: begin,
                     old_address: old,
@@ -127,7 +146,7 @@ impl Heap {
                 (Doing::Nothing, Some(event))
             }
         };
-        self.threads[thread] = doing;
+        self.threads[thread] = (doing, if stamps { read } else { goes_on });
         recorded
     }
 }
@@ -191,6 +210,7 @@ proptest! {
         addresses in 2..24_u64,
         hops in any::<bool>(),
         packed in any::<bool>(),
+        ticks_log2 in prop_oneof![Just(0), Just(3)],
     ) {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("simulated.trace");
@@ -205,16 +225,17 @@ proptest! {
             random: seed,
             free: (1..=addresses).map(|number| number * 0x10).collect(),
             live: Vec::new(),
-            threads: vec![Doing::Nothing; threads],
-            now: 1_000,
+            threads: vec![(Doing::Nothing, 0); threads],
+            now: 1_000 << ticks_log2,
+            ticks_log2,
         };
         let mut events = 0;
-        for step in 0..3_000 + 4 * threads {
+        for step in 0..3_000 + FINISHING * threads {
             // In the end everybody finishes what was begun: what a killed process was about to
             // record is missing.
-            let finishing = step.checked_sub(3_000).map(|step| step / 4);
+            let finishing = step.checked_sub(3_000).map(|step| step / FINISHING);
             let thread = finishing.unwrap_or_else(|| heap.random(threads));
-            if finishing.is_some() && matches!(heap.threads[thread], Doing::Nothing) {
+            if finishing.is_some() && matches!(heap.threads[thread].0, Doing::Nothing) {
                 continue;
             }
             let Some(event) = heap.step(thread) else { continue };
