@@ -299,6 +299,42 @@ fn blocks_come_back_where_allocations_and_frees_have_sites_in_common() {
 }
 
 #[test]
+fn events_come_back_whose_numbers_are_just_short_enough_for_a_run_or_just_too_long() {
+    let mut encoder = Encoder::new();
+    let mut payload = vec![0; 256 << 10];
+    let anchor = Anchor { ticks: 1_000, monotonic_ns: 1_000 };
+    let context = Context { thread: ThreadId(3), stamp: 1_000, anchor };
+    let mut length = encoder.context(&mut payload, &context).expect("room");
+    let mut stamp = 1_000;
+    // As many of each as have no divisor in common: all come together with all.
+    let heaps = [0x5555_0000_0000u64, 0x7f00_0000_0000];
+    let ticks = [3, 0xff, 0x100, 0xfeff, 0xff00, 0xffff, 0x1_0000, 1 << 33, 0];
+    let sizes = [24, 0x1fff, 0x2000, 0xffff, 0x1_0000];
+    let aligns = [3, 7, 8, 14, 15, 40, 0];
+    let kinds = [EventKind::Alloc, EventKind::Free, EventKind::AllocZeroed];
+    for number in 0..4_000usize {
+        // The last few thousand differ by their heaps alone, and are one run.
+        let rare = number < 2_000;
+        let pick = |count: usize| if rare { number % count } else { 0 };
+        stamp += ticks[pick(ticks.len())];
+        let address = heaps[number / 3 % 2] + (number as u64 % 97) * 64;
+        let made = event(kinds[number % 3], 3, stamp, address, sizes[pick(sizes.len())]);
+        let node = NodeId(2 + if rare { number as u32 / 16 % 11 } else { 0 });
+        let align_log2 = aligns[pick(aligns.len())];
+        let made = Event { node, stack_pointer: 0x7ffc_0000_0000, align_log2, ..made };
+        length += encoder.event(&mut payload[length..], &made).expect("room");
+    }
+    payload.truncate(length);
+    let mut out = vec![0; payload.len() * 4 + 1_000];
+    let mut space = HeapSpace::default();
+    let length = Packer::new().pack(space.lend(), &payload, &mut out, plain).expect("packs");
+    let mut rows = Vec::new();
+    let unpacked = Unpacker::default().unpack(&out[..length], payload.len() as u32, &mut rows);
+    assert_eq!(unpacked, Ok(()));
+    assert!(rows == payload);
+}
+
+#[test]
 fn a_packed_chunk_is_much_shorter_where_a_program_repeats_itself() {
     let steps: Vec<Step> = (0..4_000u16)
         .map(|n| match n % 2 {
