@@ -60,17 +60,17 @@ impl Tallies {
     /// There is an owner with this number; something of its tally.
     #[inline]
     pub(crate) fn touch(&mut self, owner: Owner) -> u64 {
-        let index = owner as usize;
-        if index >= self.hot.len() {
-            self.add_owners(index + 1);
+        match self.hot.get(owner as usize) {
+            Some(hot) => hot.changed,
+            None => self.add_owners(owner as usize + 1),
         }
-        self.hot[index].changed
     }
 
     #[cold]
-    fn add_owners(&mut self, owners: usize) {
+    fn add_owners(&mut self, owners: usize) -> u64 {
         self.hot.resize(owners, Hot::default());
         self.cold.resize(owners, Cold::default());
+        Hot::default().changed
     }
 
     /// An owner made an event. Here and below, owners are those that were touched.
@@ -276,26 +276,29 @@ pub(crate) struct Levels(Vec<Level>);
 impl Levels {
     #[inline]
     pub(crate) fn rise(&mut self, part: u32, size: u64, stamp: Stamp) {
-        self.at(part).rise(size, stamp);
+        match self.0.get_mut(part as usize) {
+            Some(level) => {
+                level.rise(size, stamp);
+            }
+            None => {
+                self.add(part).rise(size, stamp);
+            }
+        }
     }
 
     #[inline]
     pub(crate) fn fall(&mut self, part: u32, size: u64) {
-        self.at(part).fall(size);
-    }
-
-    #[inline]
-    fn at(&mut self, part: u32) -> &mut Level {
-        let index = part as usize;
-        if index >= self.0.len() {
-            self.add_parts(index + 1);
+        match self.0.get_mut(part as usize) {
+            Some(level) => level.fall(size),
+            None => self.add(part).fall(size),
         }
-        &mut self.0[index]
     }
 
+    /// The level of a part that had none.
     #[cold]
-    fn add_parts(&mut self, parts: usize) {
-        self.0.resize(parts, Level::default());
+    fn add(&mut self, part: u32) -> &mut Level {
+        self.0.resize(part as usize + 1, Level::default());
+        &mut self.0[part as usize]
     }
 
     /// The figures of each part: the sums of its owners' tallies, and its own peak. `part` says which
