@@ -6,22 +6,25 @@
 //!
 //! The arrays lie apart from the memory that they describe: headers at the head of each aligned
 //! page would all fall into the same few sets of the caches. They are mapped whole and touched
-//! piece by piece; untouched they cost address space only, about 19 MiB for each GiB.
+//! piece by piece; untouched they cost address space only, about 0.6 MiB for each GiB. What is recorded of
+//! pages takes 30 times as much, and is mapped with the segments that it is of.
 //!
 //! Arenas are never unmapped, so references to them are `'static`, and a late reader never finds
 //! its record gone.
 
 mod huge_pages;
+mod page_records;
 
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Ordering};
 
 use crate::class::{Class, class_of_kind};
 use crate::hardened::guards;
-use crate::hardened::marks::Marks;
-use crate::record::{Head, Kind, Local, Remote};
+use crate::record::{Head, Kind};
 use crate::segment::{Placement, Run, SEGMENT, SLICE_SHIFT, SLICES, Segment};
 use crate::{counters, open, os, window};
+
+use page_records::PageRecords;
 
 /// Slices of an arena.
 pub(crate) const ARENA_SLICES: usize = 1 << ARENA_SLICES_SHIFT;
@@ -58,12 +61,8 @@ pub(crate) struct Arena {
     kinds: Kinds,
     /// What every thread reads of a slice.
     heads: [Head; ARENA_SLICES],
-    /// What only a page's owner touches.
-    locals: [Local; ARENA_SLICES],
-    /// What other threads write: apart, so that they do not slow the owner down.
-    remotes: [Remote; ARENA_SLICES],
-    /// Which blocks the program has: nothing at all but in the hardened build.
-    marks: [Marks; ARENA_SLICES],
+    /// What is recorded of each segment's pages; null where no segment ever was.
+    pages: [AtomicPtr<PageRecords>; ARENA_SEGMENTS],
     segments: [Segment; ARENA_SEGMENTS],
     /// The processor whose threads put their large blocks into a segment first, by [`processor_mark`];
     /// 0 for none. A hint, which keeps threads that run at once out of each other's way. Not the
@@ -92,17 +91,20 @@ impl Arena {
     }
 
     pub(crate) fn kind(&self, slice: usize) -> Kind {
-        Kind::from_byte(self.kind_byte(slice).load(Ordering::Relaxed))
+        // Pairs with `set_kind`.
+        Kind::from_byte(self.kind_byte(slice).load(Ordering::Acquire))
     }
 
     /// The class of the page that a slice is part of, if it is part of one.
     #[inline(always)]
     pub(crate) fn class(&self, slice: usize) -> Option<Class> {
-        class_of_kind(self.kind_byte(slice).load(Ordering::Relaxed))
+        // Pairs with `set_kind`.
+        class_of_kind(self.kind_byte(slice).load(Ordering::Acquire))
     }
 
     pub(crate) fn set_kind(&self, slice: usize, kind: Kind) {
-        self.kind_byte(slice).store(kind.to_byte(), Ordering::Relaxed);
+        // `Release`: who finds a page here finds its segment's `page_records`.
+        self.kind_byte(slice).store(kind.to_byte(), Ordering::Release);
         window::set(self.first_slice() + (slice % ARENA_SLICES) as u32, kind.to_byte());
     }
 
@@ -114,18 +116,6 @@ impl Arena {
 
     pub(crate) fn head(&self, slice: usize) -> &Head {
         &self.heads[slice % ARENA_SLICES]
-    }
-
-    pub(crate) fn local(&self, slice: usize) -> &Local {
-        &self.locals[slice % ARENA_SLICES]
-    }
-
-    pub(crate) fn remote(&self, slice: usize) -> &Remote {
-        &self.remotes[slice % ARENA_SLICES]
-    }
-
-    pub(crate) fn marks(&self, slice: usize) -> &Marks {
-        &self.marks[slice % ARENA_SLICES]
     }
 
     /// The segment that a slice is in.
@@ -454,11 +444,11 @@ fn reserve_segments(count: usize) -> bool {
         // SAFETY: the mapping was made above.
         unsafe { os::prefer_huge_pages(start, bytes) };
     }
-    // The records first: a reservation may lie across two arenas, and either may be refused.
+    // The records first: a reservation may lie across two arenas, and any may be refused.
     let ends = [start.addr().get(), start.addr().get() + (bytes - 1)];
     let has_records =
         ends.into_iter().all(|end| slice_number(end).is_some_and(|n| get_or_make(n).is_some()));
-    if !has_records {
+    if !has_records || !page_records::provide(start, count) {
         // SAFETY: the mapping was made above and no segment of it is in use yet.
         unsafe { os::unmap(start, bytes) };
         return false;

@@ -213,15 +213,18 @@ impl Page {
     }
 
     pub(crate) fn local(&self) -> &'static Local {
-        self.arena.local(self.slice())
+        // SAFETY: a `Page` is made by who claims it, or finds out that it is there.
+        unsafe { self.arena.local(self.slice()) }
     }
 
     pub(crate) fn remote(&self) -> &'static Remote {
-        self.arena.remote(self.slice())
+        // SAFETY: a `Page` is made by who claims it, or finds out that it is there.
+        unsafe { self.arena.remote(self.slice()) }
     }
 
     pub(crate) fn marks(&self) -> &'static Marks {
-        self.arena.marks(self.slice())
+        // SAFETY: a `Page` is made by who claims it, or finds out that it is there.
+        unsafe { self.arena.marks(self.slice()) }
     }
 
     /// Bytes of all its slices.

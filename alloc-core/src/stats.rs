@@ -215,7 +215,8 @@ pub(crate) fn resident_bytes() -> usize {
     let segments = walk::segments().map(|segment| (segment.address, SEGMENT));
     let huge = walk::huge_blocks().map(|block| (block.address, block.bytes));
     let arenas = arena::all().map(|arena| (ptr::from_ref(arena).addr(), size_of_val(arena)));
+    let pages = arena::all().flat_map(arena::Arena::page_records_ranges);
     let heaps = pool::all().map(|heap| (ptr::from_ref(heap).addr(), heap::MAPPED_BYTES));
-    let ranges = segments.chain(huge).chain(arenas).chain(heaps);
+    let ranges = segments.chain(huge).chain(arenas).chain(pages).chain(heaps);
     ranges.map(|(start, bytes)| os::resident_bytes(start, bytes)).sum()
 }

@@ -77,6 +77,11 @@ fn a_shell_and_its_pipes_do_the_same() {
 }
 
 #[test]
+fn programs_start_in_twenty_megabytes_of_address_space() {
+    does_the_same("sh", &["-c", "ulimit -v 20000; ls -l src && sed -n 1,3p src/lib.rs"]);
+}
+
+#[test]
 fn no_thread_is_started_where_the_environment_says_so() {
     // Says the most threads that there were, until there were two or for two seconds.
     let script = "
