@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::io::{Read, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -304,9 +304,10 @@ fn a_killed_process_leaves_a_ring_that_is_whole() {
         let mut child = command.stdout(Stdio::null()).spawn().expect("starts");
         // From the first checkpoint on, and twice while everything is kept.
         for _ in 0..3_000 {
-            let begun = std::fs::read(&path).is_ok_and(|bytes| {
-                bytes.get(128..256).is_some_and(|commits| commits.iter().any(|&byte| byte != 0))
-            });
+            let mut commits = [0; 128];
+            let begun = std::fs::File::open(&path)
+                .and_then(|file| file.read_exact_at(&mut commits, 128))
+                .is_ok_and(|()| commits != [0; 128]);
             let exists = path.metadata().is_ok_and(|metadata| metadata.len() > 2 << 20);
             if begun || round < 2 && exists {
                 break;
