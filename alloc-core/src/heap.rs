@@ -212,9 +212,14 @@ impl Heap {
     }
 
     /// Takes a cached block, or null when there is none.
+    ///
+    /// In fewer instructions than [`pop_and_fetch`](Self::pop_and_fetch): the top is changed in memory.
     #[inline(always)]
     pub(crate) fn pop(&self, cache: CacheIndex) -> *mut u8 {
-        let (block, _) = self.pop_above(cache);
+        let (top, block, _) = self.newest(cache);
+        if !block.is_null() {
+            top.lower();
+        }
         block
     }
 
@@ -223,60 +228,70 @@ impl Heap {
     /// side, but waits for stores.)
     #[inline(always)]
     pub(crate) fn pop_and_fetch(&self, cache: CacheIndex) -> *mut u8 {
-        let (block, below) = self.pop_above(cache);
+        let (top, block, below) = self.newest(cache);
         if !block.is_null() {
+            // From a register: whatever comes next waits less for it than for a sum in memory.
+            top.set(below);
             // SAFETY: the slot below one with a block is one of this cache's.
             prefetch(unsafe { &*below }.get());
         }
         block
     }
 
-    /// Takes a cached block, or null; and tells the slot below the one where it was.
+    /// A cache's top, the block there or null, and the slot below it.
     #[inline(always)]
-    fn pop_above(&self, cache: CacheIndex) -> (*mut u8, *mut Slot) {
+    fn newest(&self, cache: CacheIndex) -> (&Top, *mut u8, *mut Slot) {
         let place = self.top_of(cache);
         let top = place.get();
         // SAFETY: `top` is one of this cache's slots, or the first of `NO_SLOTS`.
         let block = unsafe { &*top }.get();
-        let below = top.wrapping_sub(1);
-        if !block.is_null() {
-            // Below a block's slot there is always another one.
-            place.set(below);
-        }
-        (block, below)
+        // Below a block's slot there is always another one.
+        (place, block, top.wrapping_sub(1))
     }
 
     /// Caches a block; `false` when the cache is full.
     #[inline(always)]
     pub(crate) fn push(&self, cache: CacheIndex, block: *mut u8) -> bool {
-        self.push_above(cache, self.top_of(cache).get(), block)
+        let place = cache.pick(&self.tops);
+        // SAFETY: the cache's top.
+        let slot = unsafe { Self::put_above(place.get(), block) };
+        slot.inspect(|slot| place.set(*slot)).is_some()
     }
 
-    /// Caches a block; `false` when the cache is full, or the block was the last one cached.
+    /// Caches a block; `false` when the cache is full, or the block was the last one cached. In fewer
+    /// instructions than [`push`](Self::push), as [`pop`](Self::pop) is.
     #[inline(always)]
     pub(crate) fn push_once(&self, cache: CacheIndex, block: *mut u8) -> bool {
-        let top = self.top_of(cache).get();
+        let place = cache.pick(&self.tops);
+        let top = place.get();
         // SAFETY: `top` is one of this cache's slots, or the first of `NO_SLOTS`.
         let newest = unsafe { &*top };
         // SAFETY: a heap's caches are used by its thread alone.
-        let newest = unsafe { newest.get_as_owner() };
-        newest != block && self.push_above(cache, top, block)
+        if unsafe { newest.get_as_owner() } == block {
+            return false;
+        }
+        // SAFETY: the cache's top.
+        let slot = unsafe { Self::put_above(top, block) };
+        slot.inspect(|_| place.raise()).is_some()
     }
 
-    /// Puts a block into the slot above a cache's `top`; `false` when there is none.
+    /// Puts a block into the slot above a cache's `top`, and tells that slot; `None` when there is none.
+    ///
+    /// # Safety
+    ///
+    /// - `top` is the top of a cache of the calling thread's heap.
     #[inline(always)]
-    fn push_above(&self, cache: CacheIndex, top: *mut Slot, block: *mut u8) -> bool {
+    unsafe fn put_above(top: *mut Slot, block: *mut u8) -> Option<*mut Slot> {
         let next = top.wrapping_add(1);
         // SAFETY: `top` is at most a cache's last slot, or the first of `NO_SLOTS`: there is
         // another one above it.
         let slot = unsafe { &*next };
         // SAFETY: a heap's caches are used by its thread alone.
         if unsafe { slot.is_end_for_owner() } {
-            return false;
+            return None;
         }
         slot.set(block);
-        self.top_of(cache).set(next);
-        true
+        Some(next)
     }
 
     /// Whether a block is the one that was cached last.

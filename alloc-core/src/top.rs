@@ -66,4 +66,17 @@ impl Top {
     pub(crate) fn set(&self, slot: *mut Slot) {
         self.slot.set(slot);
     }
+
+    /// The slot below becomes the one that is used next. It is read anew: in place of a sum and a store
+    /// that is one instruction, which adds to memory.
+    #[inline(always)]
+    pub(crate) fn lower(&self) {
+        self.slot.set(self.slot.get().wrapping_sub(1));
+    }
+
+    /// The slot above becomes the one that is used next; see [`lower`](Self::lower).
+    #[inline(always)]
+    pub(crate) fn raise(&self) {
+        self.slot.set(self.slot.get().wrapping_add(1));
+    }
 }
