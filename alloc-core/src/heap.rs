@@ -187,7 +187,7 @@ impl Heap {
         self.role
     }
 
-    fn top(&self, class: Class) -> &Top {
+    pub(crate) fn top(&self, class: Class) -> &Top {
         self.top_of(CacheIndex::of(class))
     }
 
@@ -195,6 +195,31 @@ impl Heap {
     #[inline(always)]
     pub(crate) fn top_of(&self, cache: CacheIndex) -> &Top {
         cache.pick(&self.tops)
+    }
+
+    /// The top of a cache, by its address in a register: where the cache is not known when compiling,
+    /// a processor hands on at once what it stores through one register to what it loads next, but not
+    /// what it stores through a sum of two.
+    #[inline(always)]
+    pub(crate) fn top_at(&self, cache: CacheIndex) -> &Top {
+        let top = self.top_of(cache);
+        #[cfg(target_arch = "x86_64")]
+        {
+            let mut address = ptr::from_ref(top);
+            // SAFETY: no instruction at all. But the compiler no longer knows what the address is a sum of.
+            #[expect(clippy::pointers_in_nomem_asm_block, reason = "nothing is done with it")]
+            unsafe {
+                core::arch::asm!(
+                    "/* {address} */",
+                    address = inout(reg) address,
+                    options(pure, nomem, nostack, preserves_flags),
+                );
+            }
+            // SAFETY: the same reference.
+            unsafe { &*address }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        top
     }
 
     /// Whether a signal handler that asks has interrupted an operation on a class's cache, which then
@@ -209,97 +234,6 @@ impl Heap {
         for top in &self.tops {
             top.end();
         }
-    }
-
-    /// Takes a cached block, or null when there is none.
-    ///
-    /// In fewer instructions than [`pop_and_fetch`](Self::pop_and_fetch): the top is changed in memory.
-    #[inline(always)]
-    pub(crate) fn pop(&self, cache: CacheIndex) -> *mut u8 {
-        let (top, block, _) = self.newest(cache);
-        if !block.is_null() {
-            top.lower();
-        }
-        block
-    }
-
-    /// Takes a cached block, and brings the next one into the processor's cache: whoever allocates
-    /// once allocates again, and writes to it. (A processor foresees loads of blocks that lie side by
-    /// side, but waits for stores.)
-    #[inline(always)]
-    pub(crate) fn pop_and_fetch(&self, cache: CacheIndex) -> *mut u8 {
-        let (top, block, below) = self.newest(cache);
-        if !block.is_null() {
-            // From a register: whatever comes next waits less for it than for a sum in memory.
-            top.set(below);
-            // SAFETY: the slot below one with a block is one of this cache's.
-            prefetch(unsafe { &*below }.get());
-        }
-        block
-    }
-
-    /// A cache's top, the block there or null, and the slot below it.
-    #[inline(always)]
-    fn newest(&self, cache: CacheIndex) -> (&Top, *mut u8, *mut Slot) {
-        let place = self.top_of(cache);
-        let top = place.get();
-        // SAFETY: `top` is one of this cache's slots, or the first of `NO_SLOTS`.
-        let block = unsafe { &*top }.get();
-        // Below a block's slot there is always another one.
-        (place, block, top.wrapping_sub(1))
-    }
-
-    /// Caches a block; `false` when the cache is full.
-    #[inline(always)]
-    pub(crate) fn push(&self, cache: CacheIndex, block: *mut u8) -> bool {
-        let place = cache.pick(&self.tops);
-        // SAFETY: the cache's top.
-        let slot = unsafe { Self::put_above(place.get(), block) };
-        slot.inspect(|slot| place.set(*slot)).is_some()
-    }
-
-    /// Caches a block; `false` when the cache is full, or the block was the last one cached. In fewer
-    /// instructions than [`push`](Self::push), as [`pop`](Self::pop) is.
-    #[inline(always)]
-    pub(crate) fn push_once(&self, cache: CacheIndex, block: *mut u8) -> bool {
-        let place = cache.pick(&self.tops);
-        let top = place.get();
-        // SAFETY: `top` is one of this cache's slots, or the first of `NO_SLOTS`.
-        let newest = unsafe { &*top };
-        // SAFETY: a heap's caches are used by its thread alone.
-        if unsafe { newest.get_as_owner() } == block {
-            return false;
-        }
-        // SAFETY: the cache's top.
-        let slot = unsafe { Self::put_above(top, block) };
-        slot.inspect(|_| place.raise()).is_some()
-    }
-
-    /// Puts a block into the slot above a cache's `top`, and tells that slot; `None` when there is none.
-    ///
-    /// # Safety
-    ///
-    /// - `top` is the top of a cache of the calling thread's heap.
-    #[inline(always)]
-    unsafe fn put_above(top: *mut Slot, block: *mut u8) -> Option<*mut Slot> {
-        let next = top.wrapping_add(1);
-        // SAFETY: `top` is at most a cache's last slot, or the first of `NO_SLOTS`: there is
-        // another one above it.
-        let slot = unsafe { &*next };
-        // SAFETY: a heap's caches are used by its thread alone.
-        if unsafe { slot.is_end_for_owner() } {
-            return None;
-        }
-        slot.set(block);
-        Some(next)
-    }
-
-    /// Whether a block is the one that was cached last.
-    #[inline(always)]
-    pub(crate) fn is_newest(&self, class: Class, block: *mut u8) -> bool {
-        let top = self.top(class).get();
-        // SAFETY: `top` is one of this class's slots, or the first of `NO_SLOTS`.
-        unsafe { &*top }.get() == block
     }
 
     /// Makes room in a cache that is full.
@@ -381,7 +315,7 @@ impl Heap {
             if self.cached(class) == 0 && self.first_page(class).is_some() {
                 self.refill(class);
             }
-            let block = self.pop(CacheIndex::of(class));
+            let block = self.top(class).pop();
             custody::hand_out(class, block);
             NonNull::new(block)
         });
@@ -522,25 +456,6 @@ impl Heap {
             purger::want();
         }
     }
-}
-
-/// Asks the processor for the line of its cache that a block begins in, to write to it: where another
-/// thread freed the block, a line that was fetched to be read would have to be taken from that thread's
-/// processor a second time. Any address will do.
-#[inline(always)]
-fn prefetch(block: *mut u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: it is only a hint, which changes no memory and no register; x86-64 processors that do
-    // not know it pass over it.
-    unsafe {
-        core::arch::asm!(
-            "prefetchw byte ptr [{block}]",
-            block = in(reg) block,
-            options(readonly, nostack, preserves_flags),
-        );
-    };
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = block;
 }
 
 /// Frees one block without any heap: for a thread that has none, or whose heap is in the middle of

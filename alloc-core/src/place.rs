@@ -24,8 +24,9 @@
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
-use crate::class::{CACHED_KINDS, CACHED_SIZES, CacheIndex};
+use crate::class::{CACHED_KINDS, CACHED_SIZES};
 use crate::heap::{BUSY, Heap, Role, UNSET};
+use crate::top::Top;
 use crate::{hardened, unload, window};
 
 /// One kind of place. Its heap is never null, and begins as [`UNSET`]. Only its thread uses it and
@@ -48,12 +49,14 @@ pub(crate) trait Place: Copy {
     /// is outside, or the thread has no heap yet.
     fn index_in_window(self, block: *mut u8) -> usize;
 
-    /// Begins an operation on a cache that was admitted, on the fast path; `None` if it would interrupt
-    /// another, and of what stands for a heap.
-    fn begin(self, cache: CacheIndex) -> Option<&'static Heap>;
-
-    /// Ends it.
-    fn end(self, heap: &'static Heap, cache: CacheIndex);
+    /// Does an operation on a cache that was admitted, on the fast path: `find` finds the cache's top in
+    /// the heap. Answers `refused` if it would interrupt another one, and of what stands for a heap.
+    fn operate<R>(
+        self,
+        find: impl FnOnce(&'static Heap) -> &'static Top,
+        operation: impl FnOnce(&'static Top) -> R,
+        refused: R,
+    ) -> R;
 
     /// Begins an operation off the fast path: the heap, which is busy from now on.
     fn take(self) -> *mut Heap;
@@ -128,16 +131,21 @@ impl Place for Portable {
     }
 
     #[inline(always)]
-    fn begin(self, cache: CacheIndex) -> Option<&'static Heap> {
+    fn operate<R>(
+        self,
+        find: impl FnOnce(&'static Heap) -> &'static Top,
+        operation: impl FnOnce(&'static Top) -> R,
+        refused: R,
+    ) -> R {
         // SAFETY: a place only ever holds a stand-in or a heap from the pool, all of which are
         // `'static`.
-        let heap = unsafe { &*self.heap() };
-        heap.top_of(cache).begin().then_some(heap)
-    }
-
-    #[inline(always)]
-    fn end(self, heap: &'static Heap, cache: CacheIndex) {
-        heap.top_of(cache).end();
+        let top = find(unsafe { &*self.heap() });
+        if !top.begin() {
+            return refused;
+        }
+        let result = operation(top);
+        top.end();
+        result
     }
 
     fn take(self) -> *mut Heap {
@@ -187,7 +195,7 @@ mod initial_exec {
     use core::arch::{asm, global_asm};
     use core::sync::atomic::compiler_fence;
 
-    use super::{AtomicU32, CACHED_SIZES, CacheIndex, Heap, Ordering, Place, Role, UNSET, role_of};
+    use super::{AtomicU32, CACHED_SIZES, Heap, Ordering, Place, Role, Top, UNSET, role_of};
     use crate::unit::SLICE_SHIFT;
     use crate::{arena, window};
 
@@ -365,15 +373,17 @@ mod initial_exec {
         }
 
         #[inline(always)]
-        fn begin(self, _: CacheIndex) -> Option<&'static Heap> {
+        fn operate<R>(
+            self,
+            find: impl FnOnce(&'static Heap) -> &'static Top,
+            operation: impl FnOnce(&'static Top) -> R,
+            _: R,
+        ) -> R {
             // SAFETY: as a place holds it.
-            Some(unsafe { &*self.take() })
-        }
-
-        #[inline(always)]
-        fn end(self, _: &'static Heap, _: CacheIndex) {
+            let result = operation(find(unsafe { &*self.take() }));
             compiler_fence(Ordering::SeqCst);
             self.open();
+            result
         }
 
         #[inline(always)]

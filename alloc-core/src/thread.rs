@@ -26,6 +26,7 @@ use crate::fatal::fatal;
 use crate::hardened::{IS_HARDENED, custody};
 use crate::heap::{self, BUSY, Heap, Role, UNSET};
 use crate::place::Place;
+use crate::top::Top;
 use crate::{os, pool, purger, window};
 
 static DETACHED: Heap = Heap::stand_in(Role::Detached);
@@ -75,26 +76,12 @@ fn alloc_cached<P: Place>(place: P, cache: CacheIndex) -> *mut u8 {
 
 #[inline(always)]
 fn alloc_admitted<P: Place>(place: P, cache: CacheIndex) -> *mut u8 {
-    let Some(heap) = place.begin(cache) else { return ptr::null_mut() };
-    let block = if P::FETCHES_NEXT { heap.pop_and_fetch(cache) } else { heap.pop(cache) };
-    place.end(heap, cache);
+    let take = |top: &Top| if P::FETCHES_NEXT { top.pop_and_fetch() } else { top.pop() };
+    let block = place.operate(|heap| heap.top_of(cache), take, ptr::null_mut());
     if let Some(class) = cache.class() {
         custody::hand_out(class, block);
     }
     block
-}
-
-/// Puts a block into a cache that was admitted, in the way that is given; `false` if it is not done.
-#[inline(always)]
-fn dealloc_admitted<P: Place>(
-    place: P,
-    cache: CacheIndex,
-    push: impl FnOnce(&'static Heap) -> bool,
-) -> bool {
-    let Some(heap) = place.begin(cache) else { return false };
-    let is_pushed = push(heap);
-    place.end(heap, cache);
-    is_pushed
 }
 
 /// Frees a block of a class.
@@ -102,8 +89,8 @@ fn dealloc_admitted<P: Place>(
 pub(crate) fn dealloc<P: Place>(class: Class, block: *mut u8) {
     custody::take_back(class, block);
     let (place, cache) = (P::here(), CacheIndex::of(class));
-    let is_cached =
-        place.admits_size(0) && dealloc_admitted(place, cache, |heap| heap.push(cache, block));
+    let is_cached = place.admits_size(0)
+        && place.operate(|heap| heap.top_at(cache), |top| top.push(block), false);
     if !is_cached {
         dealloc_slow::<P>(block, class);
     }
@@ -148,7 +135,7 @@ pub(crate) unsafe fn dealloc_cached_of_kind<P: Place>(block: *mut u8, kind: u8) 
     }
     // SAFETY: what a place admits is below the limit.
     let cache = unsafe { CacheIndex::of_kind(kind) };
-    dealloc_admitted(place, cache, |heap| heap.push_once(cache, block))
+    place.operate(|heap| heap.top_of(cache), |top| top.push_once(block), false)
 }
 
 /// Frees a block of a class off the fast path; the block freed last is not freed again.
@@ -169,9 +156,9 @@ pub(crate) fn alloc_larger<P: Place>(class: Class) -> *mut u8 {
 fn alloc_slow<P: Place>(class: Class) -> *mut u8 {
     let allocate = |heap: &'static Heap| {
         // The cache may have blocks: it is another heap's now, or a signal handler filled it.
-        let cache = CacheIndex::of(class);
-        let block = heap.pop(cache);
-        if block.is_null() && heap.refill(class) { heap.pop(cache) } else { block }
+        let top = heap.top(class);
+        let block = top.pop();
+        if block.is_null() && heap.refill(class) { top.pop() } else { block }
     };
     let block = with_own_cache::<P, _>(class, allocate).unwrap_or_else(|| {
         let Some(heap) = pool::take_or_make() else { return ptr::null_mut() };
@@ -187,14 +174,14 @@ fn alloc_slow<P: Place>(class: Class) -> *mut u8 {
 #[inline(never)]
 fn dealloc_slow<P: Place>(block: *mut u8, class: Class) {
     let is_done = with_own_cache::<P, _>(class, |heap| {
-        if heap.is_newest(class, block) {
+        let top = heap.top(class);
+        if top.is_newest(block) {
             fatal("a block was freed twice", block.addr());
         }
         // A thread that just got its heap, or whose handler flushed it, has room.
-        let cache = CacheIndex::of(class);
-        if !heap.push(cache, block) {
+        if !top.push(block) {
             heap.make_room(class);
-            heap.push(cache, block);
+            top.push(block);
         }
     });
     if is_done.is_none() {
@@ -346,12 +333,14 @@ mod tests {
                 dealloc::<Portable>(class, block);
             }
             let (place, cache) = (Portable::here(), CacheIndex::of(class));
-            let heap = place.begin(cache).unwrap();
+            let heap = with_own_heap::<Portable, _>(|heap| heap).unwrap();
+            let top = heap.top_of(cache);
+            assert!(top.begin());
             let cached = heap.cached(class);
             assert!(cached > 0);
 
             // What a signal handler could do now.
-            assert!(place.begin(cache).is_none());
+            assert!(!place.operate(|heap| heap.top_of(cache), |_| true, false));
             let block = alloc::<Portable>(class);
             assert!(!block.is_null() && !heap.cached_blocks(class).any(|cached| cached == block));
             dealloc::<Portable>(class, block);
@@ -364,14 +353,14 @@ mod tests {
             assert_eq!((heap.cached(class), heap.cached(other)), (cached, 0));
             assert!(heap.check().is_err());
 
-            place.end(heap, cache);
+            top.end();
             heap.check().unwrap();
             let block = alloc::<Portable>(class);
             assert_eq!(heap.cached(class), cached - 1);
             dealloc::<Portable>(class, block);
 
             // The thread is cancelled in the middle of another one: the next thread can use it all.
-            place.begin(cache).unwrap();
+            assert!(top.begin());
             ptr::from_ref(heap).addr()
         });
         let address = test.join().unwrap();

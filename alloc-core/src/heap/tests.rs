@@ -8,15 +8,15 @@ fn class(size: usize) -> Class {
 
 /// A block of the heap's cache, which is refilled if it is empty.
 fn take(heap: &'static Heap, class: Class) -> *mut u8 {
-    let block = heap.pop(CacheIndex::of(class));
-    if block.is_null() && heap.refill(class) { heap.pop(CacheIndex::of(class)) } else { block }
+    let block = heap.top(class).pop();
+    if block.is_null() && heap.refill(class) { heap.top(class).pop() } else { block }
 }
 
 /// Gives a block to the heap's cache, which makes room for it if it is full.
 fn give(heap: &'static Heap, class: Class, block: *mut u8) {
-    if !heap.push(CacheIndex::of(class), block) {
+    if !heap.top(class).push(block) {
         heap.make_room(class);
-        assert!(heap.push(CacheIndex::of(class), block));
+        assert!(heap.top(class).push(block));
     }
 }
 
@@ -156,15 +156,15 @@ fn a_flush_keeps_the_newest_blocks() {
     let (heap, blocks, _) = heap_with_full_page(class);
     let capacity = class.shape().cache_blocks as usize;
     for block in &blocks[..capacity] {
-        assert!(heap.push(CacheIndex::of(class), *block));
+        assert!(heap.top(class).push(*block));
     }
-    assert!(!heap.push(CacheIndex::of(class), blocks[capacity]));
+    assert!(!heap.top(class).push(blocks[capacity]));
     heap.flush(class, 5);
     heap.check().unwrap();
-    let kept: Vec<_> = (0..5).map(|_| heap.pop(CacheIndex::of(class))).collect();
+    let kept: Vec<_> = (0..5).map(|_| heap.top(class).pop()).collect();
     let newest: Vec<_> = blocks[..capacity].iter().rev().take(5).copied().collect();
     assert_eq!(kept, newest);
-    assert!(heap.pop(CacheIndex::of(class)).is_null());
+    assert!(heap.top(class).pop().is_null());
 }
 
 #[test]
