@@ -263,30 +263,15 @@ fn header_bytes() -> Vec<u8> {
     bytes
 }
 
-#[test]
-fn blocks_come_back_where_allocations_and_frees_have_sites_in_common() {
-    // What follows a site is kept by a hash, so that allocations meet what frees left there.
+/// Packs a chunk of these events, one thread's in order, and unpacks it.
+fn assert_events_come_back(events: impl IntoIterator<Item = Event>) {
     let mut encoder = Encoder::new();
     let mut payload = vec![0; 256 << 10];
     let anchor = Anchor { ticks: 1_000, monotonic_ns: 1_000 };
     let context = Context { thread: ThreadId(3), stamp: 1_000, anchor };
     let mut length = encoder.context(&mut payload, &context).expect("room");
-    let mut stamp = 1_000;
-    let mut write = |kind, block: u64, node: u64| {
-        stamp += 5;
-        let (address, size) = (0x7f00_0000_0000 + block * 256, 16 * (1 + block % 12 * block % 5));
-        let made = event(kind, 3, stamp, address, size);
-        let node = NodeId(node as u32);
-        let made = Event { node, stack_pointer: 0x7ffc_0000_0000, align_log2: 3, ..made };
-        length += encoder.event(&mut payload[length..], &made).expect("room");
-    };
-    for block in 0..1_000 {
-        // Each from a place that is met once, and from one where all come together.
-        write(EventKind::Alloc, block, 2 + block);
-        write(EventKind::Free, block, 1);
-        write(EventKind::Alloc, block + 12, 2_000 + block);
-        write(EventKind::Alloc, block, 1);
-        write(EventKind::Free, block + 12, 5_000 + block);
+    for event in events {
+        length += encoder.event(&mut payload[length..], &event).expect("room");
     }
     payload.truncate(length);
     let mut out = vec![0; payload.len() * 4 + 1_000];
@@ -299,39 +284,48 @@ fn blocks_come_back_where_allocations_and_frees_have_sites_in_common() {
 }
 
 #[test]
-fn events_come_back_whose_numbers_are_just_short_enough_for_a_run_or_just_too_long() {
-    let mut encoder = Encoder::new();
-    let mut payload = vec![0; 256 << 10];
-    let anchor = Anchor { ticks: 1_000, monotonic_ns: 1_000 };
-    let context = Context { thread: ThreadId(3), stamp: 1_000, anchor };
-    let mut length = encoder.context(&mut payload, &context).expect("room");
+fn blocks_come_back_where_allocations_and_frees_have_sites_in_common() {
+    // What follows a site is kept by a hash, so that allocations meet what frees left there.
     let mut stamp = 1_000;
+    let mut made = |kind, block: u64, node: u64| {
+        stamp += 5;
+        let (address, size) = (0x7f00_0000_0000 + block * 256, 16 * (1 + block % 12 * block % 5));
+        let node = NodeId(node as u32);
+        let plain = event(kind, 3, stamp, address, size);
+        Event { node, stack_pointer: 0x7ffc_0000_0000, align_log2: 3, ..plain }
+    };
+    let mut events = Vec::new();
+    for block in 0..1_000 {
+        // Each from a place that is met once, and from one where all come together.
+        events.push(made(EventKind::Alloc, block, 2 + block));
+        events.push(made(EventKind::Free, block, 1));
+        events.push(made(EventKind::Alloc, block + 12, 2_000 + block));
+        events.push(made(EventKind::Alloc, block, 1));
+        events.push(made(EventKind::Free, block + 12, 5_000 + block));
+    }
+    assert_events_come_back(events);
+}
+
+#[test]
+fn events_come_back_whose_numbers_are_just_short_enough_for_a_run_or_just_too_long() {
     // As many of each as have no divisor in common: all come together with all.
     let heaps = [0x5555_0000_0000u64, 0x7f00_0000_0000];
     let ticks = [3, 0xff, 0x100, 0xfeff, 0xff00, 0xffff, 0x1_0000, 1 << 33, 0];
     let sizes = [24, 0x1fff, 0x2000, 0xffff, 0x1_0000];
     let aligns = [3, 7, 8, 14, 15, 40, 0];
     let kinds = [EventKind::Alloc, EventKind::Free, EventKind::AllocZeroed];
-    for number in 0..4_000usize {
+    let mut stamp = 1_000;
+    assert_events_come_back((0..4_000usize).map(|number| {
         // The last few thousand differ by their heaps alone, and are one run.
         let rare = number < 2_000;
         let pick = |count: usize| if rare { number % count } else { 0 };
         stamp += ticks[pick(ticks.len())];
         let address = heaps[number / 3 % 2] + (number as u64 % 97) * 64;
-        let made = event(kinds[number % 3], 3, stamp, address, sizes[pick(sizes.len())]);
+        let plain = event(kinds[number % 3], 3, stamp, address, sizes[pick(sizes.len())]);
         let node = NodeId(2 + if rare { number as u32 / 16 % 11 } else { 0 });
         let align_log2 = aligns[pick(aligns.len())];
-        let made = Event { node, stack_pointer: 0x7ffc_0000_0000, align_log2, ..made };
-        length += encoder.event(&mut payload[length..], &made).expect("room");
-    }
-    payload.truncate(length);
-    let mut out = vec![0; payload.len() * 4 + 1_000];
-    let mut space = HeapSpace::default();
-    let length = Packer::new().pack(space.lend(), &payload, &mut out, plain).expect("packs");
-    let mut rows = Vec::new();
-    let unpacked = Unpacker::default().unpack(&out[..length], payload.len() as u32, &mut rows);
-    assert_eq!(unpacked, Ok(()));
-    assert!(rows == payload);
+        Event { node, stack_pointer: 0x7ffc_0000_0000, align_log2, ..plain }
+    }));
 }
 
 #[test]
