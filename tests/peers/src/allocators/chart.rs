@@ -17,7 +17,7 @@ const ROW: i32 = 26;
 const LEFT: i32 = 190;
 const TOP: i32 = 92;
 const WIDTH: i32 = 900;
-const RIGHT: i32 = 24;
+const RIGHT: i32 = 40;
 /// The axis ends here, in multiples of our time; what lies beyond is drawn at its end.
 const RANGE: (f64, f64) = (0.5, 8.0);
 
