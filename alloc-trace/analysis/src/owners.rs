@@ -75,16 +75,9 @@ impl Owners {
     /// Goes on with a search, and adds the owner where there is none of these parts.
     #[cold]
     fn find(&mut self, parts: OwnerParts, home: usize) -> Owner {
-        let mut at = home;
-        loop {
-            let entry = &mut self.entries[at];
-            if entry.owner == Owner::MAX {
-                break;
-            }
-            if entry.parts == parts {
-                return entry.owner;
-            }
-            at = (at + 1) % self.entries.len();
+        let at = self.place(parts, home);
+        if self.entries[at].owner != Owner::MAX {
+            return self.entries[at].owner;
         }
         let owner = self.parts.len() as Owner;
         self.entries[at] = Entry { parts, owner };
@@ -95,14 +88,20 @@ impl Owners {
         owner
     }
 
+    /// The entry of an owner with these parts, or where there is none the free one where it belongs.
+    fn place(&self, parts: OwnerParts, home: usize) -> usize {
+        let mut at = home;
+        while self.entries[at].owner != Owner::MAX && self.entries[at].parts != parts {
+            at = (at + 1) % self.entries.len();
+        }
+        at
+    }
+
     fn grow(&mut self) {
         let log2 = u32::BITS - self.shift + 1;
         let mut larger = Self::with_entries(log2);
         for (owner, &parts) in (0..).zip(&self.parts) {
-            let mut at = larger.home(parts);
-            while larger.entries[at].owner != Owner::MAX {
-                at = (at + 1) % larger.entries.len();
-            }
+            let at = larger.place(parts, larger.home(parts));
             larger.entries[at] = Entry { parts, owner };
         }
         (self.entries, self.shift) = (larger.entries, larger.shift);
