@@ -5,10 +5,17 @@
 //! return address. Definitions may come in any order and may contradict each other: a number whose
 //! parents lead in a circle or to nothing counts as cut there.
 
+mod index;
+
 use std::ops::Range;
 
 use alloc_trace_format::{NodeDefinition, NodeId};
 use rustc_hash::FxHashMap;
+
+use self::index::Index;
+
+/// Numbers whose places are looked for together.
+const BATCH: usize = 32;
 
 /// A backtrace: its number in a [`CallTree`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -84,6 +91,12 @@ impl Definitions {
         self.dense.get(id as usize).copied().filter(|&(parent, _)| parent != UNKNOWN)
     }
 
+    /// How many definitions there are of numbers, as [`Self::numbers`] gives them.
+    fn count(&self) -> usize {
+        let dense = self.dense.iter().filter(|(parent, _)| *parent != UNKNOWN);
+        dense.count() + self.sparse.len()
+    }
+
     /// All numbers that are defined, in order, some twice.
     fn numbers(&self) -> impl Iterator<Item = u32> {
         let dense = (0..).zip(&self.dense).filter(|(_, (parent, _))| *parent != UNKNOWN);
@@ -119,34 +132,66 @@ impl CallTree {
             places: vec![(Place::ROOT, 0), (Place::CUT, 0)],
             numbers: Numbers::new(definitions),
         };
-        let mut index = FxHashMap::default();
+        let mut index = merge.then(|| Index::new(definitions.count()));
         let mut way = Vec::new();
-        for id in definitions.numbers() {
-            // Outwards until a node whose place is known, then back in.
-            let mut at = id;
-            let outermost = loop {
-                if let Some(place) = tree.numbers.get(at) {
-                    break place;
-                }
-                let Some((parent, address)) = definitions.get(at) else { break Place::CUT };
-                // Until its place is found the node counts as cut: a circle ends here.
-                tree.numbers.set(at, Place::CUT);
-                way.push((at, address));
-                at = parent;
-            };
-            let mut parent = outermost;
-            while let Some((id, address)) = way.pop() {
-                let next = Place(tree.places.len() as u32);
-                let place =
-                    if merge { *index.entry((parent, address)).or_insert(next) } else { next };
-                if place == next {
-                    tree.places.push((parent, address));
-                }
-                tree.numbers.set(id, place);
-                parent = place;
+        let mut numbers = definitions.numbers();
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            batch.clear();
+            batch.extend(numbers.by_ref().take(BATCH));
+            if batch.is_empty() {
+                return tree;
+            }
+            if let Some(index) = &index {
+                std::hint::black_box(tree.touch(&batch, definitions, index));
+            }
+            for &id in &batch {
+                tree.take(id, definitions, index.as_mut(), &mut way);
             }
         }
-        tree
+    }
+
+    /// Has what the places of these numbers wait for fetched together, where their parents' are known.
+    fn touch(&self, batch: &[u32], definitions: &Definitions, index: &Index) -> u64 {
+        batch.iter().fold(0, |touched, &id| {
+            let Some((parent, address)) = definitions.get(id) else { return touched };
+            let parent = self.numbers.get(parent).unwrap_or(Place::CUT);
+            touched ^ index.touch(parent, address)
+        })
+    }
+
+    /// Finds the place of a number, and of those on the `way` outwards that have none yet.
+    fn take(
+        &mut self,
+        id: u32,
+        definitions: &Definitions,
+        mut index: Option<&mut Index>,
+        way: &mut Vec<(u32, u64)>,
+    ) {
+        // Outwards until a node whose place is known, then back in.
+        let mut at = id;
+        let mut parent = loop {
+            if let Some(place) = self.numbers.get(at) {
+                break place;
+            }
+            let Some((parent, address)) = definitions.get(at) else { break Place::CUT };
+            // Until its place is found the node counts as cut: a circle ends here.
+            self.numbers.set(at, Place::CUT);
+            way.push((at, address));
+            at = parent;
+        };
+        while let Some((id, address)) = way.pop() {
+            let next = Place(self.places.len() as u32);
+            let place = match &mut index {
+                Some(index) => index.find_or_put((parent, address), next, &self.places),
+                None => next,
+            };
+            if place == next {
+                self.places.push((parent, address));
+            }
+            self.numbers.set(id, place);
+            parent = place;
+        }
     }
 
     /// The place of a recorded node; `None` for one that was never defined.

@@ -167,7 +167,7 @@ impl<'a> Replay<'a> {
     pub(crate) fn new(prepared: Prepared<'a>) -> Self {
         let threads = &prepared.definitions.threads;
         Self {
-            records: prepared.recording.merged(),
+            records: prepared.recording.merged_without_nodes(),
             spans: Spans::new(prepared.span_fields, threads.len()),
             recorder_blocks: RecorderBlocks::default(),
             thread: 0,

@@ -183,7 +183,7 @@ impl Future {
                 future.set(request);
             }
         };
-        let mut records = recording.merged();
+        let mut records = recording.merged_without_nodes();
         loop {
             match records.advance()? {
                 Step::Event => {}

@@ -12,6 +12,7 @@ use std::thread::{self, JoinHandle};
 use crate::block::BlockHeader;
 use crate::chunk_records::ChunkRecords;
 use crate::error::ReadError;
+use crate::payload::PayloadReader;
 use crate::recording::{Recording, Skipped};
 
 /// How many chunks are kept ready.
@@ -39,8 +40,11 @@ pub(crate) struct Ahead {
 }
 
 impl Ahead {
-    /// Begins to read a recording's log; `None` where that would not help, or cannot be.
-    pub(crate) fn begin(recording: &Recording) -> Option<Self> {
+    /// Begins to read a recording's log by the `reader` that is made for it; `None` where that would not help, or cannot be.
+    pub(crate) fn begin(
+        recording: &Recording,
+        reader: impl FnOnce() -> PayloadReader,
+    ) -> Option<Self> {
         let processors = thread::available_parallelism().map_or(1, std::num::NonZero::get);
         // Elsewhere two threads cannot read one file at a time.
         if processors < 2 || !cfg!(unix) {
@@ -51,7 +55,7 @@ impl Ahead {
             return None;
         }
         order.sort_by_key(|(index, _, header)| (header.first_stamp, *index));
-        let mut reader = recording.reader();
+        let mut reader = reader();
         let (sender, arrivals): (SyncSender<(usize, Arrived)>, _) = mpsc::sync_channel(READY);
         let (used, to_fill) = mpsc::channel::<ChunkRecords>();
         let work = move || {

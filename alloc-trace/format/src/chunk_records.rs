@@ -110,6 +110,8 @@ pub(crate) struct ChunkRecords {
     thread: ThreadId,
     /// The other records, each with the number of plain events before it.
     others: VecDeque<(usize, Record)>,
+    /// Whether the definitions of call-tree nodes are among them.
+    nodes: bool,
 }
 
 impl Default for ChunkRecords {
@@ -123,13 +125,15 @@ impl Default for ChunkRecords {
             passed: 0,
             thread: ThreadId(0),
             others: VecDeque::new(),
+            nodes: true,
         }
     }
 }
 
 impl ChunkRecords {
-    /// Forgets everything, but for the memory.
-    pub(crate) fn clear(&mut self) {
+    /// Forgets everything, but for the memory. What comes then is with `nodes` or without them.
+    pub(crate) fn clear(&mut self, nodes: bool) {
+        self.nodes = nodes;
         self.rows.clear();
         self.offset = 0;
         self.state = DecodeState::START;
@@ -214,6 +218,7 @@ impl ChunkRecords {
                     Some(event) => self.push_event(event),
                     None => self.others.push_back((self.filled, Record::Event(event))),
                 },
+                Ok(Decoded::Other(Record::Node(_))) if !self.nodes => {}
                 Ok(Decoded::Other(record)) => self.push_record(record),
                 Ok(Decoded::End) => break,
                 Err(error) => {
@@ -223,6 +228,11 @@ impl ChunkRecords {
             }
         }
         Ok(!self.is_empty())
+    }
+
+    /// Whether the definitions of call-tree nodes are wanted.
+    pub(crate) const fn takes_nodes(&self) -> bool {
+        self.nodes
     }
 
     /// How long the rows are.

@@ -129,6 +129,16 @@ pub struct Run<'a> {
 
 impl<'a> Merged<'a> {
     pub(crate) fn new(recording: &'a Recording) -> Self {
+        Self::through(recording, || recording.reader())
+    }
+
+    /// All records but the definitions of call-tree nodes.
+    pub(crate) fn without_nodes(recording: &'a Recording) -> Self {
+        Self::through(recording, || recording.reader().without_nodes())
+    }
+
+    /// The records that the readers give which `reader` makes.
+    fn through(recording: &'a Recording, reader: impl Fn() -> PayloadReader) -> Self {
         let mut cursors = Vec::new();
         let mut heap = BinaryHeap::new();
         let mut begin = 0;
@@ -142,8 +152,8 @@ impl<'a> Merged<'a> {
         Self {
             source: Source {
                 recording,
-                reader: recording.reader(),
-                ahead: Ahead::begin(recording),
+                reader: reader(),
+                ahead: Ahead::begin(recording, reader),
                 skipped: Vec::new(),
             },
             cursors,

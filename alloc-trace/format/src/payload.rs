@@ -22,6 +22,8 @@ pub(crate) struct PayloadReader {
     unpacker: Unpacker,
     /// What is read, before it is unpacked.
     packed: Vec<u8>,
+    /// Whether it gives the definitions of call-tree nodes.
+    nodes: bool,
 }
 
 /// What stands in the buffer that a chunk's payload was read into.
@@ -35,7 +37,19 @@ pub(crate) enum Loaded {
 
 impl PayloadReader {
     pub(crate) fn new(file: Arc<File>, path: Arc<Path>, progress: Arc<ReadProgress>) -> Self {
-        Self { file, path, progress, unpacker: Unpacker::default(), packed: Vec::new() }
+        Self {
+            file,
+            path,
+            progress,
+            unpacker: Unpacker::default(),
+            packed: Vec::new(),
+            nodes: true,
+        }
+    }
+
+    /// One that leaves the definitions of call-tree nodes out.
+    pub(crate) fn without_nodes(self) -> Self {
+        Self { nodes: false, ..self }
     }
 
     /// Reads a chunk's records, in place of those that `records` held.
@@ -49,7 +63,7 @@ impl PayloadReader {
     ) -> Result<Option<Skipped>, ReadError> {
         match &chunk.payload {
             Payload::Windowed { bytes } => {
-                records.clear();
+                records.clear(self.nodes);
                 records.rows_mut().extend_from_slice(bytes);
                 Ok(None)
             }
@@ -64,7 +78,7 @@ impl PayloadReader {
         header: &BlockHeader,
         records: &mut ChunkRecords,
     ) -> Result<Option<Skipped>, ReadError> {
-        records.clear();
+        records.clear(self.nodes);
         let mut packed = std::mem::take(&mut self.packed);
         let loaded = self.read(offset, header, &mut packed);
         let damage = loaded.map(|loaded| match loaded {

@@ -335,6 +335,14 @@ impl Recording {
         Merged::new(self)
     }
 
+    /// The same without the definitions of call-tree nodes, for who has them from [`Recording::definitions`]: of a
+    /// packed chunk they are not even decompressed then.
+    #[must_use]
+    pub fn merged_without_nodes(&self) -> Merged<'_> {
+        self.progress.begin();
+        Merged::without_nodes(self)
+    }
+
     /// All records but the heap events, stream by stream.
     #[must_use]
     pub fn definitions(&self) -> Definitions<'_> {

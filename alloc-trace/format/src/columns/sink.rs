@@ -13,6 +13,9 @@ pub(super) trait Sink {
     /// So many are to come at most, of a chunk whose header states a length of `raw_bytes`.
     fn expect(&mut self, records: usize, raw_bytes: u32) -> Result<(), Expected>;
 
+    /// Whether it wants the definitions of call-tree nodes.
+    fn takes_nodes(&self) -> bool;
+
     /// Where plain events are to be put, before [`Sink::plain_events`] takes them.
     fn run(&mut self) -> &mut [RunEvent; LONGEST];
 
@@ -38,6 +41,10 @@ impl Sink for ChunkRecords {
         }
         self.reserve(records.min(raw_bytes as usize / 3));
         Ok(())
+    }
+
+    fn takes_nodes(&self) -> bool {
+        self.takes_nodes()
     }
 
     #[inline]
@@ -146,6 +153,10 @@ impl<'a> Rows<'a> {
 impl Sink for Rows<'_> {
     fn expect(&mut self, _: usize, _: u32) -> Result<(), Expected> {
         Ok(())
+    }
+
+    fn takes_nodes(&self) -> bool {
+        true
     }
 
     fn run(&mut self) -> &mut [RunEvent; LONGEST] {

@@ -11,8 +11,8 @@ use super::plain_run::LONGEST;
 use super::reading::Columns;
 use super::sink::{Rows, Sink};
 use super::{
-    ADDRESS_0, ADDRESS_1, ADDRESS_HIGH, AGE_0, AGE_1, ALIGN, CONTROL, DEPTH, NODE_0, NODE_1,
-    NODE_HIGH, OTHER, REALLOC, STACK, UNUSUAL, control, unusual,
+    ADDRESS_0, ADDRESS_1, ADDRESS_HIGH, AGE_0, AGE_1, ALIGN, COLUMNS, CONTROL, DEFINED, DEPTH,
+    FRAME, NODE_0, NODE_1, NODE_HIGH, OTHER, PARENT, REALLOC, STACK, UNUSUAL, control, unusual,
 };
 use crate::chunk_records::{ChunkRecords, RunEvent};
 use crate::compact::Site;
@@ -48,6 +48,8 @@ pub struct Unpacker {
     inflater: Inflater,
     /// Of rows: a run of plain events before they are encoded.
     run: Option<Box<[RunEvent; LONGEST]>>,
+    /// The control bytes of what is no node, where nodes are left out.
+    controls: Vec<u8>,
 }
 
 impl fmt::Debug for Unpacker {
@@ -80,7 +82,8 @@ impl Unpacker {
         result
     }
 
-    /// Adds the records of a packed chunk to `records`: what [`Unpacker::unpack`] makes rows of.
+    /// Adds the records of a packed chunk to `records`: what [`Unpacker::unpack`] makes rows of, as far as it
+    /// takes them.
     ///
     /// # Errors
     ///
@@ -100,17 +103,43 @@ impl Unpacker {
         raw_bytes: u32,
         sink: &mut impl Sink,
     ) -> Result<(), Expected> {
-        let (rounding, lengths) = self.inflater.inflate(packed, raw_bytes, |_| true)?;
+        let nodes = sink.takes_nodes();
+        let needed = |column| nodes || !matches!(column, DEFINED | PARENT | FRAME);
+        let (rounding, mut lengths) = self.inflater.inflate(packed, raw_bytes, needed)?;
         let model = self.model.get_or_insert_with(Model::boxed);
         model.reset(rounding);
         let blocks = self.blocks.get_or_insert_with(|| on_heap(Block::NONE));
         let known = Known { model, blocks: Blocks::new(blocks) };
+        // Each node has a byte there.
+        let leave_out = !nodes && lengths[FRAME] > 0;
+        for column in (0..COLUMNS).filter(|&column| !needed(column)) {
+            lengths[column] = 0;
+        }
         let mut columns = Columns::new(self.inflater.bytes(), &lengths);
+        if leave_out {
+            leave_nodes_out(columns.rest(CONTROL), &mut self.controls);
+            columns.go_on(CONTROL, &self.controls);
+        }
         // Each has a control byte.
-        sink.expect(lengths[CONTROL], raw_bytes)?;
+        sink.expect(columns.rest(CONTROL).len(), raw_bytes)?;
         let state = DecodeState::START;
         Rebuild { known, state, sink }.records(&mut columns)
     }
+}
+
+/// The control bytes of what is no node.
+fn leave_nodes_out(controls: &[u8], kept: &mut Vec<u8>) {
+    // What was there is written over.
+    kept.resize(controls.len(), 0);
+    let mut length = 0;
+    for &control in controls {
+        if let Some(place) = kept.get_mut(length) {
+            *place = control;
+        }
+        // Which is one is anybody's guess: no branch asks.
+        length += usize::from(control & control::KIND_MASK != tag::NODE);
+    }
+    kept.truncate(length);
 }
 
 /// The records as they come back.
