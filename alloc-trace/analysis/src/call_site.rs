@@ -229,10 +229,18 @@ fn is_allocator_source(file: &str) -> bool {
 }
 
 fn is_runtime(frame: &Frame) -> bool {
-    let base_name = frame.module.as_deref().and_then(|module| module.rsplit('/').next());
-    base_name
-        .is_some_and(|module| RUNTIME_MODULES.iter().any(|runtime| module.starts_with(runtime)))
-        || RUNTIME_FUNCTIONS.contains(&&*frame.function)
+    is_in_runtime_module(frame) || RUNTIME_FUNCTIONS.contains(&&*frame.function)
+}
+
+/// Whether a frame is in a shared object of the C or C++ runtime.
+pub(crate) fn is_in_runtime_module(frame: &Frame) -> bool {
+    frame.module.as_deref().is_some_and(is_runtime_module)
+}
+
+/// Whether a shared object belongs to the C or C++ runtime: no frame in it is ever the program's.
+pub(crate) fn is_runtime_module(path: &str) -> bool {
+    let base_name = path.rsplit('/').next().unwrap_or(path);
+    RUNTIME_MODULES.iter().any(|runtime| base_name.starts_with(runtime))
 }
 
 /// Whether a function is of Rust's own libraries, judged by its name: every path in it that could

@@ -48,6 +48,7 @@ impl<'a> Prepared<'a> {
         let recorded_at_ns = recording.header().start_realtime_ns;
         let symbols = Symbols::new(&definitions.modules, recorded_at_ns);
         let symbols = symbols.with_debuginfod(options.debuginfod);
+        let symbols = symbols.with_runtime_in_outline(!options.all_frames);
         let mut symbols = match (options.symbols, options.keep_symbols) {
             (false, _) => symbols.without_names(),
             (true, false) => symbols,

@@ -183,10 +183,24 @@ impl<'a> Finder<'a> {
         let frames: Vec<Arc<[Frame]>> =
             call_tree.frames(place).map(|address| self.symbols.frames(address)).collect();
         let frames = || frames.iter().flat_map(|frames| frames.iter());
-        let site = if call_site::is_runtime_s_own(frames()) {
-            RUNTIME
-        } else {
-            call_site::call_site(frames()).map_or(UNKNOWN, |(frame, _)| self.of_frame(frame))
+        if call_site::is_runtime_s_own(frames()) {
+            return Found { site: RUNTIME, program: false };
+        }
+        // An event is asked for by code outside of the C runtime, where the allocator is. What has none of
+        // that is only on the way to others, as what calls `main` is.
+        let asked = frames().next().is_some_and(|frame| !call_site::is_in_runtime_module(frame));
+        let lacks_line = |frame| asked && call_site::is_in_runtime_module(frame);
+        let site = match call_site::call_site(frames()) {
+            Some((frame, _)) if lacks_line(frame) => {
+                let frames: Vec<Arc<[Frame]>> = call_tree
+                    .frames(place)
+                    .map(|address| self.symbols.whole_frames(address))
+                    .collect();
+                let site = call_site::call_site(frames.iter().flat_map(|frames| frames.iter()));
+                site.map_or(UNKNOWN, |(frame, _)| self.of_frame(frame))
+            }
+            Some((frame, _)) => self.of_frame(frame),
+            None => UNKNOWN,
         };
         Found { site, program: false }
     }

@@ -6,6 +6,7 @@
 
 mod cache;
 mod debug_file;
+mod function_table;
 mod module;
 mod name;
 
@@ -112,10 +113,13 @@ pub struct Symbols {
     /// In the order of loading.
     modules: Vec<LoadedModule>,
     frames: FxHashMap<u64, Arc<[Frame]>>,
+    /// The whole frames in the C runtime's modules, where `frames` has their functions alone.
+    whole_frames: FxHashMap<u64, Arc<[Frame]>>,
     texts: FxHashMap<Box<str>, Arc<str>>,
     recorded_at_ns: u64,
     resolve: bool,
     debuginfod: bool,
+    outline_runtime: bool,
     cache: Option<Cache>,
 }
 
@@ -154,10 +158,12 @@ impl Symbols {
         Self {
             modules,
             frames: FxHashMap::default(),
+            whole_frames: FxHashMap::default(),
             texts: FxHashMap::default(),
             recorded_at_ns,
             resolve: true,
             debuginfod: false,
+            outline_runtime: false,
             cache: None,
         }
     }
@@ -181,6 +187,13 @@ impl Symbols {
     /// Whether debuginfod servers are asked for debug information that is not here.
     pub(crate) const fn with_debuginfod(mut self, ask: bool) -> Self {
         self.debuginfod = ask;
+        self
+    }
+
+    /// Whether [`Symbols::frames`] has of the C and C++ runtime's modules functions alone, as their symbol
+    /// tables have them: enough where those frames are folded away.
+    pub(crate) const fn with_runtime_in_outline(mut self, outline: bool) -> Self {
+        self.outline_runtime = outline;
         self
     }
 
@@ -210,8 +223,22 @@ impl Symbols {
         if let Some(frames) = self.frames.get(&return_address) {
             return Arc::clone(frames);
         }
-        let frames: Arc<[Frame]> = self.look_up(return_address).into();
+        let frames: Arc<[Frame]> = self.look_up(return_address, !self.outline_runtime).into();
         self.frames.insert(return_address, Arc::clone(&frames));
+        frames
+    }
+
+    /// The frames at a return address, of whatever module, with all that is known of them.
+    pub(crate) fn whole_frames(&mut self, return_address: u64) -> Arc<[Frame]> {
+        let frames = self.frames(return_address);
+        if !self.outline_runtime || !frames.iter().any(call_site::is_in_runtime_module) {
+            return frames;
+        }
+        if let Some(frames) = self.whole_frames.get(&return_address) {
+            return Arc::clone(frames);
+        }
+        let frames: Arc<[Frame]> = self.look_up(return_address, true).into();
+        self.whole_frames.insert(return_address, Arc::clone(&frames));
         frames
     }
 
@@ -240,7 +267,8 @@ impl Symbols {
         problems
     }
 
-    fn look_up(&mut self, return_address: u64) -> Vec<Frame> {
+    /// `whole`: of the C runtime's modules, too, not the function alone.
+    fn look_up(&mut self, return_address: u64, whole: bool) -> Vec<Frame> {
         // The call is the instruction before: the return address can be another line, or even
         // another function where the call never returns.
         let address = return_address.saturating_sub(1);
@@ -257,16 +285,20 @@ impl Symbols {
         let (resolve, recorded_at_ns) = (self.resolve, self.recorded_at_ns);
         let debuginfod = self.debuginfod;
         let Some(module) = self.modules.get_mut(index) else { return Vec::new() };
+        let of_runtime = call_site::is_runtime_module(&module.path);
+        let whole = whole || !of_runtime;
         let cached = self.cache.as_ref().filter(|_| resolve);
         let cached = cached.and_then(|cache| cache.get(return_address, &module.path));
-        // What was kept without lines may have them where servers are asked.
-        let cached = cached.filter(|frames| {
-            !debuginfod || frames.first().is_some_and(|frame| frame.file.is_some())
-        });
-        if let Some(frames) = cached {
+        // What was kept without lines may have them where servers are asked, and where it was an outline.
+        let more = whole && (debuginfod || of_runtime);
+        let suffices = |frames: &&[CachedFrame]| {
+            !more || frames.first().is_some_and(|frame| frame.file.is_some())
+        };
+        if let Some(frames) = cached.filter(suffices) {
             let (path, frames) = (Arc::clone(&module.path), frames.to_vec());
             return self.known_before(&path, &frames);
         }
+        let kept = cached.map(<[CachedFrame]>::to_vec);
         let in_file = address.wrapping_sub(module.bias);
         if resolve && !module.asked {
             module.asked = true;
@@ -274,8 +306,17 @@ impl Symbols {
             let symbols = ModuleSymbols::open(path, build_id, recorded_at_ns, debuginfod);
             module.symbols = Some(symbols);
         }
-        let found = module.symbols.as_ref().map(|symbols| symbols.frames(in_file));
+        let found = module.symbols.as_mut().map(|symbols| {
+            if whole {
+                symbols.frames(in_file)
+            } else {
+                symbols.function(in_file).into_iter().collect()
+            }
+        });
         let path = Arc::clone(&module.path);
+        if let (None | Some([]), Some(kept)) = (found.as_deref(), kept) {
+            return self.known_before(&path, &kept);
+        }
         let base_name = path.rsplit('/').next().unwrap_or(&path);
         let offset = return_address.wrapping_sub(module.bias);
         let unnamed = format!("[{base_name}+{offset:#x}]");

@@ -10,25 +10,20 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use addr2line::Loader;
-
 use super::module::Found;
 
 const SYSTEM: &str = "/usr/lib/debug";
 
-/// The debug information of a module, if there is a file that is sure to belong to it.
-pub(super) fn find(module: &Path, found: &Found, debuginfod: bool) -> Option<Loader> {
-    let here = candidates(module, found).into_iter().find(|path| belongs(path, found));
-    let asked = || download(found).filter(|path| belongs(path, found));
-    let path = here.or_else(|| if debuginfod { asked() } else { None })?;
-    Loader::new(path).ok()
+/// The file of a module's debug information, if there is one that is sure to belong to it.
+pub(super) fn find(module: &Path, found: &Found) -> Option<PathBuf> {
+    candidates(module, found).into_iter().find(|path| belongs(path, found))
 }
 
 /// The program of elfutils that asks the servers of `DEBUGINFOD_URLS`, and keeps what they answer.
 const DEBUGINFOD_FIND: &str = "debuginfod-find";
 
-/// Asks debuginfod servers; what they answer is in the file of the returned name.
-fn download(found: &Found) -> Option<PathBuf> {
+/// Asks debuginfod servers for it.
+pub(super) fn download(found: &Found) -> Option<PathBuf> {
     if found.build_id.is_empty() {
         return None;
     }
@@ -38,7 +33,8 @@ fn download(found: &Found) -> Option<PathBuf> {
     let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().ok()?;
     let path = output.stdout.trim_ascii_end();
     let answered = output.status.success() && !path.is_empty();
-    answered.then(|| PathBuf::from(OsStr::from_bytes(path)))
+    let path = answered.then(|| PathBuf::from(OsStr::from_bytes(path)))?;
+    belongs(&path, found).then_some(path)
 }
 
 /// A build id as it is written.

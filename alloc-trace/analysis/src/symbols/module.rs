@@ -1,4 +1,7 @@
 //! The symbols of one module: its own file, and a file of debug information beside it.
+//!
+//! Debug information is opened when somebody asks for what it alone tells. What is compressed of it is
+//! inflated as a whole then: of the C library that takes longer than all else that a report asks for names.
 
 use std::fmt;
 use std::fs::File;
@@ -9,6 +12,7 @@ use addr2line::Loader;
 use object::read::ReadCache;
 use object::{Object, ObjectSection};
 
+use super::function_table::FunctionTable;
 use super::name::demangle;
 use super::{SymbolProblem, debug_file};
 
@@ -20,12 +24,24 @@ pub(super) struct RawFrame {
     pub(super) line: Option<u32>,
 }
 
+impl RawFrame {
+    fn of_symbol(name: String) -> Self {
+        Self { function: Some(name), file: None, line: None }
+    }
+}
+
 /// Where a module's names come from.
 pub(super) struct ModuleSymbols {
-    /// The module's own file.
-    own: Option<Loader>,
-    /// Its debug information, where that is a file of its own.
-    separate: Option<Loader>,
+    module: PathBuf,
+    /// What the module's file says of itself; `None` where it is not asked for names.
+    found: Option<Found>,
+    debuginfod: bool,
+    /// The file of its debug information, where that is one of its own.
+    separate: Option<PathBuf>,
+    /// The symbol tables of its own file and of that, as far as they alone were asked.
+    tables: [Option<FunctionTable>; 2],
+    /// All that both tell, if that was asked for.
+    whole: Option<[Option<Loader>; 2]>,
     problem: Option<SymbolProblem>,
 }
 
@@ -45,39 +61,17 @@ impl ModuleSymbols {
         let module = PathBuf::from(path);
         // The kernel's own module has no file, and so nothing to be told of.
         let virtual_module = !path.contains('/');
-        let without = |problem| Self { own: None, separate: None, problem };
-        if virtual_module {
-            return without(None);
-        }
-        let unreadable =
-            |reason: String| SymbolProblem::Unreadable { module: module.clone(), reason };
-        let found = match Found::examine(&module) {
-            Ok(found) => found,
-            Err(reason) => return without(Some(unreadable(reason))),
+        let (found, problem) = match Found::examine(&module) {
+            _ if virtual_module => (None, None),
+            Ok(found) if found.is_of(recorded_build_id, recorded_at_ns) => (Some(found), None),
+            Ok(_) => (None, Some(SymbolProblem::Changed { module: module.clone() })),
+            Err(reason) => {
+                (None, Some(SymbolProblem::Unreadable { module: module.clone(), reason }))
+            }
         };
-        let same = if recorded_build_id.is_empty() {
-            found.modified_at_ns.is_none_or(|modified| modified <= recorded_at_ns)
-        } else {
-            found.build_id == recorded_build_id
-        };
-        if !same {
-            return without(Some(SymbolProblem::Changed { module }));
-        }
-        let own = match Loader::new(&module) {
-            Ok(own) => own,
-            Err(error) => return without(Some(unreadable(error.to_string()))),
-        };
-        let separate =
-            if found.has_lines { None } else { debug_file::find(&module, &found, debuginfod) };
-        let problem = if found.has_lines || separate.is_some() || is_system_library(path) {
-            None
-        } else if found.has_symbols {
-            Some(SymbolProblem::NoDebugInfo { module })
-        } else {
-            let build_id = debug_file::hexadecimal(&found.build_id);
-            Some(SymbolProblem::Stripped { module, build_id })
-        };
-        Self { own: Some(own), separate, problem }
+        let apart = found.as_ref().filter(|found| !found.has_lines);
+        let separate = apart.and_then(|found| debug_file::find(&module, found));
+        Self { module, found, debuginfod, separate, tables: [None, None], whole: None, problem }
     }
 
     pub(super) const fn problem(&self) -> Option<&SymbolProblem> {
@@ -85,30 +79,50 @@ impl ModuleSymbols {
     }
 
     /// The frames at an address of the file, innermost first; empty where nothing is known.
-    pub(super) fn frames(&self, address: u64) -> Vec<RawFrame> {
-        let mut frames = Vec::new();
-        for loader in [&self.own, &self.separate].into_iter().flatten() {
-            frames = from_debug_info(loader, address);
-            if !frames.is_empty() {
-                break;
+    pub(super) fn frames(&mut self, address: u64) -> Vec<RawFrame> {
+        let Some(found) = &self.found else { return Vec::new() };
+        let files = self.whole.get_or_insert_with(|| {
+            if !found.has_lines && self.separate.is_none() && self.debuginfod {
+                self.separate = debug_file::download(found);
             }
-        }
+            let own = match Loader::new(&self.module) {
+                Ok(own) => Some(own),
+                Err(error) => {
+                    let (module, reason) = (self.module.clone(), error.to_string());
+                    self.problem = Some(SymbolProblem::Unreadable { module, reason });
+                    None
+                }
+            };
+            let separate = own.as_ref().and(self.separate.as_ref());
+            let separate = separate.and_then(|path| Loader::new(path).ok());
+            if own.is_some() && separate.is_none() {
+                self.problem = found.lack(&self.module);
+            }
+            [own, separate]
+        });
+        let files = || files.iter().flatten();
+        let stated = files().map(|file| from_debug_info(file, address));
+        let mut frames = stated.into_iter().find(|frames| !frames.is_empty()).unwrap_or_default();
         // The outermost function at an address is the one that the symbol table knows.
-        let symbol = [&self.own, &self.separate]
-            .into_iter()
-            .flatten()
-            .find_map(|loader| loader.find_symbol(address))
-            .map(demangle);
+        let symbol = files().find_map(|file| file.find_symbol(address)).map(demangle);
         match (frames.last_mut(), symbol) {
             (Some(outermost), Some(symbol)) if qualifies(&symbol, &outermost.function) => {
                 outermost.function = Some(symbol);
             }
-            (None, Some(symbol)) => {
-                frames.push(RawFrame { function: Some(symbol), file: None, line: None });
-            }
+            (None, Some(symbol)) => frames.push(RawFrame::of_symbol(symbol)),
             _ => {}
         }
         frames
+    }
+
+    /// The function at an address of the file by symbol tables alone.
+    pub(super) fn function(&mut self, address: u64) -> Option<RawFrame> {
+        self.found.as_ref()?;
+        let files = [Some(&self.module), self.separate.as_ref()].into_iter().flatten();
+        let symbol = files.zip(&mut self.tables).find_map(|(file, table)| {
+            table.get_or_insert_with(|| FunctionTable::read(file)).name(address)
+        });
+        symbol.map(|symbol| RawFrame::of_symbol(demangle(symbol)))
     }
 }
 
@@ -150,6 +164,27 @@ pub(super) struct Found {
 }
 
 impl Found {
+    /// Whether it is the file that was recorded: it has the same build id, or none and is older.
+    fn is_of(&self, recorded_build_id: &[u8], recorded_at_ns: u64) -> bool {
+        if recorded_build_id.is_empty() {
+            return self.modified_at_ns.is_none_or(|modified| modified <= recorded_at_ns);
+        }
+        self.build_id == recorded_build_id
+    }
+
+    /// What a module lacks that has no other file than this.
+    fn lack(&self, module: &Path) -> Option<SymbolProblem> {
+        if self.has_lines || is_system_library(module) {
+            return None;
+        }
+        let module = module.to_owned();
+        if self.has_symbols {
+            return Some(SymbolProblem::NoDebugInfo { module });
+        }
+        let build_id = debug_file::hexadecimal(&self.build_id);
+        Some(SymbolProblem::Stripped { module, build_id })
+    }
+
     pub(super) fn examine(path: &Path) -> Result<Self, String> {
         let file = File::open(path).map_err(|error| error.to_string())?;
         let metadata = file.metadata().map_err(|error| error.to_string())?;
@@ -175,6 +210,6 @@ impl Found {
 }
 
 /// Nobody builds these again for the sake of line numbers.
-fn is_system_library(path: &str) -> bool {
-    ["/lib/", "/lib64/", "/usr/lib/", "/usr/lib64/"].iter().any(|root| path.starts_with(root))
+fn is_system_library(path: &Path) -> bool {
+    ["/lib", "/lib64", "/usr/lib", "/usr/lib64"].iter().any(|root| path.starts_with(root))
 }
