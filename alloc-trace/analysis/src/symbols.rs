@@ -9,6 +9,7 @@ mod debug_file;
 mod function_table;
 mod module;
 mod name;
+mod symbol_file;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -47,6 +48,15 @@ pub enum SymbolProblem {
         /// The module.
         module: PathBuf,
     },
+    /// The module's debug information is damaged, or goes on in a file that is not here.
+    BrokenDebugInfo {
+        /// The module.
+        module: PathBuf,
+        /// The file with the debug information.
+        file: PathBuf,
+        /// What is the matter with it.
+        reason: String,
+    },
     /// The module has neither: it was stripped, and nothing of it was found elsewhere.
     Stripped {
         /// The module.
@@ -64,6 +74,7 @@ impl SymbolProblem {
             Self::Unreadable { module, .. }
             | Self::Changed { module }
             | Self::NoDebugInfo { module }
+            | Self::BrokenDebugInfo { module, .. }
             | Self::Stripped { module, .. } => module,
         }
     }
@@ -85,6 +96,13 @@ impl fmt::Display for SymbolProblem {
                 "{}: no files and lines; build it with `debug = \"line-tables-only\"` in its \
                  profile to get them",
                 module.display()
+            ),
+            Self::BrokenDebugInfo { module, file, reason } => write!(
+                f,
+                "{}: some names, files and lines are missing, because of the debug information in {}: \
+                 {reason}",
+                module.display(),
+                file.display()
             ),
             Self::Stripped { module, build_id } => {
                 let name = module.file_name().unwrap_or_default().display();
@@ -260,8 +278,8 @@ impl Symbols {
     pub fn problems(&self) -> Vec<SymbolProblem> {
         let mut problems: Vec<SymbolProblem> = Vec::new();
         for problem in self.modules.iter().filter_map(|module| module.symbols.as_ref()?.problem()) {
-            if !problems.contains(problem) {
-                problems.push(problem.clone());
+            if !problems.contains(&problem) {
+                problems.push(problem);
             }
         }
         problems

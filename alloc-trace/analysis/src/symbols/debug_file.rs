@@ -10,6 +10,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use object::Object;
+use object::read::ReadCache;
+
 use super::module::Found;
 
 const SYSTEM: &str = "/usr/lib/debug";
@@ -17,6 +20,25 @@ const SYSTEM: &str = "/usr/lib/debug";
 /// The file of a module's debug information, if there is one that is sure to belong to it.
 pub(super) fn find(module: &Path, found: &Found) -> Option<PathBuf> {
     candidates(module, found).into_iter().find(|path| belongs(path, found))
+}
+
+/// Where a file of debug information goes on that has a part in common with others (`dwz` takes that out of the
+/// packages of several systems): the name of that file as it is stated, and that file, if it is here and belongs to it.
+/// `None` where it is whole.
+pub(super) fn shared(path: &Path) -> Option<(Vec<u8>, Option<PathBuf>)> {
+    let cache = ReadCache::new(File::open(path).ok()?);
+    let object = object::File::parse(&cache).ok()?;
+    let (name, build_id) = object.gnu_debugaltlink().ok()??;
+    let stated = Path::new(OsStr::from_bytes(name));
+    // From where the file really is, whatever led to it.
+    let directory = path.canonicalize().ok();
+    let beside =
+        directory.as_deref().and_then(Path::parent).map(|directory| directory.join(stated));
+    let belongs = |path: &PathBuf| {
+        Found::examine(path).is_ok_and(|other| !build_id.is_empty() && other.build_id == build_id)
+    };
+    let found = beside.into_iter().chain(by_build_id(build_id)).find(belongs);
+    Some((name.to_owned(), found))
 }
 
 /// The program of elfutils that asks the servers of `DEBUGINFOD_URLS`, and keeps what they answer.
@@ -42,12 +64,16 @@ pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Where the debug information of a build is installed.
+fn by_build_id(build_id: &[u8]) -> Option<PathBuf> {
+    let (first, rest) = build_id.split_first()?;
+    let name = format!(".build-id/{first:02x}/{}.debug", hexadecimal(rest));
+    Some(Path::new(SYSTEM).join(name))
+}
+
 fn candidates(module: &Path, found: &Found) -> Vec<PathBuf> {
     let mut paths = Vec::new();
-    if let Some((first, rest)) = found.build_id.split_first() {
-        let name = format!(".build-id/{first:02x}/{}.debug", hexadecimal(rest));
-        paths.push(Path::new(SYSTEM).join(name));
-    }
+    paths.extend(by_build_id(&found.build_id));
     let Some(directory) = module.parent() else { return paths };
     let own = module.file_name().map(|name| {
         let mut name = name.to_owned();

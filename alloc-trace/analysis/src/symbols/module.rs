@@ -8,46 +8,30 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use addr2line::Loader;
 use object::read::ReadCache;
 use object::{Object, ObjectSection};
 
-use super::function_table::FunctionTable;
 use super::name::demangle;
+use super::symbol_file::{RawFrame, SymbolFile};
 use super::{SymbolProblem, debug_file};
-
-/// A frame as the debug information states it.
-#[derive(Debug)]
-pub(super) struct RawFrame {
-    pub(super) function: Option<String>,
-    pub(super) file: Option<String>,
-    pub(super) line: Option<u32>,
-}
-
-impl RawFrame {
-    fn of_symbol(name: String) -> Self {
-        Self { function: Some(name), file: None, line: None }
-    }
-}
 
 /// Where a module's names come from.
 pub(super) struct ModuleSymbols {
     module: PathBuf,
     /// What the module's file says of itself; `None` where it is not asked for names.
     found: Option<Found>,
+    /// That file, and one of its debug information, where there is one. The first is asked first.
+    files: Vec<SymbolFile>,
     debuginfod: bool,
-    /// The file of its debug information, where that is one of its own.
-    separate: Option<PathBuf>,
-    /// The symbol tables of its own file and of that, as far as they alone were asked.
-    tables: [Option<FunctionTable>; 2],
-    /// All that both tell, if that was asked for.
-    whole: Option<[Option<Loader>; 2]>,
+    /// Why the module's file is not asked.
     problem: Option<SymbolProblem>,
+    /// Whether files and lines were asked for.
+    asked: bool,
 }
 
 impl fmt::Debug for ModuleSymbols {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ModuleSymbols").field("problem", &self.problem).finish_non_exhaustive()
+        f.debug_struct("ModuleSymbols").field("module", &self.module).finish_non_exhaustive()
     }
 }
 
@@ -69,43 +53,37 @@ impl ModuleSymbols {
                 (None, Some(SymbolProblem::Unreadable { module: module.clone(), reason }))
             }
         };
-        let apart = found.as_ref().filter(|found| !found.has_lines);
-        let separate = apart.and_then(|found| debug_file::find(&module, found));
-        Self { module, found, debuginfod, separate, tables: [None, None], whole: None, problem }
+        let mut files = Vec::new();
+        if let Some(found) = &found {
+            files.push(module.clone());
+            files.extend(debug_file::find(&module, found).filter(|_| !found.has_lines));
+        }
+        let files = files.into_iter().map(SymbolFile::new).collect();
+        Self { module, found, files, debuginfod, problem, asked: false }
     }
 
-    pub(super) const fn problem(&self) -> Option<&SymbolProblem> {
-        self.problem.as_ref()
+    /// What stood in the way of what was asked for.
+    pub(super) fn problem(&self) -> Option<SymbolProblem> {
+        let found = match &self.found {
+            Some(found) if self.asked => found,
+            _ => return self.problem.clone(),
+        };
+        if let Some((file, reason)) = self.files.iter().find_map(SymbolFile::trouble) {
+            let (module, file, reason) = (self.module.clone(), file.to_owned(), reason.to_owned());
+            return Some(SymbolProblem::BrokenDebugInfo { module, file, reason });
+        }
+        if self.files.len() > 1 { None } else { found.lack(&self.module) }
     }
 
     /// The frames at an address of the file, innermost first; empty where nothing is known.
     pub(super) fn frames(&mut self, address: u64) -> Vec<RawFrame> {
-        let Some(found) = &self.found else { return Vec::new() };
-        let files = self.whole.get_or_insert_with(|| {
-            if !found.has_lines && self.separate.is_none() && self.debuginfod {
-                self.separate = debug_file::download(found);
-            }
-            let own = match Loader::new(&self.module) {
-                Ok(own) => Some(own),
-                Err(error) => {
-                    let (module, reason) = (self.module.clone(), error.to_string());
-                    self.problem = Some(SymbolProblem::Unreadable { module, reason });
-                    None
-                }
-            };
-            let separate = own.as_ref().and(self.separate.as_ref());
-            let separate = separate.and_then(|path| Loader::new(path).ok());
-            if own.is_some() && separate.is_none() {
-                self.problem = found.lack(&self.module);
-            }
-            [own, separate]
-        });
-        let files = || files.iter().flatten();
-        let stated = files().map(|file| from_debug_info(file, address));
-        let mut frames = stated.into_iter().find(|frames| !frames.is_empty()).unwrap_or_default();
+        if !std::mem::replace(&mut self.asked, true) {
+            self.ask_servers();
+        }
+        let mut stated = self.files.iter().map(|file| file.frames(address));
+        let mut frames = stated.find(|frames| !frames.is_empty()).unwrap_or_default();
         // The outermost function at an address is the one that the symbol table knows.
-        let symbol = files().find_map(|file| file.find_symbol(address)).map(demangle);
-        match (frames.last_mut(), symbol) {
+        match (frames.last_mut(), self.symbol(address)) {
             (Some(outermost), Some(symbol)) if qualifies(&symbol, &outermost.function) => {
                 outermost.function = Some(symbol);
             }
@@ -116,13 +94,22 @@ impl ModuleSymbols {
     }
 
     /// The function at an address of the file by symbol tables alone.
-    pub(super) fn function(&mut self, address: u64) -> Option<RawFrame> {
-        self.found.as_ref()?;
-        let files = [Some(&self.module), self.separate.as_ref()].into_iter().flatten();
-        let symbol = files.zip(&mut self.tables).find_map(|(file, table)| {
-            table.get_or_insert_with(|| FunctionTable::read(file)).name(address)
-        });
-        symbol.map(|symbol| RawFrame::of_symbol(demangle(symbol)))
+    pub(super) fn function(&self, address: u64) -> Option<RawFrame> {
+        self.symbol(address).map(RawFrame::of_symbol)
+    }
+
+    fn symbol(&self, address: u64) -> Option<String> {
+        self.files.iter().find_map(|file| file.symbol(address)).map(demangle)
+    }
+
+    fn ask_servers(&mut self) {
+        if let Some(found) = &self.found
+            && self.debuginfod
+            && !found.has_lines
+            && self.files.len() == 1
+        {
+            self.files.extend(debug_file::download(found).map(SymbolFile::new));
+        }
     }
 }
 
@@ -135,22 +122,6 @@ fn qualifies(symbol: &str, known: &Option<String>) -> bool {
     let Some(known) = known else { return true };
     let plain = known.split('<').next().unwrap_or(known);
     !known.contains("::") && (plain.is_empty() || plain.starts_with('{') || symbol.contains(plain))
-}
-
-fn from_debug_info(loader: &Loader, address: u64) -> Vec<RawFrame> {
-    let mut frames = Vec::new();
-    // Debug information that contradicts itself gives what it gave up to there.
-    let Ok(mut found) = loader.find_frames(address) else { return frames };
-    while let Ok(Some(frame)) = found.next() {
-        let function = frame.function.as_ref().and_then(|function| function.raw_name().ok());
-        let location = frame.location.as_ref();
-        frames.push(RawFrame {
-            function: function.map(|name| demangle(&name)),
-            file: location.and_then(|location| location.file).map(str::to_owned),
-            line: location.and_then(|location| location.line).filter(|&line| line != 0),
-        });
-    }
-    frames
 }
 
 /// What a module's file says of itself.
