@@ -2,6 +2,8 @@
 
 #[path = "support/harsh_rows.rs"]
 mod harsh_rows;
+#[path = "support/soak.rs"]
+mod soak;
 mod support;
 
 use alloc_trace_format::{
@@ -11,6 +13,7 @@ use alloc_trace_format::{
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
+use soak::soak;
 use support::{event, header};
 
 /// A program that obtains and frees: what is freed was obtained before, sites and sizes repeat.
@@ -182,12 +185,6 @@ proptest! {
     ) {
         let _ = Unpacker::default().unpack(&bytes, raw_bytes % 100_000, &mut Vec::new());
     }
-}
-
-/// How many times longer than by default the search goes on: `ALLOC_TRACE_SOAK=100` takes minutes.
-fn soak() -> u64 {
-    let times = std::env::var("ALLOC_TRACE_SOAK").ok();
-    times.and_then(|times| times.parse().ok()).unwrap_or(1)
 }
 
 #[test]

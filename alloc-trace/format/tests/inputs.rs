@@ -5,6 +5,8 @@
 mod every_record;
 #[path = "../fuzz/inputs.rs"]
 mod inputs;
+#[path = "support/soak.rs"]
+mod soak;
 mod support;
 #[path = "../fuzz/survey.rs"]
 mod survey;
@@ -16,11 +18,12 @@ use alloc_trace_format::{
     Anchor, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, ChunkRow, Context, Effort, Encoder,
     EventKind, FILE_HEADER_BYTES, HeapSpace, HeldBlock, Item, ItemState, Packer, Rows, ThreadId,
 };
+use soak::soak;
 use support::event;
 use tempfile::TempDir;
 
-/// How often each seed is changed.
-const CHANGES: usize = 500;
+/// How often each seed is changed by default.
+const CHANGES: u64 = 500;
 /// Events of the chunk that is packed.
 const EVENTS: u16 = 200;
 
@@ -177,7 +180,7 @@ fn no_change_of_a_seed_makes_a_reader_panic_hang_or_contradict_itself() {
     let ways: std::collections::BTreeSet<u8> = seeds.iter().map(|(_, seed)| seed[0]).collect();
     assert_eq!(ways, (0..inputs::WAYS).collect(), "each way has a seed");
     for (_, seed) in &seeds {
-        for _ in 0..CHANGES {
+        for _ in 0..CHANGES * soak() {
             let other = &seeds[random.below(seeds.len())].1;
             inputs::take(&random.change(seed, other), directory.path());
         }
