@@ -49,6 +49,7 @@ mod signals;
 mod sink;
 mod slots;
 mod spare_stacks;
+mod spill;
 mod stack;
 mod stack_switch;
 mod sys;
@@ -67,7 +68,7 @@ use alloc_trace_format::{Encoder, EndReason, Event, EventKind, NodeId, SnapshotR
 #[cfg(feature = "span-layer")]
 use tracing::Metadata;
 
-use self::backtrace::{Backtrace, Captured, Shared};
+use self::backtrace::{Backtrace, Captured, Shared, Spilled};
 use self::call_tree::CallTree;
 use self::chunk_writer::ChunkWriter;
 use self::heap_snapshots::HeapSnapshots;
@@ -214,7 +215,7 @@ pub(crate) fn record_plain(
     // SAFETY: the slot is this thread's and busy, so nobody else uses its state.
     let state = unsafe { &mut *slot.state.get() };
     let request = Request { kind, address, size, align, ..Request::EMPTY };
-    if let Err(error) = RECORDER.write_event(state, &request, Some(registers)) {
+    if let Err(error) = RECORDER.write_event(state, &request, registers) {
         RECORDER.fail(error, state);
     }
     slot.leave();
@@ -228,7 +229,7 @@ pub(crate) fn record_plain(
 #[inline(always)]
 pub(crate) fn record(request: &Request, registers: Registers) {
     let Registers { program_counter, stack_pointer, frame_pointer } = registers;
-    RECORDER.enter(Some(request), |_, state| {
+    RECORDER.enter(Some((request, registers)), |_, state| {
         write_called(state, request, program_counter, stack_pointer, frame_pointer)
     });
 }
@@ -245,7 +246,7 @@ fn write_called(
 ) -> Result<(), Errno> {
     let registers = Registers { program_counter, stack_pointer, frame_pointer };
     state.writer.overtake(request.begin(), &RECORDER.log)?;
-    RECORDER.write_event(state, request, Some(registers))
+    RECORDER.write_event(state, request, registers)
 }
 
 /// Runs a closure whose heap events are the recorder's and not the program's: they are not recorded.
@@ -413,7 +414,7 @@ impl Recorder {
     #[inline(always)]
     fn enter(
         &'static self,
-        request: Option<&Request>,
+        request: Option<(&Request, Registers)>,
         write: impl FnOnce(&'static Self, &mut State) -> Result<(), Errno>,
     ) {
         let thread = THREAD.with(ptr::from_ref);
@@ -435,7 +436,7 @@ impl Recorder {
             interrupted(slot, request);
             return;
         }
-        let earliest = request.map_or(Stamp::MAX, Request::begin);
+        let earliest = request.map_or(Stamp::MAX, |(request, _)| request.begin());
         self.with_slot(thread, slot, earliest, write);
         if !slot.spill.is_empty() {
             self.write_spilled(slot);
@@ -515,22 +516,31 @@ impl Recorder {
         written
     }
 
-    /// Writes a heap event. Without `registers` it has no backtrace.
+    /// Writes a heap event with its backtrace.
     #[inline(always)]
     fn write_event(
         &'static self,
         state: &mut State,
         request: &Request,
-        registers: Option<Registers>,
+        registers: Registers,
     ) -> Result<(), Errno> {
-        let stamp = if request.stamp == 0 { clock::now() } else { request.stamp };
-        let stamp = stamp.max(state.writer.last_stamp());
-        let realloc = request.kind == EventKind::Realloc;
-        let begin_stamp = if realloc { request.begin.min(stamp) } else { stamp };
-        let captured = match registers {
-            Some(registers) => self.capture(state, registers, begin_stamp)?,
-            None => None,
-        };
+        let (stamp, begin_stamp) = stamps(state, request);
+        let captured = self.capture(state, registers, begin_stamp)?;
+        let stack_pointer = if captured.is_some() { registers.stack_pointer } else { 0 };
+        self.write_captured(state, request, stamp, begin_stamp, captured, stack_pointer)
+    }
+
+    /// Writes a heap event whose backtrace is known.
+    #[inline(always)]
+    fn write_captured(
+        &'static self,
+        state: &mut State,
+        request: &Request,
+        stamp: Stamp,
+        begin_stamp: Stamp,
+        captured: Option<Captured>,
+        stack_pointer: u64,
+    ) -> Result<(), Errno> {
         let event = Event {
             kind: request.kind,
             failed: request.failed,
@@ -543,10 +553,7 @@ impl Recorder {
             old_address: request.old_address as u64,
             old_size: request.old_size as u64,
             node: captured.map_or(NodeId::ROOT, Captured::node),
-            stack_pointer: match (captured, registers) {
-                (Some(_), Some(registers)) => registers.stack_pointer,
-                _ => 0,
-            },
+            stack_pointer,
             kept_frames: captured.and_then(Captured::kept_frames),
         };
         state.writer.write_event(&self.log, &event)
@@ -615,9 +622,9 @@ impl Recorder {
         while !slot.spill.is_empty() {
             let written = self.with_slot(thread, slot, Stamp::MAX, |recorder, state| {
                 let mut result = Ok(());
-                let rest = slot.spill.take(|request| {
+                let rest = slot.spill.take(|request, backtrace| {
                     if result.is_ok() {
-                        result = recorder.write_spilled_event(state, request);
+                        result = recorder.write_spilled_event(state, request, backtrace);
                     }
                 });
                 result?;
@@ -637,14 +644,43 @@ impl Recorder {
         }
     }
 
-    /// Writes an event that a signal handler spilled.
+    /// Writes an event that a signal handler spilled, with the backtrace that it collected.
     fn write_spilled_event(
         &'static self,
         state: &mut State,
         request: &Request,
+        backtrace: Option<&Spilled>,
     ) -> Result<(), Errno> {
         state.writer.overtake(request.begin().min(request.stamp), &self.log)?;
-        self.write_event(state, request, None)
+        let (stamp, begin_stamp) = stamps(state, request);
+        let mut captured = None;
+        if let (Some(backtrace), Some(tables)) = (backtrace, self.tables.get()) {
+            let depth = self.depth.load(Ordering::Relaxed);
+            let shared = Shared { modules: &self.modules, rules: &tables.rules, depth };
+            let mut sink = Sink {
+                tree: &tables.call_tree,
+                stamp: begin_stamp.max(state.writer.last_stamp()),
+                writer: &mut state.writer,
+                log: &self.log,
+                result: Ok(()),
+            };
+            captured = state.backtrace.find_spilled(backtrace, &shared, &mut sink);
+            sink.result?;
+        }
+        let stack_pointer = backtrace.map_or(0, Spilled::stack_pointer);
+        self.write_captured(state, request, stamp, begin_stamp, captured, stack_pointer)
+    }
+
+    /// Collects the backtrace of a request that interrupted the recorder, unless the options leave
+    /// backtraces out.
+    fn collect(&'static self, registers: Registers, backtrace: &Spilled) {
+        let depth = self.depth.load(Ordering::Relaxed);
+        if let Some(tables) = self.tables.get()
+            && depth != 0
+        {
+            let shared = Shared { modules: &self.modules, rules: &tables.rules, depth };
+            backtrace.collect(registers, &shared);
+        }
     }
 
     /// The recording cannot be written any more: it ends, and the program runs on.
@@ -665,11 +701,23 @@ impl Recorder {
     }
 }
 
+/// When a request was answered and when it began, the latter as all but a reallocation is.
+#[inline(always)]
+fn stamps(state: &State, request: &Request) -> (Stamp, Stamp) {
+    let stamp = if request.stamp == 0 { clock::now() } else { request.stamp };
+    let stamp = stamp.max(state.writer.last_stamp());
+    let realloc = request.kind == EventKind::Realloc;
+    (stamp, if realloc { request.begin.min(stamp) } else { stamp })
+}
+
 /// A hook found its own thread's slot busy: a signal handler made the request.
 #[cold]
-fn interrupted(slot: &Slot, request: Option<&Request>) {
+fn interrupted(slot: &Slot, request: Option<(&Request, Registers)>) {
     match request {
-        Some(request) => slot.spill.add(&Request { stamp: clock::now(), ..*request }),
+        Some((request, registers)) => {
+            let request = Request { stamp: clock::now(), ..*request };
+            slot.spill.add(&request, |backtrace| RECORDER.collect(registers, backtrace));
+        }
         None => slot.spill.lose(),
     }
 }

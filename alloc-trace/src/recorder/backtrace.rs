@@ -21,6 +21,7 @@
 
 mod frames;
 mod in_place;
+mod spilled;
 mod walk;
 
 use std::ops::Range;
@@ -33,6 +34,8 @@ use super::call_tree::Path;
 use super::modules::{Identity, Module, Modules};
 use super::stack::Stack;
 use super::unwind_rules::Rules;
+
+pub(super) use self::spilled::Spilled;
 
 /// Frames of a backtrace at most, whatever is asked for.
 pub(crate) const MAX_DEPTH: usize = 128;

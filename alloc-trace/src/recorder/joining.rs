@@ -123,7 +123,7 @@ impl Recorder {
             // is not told apart in time to be written.
             let begun = self.begun.load(Ordering::Relaxed);
             let mut unwritten = 0;
-            let rest = slot.spill.take(|request| unwritten += u64::from(request.stamp >= begun));
+            let rest = slot.spill.take(|request, _| unwritten += u64::from(request.stamp >= begun));
             if unwritten > 0 {
                 self.lost.fetch_add(unwritten + rest.lost, Ordering::Relaxed);
             }

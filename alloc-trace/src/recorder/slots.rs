@@ -8,15 +8,15 @@
 //! Slots lie in extents, which are never given back: whoever holds a pointer to a slot can always
 //! look at it.
 
-use std::cell::{Cell, UnsafeCell};
+use std::cell::UnsafeCell;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, compiler_fence};
 
 use super::backtrace::Backtrace;
 use super::chunk_writer::ChunkWriter;
 use super::extents::{MAX_EXTENTS, Shape, extent_of};
-use super::sys::{self, PreserveErrno};
-use crate::request::Request;
+use super::spill::Spill;
+use super::sys;
 
 const WORDS: usize = 4;
 
@@ -168,125 +168,6 @@ fn free_bit(word: &AtomicU64, count: usize) -> Option<usize> {
     (bit < count.min(64)).then_some(bit)
 }
 
-/// Requests that a signal handler made while it interrupted the recorder in the same thread. The
-/// interrupted writer writes them next.
-///
-/// Few threads are ever interrupted like that, so the requests' place is made when it is needed: with
-/// ten thousand live threads the first page of each would be 40 MiB.
-#[derive(Debug)]
-pub(super) struct Spill {
-    count: AtomicU32,
-    /// Twice the number of records that were lost, and 1 more where a snapshot of the heap was asked
-    /// for.
-    rest: AtomicU64,
-    requests: AtomicPtr<Requests>,
-}
-
-/// What a spill has beside requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Rest {
-    /// Records that were lost.
-    pub(super) lost: u64,
-    /// Whether a snapshot of the heap was asked for.
-    pub(super) snapshot: bool,
-}
-
-/// Zeroed memory is valid; nothing of it is read that was not set.
-type Requests = [Cell<Request>; Spill::CAPACITY];
-
-impl Spill {
-    /// A hook that packs a chunk takes milliseconds where the program is not optimised, in which a
-    /// timer's handler can come several times; what is not used of the place takes no memory.
-    const CAPACITY: usize = 512;
-
-    /// Adds a request; it is counted as lost where there is no room.
-    ///
-    /// Only handlers on the owning thread call this, and a handler that interrupts another one runs
-    /// to its end in between: so a place is claimed before it is filled.
-    pub(super) fn add(&self, request: &Request) {
-        let requests = self.requests();
-        let place = self.count.fetch_add(1, Ordering::Relaxed);
-        match requests.and_then(|requests| requests.get(place as usize)) {
-            Some(cell) => cell.set(*request),
-            None => {
-                self.count.fetch_sub(1, Ordering::Relaxed);
-                self.lose();
-            }
-        }
-    }
-
-    /// The requests' place, made if there is none; `None` where memory is short.
-    fn requests(&self) -> Option<&Requests> {
-        let existing = self.requests.load(Ordering::Relaxed);
-        if existing.is_null() {
-            return self.make_requests();
-        }
-        // SAFETY: the place is never given back, and only the slot's thread uses it.
-        Some(unsafe { &*existing })
-    }
-
-    #[cold]
-    fn make_requests(&self) -> Option<&Requests> {
-        let _errno = PreserveErrno::new();
-        let bytes = size_of::<Requests>();
-        let made = sys::map_anonymous(bytes)?;
-        let fresh = made.cast::<Requests>().as_ptr();
-        // A handler that interrupts this one may have made one just now.
-        let first = self.requests.compare_exchange(
-            ptr::null_mut(),
-            fresh,
-            Ordering::Relaxed,
-            Ordering::Relaxed,
-        );
-        let place = match first {
-            Ok(_) => fresh,
-            Err(first) => {
-                // SAFETY: the mapping was made above, and nobody else has seen it.
-                unsafe { sys::unmap(made, bytes) };
-                first
-            }
-        };
-        // SAFETY: as in `requests`; zeroed memory is valid.
-        Some(unsafe { &*place })
-    }
-
-    /// Counts a record that cannot be kept here as lost.
-    pub(super) fn lose(&self) {
-        self.rest.fetch_add(2, Ordering::Relaxed);
-    }
-
-    /// Asks for a snapshot of the heap.
-    pub(super) fn ask_for_snapshot(&self) {
-        self.rest.fetch_or(1, Ordering::Relaxed);
-    }
-
-    #[inline]
-    pub(super) fn is_empty(&self) -> bool {
-        self.count.load(Ordering::Relaxed) == 0 && self.rest.load(Ordering::Relaxed) == 0
-    }
-
-    /// Takes everything out: each request to `write`, and what else there is.
-    pub(super) fn take(&self, mut write: impl FnMut(&Request)) -> Rest {
-        let mut done = 0;
-        loop {
-            while done < self.count.load(Ordering::Relaxed) as usize
-                && let Some(cell) = self.requests().and_then(|requests| requests.get(done))
-            {
-                write(&cell.get());
-                done += 1;
-            }
-            // A handler may have added one just now: then the exchange fails.
-            let count = done as u32;
-            let emptied =
-                self.count.compare_exchange(count, 0, Ordering::Relaxed, Ordering::Relaxed);
-            if emptied.is_ok() {
-                let rest = self.rest.swap(0, Ordering::Relaxed);
-                return Rest { lost: rest >> 1, snapshot: rest & 1 == 1 };
-            }
-        }
-    }
-}
-
 // SAFETY: the cells of `state` and of the spill are used by one thread at a time, as `Slot` states.
 unsafe impl Sync for Slot {}
 
@@ -313,25 +194,5 @@ mod tests {
             let slot = slots.take().expect("memory");
             assert_eq!(slot.stream.load(Ordering::Relaxed), stream);
         }
-    }
-
-    #[test]
-    fn the_spill_keeps_what_fits_and_counts_the_rest() {
-        let slots = Slots::new();
-        let spill = &slots.take().expect("memory").spill;
-        assert!(spill.is_empty());
-        for address in 0..Spill::CAPACITY + 4 {
-            spill.add(&Request { address, ..Request::EMPTY });
-        }
-        let mut seen = Vec::new();
-        let rest = spill.take(|request| seen.push(request.address));
-        assert_eq!(seen, (0..Spill::CAPACITY).collect::<Vec<_>>());
-        assert_eq!(rest, Rest { lost: 4, snapshot: false });
-        assert!(spill.is_empty());
-        spill.ask_for_snapshot();
-        spill.ask_for_snapshot();
-        assert!(!spill.is_empty());
-        assert_eq!(spill.take(|_| ()), Rest { lost: 0, snapshot: true });
-        assert!(spill.is_empty());
     }
 }

@@ -74,7 +74,15 @@ impl Walk {
     pub(super) fn step(&mut self, shared: &Shared<'_>, sink: &mut impl Sink) -> Step {
         match shared.rules.find_plain(self.code) {
             Some(rule) => self.framed(rule, true).unwrap_or(Step::Cut),
-            None => self.unusual(shared, sink),
+            None => self.unusual(shared, |code| learn(code, shared, sink)),
+        }
+    }
+
+    /// The same where nothing can be written of what is met: code that is not known yet has no caller.
+    pub(super) fn step_by_what_is_known(&mut self, shared: &Shared<'_>) -> Step {
+        match shared.rules.find_plain(self.code) {
+            Some(rule) => self.framed(rule, true).unwrap_or(Step::Cut),
+            None => self.unusual(shared, |code| evaluate_known(code, shared)),
         }
     }
 
@@ -126,12 +134,12 @@ impl Walk {
     /// A step by a rule that is not in the table as most are.
     #[cold]
     #[inline(never)]
-    fn unusual(&mut self, shared: &Shared<'_>, sink: &mut impl Sink) -> Step {
+    fn unusual(&mut self, shared: &Shared<'_>, learn: impl FnOnce(u64) -> (Rule, bool)) -> Step {
         let code = self.code;
         let (rule, late) = match shared.rules.find(code) {
             Some(rule) if !rule.is_late() => (rule.unpack(), false),
             Some(rule) if is_current(code, shared.modules) => (rule.unpack(), true),
-            _ => learn(code, shared, sink),
+            _ => learn(code),
         };
         self.late |= late;
         self.used_frame_pointer = false;
@@ -250,6 +258,24 @@ fn learn(address: u64, shared: &Shared<'_>, sink: &mut impl Sink) -> (Rule, bool
     };
     shared.rules.insert(address, &rule, module.late);
     (rule, module.late)
+}
+
+/// Evaluates the rule for an address in a module that was met before.
+#[cold]
+fn evaluate_known(address: u64, shared: &Shared<'_>) -> (Rule, bool) {
+    let found = shared.modules.find(address);
+    let known = found.filter(|module| !module.late || shared.modules.is_current(module, address));
+    let rule = known.as_ref().and_then(|module| unwind_rules::evaluate(module, address));
+    (rule.unwrap_or(Rule::Unknown), known.is_some_and(|module| module.late))
+}
+
+/// Makes the module of a return address known, if it is not; whether it can be unloaded.
+pub(super) fn meet(return_address: u64, shared: &Shared<'_>, sink: &mut impl Sink) -> bool {
+    let code = before(return_address);
+    match shared.modules.find(code) {
+        Some(module) if !module.late || shared.modules.is_current(&module, code) => module.late,
+        _ => learn(code, shared, sink).1,
+    }
 }
 
 /// Whether the module that a rule of late code was learnt from is still loaded there.

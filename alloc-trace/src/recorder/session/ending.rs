@@ -137,7 +137,7 @@ impl Recorder {
         let mut lost = self.lost.swap(0, Ordering::Relaxed);
         for slot in self.slots.iter() {
             let mut unwritten = 0;
-            lost += slot.spill.take(|_| unwritten += 1).lost + unwritten;
+            lost += slot.spill.take(|_, _| unwritten += 1).lost + unwritten;
         }
         if lost > 0 {
             let _ = writer.write(&self.log, |encoder, out| encoder.lost(out, lost));
