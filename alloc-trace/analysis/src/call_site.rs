@@ -15,7 +15,8 @@ use crate::frame::Frame;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct CallSite {
     /// The function's demangled name. `[no backtrace]` where none was recorded, `[unknown]` where
-    /// it was lost, `[module+offset]` where the function has no name. `[runtime]` is what Rust's
+    /// it was lost, `[module+offset]` where the function has no name (`[allocator module+offset]` where
+    /// backtraces tell that it is the allocator's). `[runtime]` is what Rust's
     /// runtime asked for on its own behalf, before `main` or around a thread's first function.
     pub function: Arc<str>,
     /// The source file, where there is debug information.
@@ -198,7 +199,9 @@ fn is_allocator(frame: &Frame) -> bool {
     // Line tables name inlined functions without their path, so a Rust function can have a name
     // of C's; of the recorder's inlined functions only the file tells.
     let rust = frame.file.as_deref().is_some_and(|file| file.ends_with(".rs"));
-    (rust && frame.file.as_deref().is_some_and(is_allocator_source))
+    // Without a name it is known by the backtraces alone.
+    (!frame.named && function.starts_with("[allocator "))
+        || (rust && frame.file.as_deref().is_some_and(is_allocator_source))
         || function.starts_with("alloc::alloc::")
         || frame.file.as_deref().is_some_and(|file| file.ends_with("/library/alloc/src/alloc.rs"))
         || function.starts_with("__rust_")

@@ -10,7 +10,7 @@ mod index;
 use std::ops::Range;
 
 use alloc_trace_format::{NodeDefinition, NodeId};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use self::index::Index;
 
@@ -218,6 +218,39 @@ impl CallTree {
     pub(crate) fn frames(&self, place: Place) -> impl Iterator<Item = u64> {
         std::iter::successors(self.frame(place), |&(_, parent)| self.frame(parent))
             .map(|(address, _)| address)
+    }
+
+    /// The return addresses in the allocator itself, where a few are the innermost of all backtraces: as
+    /// its functions were not inlined, each kind of request has one, whoever makes it. None where that is not
+    /// clear.
+    ///
+    /// It is how the allocator is known in a program without names.
+    pub(crate) fn allocator_addresses(&self) -> Vec<u64> {
+        /// One for each function of an allocator, and one for a reallocation that falls back on them.
+        const MOST: usize = 5;
+        const CALLERS: usize = 2 * MOST;
+
+        let mut is_parent = vec![false; self.places.len()];
+        for &(parent, _) in &self.places {
+            if let Some(is_parent) = is_parent.get_mut(parent.index()) {
+                *is_parent = true;
+            }
+        }
+        let mut innermost = Vec::new();
+        let mut callers = FxHashSet::default();
+        let leaves = self.places.iter().zip(is_parent).skip(2).filter(|(_, parent)| !parent);
+        for (&(parent, address), _) in leaves {
+            if !innermost.contains(&address) {
+                innermost.push(address);
+            }
+            if innermost.len() > MOST {
+                return Vec::new();
+            }
+            if callers.len() <= CALLERS {
+                callers.insert(self.frame(parent).map_or(0, |(address, _)| address));
+            }
+        }
+        if callers.len() > 2 * innermost.len() { innermost } else { Vec::new() }
     }
 
     /// How many places there are, the two roots included.

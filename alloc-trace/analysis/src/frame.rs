@@ -7,7 +7,8 @@ use serde::Serialize;
 /// A frame of a backtrace. Functions that the compiler inlined have frames of their own.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct Frame {
-    /// The function's demangled name; `[module+offset]` where nothing is known of it.
+    /// The function's demangled name; `[module+offset]` where nothing is known of it, and
+    /// `[allocator module+offset]` where backtraces tell that it is the allocator's.
     pub function: Arc<str>,
     /// The source file, where there is debug information.
     pub file: Option<Arc<str>>,

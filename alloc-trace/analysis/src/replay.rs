@@ -46,9 +46,10 @@ impl<'a> Prepared<'a> {
     pub(crate) fn new(recording: &'a Recording, options: Options) -> Result<Self, AnalysisError> {
         let definitions = Definitions::gather(recording, options.activations)?;
         let recorded_at_ns = recording.header().start_realtime_ns;
-        let symbols = Symbols::new(&definitions.modules, recorded_at_ns);
-        let symbols = symbols.with_debuginfod(options.debuginfod);
-        let symbols = symbols.with_runtime_in_outline(!options.all_frames);
+        let symbols = Symbols::new(&definitions.modules, recorded_at_ns)
+            .with_debuginfod(options.debuginfod)
+            .with_runtime_in_outline(!options.all_frames)
+            .with_allocator(definitions.call_tree.allocator_addresses());
         let mut symbols = match (options.symbols, options.keep_symbols) {
             (false, _) => symbols.without_names(),
             (true, false) => symbols,

@@ -134,6 +134,8 @@ pub struct Symbols {
     /// The whole frames in the C runtime's modules, where `frames` has their functions alone.
     whole_frames: FxHashMap<u64, Arc<[Frame]>>,
     texts: FxHashMap<Box<str>, Arc<str>>,
+    /// Return addresses in the allocator: that is what is known of them where they have no name.
+    allocator: Vec<u64>,
     recorded_at_ns: u64,
     resolve: bool,
     debuginfod: bool,
@@ -178,6 +180,7 @@ impl Symbols {
             frames: FxHashMap::default(),
             whole_frames: FxHashMap::default(),
             texts: FxHashMap::default(),
+            allocator: Vec::new(),
             recorded_at_ns,
             resolve: true,
             debuginfod: false,
@@ -212,6 +215,12 @@ impl Symbols {
     /// tables have them: enough where those frames are folded away.
     pub(crate) const fn with_runtime_in_outline(mut self, outline: bool) -> Self {
         self.outline_runtime = outline;
+        self
+    }
+
+    /// Return addresses that are known to be the allocator's. Before any frames are asked for.
+    pub(crate) fn with_allocator(mut self, addresses: Vec<u64>) -> Self {
+        self.allocator = addresses;
         self
     }
 
@@ -337,7 +346,8 @@ impl Symbols {
         }
         let base_name = path.rsplit('/').next().unwrap_or(&path);
         let offset = return_address.wrapping_sub(module.bias);
-        let unnamed = format!("[{base_name}+{offset:#x}]");
+        let part = if self.allocator.contains(&return_address) { "allocator " } else { "" };
+        let unnamed = format!("[{part}{base_name}+{offset:#x}]");
         let mut frames: Vec<Frame> = Vec::new();
         for raw in found.unwrap_or_default() {
             let named = raw.function.is_some();

@@ -404,3 +404,39 @@ fn a_module_that_is_not_there_is_told_and_its_frames_are_offsets() {
     assert_eq!(&*quiet.sites[0].site.function, "[app+0x123]");
     assert!(quiet.symbol_problems.is_empty());
 }
+
+#[test]
+fn in_a_program_without_names_the_allocator_is_known_by_its_place_in_all_backtraces() {
+    let sites = |callers: u64, innermost: u64| {
+        let mut script = Script::new();
+        script.thread(1, "main", false);
+        let module = Module {
+            stamp: 1_000,
+            bias: 0x1000,
+            start: 0x1000,
+            end: 0x9000,
+            build_id: Box::default(),
+            path: "/nowhere/app".into(),
+        };
+        script.record(1, Record::Module(Box::new(module)));
+        script.node(2, 0, 0x2000);
+        for caller in 0..callers {
+            let node = 3 + 2 * caller as u32;
+            script.node(node, 2, 0x3000 + caller);
+            script.node(node + 1, node, 0x4000 + caller % innermost);
+            script.event(at(node + 1, alloc(1, 0x10_0000 + 64 * caller, 10)));
+        }
+        script.end();
+        let sites = script.summary().sites;
+        let mut sites: Vec<String> = sites.iter().map(|it| it.site.function.to_string()).collect();
+        sites.sort();
+        sites
+    };
+    let offsets = |base: u64, count: u64| -> Vec<String> {
+        (base..base + count).map(|offset| format!("[app+{offset:#x}]")).collect()
+    };
+    assert_eq!(sites(8, 3), offsets(0x2000, 8), "the callers, not what they all call");
+    // Where it may be the program that is innermost.
+    assert_eq!(sites(6, 3), offsets(0x3000, 3));
+    assert_eq!(sites(20, 6), offsets(0x3000, 6));
+}
