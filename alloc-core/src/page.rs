@@ -367,8 +367,8 @@ impl Page {
     /// Frees blocks on the owner's side: of the `count` in the slots from `slots` up those before the
     /// first one that lies in another page. Returns how many.
     ///
-    /// Each has its bit set by itself: blocks that come in no order change the word at nearly every one,
-    /// and baseline x86-64 counts bits in some twenty instructions.
+    /// A word of bits stays in a register as long as blocks have their bits in it: stored for each of
+    /// them, the next one would wait for it to come back.
     ///
     /// # Safety
     ///
@@ -378,24 +378,40 @@ impl Page {
         const { assert!(WORDS <= 64, "there is a bit for each word") };
         let local = self.local();
         let extent = self.extent();
+        let end = slots.wrapping_add(count);
+        let mut slot = slots;
+        let index_at = |slot: *mut Slot| {
+            if slot == end {
+                return None;
+            }
+            // SAFETY: one of the `count` slots.
+            extent.index(unsafe { &*slot }.get())
+        };
         let mut words = 0;
-        let mut freed = 0;
-        while freed < count {
-            // SAFETY: `freed` is below `count`.
-            let block = unsafe { &*slots.wrapping_add(freed) }.get();
-            let Some(index) = extent.index(block) else { break };
+        let mut next = index_at(slot);
+        while let Some(mut index) = next {
+            let word = index / 64;
             // SAFETY: an offset in the blocks of a page, divided by the size of each, is below their
             // number, and there are bits for all of them.
-            let word = unsafe { local.bits.get_unchecked(index / 64) };
-            let bits = word.get();
-            let with = bits | 1 << (index % 64);
-            if with == bits {
-                fatal("a block was freed twice", block.addr());
-            }
-            word.set(with);
-            words |= 1u64 << (index / 64);
-            freed += 1;
+            let place = unsafe { local.bits.get_unchecked(word) };
+            let mut bits = place.get();
+            next = loop {
+                let with = bits | 1 << (index % 64);
+                if with == bits {
+                    let block = self.start().wrapping_add(index * self.class.size());
+                    fatal("a block was freed twice", block.addr());
+                }
+                bits = with;
+                slot = slot.wrapping_add(1);
+                match index_at(slot) {
+                    Some(other) if other / 64 == word => index = other,
+                    other => break other,
+                }
+            };
+            place.set(bits);
+            words |= 1u64 << word;
         }
+        let freed = (slot.addr() - slots.addr()) / size_of::<Slot>();
         local.lowest.set(local.lowest.get().min(words.trailing_zeros()));
         local.free.set(local.free.get() + freed as u32);
         freed
