@@ -53,6 +53,22 @@ const ROOMY_SEGMENTS: usize = 4;
 #[repr(align(64))]
 struct Kinds([AtomicU8; ARENA_SLICES]);
 
+/// For each segment the processor whose threads use it first, by [`processor_mark`]; 0 for none. A hint,
+/// which keeps threads that run at once out of each other's way. Not the thread: where there are more of
+/// them than processors, each would touch memory of its own.
+#[derive(Debug)]
+struct Users([AtomicU8; ARENA_SEGMENTS]);
+
+impl Users {
+    fn of(&self, segment: usize) -> u8 {
+        self.0[segment % ARENA_SEGMENTS].load(Ordering::Relaxed)
+    }
+
+    fn set(&self, segment: usize, user: u8) {
+        self.0[segment % ARENA_SEGMENTS].store(user, Ordering::Relaxed);
+    }
+}
+
 /// Record of one aligned GiB of addresses. All zero is an arena with nothing in it.
 #[derive(Debug)]
 pub(crate) struct Arena {
@@ -64,10 +80,10 @@ pub(crate) struct Arena {
     /// What is recorded of each segment's pages; null where no segment ever was.
     pages: [AtomicPtr<PageRecords>; ARENA_SEGMENTS],
     segments: [Segment; ARENA_SEGMENTS],
-    /// The processor whose threads put their large blocks into a segment first, by [`processor_mark`];
-    /// 0 for none. A hint, which keeps threads that run at once out of each other's way. Not the
-    /// thread: where there are more of them than processors, each would touch memory of its own.
-    users: [AtomicU8; ARENA_SEGMENTS],
+    /// Whose large blocks were put into a segment first.
+    block_users: Users,
+    /// Whose pages were.
+    page_users: Users,
     /// A bit for each segment with free slices. May be set where there is none left.
     open: [AtomicU64; ARENA_SEGMENTS / 64],
     /// A bit for each segment that huge pages were asked for.
@@ -170,52 +186,62 @@ impl Arena {
     }
 
     /// The open segments of users that are wanted, highest first.
-    fn open_segments_of(&self, is_wanted: impl Fn(u8) -> bool) -> impl Iterator<Item = usize> {
-        let user = |index| self.user(index).load(Ordering::Relaxed);
-        self.open_segments().filter(move |index| is_wanted(user(*index)))
+    fn open_segments_of(
+        &self,
+        users: &Users,
+        is_wanted: impl Fn(u8) -> bool,
+    ) -> impl Iterator<Item = usize> {
+        self.open_segments().filter(move |index| is_wanted(users.of(*index)))
     }
 
-    fn user(&self, segment: usize) -> &AtomicU8 {
-        &self.users[segment % ARENA_SEGMENTS]
+    /// Claims a run in a segment that is given, else in one of this user's, else in one that has no user,
+    /// which is this one's from then on, else in any. Returns it with its first slice's index in the arena.
+    fn claim_near(
+        &self,
+        given: Option<usize>,
+        users: &Users,
+        user: u8,
+        claim: impl Fn(usize) -> Option<(usize, Run)>,
+    ) -> Option<(usize, Run)> {
+        let mut segments = given
+            .into_iter()
+            .chain(self.open_segments_of(users, |of| of == user))
+            .chain(self.open_segments_of(users, |of| of == 0))
+            .chain(self.open_segments());
+        let (slice, run) = segments.find_map(claim)?;
+        let segment = slice / SLICES as usize;
+        if users.of(segment) == 0 {
+            users.set(segment, user);
+        }
+        Some((slice, run))
     }
 
-    /// Claims a run in the first open segment that has room for it. Returns it with its first
-    /// slice's index in the arena.
-    fn claim(&self, count: u32, align: u32, placement: Placement) -> Option<(usize, Run)> {
-        let mut claims =
-            self.open_segments().map(|index| self.claim_in(index, count, align, placement));
-        claims.find_map(|claimed| claimed)
+    /// Claims a run for a page.
+    fn claim_for_page(&self, user: u8, count: u32) -> Option<(usize, Run)> {
+        let claim = |index| self.claim_in(index, count, 1, Placement::Lowest);
+        self.claim_near(None, &self.page_users, user, claim)
     }
 
-    /// Claims a run for a large block: in a roomy segment if that is asked for, else in one of this
-    /// user's, else in one that has no user, else in any. A segment that has no user is this one's from
-    /// then on.
-    fn claim_for(
+    /// Claims a run for a large block, in a roomy segment if that is asked for.
+    fn claim_for_block(
         &self,
         user: u8,
         count: u32,
         align: u32,
         placement: Placement,
     ) -> Option<(usize, Run)> {
+        let users = &self.block_users;
+        let claim = |index| self.claim_in(index, count, align, placement);
         let roomiest = match placement {
             Placement::Lowest => None,
             Placement::Roomy => {
                 let segments =
-                    self.open_segments_of(|of| of == user || of == 0).take(ROOMY_SEGMENTS);
+                    self.open_segments_of(users, |of| of == user || of == 0).take(ROOMY_SEGMENTS);
                 // Of those with as much room the highest: it was used lately.
                 segments.max_by_key(|index| (self.segments[*index % ARENA_SEGMENTS].room(), *index))
             }
         };
-        let claim = |index| self.claim_in(index, count, align, placement);
-        let (slice, run) = roomiest
-            .and_then(claim)
-            .or_else(|| self.open_segments_of(|of| of == user).find_map(claim))
-            .or_else(|| self.open_segments_of(|of| of == 0).find_map(claim))
-            .or_else(|| self.open_segments().find_map(claim))?;
-        let place = self.user(slice / SLICES as usize);
-        if place.load(Ordering::Relaxed) == 0 {
-            place.store(user, Ordering::Relaxed);
-        }
+        let (slice, run) = self.claim_near(roomiest, users, user, claim)?;
         if run.dirty == 0 {
             self.begin_with_block(slice, count);
         }
@@ -256,7 +282,8 @@ impl Arena {
                 self.begin_anew(index);
             }
             if segment.is_free() {
-                self.user(index).store(0, Ordering::Relaxed);
+                self.block_users.set(index, 0);
+                self.page_users.set(index, 0);
             }
         }
         purged
@@ -365,20 +392,24 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Arena> {
     core::iter::successors(follow(&FIRST), move |arena| follow(&arena.next))
 }
 
-/// Claims a run of slices for a page, somewhere in what is reserved, as high up as there is room.
+/// Claims a run of slices for a page: where the threads of this processor have others, or else where those
+/// of no other have, or else where there is room; as high up as there is any.
+///
+/// As long as there is one heap no segment becomes a processor's: a thread that is moved to another one
+/// finds its memory where it was.
 pub(crate) fn claim_for_page(count: u32) -> Option<(&'static Arena, usize, Run)> {
-    claim_somewhere(|arena| arena.claim(count, 1, Placement::Lowest))
+    let user = if counters::HEAPS.get() > 1 { processor_mark() } else { 0 };
+    claim_somewhere(|arena| arena.claim_for_page(user, count))
 }
 
-/// Claims a run of slices for a large block: where the threads of this processor have others, or else
-/// where those of no other have, or else where there is room.
+/// The same for a large block.
 pub(crate) fn claim_for_block(
     count: u32,
     align: u32,
     placement: Placement,
 ) -> Option<(&'static Arena, usize, Run)> {
     let user = processor_mark();
-    claim_somewhere(|arena| arena.claim_for(user, count, align, placement))
+    claim_somewhere(|arena| arena.claim_for_block(user, count, align, placement))
 }
 
 /// A number for the processor that the calling thread runs on, not 0. Processors that are far apart may

@@ -1,5 +1,5 @@
-//! Threads that run at once keep out of each other's way: large blocks lie with others that were
-//! obtained on the same processor.
+//! Threads that run at once keep out of each other's way: large blocks, and the pages of small ones, lie
+//! with others that were obtained on the same processor.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::collections::BTreeSet;
@@ -18,11 +18,14 @@ static HEAP: CoreAlloc = CoreAlloc::new();
 /// How many threads obtain blocks, and how many blocks each of them.
 const THREADS: usize = 4;
 const BLOCKS: usize = 8;
-const BLOCK_BYTES: usize = SEGMENT_BYTES / 64;
 
-/// The segment that a new block lies in.
-fn segment_of_new() -> usize {
-    let layout = Layout::from_size_align(BLOCK_BYTES, 16).expect("a layout");
+/// A block that is large, and one of which a page has few.
+const LARGE: usize = SEGMENT_BYTES / 64;
+const SMALL: usize = SEGMENT_BYTES / 128;
+
+/// The segment that a new block of so many bytes lies in.
+fn segment_of_new(bytes: usize) -> usize {
+    let layout = Layout::from_size_align(bytes, 16).expect("a layout");
     // SAFETY: the layout has a size.
     let block = unsafe { HEAP.alloc(layout) };
     assert!(!block.is_null(), "out of memory");
@@ -53,16 +56,16 @@ fn run_on(processor: usize) {
     assert_eq!(result, 0, "a thread may run on one of its processors");
 }
 
-/// The segments of the blocks that threads obtain in turn, those of each thread together; the processor
-/// of each is given.
-fn segments(of: impl Fn(usize) -> usize + Sync) -> Vec<BTreeSet<usize>> {
+/// The segments of the blocks of so many bytes that threads obtain in turn, those of each thread together;
+/// the processor of each is given.
+fn segments(bytes: usize, of: impl Fn(usize) -> usize + Sync) -> Vec<BTreeSet<usize>> {
     let turn = Barrier::new(THREADS);
     let work = |thread: usize| {
         run_on(of(thread));
         let mut segments = BTreeSet::new();
         for step in 0..BLOCKS * THREADS {
             if step % THREADS == thread {
-                segments.insert(segment_of_new());
+                segments.insert(segment_of_new(bytes));
             }
             turn.wait();
         }
@@ -76,29 +79,49 @@ fn segments(of: impl Fn(usize) -> usize + Sync) -> Vec<BTreeSet<usize>> {
     })
 }
 
-#[test]
-fn large_blocks_obtained_on_different_processors_are_in_different_segments() {
+/// Has threads on two processors obtain blocks of so many bytes.
+fn expect_apart(name: &str, bytes: usize) {
     let processors = processors();
     let &[first, second, ..] = &processors[..] else {
         eprintln!("SKIPPED: there is only one processor");
         return;
     };
-    let name = "large_blocks_obtained_on_different_processors_are_in_different_segments";
     process::succeed(name, || {
-        let found = segments(|thread| if thread % 2 == 0 { first } else { second });
+        let found = segments(bytes, |thread| if thread % 2 == 0 { first } else { second });
         let of_first = &found[0] | &found[2];
         let of_second = &found[1] | &found[3];
         assert!(of_first.is_disjoint(&of_second), "{found:?}");
     });
 }
 
-#[test]
-fn large_blocks_of_threads_on_one_processor_are_in_the_same_segments() {
+/// Has threads on one processor obtain blocks of so many bytes.
+fn expect_together(name: &str, bytes: usize) {
     let only = processors()[0];
-    process::succeed("large_blocks_of_threads_on_one_processor_are_in_the_same_segments", || {
-        let found = segments(|_| only);
+    process::succeed(name, || {
+        let found = segments(bytes, |_| only);
         // Other blocks may have left too little room in the first.
         let all: BTreeSet<usize> = found.iter().flatten().copied().collect();
         assert!(all.len() <= 2, "{found:?}");
     });
+}
+
+#[test]
+fn large_blocks_obtained_on_different_processors_are_in_different_segments() {
+    let name = "large_blocks_obtained_on_different_processors_are_in_different_segments";
+    expect_apart(name, LARGE);
+}
+
+#[test]
+fn large_blocks_of_threads_on_one_processor_are_in_the_same_segments() {
+    expect_together("large_blocks_of_threads_on_one_processor_are_in_the_same_segments", LARGE);
+}
+
+#[test]
+fn pages_of_threads_on_different_processors_are_in_different_segments() {
+    expect_apart("pages_of_threads_on_different_processors_are_in_different_segments", SMALL);
+}
+
+#[test]
+fn pages_of_threads_on_one_processor_are_in_the_same_segments() {
+    expect_together("pages_of_threads_on_one_processor_are_in_the_same_segments", SMALL);
 }
