@@ -36,7 +36,7 @@ pub(crate) use upkeep::trim_idle_heaps;
 /// found empty or full, up to the class's `cache_blocks`; half of that is what a refill brings.
 /// A cache that becomes full although it was refilled since it was last full is too small for how
 /// its thread takes and gives back, and may hold twice as many again, up to `cache_blocks_max`; a
-/// thread that only gives back does not get there.
+/// thread that only gives back does not get there, and keeps an eighth.
 const FIRST_LIMIT: u32 = 16;
 
 /// Bytes that a thread gives back on balance before its caches begin small again: each block in them
@@ -247,12 +247,13 @@ impl Heap {
             self.shrink_caches();
             return;
         }
-        if self.gives_back.get() != 0 && !was_refilled {
+        let may_grow = limit < class.shape().cache_blocks;
+        if !was_refilled && (!may_grow || self.gives_back.get() != 0) {
             // Hardly any of them will be wanted: the more go at once, the less each costs.
             self.flush(class, limit as usize / 8);
-        } else if limit < class.shape().cache_blocks {
+        } else if may_grow {
             self.raise_limit(class);
-        } else if was_refilled && limit < class.shape().cache_blocks_max {
+        } else if limit < class.shape().cache_blocks_max {
             self.set_limit(class, limit * 2);
         } else {
             self.flush(class, limit as usize / 2);

@@ -168,6 +168,26 @@ fn a_flush_keeps_the_newest_blocks() {
 }
 
 #[test]
+fn a_cache_that_is_only_given_to_keeps_an_eighth() {
+    let class = class(1024);
+    let heap = Heap::make().unwrap();
+    let blocks: Vec<_> = (0..300).map(|_| take(heap, class)).collect();
+    let mut flushes = 0;
+    for block in blocks {
+        let before = heap.cached(class);
+        give(heap, class, block);
+        let limit = class.pick(&heap.limits).get() as usize;
+        if heap.cached(class) <= before {
+            assert_eq!((before, heap.cached(class)), (limit, limit / 8 + 1));
+            flushes += 1;
+        }
+    }
+    assert!(flushes > 1);
+    heap.check().unwrap();
+    heap.trim();
+}
+
+#[test]
 fn an_ended_threads_caches_keep_the_smallest_blocks() {
     let heap = Heap::make().unwrap();
     let cached_bytes =
