@@ -241,6 +241,11 @@ impl Heap {
         self.keep_time(class);
         let limit = class.pick(&self.limits).get();
         let was_refilled = self.refilled.replace(class, false);
+        if limit == 0 {
+            // A cache that was never used is full, too, and nothing but this makes room in it.
+            self.raise_limit(class);
+            return;
+        }
         if self.returned_bytes.get() >= MUCH_BYTES {
             self.returned_bytes.set(0);
             self.gives_back.set(1);

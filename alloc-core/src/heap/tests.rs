@@ -151,6 +151,25 @@ fn a_thread_that_gives_back_much_keeps_little_in_its_caches() {
 }
 
 #[test]
+fn the_first_block_of_a_class_is_kept_where_much_was_given_back_before() {
+    let (class, other) = (class(256), class(10_000));
+    let (giver, heap) = (Heap::make().unwrap(), Heap::make().unwrap());
+    let blocks: Vec<_> =
+        (0..MUCH_BYTES as usize / class.size() * 2).map(|_| take(heap, class)).collect();
+    for block in blocks {
+        give(heap, class, block);
+        if heap.returned_bytes.get() >= MUCH_BYTES {
+            break;
+        }
+    }
+    assert!(heap.returned_bytes.get() >= MUCH_BYTES, "that is what is tested");
+    // Another thread's block, of a class that this one never asked for.
+    give(heap, other, take(giver, other));
+    assert_eq!(heap.cached(other), 1);
+    heap.check().unwrap();
+}
+
+#[test]
 fn a_flush_keeps_the_newest_blocks() {
     let class = class(1024);
     let (heap, blocks, _) = heap_with_full_page(class);
