@@ -127,6 +127,8 @@ struct Recorder {
     lost: AtomicU64,
     /// When the present recording began.
     begun: AtomicU64,
+    /// Whether a hook that has no chunk found that the recording could not be written any more.
+    failure_is_untold: AtomicBool,
     depth: AtomicUsize,
     check: AtomicBool,
     exit_key: AtomicU32,
@@ -393,6 +395,7 @@ impl Recorder {
             next_thread: AtomicU32::new(1),
             lost: AtomicU64::new(0),
             begun: AtomicU64::new(0),
+            failure_is_untold: AtomicBool::new(false),
             depth: AtomicUsize::new(MAX_DEPTH),
             check: AtomicBool::new(false),
             exit_key: AtomicU32::new(session::NO_KEY),
@@ -696,6 +699,8 @@ impl Recorder {
             sys::complain(&[b"the recording ends here: ", sys::describe(error)]);
             if state.writer.is_attached() {
                 state.writer.write_end(EndReason::WriteFailed, state.writer.events());
+            } else {
+                self.failure_is_untold.store(true, Ordering::Relaxed);
             }
         }
     }

@@ -88,6 +88,25 @@ fn a_full_file_system_ends_the_recording_with_its_reason_and_the_program_runs_on
 }
 
 #[test]
+fn a_thread_that_finds_no_room_for_its_part_of_the_window_ends_the_recording_with_its_reason() {
+    // The window is enough for some of 300 live threads, and what there is besides for no more of it.
+    let Some(mounted) = Mounted::new(1_400_000) else {
+        assert!(env::var_os("CI").is_none(), "no file system can be mounted");
+        eprintln!("SKIPPED: no file system can be mounted, which takes the rights of root");
+        return;
+    };
+    let path = mounted.path().join("recording");
+    let mut command = recorded(OVER_SYSTEM, &["live_threads"], &path, ",window=1M");
+    let finished = run(&mut command).success();
+    let said = finished.complaints();
+    assert!(said.len() == 1 && said[0].ends_with("no space left"), "{said:?}");
+    let history = History::read_killed(&path);
+    history.assert_sound();
+    assert_eq!(history.end.map(|(reason, _)| reason), Some(EndReason::WriteFailed));
+    assert!(history.threads.len() > 10, "{}", history.threads.len());
+}
+
+#[test]
 fn a_file_that_is_truncated_or_removed_meanwhile_ends_no_program() {
     let directory = TempDir::new().expect("a directory");
     for program in SCENARIOS {

@@ -24,6 +24,10 @@ impl Recorder {
         if let (Some(reason), true) = (reason, quiet) {
             self.write_last_records(own, recorded, reason);
         }
+        let failed_in_silence = self.failure_is_untold.swap(false, Ordering::Relaxed);
+        if failed_in_silence && quiet {
+            self.write_untold_failure();
+        }
         if quiet {
             let torn = self.log.is_torn();
             if torn && reason.is_some() {
@@ -89,6 +93,20 @@ impl Recorder {
             }
         }
         true
+    }
+
+    /// Writes why the recording ended where the hook that found it had no chunk: in another thread's. No hook
+    /// uses a slot any more.
+    fn write_untold_failure(&'static self) {
+        // SAFETY: no hook uses a slot any more, and none will before the next recording.
+        let state = |slot: &'static Slot| unsafe { &*slot.state.get() };
+        // Of the last recording, should an earlier one not have been put away.
+        let attached = || self.slots.iter().filter(|slot| state(slot).writer.is_attached());
+        let Some(own) = attached().max_by_key(|slot| state(slot).session) else { return };
+        let of_it = self.slots.iter().filter(|slot| state(slot).session == state(own).session);
+        let events = of_it.map(|slot| state(slot).writer.events()).sum();
+        // SAFETY: as above, and nothing refers to a state any more.
+        unsafe { &mut *own.state.get() }.writer.write_end(EndReason::WriteFailed, events);
     }
 
     /// Writes the threads' present names and the closing record, in the calling thread's stream.
