@@ -92,15 +92,20 @@ impl Heap {
     fn step(&mut self, thread: usize) -> Option<Event> {
         self.now += 1 + self.random(3) as u64;
         let (present, goes_on) = self.threads[thread];
-        // What needs no stamp need not wait for one: a release is seen as soon as its stamp was taken.
-        let stamps =
-            matches!(present, Doing::Nothing | Doing::Allocating { .. } | Doing::Moved { .. });
+        let choice = self.random(3);
+        // What needs no stamp need not wait for one: a release is seen as soon as its stamp was taken, and whoever
+        // takes the block reads the clock only then, so that both can have one stamp.
+        let stamps = match present {
+            Doing::Nothing => choice != 0,
+            Doing::Allocating { .. } | Doing::Moved { .. } => true,
+            Doing::Freeing { .. } | Doing::Reallocating { .. } | Doing::Moving { .. } => false,
+        };
         if stamps && self.now < goes_on {
             return None;
         }
         let (now, number, read) = (self.now >> self.ticks_log2, thread as u32 + 1, self.read());
         let (doing, recorded) = match present {
-            Doing::Nothing => match self.random(3) {
+            Doing::Nothing => match choice {
                 0 => (
                     self.obtain().map_or(Doing::Nothing, |address| Doing::Allocating { address }),
                     None,
