@@ -249,6 +249,10 @@ impl RecordingBuilder {
     /// target is not supported. A program that was told by `ALLOC_TRACE` to record is recording
     /// already when its `main` begins.
     pub fn start(self) -> Result<Recording, StartError> {
+        if recorder::SUPPORTED && is_recording() {
+            // The builder is released where the other recording, which knows its blocks, sees it.
+            return Err(StartError::AlreadyRecording);
+        }
         recorder::unrecorded(|| self.begin())
     }
 

@@ -78,6 +78,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("libraries_on_threads", libraries::libraries_on_threads),
     ("closed_descriptors", libraries::closed_descriptors),
     ("refused", life::refused),
+    ("started_again", life::started_again),
     ("full_disk", life::full_disk),
     ("until_it_ends", hostile::until_it_ends),
     ("truncated", hostile::truncated),

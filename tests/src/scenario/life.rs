@@ -238,6 +238,15 @@ pub(super) fn refused(given: &Given) {
     trail(65_000, 100);
 }
 
+/// Asks for another recording ten times while one runs, each with a path of 1,021 bytes.
+pub(super) fn started_again(_given: &Given) {
+    assert!(is_recording());
+    for _ in 0..10 {
+        let second = Recording::builder().output("x".repeat(1_021));
+        assert!(matches!(second.start(), Err(StartError::AlreadyRecording)));
+    }
+}
+
 /// Makes and frees blocks of 65,000 bytes until the recording has ended for want of room, and as many
 /// again; says how many were made while it ran. No file may become longer than `bytes`.
 pub(super) fn full_disk(given: &Given) {

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use alloc_trace_format::EndReason;
+use alloc_trace_format::{EndReason, EventKind};
 use tempfile::TempDir;
 
 use crate::exact::record;
@@ -203,4 +203,17 @@ fn a_limit_that_cannot_be_read_or_kept_is_told_and_nothing_is_recorded() {
         assert!(finished.stderr.contains("nothing is recorded"), "{}", finished.stderr);
         assert!(!path.exists(), "an empty recording is left behind");
     }
+}
+
+#[test]
+fn a_recording_that_is_refused_because_one_runs_takes_nothing_out_of_that_one() {
+    let directory = TempDir::new().expect("a directory");
+    let path = directory.path().join("recording");
+    run(&mut recorded(OVER_SYSTEM, &["started_again"], &path, "")).quiet();
+    let history = History::read(&path);
+    history.assert_whole();
+    let of_path = |kind: EventKind| {
+        history.events.iter().filter(|event| event.kind == kind && event.size == 1_021).count()
+    };
+    assert_eq!((of_path(EventKind::Alloc), of_path(EventKind::Free)), (10, 10));
 }
