@@ -221,6 +221,31 @@ fn a_compressed_section_that_states_another_length_leaves_the_functions_and_is_t
     }
 }
 
+#[test]
+fn damage_to_a_file_of_debug_information_leaves_its_symbols_and_is_told_of_that_file() {
+    // Nothing is exported: what has no symbol table knows no function.
+    let (directory, path) = compiled(&["-g", "-fvisibility=hidden"]);
+    compress(directory.path(), "zlib");
+    run(directory.path(), "objcopy", &["--only-keep-debug", "lib.so", "lib.so.debug"]);
+    run(directory.path(), "strip", &["lib.so"]);
+    let separate = directory.path().join("lib.so.debug");
+    let inlined = |frames: &[Vec<Frame>]| functions(frames).contains(&vec!["inlined", "looked_up"]);
+    let (frames, problems) = look_up(&path);
+    assert!(inlined(&frames), "it belongs to the module");
+    assert_eq!(problems, []);
+
+    let mut bytes = fs::read(&separate).expect("readable");
+    let (offset, _) = place(&bytes, ".debug_info");
+    bytes[offset + 8..offset + 16].copy_from_slice(&u64::MAX.to_le_bytes());
+    fs::write(&separate, bytes).expect("written");
+    let (frames, problems) = look_up(&path);
+    assert!(functions(&frames).contains(&vec!["looked_up"]) && !inlined(&frames));
+    let [SymbolProblem::BrokenDebugInfo { module, file, .. }] = &*problems else {
+        panic!("{problems:?}")
+    };
+    assert_eq!((module, file), (&path, &separate));
+}
+
 /// How long all the damaged files may take, which takes some seconds.
 const PATIENCE: Duration = Duration::from_secs(120);
 
