@@ -21,8 +21,9 @@ use crate::{counters, os};
 const SEGMENTS_BEFORE_HUGE_PAGES: usize = 12;
 
 /// Bytes of segments with large blocks that must have been used before further ones are made of huge
-/// pages, one of which is begun in vain at most.
-const USED_BEFORE_HUGE_PAGES: usize = 8 << 20;
+/// pages, one of which is begun in vain at most: most of one segment, since what is used until then has a
+/// fault for each ordinary page.
+const USED_BEFORE_HUGE_PAGES: usize = 3 << 20;
 
 /// Segments that are asked about: some microseconds each, a hundredth of what their page faults take.
 const ASKED_SEGMENTS: usize = 4;
