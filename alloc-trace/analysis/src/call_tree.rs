@@ -7,8 +7,6 @@
 
 mod index;
 
-use std::ops::Range;
-
 use alloc_trace_format::{NodeDefinition, NodeId};
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -68,13 +66,13 @@ impl Definitions {
         }
     }
 
-    /// Moves the addresses in a range, as far as they are of nodes with numbers below `first_kept`.
+    /// Moves the address of each node, given with its number, by what `by` answers.
     #[cold]
-    pub(crate) fn move_addresses(&mut self, range: Range<u64>, first_kept: u32, by: u64) {
-        let dense = self.dense.iter_mut().take(first_kept as usize);
-        let sparse = self.sparse.iter_mut().filter(|(id, _)| **id < first_kept);
-        for (_, address) in dense.chain(sparse.map(|(_, definition)| definition)) {
-            if range.contains(address) {
+    pub(crate) fn move_addresses(&mut self, by: impl Fn(u32, u64) -> Option<u64>) {
+        let dense = (0..).zip(&mut self.dense);
+        let sparse = self.sparse.iter_mut().map(|(&id, definition)| (id, definition));
+        for (id, (_, address)) in dense.chain(sparse) {
+            if let Some(by) = by(id, *address) {
                 *address = address.wrapping_add(by);
             }
         }
