@@ -120,7 +120,7 @@ impl Builder {
             };
             let mut way =
                 ways.get(parent.index()).copied().unwrap_or(Way { node: ROOT, program: false });
-            for &(frame, kind) in self.at(address, symbols).iter() {
+            for &(frame, kind) in self.at(address, symbols, full).iter() {
                 match kind {
                     _ if full => way.node = self.child(way.node, frame),
                     FrameKind::Program => {
@@ -138,7 +138,9 @@ impl Builder {
         Backtraces { frames, addresses, nodes, by_place, lost }
     }
 
-    fn at(&mut self, address: u64, symbols: &mut Symbols) -> Arc<[(u32, FrameKind)]> {
+    /// The frames at a return address, and what kind each is. Of one that is folded away the number says
+    /// nothing.
+    fn at(&mut self, address: u64, symbols: &mut Symbols, full: bool) -> Arc<[(u32, FrameKind)]> {
         if let Some(known) = self.addresses.get(&address) {
             return Arc::clone(known);
         }
@@ -146,7 +148,12 @@ impl Builder {
         let numbered: Arc<[(u32, FrameKind)]> = frames
             .iter()
             .rev()
-            .map(|frame| (self.number(frame.clone(), address), call_site::classify(frame)))
+            .map(|frame| match call_site::classify(frame) {
+                kind if full || kind == FrameKind::Program => {
+                    (self.number(frame.clone(), address), kind)
+                }
+                kind => (0, kind),
+            })
             .collect();
         self.addresses.insert(address, Arc::clone(&numbered));
         numbered

@@ -3,10 +3,11 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use alloc_trace_analysis::Options;
+use alloc_trace_analysis::{CallTreeWeights, Options};
 use alloc_trace_format::{Module, Record};
 use object::Object;
 use tempfile::TempDir;
@@ -25,8 +26,8 @@ fn on_the_way(number: u64) -> u64 {
     std::hint::black_box(number) + 2
 }
 
-const LINE_OF_ASKING: u32 = 18;
-const LINE_OF_ON_THE_WAY: u32 = 24;
+const LINE_OF_ASKING: u32 = 19;
+const LINE_OF_ON_THE_WAY: u32 = 25;
 
 /// Where the two modules that are copies of this program were loaded.
 const LIBRARY: u64 = 0x1_0000_0000;
@@ -118,4 +119,13 @@ fn names_that_were_kept_without_lines_stand_in_where_there_is_nothing_better() {
     let with_line = on_the_way_with(Some(LINE_OF_ON_THE_WAY));
     assert_eq!(sites(&mut script, all)[1], with_line);
     assert_eq!(sites(&mut script, folded)[1], with_line, "kept with its line");
+}
+
+#[test]
+fn what_is_folded_away_is_no_frame_of_the_backtraces() {
+    let (_directory, _, mut script) = recorded();
+    let weights = CallTreeWeights::of(&script.recording(), Options::default()).expect("readable");
+    let tree = &weights.backtraces;
+    let used: BTreeSet<_> = tree.nodes.iter().filter_map(|node| node.frame).collect();
+    assert_eq!(used.len(), tree.frames.len(), "{:?}", tree.frames);
 }
