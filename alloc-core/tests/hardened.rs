@@ -39,6 +39,12 @@ fn free(block: *mut u8, size: usize) {
 /// Runs a case that says an address and misuses it. The process must be aborted there, and say this
 /// of that address and class.
 fn ends_at(name: &str, said: &str, class_bytes: usize, case: impl FnOnce()) {
+    let class = format!(", size class {class_bytes}");
+    ends_at_one_of(name, said, &class, case);
+}
+
+/// The same of a block that may be of no class: then nothing stands behind the address.
+fn ends_at_one_of(name: &str, said: &str, class: &str, case: impl FnOnce()) {
     let Some(output) = run(name, || {
         case();
         println!("went on");
@@ -51,7 +57,7 @@ fn ends_at(name: &str, said: &str, class_bytes: usize, case: impl FnOnce()) {
     assert!(!stdout.contains("went on"), "{stdout}");
     let address = stdout.lines().find_map(|line| line.strip_prefix("address "));
     let address = address.expect("the case says an address");
-    let line = format!("alloc-core: {said} (address {address}, size class {class_bytes})");
+    let line = format!("alloc-core: {said} (address {address}{class})");
     assert!(stderr.lines().any(|said| said == line), "not {line}: {stderr}");
 }
 
@@ -72,6 +78,26 @@ fn a_block_freed_twice_is_found_at_the_second_free() {
         others.into_iter().for_each(|block| free(block, 64));
         free(block, 64);
     });
+}
+
+/// Frees a block twice that is of no size class.
+fn ends_at_the_second_free(name: &str, size: usize) {
+    ends_at_one_of(name, "freed a large block that is not ours", "", || {
+        let block = alloc(size);
+        say(block);
+        free(block, size);
+        free(block, size);
+    });
+}
+
+#[test]
+fn a_large_block_freed_twice_is_found() {
+    ends_at_the_second_free("a_large_block_freed_twice_is_found", 100 << 10);
+}
+
+#[test]
+fn a_huge_block_freed_twice_is_found() {
+    ends_at_the_second_free("a_huge_block_freed_twice_is_found", 16 << 20);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Reads a generated recording of a billion heap events, and fails unless that took less than 512 MiB.
-# Needs about 7 GB of disk where it is told to work, and some minutes: billion.sh [DIRECTORY] [EVENTS]
+# Needs about 9 GB of disk where it is told to work, and some minutes: billion.sh [DIRECTORY] [EVENTS]
 set -euo pipefail
 directory=${1:-$(mktemp -d)}
 events=${2:-1000000000}

@@ -1,6 +1,6 @@
 //! Filters that name a thread, a span, a call site or a time that the recording does not have.
 //!
-//! They pick nothing, which looks like a program that did nothing: so whoever shows figures must tell.
+//! Nearly all pick nothing, which looks like a program that did nothing: so whoever shows figures must tell.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub enum FilterKind {
     From,
     /// The time up to which: it is before the one from which on.
     To,
-    /// The time at which blocks were live: it is behind the recording's end.
+    /// The time at which blocks were live: it is behind the recording's end, and picks what was never freed.
     LiveAt,
 }
 

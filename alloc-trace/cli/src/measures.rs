@@ -12,7 +12,7 @@ pub(crate) enum MeasureName {
     Bytes,
     /// Requests for memory
     Requests,
-    /// The part's own peak of live bytes
+    /// The same as at-peak: the peaks of parts do not add up to the whole's
     Peak,
     /// Bytes that were live at the program's peak
     AtPeak,

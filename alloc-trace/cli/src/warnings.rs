@@ -68,19 +68,19 @@ pub(crate) fn notes(state: &RecordingState) -> Vec<String> {
     notes
 }
 
-/// A filter picks nothing because of a name or a time.
+/// A filter asks for a name or a time that the recording does not have.
 fn unmatched(filter: &UnmatchedFilter, end_ns: u64) -> String {
     let value = &filter.value;
     // A time has its unit behind it.
     let time = value.strip_suffix("ns").and_then(|ns| ns.parse().ok()).map(duration);
     let time = time.as_ref().unwrap_or(value);
-    let behind = |option| {
+    let behind = |option, picks| {
         let end = duration(end_ns);
-        format!("{option} {time} is behind the end of the recording, after {end}: it picks nothing")
+        format!("{option} {time} is behind the end of the recording, after {end}: it picks {picks}")
     };
     match filter.filter {
-        FilterKind::From => return behind("--from"),
-        FilterKind::LiveAt => return behind("--live-at"),
+        FilterKind::From => return behind("--from", "nothing"),
+        FilterKind::LiveAt => return behind("--live-at", "what was never freed"),
         FilterKind::To => return format!("--to {time} is before --from: they pick nothing"),
         _ => {}
     }

@@ -197,6 +197,20 @@ fn every_format_can_be_written_and_is_the_same_twice() {
 }
 
 #[test]
+fn collapsed_stacks_are_what_a_reader_of_them_takes() {
+    let (_directory, path) = sample();
+    for (measure, total) in [("bytes", "1,053,700"), ("live-blocks", "2"), ("requests", "5")] {
+        let stacks = printed(&[&"export", &"-f", &"collapsed", &"--measure", &measure, &path]);
+        let mut svg = Vec::new();
+        let mut options = inferno::flamegraph::Options::default();
+        inferno::flamegraph::from_lines(&mut options, stacks.lines(), &mut svg).expect("stacks");
+        // Lines that it cannot read are left out of its sum.
+        let whole = format!("all ({total} samples, 100%)");
+        assert!(text(&svg).contains(&whole), "{measure}: {stacks}");
+    }
+}
+
+#[test]
 fn a_recording_is_never_replaced_by_what_is_made_of_it() {
     let (_directory, path) = sample();
     let before = fs::read(&path).expect("there");

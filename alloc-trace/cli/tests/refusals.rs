@@ -48,15 +48,19 @@ fn what_is_no_recording_is_refused_with_its_name_and_the_reason() {
     assert_refused(directory.path(), "not a regular file; expected a recording");
     for (name, content) in [("empty", ""), ("text", "this is no recording at all")] {
         fs::write(path(name), content).expect("written");
-        let told = "not an alloc-trace recording (no magic number at offset 0)";
+        let told = "not an alloc-trace recording (no magic number at offset 0): give one that \
+                    `alloc-trace record -o FILE` made, or a program with ALLOC_TRACE=FILE";
         assert_refused(&path(name), told);
     }
     let mut bytes = support::header(1).encode().to_vec();
     fs::write(path("short"), &bytes).expect("written");
-    assert_refused(&path("short"), "truncated at offset 88: expected the file header");
+    let told = "truncated at offset 88: expected the file header, without which nothing can be read: \
+                record again";
+    assert_refused(&path("short"), told);
     bytes[30] ^= 1;
     fs::write(path("damaged"), &bytes).expect("written");
-    let told = "corrupt at offset 84: expected the checksum of the file header";
+    let told = "corrupt at offset 84: expected the checksum of the file header, without which nothing \
+                can be read: record again";
     assert_refused(&path("damaged"), told);
     bytes[8] = 9;
     fs::write(path("later"), &bytes).expect("written");

@@ -160,7 +160,11 @@ fn what_is_said_beside_the_figures_keeps_to_the_terminal_too_and_is_a_line_each_
     let output = command().args(tree).arg(&killed).output().expect("run");
     let lines: Vec<&str> = text(&output.stderr).lines().collect();
     assert!(lines.iter().all(|line| line.starts_with("alloc-trace: ")), "{lines:?}");
-    assert!(lines.iter().any(|line| line.contains("--live-at 5400 s is behind the end")));
+    let behind = |line: &&str| {
+        line.contains("--live-at 5400 s is behind the end")
+            && line.ends_with("what was never freed")
+    };
+    assert!(lines.iter().any(behind), "{lines:?}");
 }
 
 #[test]

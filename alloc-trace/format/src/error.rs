@@ -82,7 +82,8 @@ impl fmt::Display for ReadError {
             }
             Self::NotARecording { path } => write!(
                 f,
-                "{}: not an alloc-trace recording (no magic number at offset 0)",
+                "{}: not an alloc-trace recording (no magic number at offset 0): give one that \
+                 `alloc-trace record -o FILE` made, or a program with ALLOC_TRACE=FILE",
                 path.display()
             ),
             Self::UnsupportedVersion { path, found } => write!(
@@ -100,10 +101,20 @@ impl fmt::Display for ReadError {
                 Codec::COLUMNS
             ),
             Self::Truncated { path, offset, expected } => {
-                write!(f, "{}: truncated at offset {offset}: expected {expected}", path.display())
+                write!(
+                    f,
+                    "{}: truncated at offset {offset}: expected {expected}, without which nothing can be \
+                     read: record again",
+                    path.display()
+                )
             }
             Self::Corrupt { path, offset, expected } => {
-                write!(f, "{}: corrupt at offset {offset}: expected {expected}", path.display())
+                write!(
+                    f,
+                    "{}: corrupt at offset {offset}: expected {expected}, without which nothing can be \
+                     read: record again",
+                    path.display()
+                )
             }
         }
     }
