@@ -598,15 +598,7 @@ impl Recorder {
         in_place: Option<Captured>,
         written: &mut Result<(), Errno>,
     ) -> Captured {
-        let depth = self.depth.load(Ordering::Relaxed);
-        let shared = Shared { modules: &self.modules, rules: &tables.rules, depth };
-        let mut sink = Sink {
-            tree: &tables.call_tree,
-            stamp: stamp.max(state.writer.last_stamp()),
-            writer: &mut state.writer,
-            log: &self.log,
-            result: Ok(()),
-        };
+        let (shared, mut sink) = self.means(tables, &mut state.writer, stamp);
         let captured =
             in_place.unwrap_or_else(|| state.backtrace.capture(registers, &shared, &mut sink));
         if self.check.load(Ordering::Relaxed) {
@@ -614,6 +606,21 @@ impl Recorder {
         }
         *written = sink.result;
         captured
+    }
+
+    /// What a backtrace of an event that begins at `stamp` is found by, and where what is met with it goes.
+    #[inline(always)]
+    fn means<'a>(
+        &'static self,
+        tables: &'a Tables,
+        writer: &'a mut ChunkWriter,
+        stamp: Stamp,
+    ) -> (Shared<'a>, Sink<'a>) {
+        let depth = self.depth.load(Ordering::Relaxed);
+        let shared = Shared { modules: &self.modules, rules: &tables.rules, depth };
+        let stamp = stamp.max(writer.last_stamp());
+        let (tree, log) = (&tables.call_tree, &self.log);
+        (shared, Sink { tree, stamp, writer, log, result: Ok(()) })
     }
 
     /// Writes what signal handlers asked for while the slot was busy.
@@ -658,15 +665,7 @@ impl Recorder {
         let (stamp, begin_stamp) = stamps(state, request);
         let mut captured = None;
         if let (Some(backtrace), Some(tables)) = (backtrace, self.tables.get()) {
-            let depth = self.depth.load(Ordering::Relaxed);
-            let shared = Shared { modules: &self.modules, rules: &tables.rules, depth };
-            let mut sink = Sink {
-                tree: &tables.call_tree,
-                stamp: begin_stamp.max(state.writer.last_stamp()),
-                writer: &mut state.writer,
-                log: &self.log,
-                result: Ok(()),
-            };
+            let (shared, mut sink) = self.means(tables, &mut state.writer, begin_stamp);
             captured = state.backtrace.find_spilled(backtrace, &shared, &mut sink);
             sink.result?;
         }
