@@ -47,7 +47,7 @@ fn is_active() -> bool {
 
 /// Writes a marker, unless this is a signal handler that interrupted the recorder.
 fn mark(text: &str) {
-    if !super::is_interrupted() {
+    if !super::interruptions::is_interrupted() {
         super::mark(text);
     }
 }
