@@ -40,7 +40,8 @@ pub(crate) struct Ahead {
 }
 
 impl Ahead {
-    /// Begins to read a recording's log by the `reader` that is made for it; `None` where that would not help, or cannot be.
+    /// Begins to read a recording's log by the `reader` that is made for it; `None` where that would not help,
+    /// or cannot be.
     pub(crate) fn begin(
         recording: &Recording,
         reader: impl FnOnce() -> PayloadReader,

@@ -38,14 +38,18 @@ fn a_recording_grows_to_the_length_that_was_asked_for_and_the_program_runs_on() 
 pub(crate) struct Mounted(TempDir);
 
 impl Mounted {
-    /// `None` where nobody may mount one.
+    /// `None`, and loudly so, where nobody may mount one.
     pub(crate) fn new(bytes: u64) -> Option<Self> {
         let directory = TempDir::new().expect("a directory");
         let size = format!("size={bytes}");
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(directory.path());
-        let mounted = mount.status().is_ok_and(|status| status.success());
-        mounted.then(|| Self(directory))
+        if mount.status().is_ok_and(|status| status.success()) {
+            return Some(Self(directory));
+        }
+        assert!(env::var_os("CI").is_none(), "no file system can be mounted");
+        eprintln!("SKIPPED: no file system can be mounted, which takes the rights of root");
+        None
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -64,11 +68,7 @@ impl Drop for Mounted {
 fn a_full_file_system_ends_the_recording_with_its_reason_and_the_program_runs_on() {
     // The window and some chunks fit, or the window alone does not.
     for (bytes, fits) in [(1_400_000, true), (600_000, false)] {
-        let Some(mounted) = Mounted::new(bytes) else {
-            assert!(env::var_os("CI").is_none(), "no file system can be mounted");
-            eprintln!("SKIPPED: no file system can be mounted, which takes the rights of root");
-            return;
-        };
+        let Some(mounted) = Mounted::new(bytes) else { return };
         let path = mounted.path().join("recording");
         let mut command = recorded(OVER_SYSTEM, &["until_it_ends"], &path, ",window=1M");
         let finished = run(&mut command).success();
@@ -90,11 +90,7 @@ fn a_full_file_system_ends_the_recording_with_its_reason_and_the_program_runs_on
 #[test]
 fn a_thread_that_finds_no_room_for_its_part_of_the_window_ends_the_recording_with_its_reason() {
     // The window is enough for some of 300 live threads, and what there is besides for no more of it.
-    let Some(mounted) = Mounted::new(1_400_000) else {
-        assert!(env::var_os("CI").is_none(), "no file system can be mounted");
-        eprintln!("SKIPPED: no file system can be mounted, which takes the rights of root");
-        return;
-    };
+    let Some(mounted) = Mounted::new(1_400_000) else { return };
     let path = mounted.path().join("recording");
     let mut command = recorded(OVER_SYSTEM, &["live_threads"], &path, ",window=1M");
     let finished = run(&mut command).success();
