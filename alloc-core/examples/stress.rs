@@ -1,5 +1,6 @@
 //! Threads that allocate, resize, pass blocks on and free them, held against the model, for as long
-//! as one likes; between rounds, with all threads ended, the whole heap is checked.
+//! as one likes. Between rounds, with all threads ended, the whole heap is checked, and five times a
+//! round, with all threads at rest.
 //!
 //! ```sh
 //! cargo run --release -p alloc-core --example stress -- [SECONDS [THREADS [SEED]]]
@@ -8,7 +9,7 @@
 //! By default 60 seconds, 8 threads, and a seed that the clock gives and that is printed. The order
 //! in which threads run is the system's, so a seed repeats the requests and not the run.
 
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -18,12 +19,15 @@ use alloc_core::CoreAlloc;
 #[allow(dead_code, reason = "other programs that drive the model use the rest")]
 mod model;
 
-use model::{Block, Model, Random};
+use model::{Block, Model, Random, Rest};
 
 const HEAP: CoreAlloc = CoreAlloc::new();
 
 /// Steps of a thread in a round.
 const STEPS: usize = 100_000;
+
+/// Steps after which all threads of a round rest.
+const STEPS_BETWEEN_RESTS: usize = 20_000;
 
 /// One thread's part of a round. Returns what it has left and what was sent to it too late.
 fn work(
@@ -31,6 +35,7 @@ fn work(
     live: usize,
     next: &mpsc::Sender<Block>,
     own: &mpsc::Receiver<Block>,
+    rest: &Rest,
 ) -> Vec<Block> {
     let mut random = Random::new(seed);
     let mut model = Model::new(HEAP);
@@ -49,8 +54,8 @@ fn work(
         for block in own.try_iter() {
             model.insert(block);
         }
-        if step % 20_000 == 0 {
-            HEAP.check().expect("a whole heap");
+        if step % STEPS_BETWEEN_RESTS == 0 {
+            rest.meet(|| HEAP.check_all().expect("a whole heap"));
         }
         if random.below(50_000) == 0 {
             HEAP.purge();
@@ -61,7 +66,7 @@ fn work(
 }
 
 /// A round of all threads. What they leave is kept over the next rounds, and freed by this thread.
-fn round(seed: u64, threads: usize, kept: &mut Model<CoreAlloc>) {
+fn round(seed: u64, threads: usize, rest: &Arc<Rest>, kept: &mut Model<CoreAlloc>) {
     let mut random = Random::new(seed);
     let (senders, receivers): (Vec<_>, Vec<_>) = (0..threads).map(|_| mpsc::channel()).unzip();
     let workers: Vec<_> = receivers
@@ -70,7 +75,8 @@ fn round(seed: u64, threads: usize, kept: &mut Model<CoreAlloc>) {
         .map(|(number, own)| {
             let next = senders[(number + 1) % threads].clone();
             let (seed, live) = (seed + number as u64, 1 << random.below(13));
-            thread::spawn(move || (work(seed, live, &next, &own), own))
+            let rest = Arc::clone(rest);
+            thread::spawn(move || (work(seed, live, &next, &own, &rest), own))
         })
         .collect();
     drop(senders);
@@ -98,11 +104,12 @@ fn main() {
     let threads = argument(8).max(1) as usize;
     let mut seed = argument(clock.as_secs());
     println!("{threads} threads, seed {seed}");
+    let rest = Arc::new(Rest::new(threads));
     let start = Instant::now();
     let mut kept = Model::new(HEAP);
     let mut rounds = 0;
     while start.elapsed() < limit {
-        round(seed, threads, &mut kept);
+        round(seed, threads, &rest, &mut kept);
         seed += threads as u64;
         rounds += 1;
     }

@@ -8,9 +8,12 @@ use std::thread;
 
 use alloc_core::CoreAlloc;
 
+#[allow(dead_code, reason = "other programs that drive the model use the rest")]
 mod model;
+mod process;
 
 use model::{Model, Random};
+use process::succeed;
 
 #[global_allocator]
 static HEAP: CoreAlloc = CoreAlloc::new();
@@ -44,66 +47,75 @@ fn count_words(seed: u64) -> BTreeMap<String, usize> {
 
 #[test]
 fn a_program_on_many_threads_works() {
-    let threads: Vec<_> = (0..8)
-        .map(|number| {
-            thread::spawn(move || {
-                let counts = count_words(number % 2 + 1);
-                HEAP.check().expect("a whole heap");
-                counts
+    succeed("a_program_on_many_threads_works", || {
+        let threads: Vec<_> = (0..8)
+            .map(|number| {
+                thread::spawn(move || {
+                    let counts = count_words(number % 2 + 1);
+                    HEAP.check().expect("a whole heap");
+                    counts
+                })
             })
-        })
-        .collect();
-    let results: Vec<_> =
-        threads.into_iter().map(|thread| thread.join().expect("it ran")).collect();
-    for (number, counts) in results.iter().enumerate() {
-        assert_eq!(*counts, results[number % 2]);
-        assert_eq!(counts.values().sum::<usize>(), WORDS);
-    }
-    drop(results);
-    HEAP.check().expect("a whole heap");
+            .collect();
+        let results: Vec<_> =
+            threads.into_iter().map(|thread| thread.join().expect("it ran")).collect();
+        for (number, counts) in results.iter().enumerate() {
+            assert_eq!(*counts, results[number % 2]);
+            assert_eq!(counts.values().sum::<usize>(), WORDS);
+        }
+        drop(results);
+        HEAP.check_all().expect("a whole heap");
+    });
 }
 
 #[test]
 fn boxes_pass_through_channels_and_shared_state() {
-    let shared = Arc::new(Mutex::new(BTreeMap::new()));
-    let (send, receive) = mpsc::channel::<Box<Vec<usize>>>();
-    let producers: Vec<_> = (0..4)
-        .map(|number| {
-            let send = send.clone();
-            let shared = Arc::clone(&shared);
-            thread::spawn(move || {
-                for step in 0..WORDS / 5 {
-                    send.send(Box::new(vec![number; step % 300])).expect("a receiver");
-                    if step % 10 == 0 {
-                        let mut map = shared.lock().expect("no panic");
-                        map.insert(step, vec![number; step % 50]);
-                        map.remove(&(step / 2));
+    succeed("boxes_pass_through_channels_and_shared_state", || {
+        let shared = Arc::new(Mutex::new(BTreeMap::new()));
+        let (send, receive) = mpsc::channel::<Box<Vec<usize>>>();
+        let producers: Vec<_> = (0..4)
+            .map(|number| {
+                let send = send.clone();
+                let shared = Arc::clone(&shared);
+                thread::spawn(move || {
+                    for step in 0..WORDS / 5 {
+                        send.send(Box::new(vec![number; step % 300])).expect("a receiver");
+                        if step % 10 == 0 {
+                            let mut map = shared.lock().expect("no panic");
+                            map.insert(step, vec![number; step % 50]);
+                            map.remove(&(step / 2));
+                        }
                     }
-                }
+                })
             })
-        })
-        .collect();
-    drop(send);
-    let mut received = 0;
-    for boxed in receive {
-        assert!(boxed.windows(2).all(|pair| pair[0] == pair[1]));
-        received += 1;
-    }
-    for producer in producers {
-        producer.join().expect("it ran");
-    }
-    assert_eq!(received, 4 * (WORDS / 5));
-    HEAP.check().expect("a whole heap");
+            .collect();
+        drop(send);
+        let mut received = 0;
+        for boxed in receive {
+            assert!(boxed.windows(2).all(|pair| pair[0] == pair[1]));
+            received += 1;
+        }
+        for producer in producers {
+            producer.join().expect("it ran");
+        }
+        assert_eq!(received, 4 * (WORDS / 5));
+        HEAP.check_all().expect("a whole heap");
+    });
 }
 
 #[test]
 fn the_model_agrees_in_a_program_that_uses_the_heap_itself() {
-    let mut random = Random::new(99);
-    let mut model = Model::new(HEAP);
-    for _ in 0..20_000 {
-        model.step(random.operation(model.live(), 1000));
-    }
-    model.free_all();
-    assert_eq!(model.refused, 0);
-    HEAP.check().expect("a whole heap");
+    succeed("the_model_agrees_in_a_program_that_uses_the_heap_itself", || {
+        let mut random = Random::new(99);
+        let mut model = Model::new(HEAP);
+        for step in 0..20_000 {
+            model.step(random.operation(model.live(), 1000));
+            if step % 500 == 0 {
+                HEAP.check_all().expect("a whole heap");
+            }
+        }
+        model.free_all();
+        assert_eq!(model.refused, 0);
+        HEAP.check_all().expect("a whole heap");
+    });
 }

@@ -6,6 +6,8 @@
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::collections::BTreeMap;
+use std::panic;
+use std::sync::Barrier;
 
 /// One step. Indices are taken modulo the number of live blocks.
 #[derive(Clone, Copy, Debug)]
@@ -247,5 +249,32 @@ impl Random {
             7..9 => Operation::Realloc { which: self.below(1 << 20), size: self.size() },
             _ => Operation::Free { which: self.below(1 << 20) },
         }
+    }
+}
+
+/// Where the threads of a test are at rest: one of those that meet here does something while the others
+/// wait.
+#[derive(Debug)]
+pub(crate) struct Rest(Barrier);
+
+impl Rest {
+    /// For so many threads. A panic in any thread ends the process from now on, after its report: the
+    /// others would wait for that thread for ever.
+    #[allow(dead_code, reason = "not every program that drives the model has threads that meet")]
+    pub(crate) fn new(threads: usize) -> Self {
+        let report = panic::take_hook();
+        panic::set_hook(Box::new(move |what| {
+            report(what);
+            std::process::exit(1);
+        }));
+        Self(Barrier::new(threads))
+    }
+
+    #[allow(dead_code, reason = "not every program that drives the model has threads that meet")]
+    pub(crate) fn meet(&self, look: impl FnOnce()) {
+        if self.0.wait().is_leader() {
+            look();
+        }
+        self.0.wait();
     }
 }

@@ -33,7 +33,10 @@ pub(crate) fn run(name: &str, case: impl FnOnce()) -> Option<Output> {
         }
         thread::sleep(Duration::from_millis(5));
     }
-    Some(child.wait_with_output().expect("its output"))
+    let output = child.wait_with_output().expect("its output");
+    let ran = String::from_utf8_lossy(&output.stdout).contains("running 1 test\n");
+    assert!(ran, "no case has the name {name}: {output:?}");
+    Some(output)
 }
 
 /// Runs a case that must succeed.

@@ -39,7 +39,8 @@ impl Script<'_> {
     }
 }
 
-/// Plays a script on the heap, compared with the model, and checks the whole heap in the end.
+/// Plays a script on the heap, compared with the model, and checks the whole heap in the end, and when
+/// blocks were freed by another thread or memory went back to the OS.
 /// Nothing else may use the heap meanwhile.
 pub(crate) fn play(script: &[u8]) {
     let mut script = Script(script);
@@ -66,7 +67,10 @@ fn step(script: &mut Script<'_>, model: &mut Model<CoreAlloc>) -> Option<()> {
             model.step(Operation::Realloc { which, size: script.size()? });
         }
         10..13 => model.step(Operation::Free { which: script.byte()?.into() }),
-        13 => free_elsewhere(model, script.byte()?.into()),
+        13 => {
+            free_elsewhere(model, script.byte()?.into());
+            HEAP.check_all().expect("a whole heap");
+        }
         14 => {
             // Many of a size: pages that fill up.
             let size = script.size()? % 5000;
@@ -76,6 +80,7 @@ fn step(script: &mut Script<'_>, model: &mut Model<CoreAlloc>) -> Option<()> {
         }
         _ => {
             HEAP.purge();
+            HEAP.check_all().expect("a whole heap");
         }
     }
     Some(())
