@@ -18,6 +18,7 @@ mod gather;
 mod growth;
 mod late_drops;
 mod leaks;
+mod made_in;
 mod remote_frees;
 mod site;
 mod small_boxes;
@@ -90,7 +91,8 @@ pub enum Rule {
     Growth,
     /// One buffer after the other where one would do. `bytes` are those requested after the first.
     Temporaries,
-    /// Blocks that are freed long after anything happened at their call site. `bytes` are theirs.
+    /// Blocks that are freed long after anything happened at their call site, or long after the `tracing`
+    /// span that they were made in had closed. `bytes` are theirs.
     LateDrops,
     /// Blocks that are never freed. `bytes` are theirs.
     Leaks,
@@ -175,10 +177,13 @@ pub enum Evidence {
     },
     /// Of [`Rule::LateDrops`].
     LateDrops {
-        /// Blocks that were freed late.
+        /// Blocks that were freed late; where `span` is given those that were never freed are among them.
         late: u64,
-        /// The least time from the call site's last request to such a free, in nanoseconds.
+        /// The least time from the call site's last request to such a free, in nanoseconds; where `span` is
+        /// given from the end of a block's span to its free, or to the end of the recording.
         least_idle_ns: u64,
+        /// The spans that they outlived, where those tell more.
+        span: Option<OutlivedSpan>,
     },
     /// Of [`Rule::Leaks`].
     Leaks {
@@ -206,6 +211,20 @@ pub enum Evidence {
         /// Blocks that were freed at all.
         freed: u64,
     },
+}
+
+/// What blocks outlived that were made in it, or in spans within it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct OutlivedSpan {
+    /// The name of those spans.
+    pub name: Arc<str>,
+    /// How long the longest of them lived, in nanoseconds.
+    pub longest_ns: u64,
+    /// How many of the blocks were never freed.
+    pub never_freed: u64,
+    /// What the blocks held past their spans, in bytes, on average over the recording.
+    pub held_bytes: u64,
 }
 
 /// What a capacity would do that every block of a call site had from the beginning.
@@ -286,14 +305,14 @@ impl Advice {
         prepared: Prepared<'_>,
         thresholds: Thresholds,
     ) -> Result<Self, AnalysisError> {
-        let mut replay = Replay::new(prepared);
+        let mut replay = Replay::new(prepared).with_span_lives();
         let mut gather = Gather::new(&replay.prepared);
         while gather.go_on(&mut replay)? {}
         let backtraces = gather.has_backtraces();
         let inferred_frees = gather.inferred_frees();
         let peak_bytes = gather.peak_bytes();
-        let sites = gather.finish();
-        let prepared = &replay.prepared;
+        let sites = gather.finish(&mut replay);
+        let (prepared, kinds) = (&replay.prepared, replay.spans.kinds());
         let clock = *recording.clock();
         let start = recording.header().start.ticks;
         let ns = |ticks| clock.ns(start.saturating_add(ticks));
@@ -306,6 +325,9 @@ impl Advice {
             function: &|function| {
                 let name = prepared.frames.as_ref().and_then(|frames| frames.function(function));
                 name.map_or_else(|| "[unknown]".into(), Arc::clone)
+            },
+            span: &|kind| {
+                kinds.get(kind as usize).map_or_else(|| "".into(), |kind| Arc::clone(&kind.name))
             },
             ns: &ns,
         };
@@ -356,7 +378,15 @@ fn judge(site: &SiteEvidence, context: &Context<'_>) -> Vec<Verdict> {
     if stack.as_ref().is_some_and(|stack| !stack::is_handed_on(&stack.evidence)) {
         return stack.into_iter().chain(growth).collect();
     }
-    let lasting = late_drops::judge(site, context).or_else(|| leaks::judge(site, context));
+    let late = late_drops::judge(site, context);
+    let lasting = match late {
+        // Who owns what is never freed is asked first.
+        Some(late) if late_drops::is_mostly_left(&late.evidence) => {
+            leaks::judge(site, context).or(Some(late))
+        }
+        Some(late) => Some(late),
+        None => leaks::judge(site, context),
+    };
     [
         stack,
         growth,

@@ -49,6 +49,7 @@ mod replaced_code;
 mod replay;
 mod selection;
 mod sites;
+mod span_lives;
 mod span_names;
 mod spans;
 mod summary;
@@ -61,7 +62,7 @@ mod weights;
 
 pub use alloc_trace_format::{EventKind, ReadError, ReadProgress, Recording};
 
-pub use advise::{Advice, Evidence, Finding, Reserve, Rule, Thresholds};
+pub use advise::{Advice, Evidence, Finding, OutlivedSpan, Reserve, Rule, Thresholds};
 pub use backtraces::{BacktraceNode, Backtraces};
 pub use blocks::{BlockActor, BlockEnd, BlockRelease, BlockRow, Blocks};
 pub use call_site::CallSite;

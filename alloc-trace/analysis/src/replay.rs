@@ -17,6 +17,7 @@ use crate::options::Options;
 use crate::recorder_blocks::RecorderBlocks;
 use crate::selection::{Picked, Selection};
 use crate::sites::{Sites, Traced, TracedNodes};
+use crate::span_lives::SpanLives;
 use crate::spans::{Entered, Spans};
 use crate::symbols::Symbols;
 use crate::times::Times;
@@ -125,6 +126,8 @@ pub(crate) struct Replay<'a> {
     pub(crate) prepared: Prepared<'a>,
     records: Merged<'a>,
     pub(crate) spans: Spans,
+    /// How long spans lived, where that is followed.
+    pub(crate) span_lives: Option<SpanLives>,
     /// The blocks that the recorder's own threads allocated.
     recorder_blocks: RecorderBlocks,
     /// Of the event that [`Replay::advance`] came to: its thread's index, and whether it is the
@@ -171,6 +174,7 @@ impl<'a> Replay<'a> {
         Self {
             records: prepared.recording.merged_without_nodes(),
             spans: Spans::new(prepared.span_fields, threads.len()),
+            span_lives: None,
             recorder_blocks: RecorderBlocks::default(),
             thread: 0,
             internal: false,
@@ -179,6 +183,11 @@ impl<'a> Replay<'a> {
             gaps: Vec::new(),
             prepared,
         }
+    }
+
+    /// Follows how long spans live, from the beginning of the recording on.
+    pub(crate) fn with_span_lives(self) -> Self {
+        Self { span_lives: Some(SpanLives::default()), ..self }
     }
 
     /// Goes on to the next heap event, the recorder's own included, which [`Replay::event`] gives
@@ -264,7 +273,15 @@ impl<'a> Replay<'a> {
     fn follow_spans(&mut self, record: Record) {
         let definitions = &self.prepared.definitions;
         match record {
-            Record::Span(span) => self.spans.make(&span),
+            Record::Span(span) => {
+                self.spans.make(&span);
+                if let Some(lives) = &mut self.span_lives
+                    && let Some(made) = self.spans.open(span.id)
+                {
+                    let around = span.parent.and_then(|parent| self.spans.open(parent));
+                    lives.begin(made, around, span.stamp);
+                }
+            }
             Record::SpanFields { thread, span, fields, .. } => {
                 self.spans.add_fields(definitions.thread(thread), span, &fields);
             }
@@ -274,7 +291,14 @@ impl<'a> Replay<'a> {
             Record::SpanExit { thread, span, .. } => {
                 self.spans.exit(definitions.thread(thread), span);
             }
-            Record::SpanClose { span, .. } => self.spans.close(span),
+            Record::SpanClose { span, stamp } => {
+                if let Some(lives) = &mut self.span_lives
+                    && let Some(closed) = self.spans.open(span)
+                {
+                    lives.close(closed.instance, stamp);
+                }
+                self.spans.close(span);
+            }
             Record::Lost { thread, .. } => self.gaps.push(thread),
             _ => {}
         }

@@ -27,6 +27,8 @@ pub(crate) type KindIndex = u32;
 #[derive(Debug, Clone)]
 pub(crate) struct Entered {
     id: SpanId,
+    /// Which span it is, of all that there ever were: from 1 on, and never used again.
+    pub(crate) instance: u64,
     pub(crate) kind: KindIndex,
     /// The span and those that it was made in, as a number in the tree of paths.
     pub(crate) path: u32,
@@ -72,6 +74,8 @@ pub(crate) struct Spans {
     paths: Vec<Path>,
     path_numbers: FxHashMap<(u32, KindIndex), u32>,
     open: FxHashMap<SpanId, Open>,
+    /// How many spans there were.
+    instances: u64,
     /// What each thread has entered, by the thread's index.
     entered: Vec<Vec<Entered>>,
 }
@@ -87,6 +91,7 @@ impl Spans {
             paths: Vec::new(),
             path_numbers: FxHashMap::default(),
             open: FxHashMap::default(),
+            instances: 0,
             entered: vec![Vec::new(); threads],
         }
     }
@@ -99,8 +104,9 @@ impl Spans {
         let parent =
             span.parent.and_then(|parent| self.open.get(&parent)).map(|open| open.span.path);
         let fields: Arc<str> = Arc::from(&*span.fields);
+        self.instances += 1;
         let entered = self.register(
-            span.id,
+            (span.id, self.instances),
             SpanKind {
                 name: Arc::from(&*span.name),
                 target: Arc::from(&*span.target),
@@ -129,7 +135,7 @@ impl Spans {
         }
         let Some(kind) = self.kinds.get(before.kind as usize).cloned() else { return };
         let kind = SpanKind { fields: kind.fields.map(|_| Arc::clone(&fields)), ..kind };
-        let after = self.register(id, kind, self.around(before.path), fields);
+        let after = self.register((id, before.instance), kind, self.around(before.path), fields);
         for (kind, made) in [(before.kind, -1), (after.kind, 1)] {
             if let Some(number) = self.made.get_mut(kind as usize) {
                 *number = number.saturating_add_signed(made);
@@ -170,7 +176,8 @@ impl Spans {
                     level: 0,
                     fields: self.by_fields.then(|| Arc::clone(&none)),
                 };
-                let entered = self.register(id, kind, None, none);
+                self.instances += 1;
+                let entered = self.register((id, self.instances), kind, None, none);
                 self.open.insert(id, Open { span: entered.clone(), entries: 1 });
                 entered
             }
@@ -198,6 +205,11 @@ impl Spans {
             last = Some(left);
         }
         last
+    }
+
+    /// The span that has a number at present.
+    pub(crate) fn open(&self, id: SpanId) -> Option<&Entered> {
+        self.open.get(&id).map(|open| &open.span)
     }
 
     /// The span that a thread is in.
@@ -256,7 +268,7 @@ impl Spans {
 
     fn register(
         &mut self,
-        id: SpanId,
+        (id, instance): (SpanId, u64),
         kind: SpanKind,
         parent: Option<u32>,
         fields: Arc<str>,
@@ -281,7 +293,7 @@ impl Spans {
                 outer.filter(|_| depth >= OUTERMOST).map_or(path, |outer| outer.outermost);
             self.paths.push(Path { around: key.0, kind, depth, outermost });
         }
-        Entered { id, kind, path, fields }
+        Entered { id, instance, kind, path, fields }
     }
 }
 

@@ -435,7 +435,7 @@ fn a_late_drop_is_one_long_after_the_last_request_at_its_call_site() {
     let advice = table(0, 10_000);
     let found = of_rule(&advice, Rule::LateDrops).expect("found");
     assert_eq!((found.blocks, found.bytes, found.events), (2, 10_000, 0));
-    assert_eq!(found.evidence, Evidence::LateDrops { late: 2, least_idle_ns: 10_010 });
+    assert_eq!(found.evidence, Evidence::LateDrops { late: 2, least_idle_ns: 10_010, span: None });
     assert_eq!(of_rule(&table(10_000, 100), Rule::LateDrops), None, "in use until then");
 }
 

@@ -39,6 +39,8 @@ impl History {
     pub(super) const STRAYED: Self = Self(8);
     /// It is a text's: no fate, but known from the beginning.
     pub(super) const TEXT: Self = Self(16);
+    /// It was reallocated after the span that it was made in had closed.
+    pub(super) const USED_PAST: Self = Self(32);
 
     pub(super) const fn has(self, what: Self) -> bool {
         self.0 & what.0 != 0

@@ -7,6 +7,8 @@ use alloc_trace_format::{Event, EventKind, ReadError, Stamp};
 use rustc_hash::FxHashMap;
 
 use super::block::{Block, Blocks, History, Ticks};
+use super::late_drops;
+use super::made_in::MadeIn;
 use super::site::SiteEvidence;
 use super::stack::AT_ONCE;
 use super::watermark::Watermark;
@@ -17,6 +19,7 @@ use crate::live_bytes::LiveBytes;
 use crate::replay::{HeapEvent, Prepared, Replay};
 use crate::selection::Picked;
 use crate::sites::{SiteIndex, Traced};
+use crate::span_lives::{NO_SPAN, SpanLives};
 
 /// How many events are read before they are looked at, so that the processor fetches the entries of many
 /// blocks at a time.
@@ -32,6 +35,8 @@ struct Found {
     filter: Picked,
     /// Whether records of its thread were lost before it.
     gap: bool,
+    /// The span that its thread was in.
+    span: u64,
 }
 
 /// What is known of a thread.
@@ -42,6 +47,8 @@ struct ThreadState {
     place: Option<Place>,
     /// What its last event allocated.
     made: Option<Made>,
+    /// The spans that its live blocks were made in.
+    made_in: MadeIn,
 }
 
 /// A block that was just allocated.
@@ -177,23 +184,29 @@ impl Gather {
         while batch.len() < BATCH && replay.advance()? {
             let gap = replay.take_gap();
             let HeapEvent { event, thread, internal, filter } = replay.event();
-            batch.push(Found { event: *event, thread: thread as u32, internal, filter, gap });
+            let span = replay.spans.current(thread).map_or(NO_SPAN, |entered| entered.instance);
+            let (event, thread) = (*event, thread as u32);
+            batch.push(Found { event, thread, internal, filter, gap, span });
         }
         let fetched = batch.iter().fold(0, |fetched, Found { event, .. }| {
             let released = event.kind == EventKind::Realloc;
             fetched ^ self.blocks.peek(if released { event.old_address } else { event.address })
         });
         std::hint::black_box(fetched);
+        let mut lives = replay.span_lives.take().unwrap_or_default();
         for found in &batch {
-            self.take(&mut replay.prepared, found);
+            self.take(&mut replay.prepared, &mut lives, found);
         }
+        // Not before: blocks of the batch may have been made in spans that closed meanwhile.
+        lives.sweep();
+        replay.span_lives = Some(lives);
         let any = !batch.is_empty();
         self.batch = batch;
         Ok(any)
     }
 
-    fn take(&mut self, prepared: &mut Prepared<'_>, found: &Found) {
-        let Found { event, thread, internal, filter, gap } = *found;
+    fn take(&mut self, prepared: &mut Prepared<'_>, lives: &mut SpanLives, found: &Found) {
+        let Found { event, thread, internal, filter, gap, span } = *found;
         // A reallocation begins nothing of its own where its block may be one that is not picked.
         let begins = filter.picked && (event.kind != EventKind::Realloc || !prepared.is_filtered());
         let Traced { place, site } = prepared.traced(event.node);
@@ -231,9 +244,11 @@ impl Gather {
             (EventKind::Free, old) => {
                 if let Some(block) = old {
                     let table = made.filter(|made| !internal && is_grown(prepared, &block, made));
-                    let continued = table.is_some_and(|made| self.carry_on(&block, &made, &event));
+                    let continued =
+                        table.is_some_and(|made| self.carry_on(&block, &made, &event, lives));
                     if !continued {
-                        self.free(prepared, block, &event, thread, internal);
+                        let now = (&*lives, span);
+                        self.free(prepared, now, block, &event, thread, internal);
                     }
                 }
                 None
@@ -244,7 +259,7 @@ impl Gather {
                 None
             }
             _ if internal => None,
-            (_, Some(block)) => Some(self.change(block, &event, thread)),
+            (_, Some(block)) => Some(self.change(block, &event, thread, lives)),
             (_, None) if !begins => None,
             (_, None) => {
                 let mut block = self.begin(&event, site, thread, number, place);
@@ -259,6 +274,7 @@ impl Gather {
                 if let Some(state) = self.threads.get_mut(thread as usize) {
                     let Block { site, size, place, .. } = block;
                     state.made = Some(Made { address: event.address, site, size, place });
+                    state.made_in.add(number, span, lives);
                 }
                 Some(block)
             }
@@ -313,7 +329,8 @@ impl Gather {
     }
 
     /// A block was reallocated.
-    fn change(&mut self, block: Block, event: &Event, thread: u32) -> Block {
+    fn change(&mut self, block: Block, event: &Event, thread: u32, lives: &SpanLives) -> Block {
+        let past = self.is_past_its_span(&block, event.stamp, lives);
         if let Some(evidence) = self.sites.get_mut(block.site as usize) {
             evidence.bytes = evidence.bytes.saturating_add(event.size);
             evidence.events += 1;
@@ -334,7 +351,8 @@ impl Gather {
             .and(History::REALLOCATED, true)
             .and(History::GREW, event.size > block.size)
             .and(History::SHRANK, event.size < block.size)
-            .and(History::STRAYED, thread != block.thread);
+            .and(History::STRAYED, thread != block.thread)
+            .and(History::USED_PAST, past);
         Block {
             size: event.size,
             max_size: block.max_size.max(event.size),
@@ -346,8 +364,12 @@ impl Gather {
 
     /// A hash table has grown: it obtained a larger block, moved there, and freed its old one. To advice it
     /// is one block that was reallocated. `false` where the larger one is not live.
-    fn carry_on(&mut self, old: &Block, made: &Made, event: &Event) -> bool {
+    fn carry_on(&mut self, old: &Block, made: &Made, event: &Event, lives: &SpanLives) -> bool {
         let Some(new) = self.blocks.remove(made.address) else { return false };
+        let past = self.is_past_its_span(old, event.stamp, lives);
+        if let Some(state) = self.threads.get_mut(new.thread as usize) {
+            state.made_in.remove(new.event);
+        }
         self.live_bytes.take(old.size);
         if let Some(evidence) = self.sites.get_mut(old.site as usize) {
             evidence.blocks = evidence.blocks.saturating_sub(1);
@@ -361,7 +383,10 @@ impl Gather {
             live.remove(new.event);
             (live.newest, live.place) = (Some(old.event), Some(old.place));
         }
-        let history = old.history.and(History::REALLOCATED, true).and(History::GREW, true);
+        let history = (old.history)
+            .and(History::REALLOCATED, true)
+            .and(History::GREW, true)
+            .and(History::USED_PAST, past);
         let block = Block {
             size: new.size,
             max_size: old.max_size.max(new.size),
@@ -373,9 +398,11 @@ impl Gather {
         true
     }
 
+    /// A block was freed, by a thread that was in a span.
     fn free(
         &mut self,
         prepared: &mut Prepared<'_>,
+        (lives, span): (&SpanLives, u64),
         block: Block,
         event: &Event,
         thread: u32,
@@ -396,6 +423,7 @@ impl Gather {
         let enclosed =
             encloser.zip(live).map(|((function, since), live)| (function, live.since(since)));
         self.end(&block, event.stamp);
+        self.leave_span(&block, (event.stamp, span), true, lives);
         self.drop_live(&block);
         let Some(evidence) = self.sites.get_mut(block.site as usize) else { return };
         evidence.freed += 1;
@@ -437,6 +465,36 @@ impl Gather {
         if let Some(live) = self.live.get_mut(&(block.site, block.thread)) {
             live.remove(block.event);
         }
+        if let Some(state) = self.threads.get_mut(block.thread as usize) {
+            state.made_in.remove(block.event);
+        }
+    }
+
+    /// Whether the span that a block was made in is over.
+    fn is_past_its_span(&self, block: &Block, now: Stamp, lives: &SpanLives) -> bool {
+        let made_in = self.threads.get(block.thread as usize).map(|state| &state.made_in);
+        made_in.is_some_and(|made_in| lives.is_past(made_in.of(block.event), now))
+    }
+
+    /// A live block is freed, or the recording ends, at a moment and in a span.
+    fn leave_span(
+        &mut self,
+        block: &Block,
+        (now, span): (Stamp, u64),
+        freed: bool,
+        lives: &SpanLives,
+    ) {
+        let Some(state) = self.threads.get(block.thread as usize) else { return };
+        let made_in = state.made_in.of(block.event);
+        if made_in == NO_SPAN || block.history.has(History::USED_PAST) {
+            return;
+        }
+        if let Some(outlived) = lives.outlived(made_in, now, span)
+            && late_drops::is_late(outlived, self.half)
+            && let Some(evidence) = self.sites.get_mut(block.site as usize)
+        {
+            evidence.past_spans.entry(outlived.kind).or_default().add(outlived, block.size, freed);
+        }
     }
 
     /// What is known of a block when it has had its last size.
@@ -457,10 +515,14 @@ impl Gather {
     }
 
     /// The evidence of each call site, by its index.
-    pub(super) fn finish(mut self) -> Vec<SiteEvidence> {
+    pub(super) fn finish(mut self, replay: &mut Replay<'_>) -> Vec<SiteEvidence> {
         let blocks = std::mem::replace(&mut self.blocks, Blocks::new());
+        let lives = replay.span_lives.take().unwrap_or_default();
         for block in blocks.iter() {
             self.end(&block, self.last_stamp);
+            let current = replay.spans.current(block.thread as usize);
+            let span = current.map_or(NO_SPAN, |entered| entered.instance);
+            self.leave_span(&block, (self.last_stamp, span), false, &lives);
             if let Some(evidence) = self.sites.get_mut(block.site as usize) {
                 evidence.live_bytes = evidence.live_bytes.saturating_add(block.size);
                 let quarter = u64::from(block.ordinal) * 4 / evidence.blocks.max(1);

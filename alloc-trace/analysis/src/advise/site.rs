@@ -8,6 +8,8 @@ use rustc_hash::FxHashMap;
 use super::Thresholds;
 use crate::frames::FunctionIndex;
 use crate::holder::{Holder, Holders};
+use crate::span_lives::Outlived;
+use crate::spans::KindIndex;
 
 /// What the rules share beside the evidence.
 pub(super) struct Context<'a> {
@@ -21,6 +23,8 @@ pub(super) struct Context<'a> {
     pub(super) duration: Stamp,
     /// The name of a function.
     pub(super) function: &'a dyn Fn(FunctionIndex) -> Arc<str>,
+    /// The name of a kind of span.
+    pub(super) span: &'a dyn Fn(KindIndex) -> Arc<str>,
     /// From ticks to nanoseconds.
     pub(super) ns: &'a dyn Fn(Stamp) -> u64,
 }
@@ -76,6 +80,42 @@ pub(super) struct SiteEvidence {
     pub(super) late_bytes: u64,
     /// The least time from the call site's last request to a late free, in ticks.
     pub(super) least_idle: Option<Stamp>,
+    /// Blocks that lived long past their spans, by the spans' kind.
+    pub(super) past_spans: FxHashMap<KindIndex, PastSpans>,
+}
+
+/// Blocks that lived long past spans of one kind.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct PastSpans {
+    pub(super) blocks: u64,
+    pub(super) bytes: u64,
+    /// How many were never freed.
+    pub(super) never_freed: u64,
+    /// The least time from the end of the span to a block's own, in ticks.
+    pub(super) least_past: Option<Stamp>,
+    /// The longest life of such a span, in ticks.
+    pub(super) longest_life: Stamp,
+    /// The bytes of each block times the ticks that it lived past its span.
+    byte_ticks: u128,
+}
+
+impl PastSpans {
+    pub(super) fn add(&mut self, outlived: Outlived, size: u64, freed: bool) {
+        let Outlived { past, life, .. } = outlived;
+        self.blocks += 1;
+        self.bytes = self.bytes.saturating_add(size);
+        self.never_freed += u64::from(!freed);
+        self.least_past = Some(self.least_past.map_or(past, |least| least.min(past)));
+        self.longest_life = self.longest_life.max(life);
+        self.byte_ticks =
+            self.byte_ticks.saturating_add(u128::from(size).saturating_mul(u128::from(past)));
+    }
+
+    /// What they held past their spans, on average over so many ticks.
+    pub(super) fn held_bytes(&self, ticks: Stamp) -> u64 {
+        let mean = self.byte_ticks / u128::from(ticks.max(1));
+        u64::try_from(mean).unwrap_or(u64::MAX)
+    }
 }
 
 impl SiteEvidence {

@@ -87,6 +87,11 @@ impl Script {
         self.record(thread, record);
     }
 
+    pub(crate) fn close(&mut self, span: u64) {
+        self.now += 1;
+        self.record(1, Record::SpanClose { stamp: self.now, span: SpanId(span) });
+    }
+
     /// Writes the closing record.
     pub(crate) fn end(&mut self) {
         let (stamp, events) = (self.now, self.events);

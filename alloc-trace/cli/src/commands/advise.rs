@@ -243,7 +243,24 @@ pub(crate) fn evidence(finding: &Finding, columns: usize) -> String {
                 count(*repeats)
             )
         }
-        Evidence::LateDrops { late, least_idle_ns } => format!(
+        Evidence::LateDrops { late, least_idle_ns, span: Some(span) } => {
+            let left = match span.never_freed {
+                0 => String::new(),
+                all if all == *late => ", to the end of the recording".into(),
+                left => format!(", {} of them to the end of the recording", count(left)),
+            };
+            format!(
+                "{} of {} made in the span {}, which lasted {} at most, lived on for {} or more \
+                 after its end{left}: {} on average",
+                counted(*late, "block"),
+                count(finding.blocks),
+                span.name,
+                duration(span.longest_ns),
+                duration(*least_idle_ns),
+                bytes(span.held_bytes)
+            )
+        }
+        Evidence::LateDrops { late, least_idle_ns, span: None } => format!(
             "{} of {} freed {} or more after the last request here: would free {} earlier",
             counted(*late, "block"),
             count(finding.blocks),
