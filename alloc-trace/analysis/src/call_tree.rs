@@ -2,7 +2,7 @@
 //!
 //! A recorder's numbers are not one to one with backtraces: its index forgets, so that one backtrace
 //! can have several numbers. Here each backtrace is one [`Place`], found by its parent and its
-//! return address. Definitions may come in any order and may contradict each other: a number whose
+//! return address, where that matters ([`TreeForm`]). Definitions may come in any order and may contradict each other: a number whose
 //! parents lead in a circle or to nothing counts as cut there.
 
 mod index;
@@ -104,6 +104,17 @@ impl Definitions {
     }
 }
 
+/// Which of the recorder's numbers are one place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TreeForm {
+    /// Those of one backtrace: for whoever shows or counts backtraces. To find them takes longer than all
+    /// else that is done for a tree of millions of places.
+    Merged,
+    /// None. That serves whoever goes by call sites alone. Whoever follows activations needs it: a recorder
+    /// says how many frames were kept only where its numbers do not show it.
+    Numbered,
+}
+
 /// All backtraces of a recording.
 #[derive(Debug)]
 pub(crate) struct CallTree {
@@ -113,24 +124,12 @@ pub(crate) struct CallTree {
 }
 
 impl CallTree {
-    pub(crate) fn new(definitions: &Definitions) -> Self {
-        Self::build(definitions, true)
-    }
-
-    /// A tree in which each of the recorder's numbers is a place of its own.
-    ///
-    /// Whoever follows activations needs that: a recorder says how many frames were kept only where
-    /// its numbers do not show it.
-    pub(crate) fn of_numbers(definitions: &Definitions) -> Self {
-        Self::build(definitions, false)
-    }
-
-    fn build(definitions: &Definitions, merge: bool) -> Self {
+    pub(crate) fn new(definitions: &Definitions, form: TreeForm) -> Self {
         let mut tree = Self {
             places: vec![(Place::ROOT, 0), (Place::CUT, 0)],
             numbers: Numbers::new(definitions),
         };
-        let mut index = merge.then(|| Index::new(definitions.count()));
+        let mut index = matches!(form, TreeForm::Merged).then(|| Index::new(definitions.count()));
         let mut way = Vec::new();
         let mut numbers = definitions.numbers();
         let mut batch = Vec::with_capacity(BATCH);
@@ -309,7 +308,7 @@ mod tests {
         for &(id, parent, address) in nodes {
             definitions.add(&NodeDefinition { id: NodeId(id), parent: NodeId(parent), address });
         }
-        CallTree::new(&definitions)
+        CallTree::new(&definitions, TreeForm::Merged)
     }
 
     fn addresses(tree: &CallTree, node: u32) -> Vec<u64> {
@@ -331,7 +330,7 @@ mod tests {
         for (id, parent, address) in [(2, 0, 10), (3, 2, 20), (4, 2, 20)] {
             definitions.add(&NodeDefinition { id: NodeId(id), parent: NodeId(parent), address });
         }
-        let tree = CallTree::of_numbers(&definitions);
+        let tree = CallTree::new(&definitions, TreeForm::Numbered);
         assert_ne!(tree.place(NodeId(3)), tree.place(NodeId(4)));
         assert_eq!(tree.len(), 2 + 3);
     }

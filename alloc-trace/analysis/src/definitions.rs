@@ -9,7 +9,7 @@ use alloc_trace_format::{
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::call_tree::{self, CallTree};
+use crate::call_tree::{self, CallTree, TreeForm};
 use crate::replaced_code;
 
 /// What the records of a recording define.
@@ -72,8 +72,8 @@ pub(crate) struct End {
 }
 
 impl Definitions {
-    /// With `numbers`, each of the recorder's numbers is a place of its own in the call tree.
-    pub(crate) fn gather(recording: &Recording, numbers: bool) -> Result<Self, ReadError> {
+    /// What all records define, with the call tree in that form.
+    pub(crate) fn gather(recording: &Recording, form: TreeForm) -> Result<Self, ReadError> {
         let mut nodes = call_tree::Definitions::default();
         let mut threads: FxHashMap<ThreadId, Thread> = FxHashMap::default();
         let mut modules: Vec<Module> = Vec::new();
@@ -134,7 +134,7 @@ impl Definitions {
         let thread_numbers =
             threads.iter().enumerate().map(|(index, thread)| (thread.id, index)).collect();
         let mut definitions = Self {
-            call_tree: if numbers { CallTree::of_numbers(&nodes) } else { CallTree::new(&nodes) },
+            call_tree: CallTree::new(&nodes, form),
             modules,
             threads,
             thread_numbers,
@@ -220,7 +220,7 @@ mod tests {
         }
         writer.finish(None).expect("finished");
         let recording = Recording::open(&path).expect("readable");
-        let definitions = Definitions::gather(&recording, false).expect("read");
+        let definitions = Definitions::gather(&recording, TreeForm::Numbered).expect("read");
         assert_eq!([1, 2, 9].map(|id| definitions.thread(ThreadId(id))), [0, 1, 2]);
     }
 }

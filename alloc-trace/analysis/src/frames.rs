@@ -304,7 +304,7 @@ mod tests {
     use alloc_trace_format::{NodeDefinition, NodeId};
 
     use super::*;
-    use crate::call_tree::Definitions;
+    use crate::call_tree::{Definitions, TreeForm};
 
     /// Frames without names: each return address is a function of its own.
     fn frames(nodes: &[(u32, u32, u64)]) -> (Frames, CallTree) {
@@ -312,7 +312,7 @@ mod tests {
         for &(id, parent, address) in nodes {
             definitions.add(&NodeDefinition { id: NodeId(id), parent: NodeId(parent), address });
         }
-        let tree = CallTree::of_numbers(&definitions);
+        let tree = CallTree::new(&definitions, TreeForm::Numbered);
         let frames = Frames::new(&tree, &mut Symbols::new(&[], 0).without_names());
         (frames, tree)
     }

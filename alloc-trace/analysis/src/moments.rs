@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use alloc_trace_format::{Record, Recording, SpanId, Stamp, Step};
 
+use crate::call_tree::TreeForm;
 use crate::definitions::Definitions;
 use crate::error::AnalysisError;
 use crate::spans::{Entered, KindIndex, Spans};
@@ -87,7 +88,7 @@ impl Moments {
     ///
     /// Where the operating system cannot read the file.
     pub fn of(recording: &Recording) -> Result<Self, AnalysisError> {
-        let definitions = Definitions::gather(recording, false)?;
+        let definitions = Definitions::gather(recording, TreeForm::Numbered)?;
         let clock = recording.clock();
         let mut gathering = Gathering {
             spans: Spans::new(false, definitions.threads.len()),

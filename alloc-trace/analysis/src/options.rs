@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::call_tree::TreeForm;
 use crate::filter::Filter;
 
 /// How a recording is analysed.
@@ -48,6 +49,11 @@ impl Default for Options {
 }
 
 impl Options {
+    /// Which form of the call tree the analysis goes by.
+    pub(crate) const fn tree_form(&self) -> TreeForm {
+        if self.backtraces && !self.activations { TreeForm::Merged } else { TreeForm::Numbered }
+    }
+
     /// Whether functions, files and lines are looked up; by default they are.
     ///
     /// Without them a call site is the innermost return address, as its module and the offset in

@@ -112,7 +112,7 @@ mod tests {
     use alloc_trace_format::{NodeDefinition, NodeId};
 
     use super::*;
-    use crate::call_tree::CallTree;
+    use crate::call_tree::{CallTree, TreeForm};
 
     fn module(stamp: u64, start: u64, end: u64) -> Module {
         let path = format!("at {stamp}").into();
@@ -135,7 +135,7 @@ mod tests {
             definitions.add(&node);
         }
         move_away(modules, unloads, &mut definitions);
-        let tree = CallTree::new(&definitions);
+        let tree = CallTree::new(&definitions, TreeForm::Merged);
         let place = |id| {
             let place = tree.place(NodeId(id)).expect("defined");
             let (address, _) = tree.frame(place).expect("a frame");

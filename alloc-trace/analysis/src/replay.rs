@@ -45,7 +45,7 @@ pub(crate) struct Prepared<'a> {
 
 impl<'a> Prepared<'a> {
     pub(crate) fn new(recording: &'a Recording, options: Options) -> Result<Self, AnalysisError> {
-        let definitions = Definitions::gather(recording, options.activations)?;
+        let definitions = Definitions::gather(recording, options.tree_form())?;
         let recorded_at_ns = recording.header().start_realtime_ns;
         let symbols = Symbols::new(&definitions.modules, recorded_at_ns)
             .with_debuginfod(options.debuginfod)

@@ -28,6 +28,7 @@ use alloc_trace_format::{ExitStatus, Process, Recording};
 use serde::Serialize;
 
 use crate::call_site::CallSite;
+use crate::call_tree::TreeForm;
 use crate::definitions::Definitions;
 use crate::error::AnalysisError;
 use crate::figures::Figures;
@@ -395,7 +396,7 @@ impl Program {
     ///
     /// Where the operating system cannot read the file.
     pub fn of(recording: &Recording) -> Result<Option<Self>, AnalysisError> {
-        let definitions = Definitions::gather(recording, false)?;
+        let definitions = Definitions::gather(recording, TreeForm::Numbered)?;
         Ok(definitions.process.as_ref().map(Self::from))
     }
 }
