@@ -68,7 +68,8 @@ impl DiffRow {
     #[must_use]
     pub fn change(&self, measure: Measure) -> i128 {
         let value = |side: &Option<DiffFigures>| {
-            side.as_ref().map_or(0, |side| i128::from(measure.of(&side.figures)))
+            side.as_ref()
+                .map_or(0, |side| i128::try_from(measure.of(&side.figures)).unwrap_or(i128::MAX))
         };
         value(&self.after) - value(&self.before)
     }
@@ -87,8 +88,9 @@ impl DiffRow {
     /// Whether both recordings have it, with the same figures but for times.
     #[must_use]
     pub fn is_same(&self) -> bool {
-        let figures =
-            |side: &Option<DiffFigures>| side.map(|side| Figures { peak_at_ns: 0, ..side.figures });
+        let figures = |side: &Option<DiffFigures>| {
+            side.map(|side| Figures { peak_at_ns: 0, lifetime_ns: 0, ..side.figures })
+        };
         figures(&self.before) == figures(&self.after)
     }
 }

@@ -12,6 +12,7 @@ use serde::Serialize;
 /// `live_bytes_at_end` = `allocated_bytes` − `freed_bytes` holds for each part.
 ///
 /// Bytes stop at 2^64 − 1, each figure for itself: only sizes that no heap can have add up to more.
+/// Lifetimes need more bits than that: a million blocks that live for six hours come to more than 2^64 ns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Figures {
     /// All heap events, failed ones included.
@@ -47,6 +48,13 @@ pub struct Figures {
     pub live_bytes_at_end: u64,
     /// The blocks that were never released.
     pub live_blocks_at_end: u64,
+    /// How long all blocks together lived, in nanoseconds: each from its request to its release, by a
+    /// free or a reallocation, and those that were never released until the end of the recording. That
+    /// is the number of live blocks, added up over time.
+    ///
+    /// It adds up like bytes do; what is told apart in two ways, as by call sites and by threads, can
+    /// differ by a nanosecond for each part, since parts have whole ones.
+    pub lifetime_ns: u128,
 }
 
 impl Figures {
@@ -54,6 +62,23 @@ impl Figures {
     #[must_use]
     pub const fn requests(&self) -> u64 {
         self.allocations + self.zeroed_allocations + self.reallocations
+    }
+
+    /// The blocks that were obtained: requests that did not fail.
+    #[must_use]
+    pub const fn obtained_blocks(&self) -> u64 {
+        self.requests().saturating_sub(self.failed_requests)
+    }
+
+    /// How long a block lived on average, in nanoseconds, rounded down: [`Figures::lifetime_ns`] of each of
+    /// [`Figures::obtained_blocks`]; 0 where there is none.
+    #[must_use]
+    pub const fn mean_lifetime_ns(&self) -> u64 {
+        match self.lifetime_ns.checked_div(self.obtained_blocks() as u128) {
+            Some(mean) if mean > u64::MAX as u128 => u64::MAX,
+            Some(mean) => mean as u64,
+            None => 0,
+        }
     }
 
     /// How many events of a kind there were.
@@ -81,6 +106,7 @@ impl Figures {
         self.at_peak_blocks += other.at_peak_blocks;
         self.live_bytes_at_end = self.live_bytes_at_end.saturating_add(other.live_bytes_at_end);
         self.live_blocks_at_end += other.live_blocks_at_end;
+        self.lifetime_ns = self.lifetime_ns.saturating_add(other.lifetime_ns);
     }
 
     /// Turns the stamp of the peak into its time.

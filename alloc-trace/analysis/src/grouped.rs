@@ -207,7 +207,7 @@ impl Grouped {
         }
         let account = Grouping::new(by, *recording.clock(), &replay.prepared);
         let mut ledger = Ledger::run(account, &mut replay)?;
-        ledger.account.tallies.finish();
+        ledger.account.tallies.finish(replay.prepared.definitions.last_stamp, recording.clock());
         let Grouping { tallies, levels, lifetimes, clock, names, .. } = &ledger.account;
         let owners = &ledger.owners;
         let mut figures = levels.figures(tallies, |owner| Some(owners.get(owner).key));
@@ -392,7 +392,7 @@ impl Account for Grouping {
     #[inline]
     fn released(&mut self, held: Held, release: &Release<'_>) {
         let size = self.large.release(release.address, held.size);
-        self.tallies.release(held.owner, size, release.temporary);
+        self.tallies.release(held.owner, size, release.by.event.stamp, release.temporary);
         let group = release.owner.key;
         self.levels.fall(group, size);
         if group as usize >= self.lifetimes.len() {

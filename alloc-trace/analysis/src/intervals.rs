@@ -117,6 +117,9 @@ pub struct Bin {
     pub kept_bytes: u64,
     /// Blocks obtained here that were never released.
     pub kept_blocks: u64,
+    /// How long all blocks obtained here lived together, in nanoseconds; those that were never released,
+    /// until the end of the recording.
+    pub lifetime_ns: u128,
     /// The most bytes that were live at a time.
     pub peak_bytes: u64,
     /// When that was first so, in nanoseconds from the beginning of the recording.

@@ -24,11 +24,13 @@ pub enum Measure {
     LiveBlocks,
     /// Temporary allocations.
     Temporary,
+    /// How long all blocks together lived, in nanoseconds; those that were never released, until the end.
+    Lifetime,
 }
 
 impl Measure {
     /// All measures.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Bytes,
         Self::Requests,
         Self::Peak,
@@ -36,12 +38,13 @@ impl Measure {
         Self::Live,
         Self::LiveBlocks,
         Self::Temporary,
+        Self::Lifetime,
     ];
 
-    /// Its value in some figures.
+    /// Its value in some figures: all but lifetimes fit 64 bits.
     #[must_use]
-    pub const fn of(self, figures: &Figures) -> u64 {
-        match self {
+    pub const fn of(self, figures: &Figures) -> u128 {
+        let value = match self {
             Self::Bytes => figures.allocated_bytes,
             Self::Requests => figures.requests(),
             Self::Peak => figures.peak_bytes,
@@ -49,10 +52,12 @@ impl Measure {
             Self::Live => figures.live_bytes_at_end,
             Self::LiveBlocks => figures.live_blocks_at_end,
             Self::Temporary => figures.temporary_allocations,
-        }
+            Self::Lifetime => return figures.lifetime_ns,
+        };
+        value as u128
     }
 
-    /// Whether it is in bytes, rather than a number of something.
+    /// Whether it is in bytes, rather than in nanoseconds or a number of something.
     #[must_use]
     pub const fn is_bytes(self) -> bool {
         matches!(self, Self::Bytes | Self::Peak | Self::AtPeak | Self::Live)
@@ -75,6 +80,7 @@ impl Measure {
             Self::Live => "live",
             Self::LiveBlocks => "live-blocks",
             Self::Temporary => "temporary",
+            Self::Lifetime => "lifetime",
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use alloc_trace_format::{Clock, Recording, Stamp};
+use alloc_trace_format::Recording;
 
 use crate::backtraces::Backtraces;
 use crate::error::AnalysisError;
@@ -43,9 +43,6 @@ pub struct ProgramPoint {
     pub blocks: u64,
     /// How many of its blocks were live at its own peak.
     pub peak_blocks: u64,
-    /// How long all its blocks lived together, in nanoseconds; those that were never released, until
-    /// the end of the recording.
-    pub lifetimes_ns: u128,
 }
 
 impl ProgramPoints {
@@ -62,7 +59,6 @@ impl ProgramPoints {
         let end = prepared.definitions.last_stamp;
         let mut replay = Replay::new(prepared);
         let account = Pointing {
-            clock,
             backtraces: Arc::clone(&backtraces),
             tallies: Tallies::default(),
             levels: Levels::default(),
@@ -71,9 +67,8 @@ impl ProgramPoints {
         };
         let mut ledger = Ledger::run(account, &mut replay)?;
         let inferred_frees = ledger.inferred_frees;
-        ledger.close(|account, owner, _, held| account.lived(owner.key, held.obtained, end));
         let account = &mut ledger.account;
-        account.tallies.finish();
+        account.tallies.finish(end, &clock);
         let owners = &ledger.owners;
         let figures = account.levels.figures(&account.tallies, |owner| Some(owners.get(owner).key));
         let points = (0..)
@@ -82,8 +77,8 @@ impl ProgramPoints {
             .filter(|(_, extra)| extra.blocks > 0)
             .map(|((node, mut figures), extra)| {
                 figures.finish(|stamp| clock.ns(stamp));
-                let Extra { blocks, peak_blocks, lifetimes_ns, .. } = *extra;
-                ProgramPoint { node, figures, blocks, peak_blocks, lifetimes_ns }
+                let Extra { blocks, peak_blocks, .. } = *extra;
+                ProgramPoint { node, figures, blocks, peak_blocks }
             })
             .collect();
         let mut total = account.tallies.total();
@@ -94,7 +89,6 @@ impl ProgramPoints {
 }
 
 struct Pointing {
-    clock: Clock,
     backtraces: Arc<Backtraces>,
     tallies: Tallies,
     levels: Levels,
@@ -111,29 +105,18 @@ struct Extra {
     live_bytes: LiveBytes,
     peak_bytes: u64,
     peak_blocks: u64,
-    lifetimes_ns: u128,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Held {
-    obtained: Stamp,
     size: HeldSize,
     owner: Owner,
-}
-
-impl Pointing {
-    fn lived(&mut self, node: u32, obtained: Stamp, released: Stamp) {
-        let lived = self.clock.ns(released).saturating_sub(self.clock.ns(obtained));
-        if let Some(extra) = self.extras.get_mut(node as usize) {
-            extra.lifetimes_ns += u128::from(lived);
-        }
-    }
 }
 
 impl Account for Pointing {
     type Held = Held;
 
-    const NONE: Held = Held { obtained: 0, size: HeldSize::ZERO, owner: 0 };
+    const NONE: Held = Held { size: HeldSize::ZERO, owner: 0 };
 
     fn parts(&self, posting: &Posting) -> OwnerParts {
         let key = self.backtraces.node(posting.place);
@@ -161,7 +144,7 @@ impl Account for Pointing {
                 (extra.peak_bytes, extra.peak_blocks) = (live_bytes, extra.live_blocks);
             }
         }
-        Held { obtained: stamp, size: self.large.hold(address, size), owner }
+        Held { size: self.large.hold(address, size), owner }
     }
 
     fn owner(held: &Held) -> Owner {
@@ -171,12 +154,11 @@ impl Account for Pointing {
     fn released(&mut self, held: Held, release: &Release<'_>) {
         let node = release.owner.key;
         let size = self.large.release(release.address, held.size);
-        self.tallies.release(held.owner, size, release.temporary);
+        self.tallies.release(held.owner, size, release.by.event.stamp, release.temporary);
         self.levels.fall(node, size);
         if let Some(extra) = self.extras.get_mut(node as usize) {
             extra.live_blocks = extra.live_blocks.saturating_sub(1);
             extra.live_bytes.take(size);
         }
-        self.lived(node, held.obtained, release.by.event.stamp);
     }
 }

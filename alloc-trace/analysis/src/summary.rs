@@ -258,7 +258,7 @@ impl Account for Totals {
     #[inline(always)]
     fn released(&mut self, held: Held, release: &Release<'_>) {
         let size = self.large.release(release.address, held.size);
-        self.tallies.release(held.owner, size, release.temporary);
+        self.tallies.release(held.owner, size, release.by.event.stamp, release.temporary);
         self.sites.fall(release.owner.key, size);
         self.threads.fall(release.owner.thread, size);
         if let Some(span) = release.owner.span.checked_sub(1) {
@@ -271,7 +271,7 @@ fn close(mut ledger: Ledger<Totals>, recording: &Recording, replay: &Replay<'_>)
     let definitions = &replay.prepared.definitions;
     let clock = recording.clock();
     let totals = &mut ledger.account;
-    totals.tallies.finish();
+    totals.tallies.finish(definitions.last_stamp, clock);
     let owners = &ledger.owners;
     let of = |levels: &Levels, part: fn(OwnerParts) -> Option<u32>| {
         let mut figures = levels.figures(&totals.tallies, |owner| part(owners.get(owner)));

@@ -4,21 +4,24 @@
 //! at the end. A part's own peak does not add up: [`Levels`] follows it event by event. No sum loses what
 //! does not fit 64 bits: it stops at 2^64 − 1 only where it is shown.
 
-use alloc_trace_format::{EventKind, Stamp};
+use alloc_trace_format::{Clock, EventKind, Stamp};
 
 use crate::figures::Figures;
 use crate::ledger::Posted;
 use crate::owners::Owner;
 
 /// What is counted of one owner at nearly every event: one line of a cache.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 #[repr(align(64))]
 struct Hot {
-    /// Events of each kind, failed ones included.
-    made: [u64; 4],
+    /// Events of each kind but zeroed requests, failed ones included.
+    made: [u64; 3],
     /// The low halves of these sums.
     allocated_bytes: u64,
     freed_bytes: u64,
+    /// That of the stamps of all releases less those of all requests: once all blocks are gone that is how
+    /// long they lived, in ticks, and no block needs to remember when it was obtained.
+    lived: u64,
     live_blocks: u64,
     /// The number of the last change.
     changed: u64,
@@ -27,11 +30,16 @@ struct Hot {
 /// What is counted of one owner now and then.
 #[derive(Debug, Clone, Copy, Default)]
 struct Cold {
+    zeroed_allocations: u64,
     failed: u64,
     temporary: u64,
     /// The high halves of [`Hot::allocated_bytes`] and [`Hot::freed_bytes`].
     allocated_high: u64,
     freed_high: u64,
+    /// That of [`Hot::lived`].
+    lived_high: i64,
+    /// What that comes to, when all has been counted.
+    lifetime_ns: u128,
     /// What was live at the program's peak, as far as that was reached by the last change.
     at_peak_bytes: u64,
     at_peak_blocks: u64,
@@ -76,13 +84,17 @@ impl Tallies {
     /// An owner made an event. Here and below, owners are those that were touched.
     #[inline]
     pub(crate) fn count(&mut self, owner: Owner, event: &Posted) {
+        // No branch for each kind: which comes next nobody can guess.
         let kind = match event.kind {
             EventKind::Alloc => 0,
-            EventKind::AllocZeroed => 1,
-            EventKind::Realloc => 2,
-            EventKind::Free => 3,
+            EventKind::Realloc => 1,
+            EventKind::Free => 2,
+            EventKind::AllocZeroed => 3,
         };
-        self.hot[owner as usize].made[kind] += 1;
+        match self.hot[owner as usize].made.get_mut(kind) {
+            Some(made) => *made += 1,
+            None => self.cold[owner as usize].zeroed_allocations += 1,
+        }
         if event.failed {
             self.cold[owner as usize].failed += 1;
         }
@@ -95,8 +107,13 @@ impl Tallies {
         let (bytes, over) = hot.allocated_bytes.overflowing_add(size);
         hot.allocated_bytes = bytes;
         hot.live_blocks += 1;
+        let (lived, under) = hot.lived.overflowing_sub(stamp);
+        hot.lived = lived;
         if over {
             self.cold[owner as usize].carry_allocated();
+        }
+        if under {
+            self.cold[owner as usize].carry_lived(-1);
         }
         if self.program.rise(size, stamp) {
             self.peak_change = self.changes;
@@ -105,13 +122,18 @@ impl Tallies {
 
     /// A block of the owner was released.
     #[inline(always)]
-    pub(crate) fn release(&mut self, owner: Owner, size: u64, temporary: bool) {
+    pub(crate) fn release(&mut self, owner: Owner, size: u64, stamp: Stamp, temporary: bool) {
         let hot = self.change(owner);
         let (bytes, over) = hot.freed_bytes.overflowing_add(size);
         hot.freed_bytes = bytes;
         hot.live_blocks = hot.live_blocks.saturating_sub(1);
+        let (lived, lived_over) = hot.lived.overflowing_add(stamp);
+        hot.lived = lived;
         if over {
             self.cold[owner as usize].carry_freed();
+        }
+        if lived_over {
+            self.cold[owner as usize].carry_lived(1);
         }
         if temporary {
             self.cold[owner as usize].temporary += 1;
@@ -142,10 +164,13 @@ impl Tallies {
         self.changes
     }
 
-    /// All has been counted.
-    pub(crate) fn finish(&mut self) {
+    /// All has been counted, and the recording ended at this stamp.
+    pub(crate) fn finish(&mut self, end: Stamp, clock: &Clock) {
         for owner in 0..self.hot.len() as Owner {
             self.change(owner);
+        }
+        for (hot, cold) in self.hot.iter().zip(&mut self.cold) {
+            cold.lifetime_ns = clock.span_ns(hot.lived_ticks(cold.lived_high, end));
         }
     }
 
@@ -165,7 +190,33 @@ impl Tallies {
     }
 }
 
+/// Where [`Hot::lived`] begins: in the middle, so that a block that comes and goes, which takes it down by a
+/// stamp and up again, does not carry each time.
+const LIVED_NOTHING: u64 = 1 << 63;
+
+impl Default for Hot {
+    fn default() -> Self {
+        Self {
+            made: [0; 3],
+            allocated_bytes: 0,
+            freed_bytes: 0,
+            lived: LIVED_NOTHING,
+            live_blocks: 0,
+            changed: 0,
+        }
+    }
+}
+
 impl Hot {
+    /// How long all blocks together lived, those that are live until `end`. Stamps that are out of order, which
+    /// only a damaged file has, never come to less than nothing.
+    fn lived_ticks(&self, high: i64, end: Stamp) -> u128 {
+        let released =
+            (i128::from(high) << u64::BITS) + i128::from(self.lived) - i128::from(LIVED_NOTHING);
+        let live = u128::from(self.live_blocks) * u128::from(end);
+        u128::try_from(released.saturating_add_unsigned(live)).unwrap_or(0)
+    }
+
     /// What is live now was live at the program's peak.
     #[cold]
     fn remember(&self, cold: &mut Cold) {
@@ -183,6 +234,11 @@ impl Cold {
     #[cold]
     const fn carry_freed(&mut self) {
         self.freed_high += 1;
+    }
+
+    #[cold]
+    const fn carry_lived(&mut self, by: i64) {
+        self.lived_high += by;
     }
 }
 
@@ -212,7 +268,7 @@ impl Tally<'_> {
     /// Adds all but the peak, which does not add up.
     pub(crate) fn add_to(&self, figures: &mut Figures) {
         let Self { hot, cold } = self;
-        let [allocations, zeroed, reallocations, frees] = hot.made;
+        let ([allocations, reallocations, frees], zeroed) = (hot.made, cold.zeroed_allocations);
         figures.events += allocations + zeroed + reallocations + frees;
         figures.allocations += allocations;
         figures.zeroed_allocations += zeroed;
@@ -222,6 +278,7 @@ impl Tally<'_> {
         figures.temporary_allocations += cold.temporary;
         figures.live_blocks_at_end += hot.live_blocks;
         figures.at_peak_blocks += cold.at_peak_blocks;
+        figures.lifetime_ns = figures.lifetime_ns.saturating_add(cold.lifetime_ns);
         for (sum, bytes) in [
             (&mut figures.allocated_bytes, shown(self.allocated_bytes())),
             (&mut figures.freed_bytes, shown(self.freed_bytes())),
@@ -321,5 +378,61 @@ impl Levels {
             level.add_to(figures);
         }
         parts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc_trace_format::Anchor;
+
+    use super::*;
+
+    fn lifetime_ns(tallies: &mut Tallies, end: Stamp, ticks_per_us: u64) -> u128 {
+        let last = Anchor { ticks: ticks_per_us, monotonic_ns: 1_000 };
+        tallies.finish(end, &Clock::new(Anchor::default(), last));
+        tallies.total().lifetime_ns
+    }
+
+    #[test]
+    fn lifetimes_add_up_whatever_the_stamps_are() {
+        let mut tallies = Tallies::default();
+        tallies.touch(0);
+        // Far more than 64 bits, in both directions.
+        let far = u64::MAX - 1_000;
+        for block in 0..8 {
+            tallies.obtain(0, 1, block);
+        }
+        for block in 0..6 {
+            tallies.release(0, 1, far + block, false);
+        }
+        for block in 0..4 {
+            tallies.obtain(0, 1, far + block);
+        }
+        // Two from the beginning, and four from far on.
+        let released = 6 * u128::from(far);
+        let early = 2 * u128::from(far + 100) - 6 - 7;
+        let late = 4 * 100 - (1 + 2 + 3);
+        assert_eq!(lifetime_ns(&mut tallies, far + 100, 1_000), released + early + late);
+    }
+
+    #[test]
+    fn blocks_that_come_and_go_carry_nothing() {
+        let mut tallies = Tallies::default();
+        tallies.touch(0);
+        for pair in 0..1_000_u64 {
+            tallies.obtain(0, 1, pair << 40);
+            tallies.release(0, 1, (pair << 40) + 8, false);
+            assert_eq!(tallies.cold[0].lived_high, 0);
+        }
+        assert_eq!(lifetime_ns(&mut tallies, 1 << 60, 2_000), 4_000);
+    }
+
+    #[test]
+    fn stamps_that_are_out_of_order_come_to_nothing() {
+        let mut tallies = Tallies::default();
+        tallies.touch(0);
+        tallies.obtain(0, 1, 1 << 40);
+        tallies.release(0, 1, 7, false);
+        assert_eq!(lifetime_ns(&mut tallies, 1 << 41, 1_000), 0);
     }
 }

@@ -72,7 +72,8 @@ impl CallTreeWeights {
         };
         let Ledger { account, owners, inferred_frees, .. } = Ledger::run(account, &mut replay)?;
         let mut tallies = account.tallies;
-        tallies.finish();
+        let clock = recording.clock();
+        tallies.finish(replay.prepared.definitions.last_stamp, clock);
         let mut own = vec![Figures::default(); backtraces.nodes.len()];
         for (parts, tally) in owners.all().iter().zip(tallies.all()) {
             if let Some(figures) = own.get_mut(parts.key as usize) {
@@ -87,7 +88,6 @@ impl CallTreeWeights {
                 parent.add(figures);
             }
         }
-        let clock = recording.clock();
         let mut total = tallies.total();
         total.finish(|stamp| clock.ns(stamp));
         let state = RecordingState::new(recording, &replay.prepared).inferred(inferred_frees);
@@ -144,6 +144,6 @@ impl Account for Weighing {
     #[inline]
     fn released(&mut self, held: Held, release: &Release<'_>) {
         let size = self.large.release(release.address, held.size);
-        self.tallies.release(held.owner, size, release.temporary);
+        self.tallies.release(held.owner, size, release.by.event.stamp, release.temporary);
     }
 }

@@ -146,6 +146,7 @@ fn of_bins(bins: &[Bin]) -> Figures {
         freed_bytes: sum(|bin| bin.allocated_bytes) - sum(|bin| bin.kept_bytes),
         live_bytes_at_end: sum(|bin| bin.kept_bytes),
         live_blocks_at_end: sum(|bin| bin.kept_blocks),
+        lifetime_ns: bins.iter().map(|bin| bin.lifetime_ns).sum(),
         ..Figures::default()
     }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use alloc_trace_analysis::{
     Blocks, By, CallTreeWeights, Figures, Filter, GroupKey, Grouped, Leaks, Moment, Options,
-    Recording, Summary,
+    ProgramPoints, Recording, Summary,
 };
 use alloc_trace_format::{Event, EventKind};
 use proptest::prelude::*;
@@ -154,7 +154,14 @@ fn figures(history: &[Happened], is_part: impl Fn(&Happened) -> bool) -> Figures
         at_peak_blocks: at_peak.len() as u64,
         live_bytes_at_end: live_after(last),
         live_blocks_at_end: own.iter().filter(|block| block.released.is_none()).count() as u64,
+        lifetime_ns: own.iter().map(|block| u128::from(lifetime(history, block))).sum(),
     }
+}
+
+/// How long a block lived; one that was never released, until the last record.
+fn lifetime(history: &[Happened], block: &Block) -> u64 {
+    let end = block.released.unwrap_or(history.len() - 1);
+    history[end].event.stamp - history[block.obtained].event.stamp
 }
 
 /// Writes the recording; what happened in it.
@@ -225,6 +232,13 @@ fn play(
         script.event(at(2 + site, event));
         let span = entered.get(&thread).and_then(|stack| stack.last()).copied();
         history.push(Happened { event: Event { stamp: script.now, ..event }, site, span });
+    }
+    // At the recording's end, until which blocks live that are never released.
+    if !history.is_empty() {
+        let event = free(1, 0x10, 1);
+        script.event(at(2, event));
+        let span = entered.get(&1).and_then(|stack| stack.last()).copied();
+        history.push(Happened { event: Event { stamp: script.now, ..event }, site: 0, span });
     }
     script.end();
     history
@@ -350,6 +364,7 @@ fn compare_groups(recording: &Recording, history: &[Happened]) -> Result<(), Tes
             at_peak_blocks: live.len() as u64,
             live_bytes_at_end: left.clone().map(size).sum(),
             live_blocks_at_end: left.count() as u64,
+            lifetime_ns: own.iter().map(|block| u128::from(self::lifetime(history, block))).sum(),
         };
         prop_assert_eq!(group.figures, expected, "{:?}", group.key);
         let lifetimes: Vec<u64> = released.filter_map(|block| lifetime(block)).collect();
@@ -405,7 +420,7 @@ fn compare_blocks(recording: &Recording, history: &[Happened]) -> Result<(), Tes
 fn compare_tree(recording: &Recording, history: &[Happened]) -> Result<(), TestCaseError> {
     for full in [false, true] {
         let options = Options::default().all_frames(full);
-        let tree = CallTreeWeights::of(recording, options).expect("readable");
+        let tree = CallTreeWeights::of(recording, options.clone()).expect("readable");
         prop_assert_eq!(tree.total, figures(history, |_| true));
         prop_assert_eq!(tree.inclusive[0], additive(tree.total));
         for site in 0..SITES {
@@ -417,6 +432,10 @@ fn compare_tree(recording: &Recording, history: &[Happened]) -> Result<(), TestC
             let nodes: Vec<u32> = (0..tree.backtraces.nodes.len() as u32).filter(inside).collect();
             let [node] = nodes.as_slice() else { panic!("{nodes:?}") };
             prop_assert_eq!(tree.own[*node as usize], expected);
+            let points = ProgramPoints::of(recording, options.clone()).expect("readable");
+            let point = points.points.iter().find(|point| point.node == *node);
+            let lifetime_ns = point.map_or(0, |point| point.figures.lifetime_ns);
+            prop_assert_eq!(lifetime_ns, expected.lifetime_ns);
             prop_assert_eq!(tree.inclusive[*node as usize], expected);
         }
     }

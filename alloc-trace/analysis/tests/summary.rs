@@ -36,6 +36,7 @@ fn every_kind_of_event_counts_in_its_own_figure() {
         at_peak_blocks: 2,
         live_bytes_at_end: 300,
         live_blocks_at_end: 1,
+        lifetime_ns: 20 + 40 + 30,
     };
     assert_eq!(summary.total, expected);
     assert_eq!(summary.threads, 1);

@@ -53,6 +53,11 @@ pub(crate) struct FilterArguments {
 }
 
 impl FilterArguments {
+    /// Whether they pick what was live at a time.
+    pub(crate) const fn has_live_at(&self) -> bool {
+        self.live_at.is_some()
+    }
+
     pub(crate) fn filter(&self) -> Filter {
         let mut filter = Filter::default();
         for thread in &self.thread {

@@ -3,7 +3,7 @@
 use alloc_trace_analysis::Measure;
 use clap::ValueEnum;
 
-use crate::units::{bytes, count};
+use crate::units::{bytes, count, summed_time};
 
 /// What is looked at: what comes first, and what a tree or a graph is drawn of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -22,6 +22,8 @@ pub(crate) enum MeasureName {
     LiveBlocks,
     /// Temporary allocations
     Temporary,
+    /// How long all blocks together lived; those never freed, until the end
+    Lifetime,
 }
 
 impl MeasureName {
@@ -34,6 +36,7 @@ impl MeasureName {
             Self::Live => Measure::Live,
             Self::LiveBlocks => Measure::LiveBlocks,
             Self::Temporary => Measure::Temporary,
+            Self::Lifetime => Measure::Lifetime,
         }
     }
 }
@@ -44,8 +47,23 @@ pub(crate) const fn adding_up(measure: Measure) -> Measure {
 }
 
 /// A value of a measure as a person reads it.
-pub(crate) fn value(measure: Measure, value: u64) -> String {
+pub(crate) fn value(measure: Measure, value: impl Into<u128>) -> String {
+    let value = value.into();
+    if measure == Measure::Lifetime {
+        return summed_time(value);
+    }
+    // All others have 64 bits.
+    let value = u64::try_from(value).unwrap_or(u64::MAX);
     if measure.is_bytes() { bytes(value) } else { count(value) }
+}
+
+/// What a value of a measure is a number of: of bytes, of nanoseconds, or of what it counts.
+pub(crate) const fn unit(measure: Measure) -> &'static str {
+    match measure {
+        Measure::Lifetime => "nanoseconds",
+        measure if measure.is_bytes() => "bytes",
+        measure => phrase(measure),
+    }
 }
 
 /// What a measure is, as headings say it.
@@ -58,6 +76,7 @@ pub(crate) const fn phrase(measure: Measure) -> &'static str {
         Measure::Live => "bytes live at end",
         Measure::LiveBlocks => "blocks live at end",
         Measure::Temporary => "temporary allocations",
+        Measure::Lifetime => "lifetimes of all blocks",
         _ => measure.name(),
     }
 }

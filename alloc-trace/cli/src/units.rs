@@ -41,6 +41,28 @@ pub fn duration(ns: u64) -> String {
     }
 }
 
+/// A sum of times, which can be far more than a program runs: as [`duration`] up to a thousand seconds, from
+/// there on in hours, days and years of 365 days, `12.3 h`, and in at most four digits up to 9999 years.
+#[must_use]
+pub fn summed_time(ns: u128) -> String {
+    const UNITS: [(&str, f64); 3] = [("h", 3_600.0), ("d", 86_400.0), ("y", 31_536_000.0)];
+    if ns < 999_500_000_000 {
+        return duration(u64::try_from(ns).unwrap_or(u64::MAX));
+    }
+    let seconds = ns as f64 / 1e9;
+    // What would be rounded to 1000 is one of the next unit.
+    let fitting = UNITS.into_iter().find(|(_, unit)| seconds / unit < 999.5);
+    let (name, unit) = fitting.unwrap_or(UNITS[2]);
+    let value = seconds / unit;
+    if value < 9.995 {
+        format!("{value:.2} {name}")
+    } else if value < 99.95 {
+        format!("{value:.1} {name}")
+    } else {
+        format!("{value:.0} {name}")
+    }
+}
+
 /// A count with its thousands set apart: `1,234,567`.
 #[must_use]
 pub fn count(count: u64) -> String {
@@ -64,7 +86,8 @@ pub fn counted(number: u64, singular: &str) -> String {
 
 /// A part of a whole: `12.5 %`.
 #[must_use]
-pub fn share(part: u64, whole: u64) -> String {
+pub fn share<N: Into<u128>>(part: N, whole: N) -> String {
+    let (part, whole) = (part.into(), whole.into());
     if whole == 0 {
         return "0.0 %".into();
     }
@@ -113,7 +136,25 @@ mod tests {
         }
         assert_eq!(counted(1, "block"), "1 block");
         assert_eq!(counted(0, "block"), "0 blocks");
-        assert_eq!(share(1, 8), "12.5 %");
-        assert_eq!(share(0, 0), "0.0 %");
+        assert_eq!(share(1_u64, 8), "12.5 %");
+        assert_eq!(share(0_u64, 0), "0.0 %");
+    }
+
+    #[test]
+    fn summed_times_have_at_most_four_digits() {
+        let second = 1_000_000_000;
+        let cases = [
+            (999, "999 ns"),
+            (999 * second, "999 s"),
+            (999 * second + second / 2, "0.28 h"),
+            (36 * 3_600 * second, "36.0 h"),
+            (999 * 3_600 * second + 1_799 * second, "999 h"),
+            (999 * 3_600 * second + 1_800 * second, "41.6 d"),
+            (u128::from(u64::MAX), "585 y"),
+            (9_999 * 31_536_000 * second, "9999 y"),
+        ];
+        for (value, text) in cases {
+            assert_eq!(summed_time(value), text);
+        }
     }
 }

@@ -129,7 +129,12 @@ fn go_tool_pprof_finds_every_figure() {
             ("peak_space/bytes", subject.figure("at_peak_bytes")),
             ("temporary_objects/count", subject.figure("temporary_allocations")),
         ];
-        let found: Vec<(&str, u64)> = names.into_iter().zip(sums).collect();
+        let mut found: Vec<(&str, u64)> = names.into_iter().zip(sums).collect();
+        // Each backtrace has whole microseconds.
+        let (name, lifetime) = found.pop().expect("the last one");
+        let whole = subject.figure("lifetime_ns") / 1_000;
+        assert_eq!(name, "lifetime/microseconds");
+        assert!(lifetime > 0 && (whole.saturating_sub(10)..=whole).contains(&lifetime));
         assert_eq!(found, expected);
         let top = run(Command::new("go").args(["tool", "pprof", "-top"]), &[&profile]);
         assert!(top.contains("[0x1000]") || top.contains("[0x5000]"), "{top}");
@@ -225,6 +230,7 @@ fn speedscope_profiles_are_as_its_schema_wants_them() {
             "bytes live at end": subject.figure("live_bytes_at_end"),
             "blocks live at end": subject.figure("live_blocks_at_end"),
             "temporary allocations": subject.figure("temporary_allocations"),
+            "lifetimes of all blocks": subject.figure("lifetime_ns"),
         });
         assert_eq!(answer, expected);
     }

@@ -50,6 +50,7 @@ fn the_tree_is_as_it_always_was() {
     assert_golden("tree.txt", &printed(&[&"tree", &path]));
     let inverted = printed(&[&"tree", &path, &"--inverted", &"--measure=requests", &"--depth=1"]);
     assert_golden("tree-inverted.txt", &inverted);
+    assert_golden("tree-lifetime.txt", &printed(&[&"tree", &path, &"--measure=lifetime"]));
     let (_directory, path) = sample();
     assert_golden("tree-no-file.txt", &printed(&[&"tree", &"--full", &path]));
 }
@@ -65,8 +66,15 @@ fn the_nodes_of_a_tree_add_up() {
         let tree = json(&arguments);
         let nodes = tree["nodes"].as_array().expect("a list");
         // Call sites that only free are among them.
-        for key in ["allocated_bytes", "allocations", "frees", "live_bytes_at_end", "at_peak_bytes"]
-        {
+        let keys = [
+            "allocated_bytes",
+            "allocations",
+            "frees",
+            "live_bytes_at_end",
+            "at_peak_bytes",
+            "lifetime_ns",
+        ];
+        for key in keys {
             let value = |node: &Value, part: &str| node[part][key].as_u64().expect("a number");
             let own: u64 = nodes.iter().map(|node| value(node, "own")).sum();
             assert_eq!(own, tree["total"][key].as_u64().expect("a number"), "{key}");
@@ -82,6 +90,49 @@ fn the_nodes_of_a_tree_add_up() {
     let all = json(&[&"tree", &"--json", &path]);
     let length = |tree: &Value| tree["nodes"].as_array().expect("a list").len();
     assert!(length(&some) < length(&all));
+}
+
+/// How long the blocks of a recording lived, by its rows: those that were never freed, until the end.
+fn lifetimes_by_rows(path: &Path) -> u64 {
+    let end = json(&[&"report", &"--json", &path])["duration_ns"].as_u64().expect("a time");
+    let rows = printed(&[&"export", &"--format=jsonl", &path]);
+    let lived = rows.lines().map(|row| {
+        let row: Value = serde_json::from_str(row).expect("JSON");
+        let obtained = row["allocated_ns"].as_u64().expect("a time");
+        row["freed_ns"].as_u64().unwrap_or(end) - obtained
+    });
+    lived.sum()
+}
+
+#[test]
+fn lifetimes_are_those_of_all_blocks_whatever_shows_them() {
+    for (_directory, path) in [sample(), faults()] {
+        let expected = lifetimes_by_rows(&path);
+        assert!(expected > 0);
+        let tree = json(&[&"tree", &"--json", &"--measure=lifetime", &path]);
+        assert_eq!(tree["total"]["lifetime_ns"], expected);
+        let stacks = printed(&[&"export", &"--format=collapsed", &"--measure=lifetime", &path]);
+        let weights =
+            stacks.lines().filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+        assert_eq!(weights.sum::<u64>(), expected);
+        let by_lifetime = json(&[&"report", &"--json", &"--by=lifetime", &path]);
+        let groups = by_lifetime["groups"].as_array().expect("a list").iter();
+        let of_groups = groups.map(|group| group["lifetime_ns"].as_u64().expect("a number"));
+        assert_eq!(of_groups.sum::<u64>(), expected);
+        let profiles = json(&[&"export", &"--format=speedscope", &"--measure=lifetime", &path]);
+        let shown = profiles["activeProfileIndex"].as_u64().expect("a number") as usize;
+        let profile = &profiles["profiles"][shown];
+        assert_eq!(
+            (&profile["endValue"], &profile["unit"]),
+            (&expected.into(), &"nanoseconds".into())
+        );
+        let points = json(&[&"export", &"--format=dhat", &path]);
+        let points = points["pps"].as_array().expect("a list").iter();
+        assert_eq!(
+            points.map(|point| point["tl"].as_u64().expect("a number")).sum::<u64>(),
+            expected
+        );
+    }
 }
 
 #[test]

@@ -6,6 +6,8 @@ mod support;
 
 use std::path::PathBuf;
 
+use alloc_trace_analysis::Measure;
+use alloc_trace_cli::units::{count, duration};
 use serde_json::Value;
 
 use browser::Page;
@@ -38,6 +40,7 @@ fn a_flame_graph_opens_in_a_browser_and_has_the_figures_of_the_report() {
         ("live", total("live_bytes_at_end"), &site["live_bytes_at_end"]),
         ("live-blocks", total("live_blocks_at_end"), &site["live_blocks_at_end"]),
         ("peak", total("peak_bytes"), &site["at_peak_bytes"]),
+        ("lifetime", total("lifetime_ns"), &site["lifetime_ns"]),
     ] {
         let svg = draw(&made, &["flame", "--measure", measure]);
         let svg = std::fs::read_to_string(svg).expect("text");
@@ -71,11 +74,20 @@ fn a_flame_graph_opens_in_a_browser_and_has_the_figures_of_the_report() {
     assert_no_complaints(page);
 }
 
+/// A figure of bytes as the command shows it.
+fn bytes(figure: &Value) -> String {
+    alloc_trace_cli::units::bytes(figure.as_u64().expect("a figure"))
+}
+
 #[test]
 fn a_timeline_opens_in_a_browser_with_peak_markers_and_spans() {
     let Some(browser) = browser::find() else { return };
     let made = make(&|name| format!("{name} <&>"), &[]);
-    let measures = ["live", "live-blocks", "bytes", "freed", "requests", "temporary"];
+    // Those of all commands, and one more.
+    let measures = Measure::ALL.into_iter().map(Measure::name).chain(["freed"]);
+    let at_peak = report(&made.recording, &["--live-at", "peak"]);
+    let whole = report(&made.recording, &[]);
+    assert_eq!(at_peak["allocated_bytes"], whole["peak_bytes"]);
     for measure in measures {
         let page =
             &mut Page::open(&browser, &draw(&made, &["timeline", "--measure", measure]), 1200, 700);
@@ -85,8 +97,29 @@ fn a_timeline_opens_in_a_browser_with_peak_markers_and_spans() {
         let texts: Vec<&str> =
             texts.as_array().expect("texts").iter().filter_map(Value::as_str).collect();
         for name in ["warm <&>", "load <&>", "serve <&>", "resident", "≤ 9.3 MiB"] {
-            assert!(texts.contains(&name), "{measure}: {name} is not in {texts:?}");
+            // Of spans that asked for nothing that is shown there is no lane.
+            let is_there = texts.contains(&name) || (measure, name) == ("at-peak", "load <&>");
+            assert!(is_there, "{measure}: {name} is not in {texts:?}");
         }
+        let title = texts.iter().find(|text| text.contains("bursts.trace: ")).expect("a title");
+        let figure = match measure {
+            "live" | "peak" => format!("peak {}", bytes(&whole["peak_bytes"])),
+            "at-peak" => format!("live at the peak {} in", bytes(&whole["peak_bytes"])),
+            "bytes" => format!("allocated {} in", bytes(&whole["allocated_bytes"])),
+            "freed" => format!("freed {} in", bytes(&whole["freed_bytes"])),
+            "requests" => format!("requested {} in", count(requests(&whole))),
+            "temporary" => {
+                let temporary = whole["temporary_allocations"].as_u64().expect("a figure");
+                format!("temporary {} in", count(temporary))
+            }
+            "lifetime" => {
+                let blocks = requests(&whole);
+                let mean = whole["lifetime_ns"].as_u64().expect("a figure") / blocks;
+                format!("mean lifetime {} of {} blocks", duration(mean), count(blocks))
+            }
+            _ => "live blocks".to_owned(),
+        };
+        assert!(title.contains(&figure), "{measure}: {figure} is not in {title}");
         assert_no_complaints(page);
     }
     let svg = std::fs::read_to_string(draw(&made, &["timeline"])).expect("text");
@@ -144,4 +177,19 @@ fn there_is_no_picture_of_nothing() {
     }
     assert!(!new.exists(), "no empty file is left");
     assert_eq!(std::fs::read_to_string(&old).expect("there"), "a picture");
+}
+
+#[test]
+fn what_was_live_at_the_peak_is_not_asked_of_what_was_live_at_another_time() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("bursts.trace");
+    write_bursts(&path, &str::to_owned);
+    let timeline = |measure: &str| {
+        let arguments = ["timeline", "--live-at=1ms", "--measure", measure];
+        command().args(arguments).arg(&path).output().expect("run")
+    };
+    let refused = timeline("at-peak");
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("with --live-at give --measure bytes"));
+    assert!(timeline("bytes").status.success());
 }

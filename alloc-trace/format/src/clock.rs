@@ -39,6 +39,16 @@ impl Clock {
         (stamp.saturating_sub(self.start_ticks) as f64 * self.ns_per_tick) as i64 as u64
     }
 
+    /// How many nanoseconds so many ticks take, rounded down.
+    #[must_use]
+    pub fn span_ns(&self, ticks: u128) -> u128 {
+        if self.ns_per_tick == 1.0 {
+            return ticks;
+        }
+        // The cast saturates, and nothing here is negative.
+        (ticks as f64 * self.ns_per_tick) as u128
+    }
+
     /// The first stamp at or after `ns` nanoseconds from the beginning.
     #[must_use]
     pub fn stamp(&self, ns: u64) -> u64 {
@@ -60,6 +70,8 @@ mod tests {
         assert_eq!(clock.ns(2_500), 500);
         assert_eq!(clock.ns(3), 0);
         assert_eq!(clock.stamp(500), 2_500);
+        assert_eq!(clock.span_ns(3_000_002), 1_000_000);
+        assert_eq!(clock.span_ns(3 << 80), 1 << 80);
     }
 
     #[test]

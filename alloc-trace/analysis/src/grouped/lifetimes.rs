@@ -87,11 +87,15 @@ impl ByLifetime {
         let mut ledger = Ledger::run(account, replay)?;
         let inferred_frees = ledger.inferred_frees;
         let peak_change = ledger.account.tallies.peak_change();
+        let end = replay.prepared.definitions.last_stamp;
+        let end_ns = recording.clock().ns(end);
         let mut never = Sum::default();
         for (address, held) in ledger.live() {
             let size = ledger.account.large.get(address, held.size);
             never.add(size, held.change, peak_change);
             let figures = &mut never.figures;
+            let lived = end_ns.saturating_sub(recording.clock().ns(held.obtained));
+            figures.lifetime_ns = figures.lifetime_ns.saturating_add(u128::from(lived));
             figures.live_blocks_at_end += 1;
             figures.live_bytes_at_end = figures.live_bytes_at_end.saturating_add(size);
             if ledger.owners.get(held.owner).span == IS_RUNTIME_S {
@@ -102,7 +106,7 @@ impl ByLifetime {
         let account = &mut ledger.account;
         account.groups.push(never);
         account.groups.push(Sum { figures: account.blockless, ..Sum::default() });
-        account.tallies.finish();
+        account.tallies.finish(end, recording.clock());
         let peak_change = account.tallies.peak_change();
         let groups = (0..).zip(&account.groups).filter(|(_, sum)| sum.figures.events > 0);
         let groups = groups.map(|(number, sum)| {
@@ -195,12 +199,13 @@ impl Account for ByLifetime {
         // Before this release: the block was live at the peak so far if it was obtained by then.
         let peak_change = self.tallies.peak_change();
         let size = self.large.release(release.address, held.size);
-        self.tallies.release(held.owner, size, release.temporary);
+        self.tallies.release(held.owner, size, release.by.event.stamp, release.temporary);
         let (begin, end) = (self.clock.ns(held.obtained), self.clock.ns(release.by.event.stamp));
         let lived = end.saturating_sub(begin);
         let Some(sum) = self.groups.get_mut(classes::of_lifetime(lived) as usize) else { return };
         sum.add(size, held.change, peak_change);
         sum.lifetimes.add(lived);
+        sum.figures.lifetime_ns = sum.figures.lifetime_ns.saturating_add(u128::from(lived));
         let freed = release.how == How::Freed;
         sum.figures.events += u64::from(freed);
         sum.figures.frees += u64::from(freed);

@@ -229,6 +229,7 @@ impl Gather {
     fn keep(&mut self, address: u64, held: Held, owner: OwnerParts) {
         let size = self.large.get(address, held.size);
         let bin = self.obtained_in(held);
+        let lifetime_ns = self.duration_ns.saturating_sub(self.ns(held.obtained));
         self.each(owner, size, |axis, part| {
             axis.count(part, bin, |cell| {
                 cell.kept_bytes = cell.kept_bytes.saturating_add(size);
@@ -238,6 +239,7 @@ impl Gather {
         if let Some(figures) = self.bins.get_mut(bin as usize) {
             figures.kept_bytes = figures.kept_bytes.saturating_add(size);
             figures.kept_blocks += 1;
+            figures.lifetime_ns += u128::from(lifetime_ns);
         }
         self.lifetimes.count(NEVER, bin, |cell| {
             cell.requests += 1;
@@ -332,6 +334,7 @@ impl Account for Gather {
         let (ns, bin) = self.go_to(by.event.stamp);
         let size = self.large.release(address, held.size);
         let obtained_in = self.obtained_in(held);
+        let lifetime_ns = ns.saturating_sub(self.ns(held.obtained));
         let now = self.now;
         let count = |cell: &mut Cell| {
             cell.released_bytes = cell.released_bytes.saturating_add(size);
@@ -351,8 +354,8 @@ impl Account for Gather {
         if let Some(figures) = self.bins.get_mut(obtained_in as usize) {
             figures.temporary_allocations += u64::from(temporary);
             figures.frees += u64::from(how == How::Freed);
+            figures.lifetime_ns += u128::from(lifetime_ns);
         }
-        let lifetime_ns = ns.saturating_sub(self.ns(held.obtained));
         let class = class_number(lifetime_class(lifetime_ns));
         self.lifetimes.count(class, obtained_in, |cell| {
             cell.requests += 1;
@@ -454,6 +457,7 @@ impl Bin {
             released_blocks: first.released_blocks + second.released_blocks,
             kept_bytes: first.kept_bytes.saturating_add(second.kept_bytes),
             kept_blocks: first.kept_blocks + second.kept_blocks,
+            lifetime_ns: first.lifetime_ns + second.lifetime_ns,
             peak_bytes: if later { second.peak_bytes } else { first.peak_bytes },
             peak_at_ns: if later { second.peak_at_ns } else { first.peak_at_ns },
         }

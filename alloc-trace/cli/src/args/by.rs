@@ -63,7 +63,7 @@ pub(crate) enum SortKey {
 }
 
 impl SortKey {
-    /// The measure that it is; none for lifetimes, which are no sum.
+    /// The measure that it is; none for lifetimes: rows have their mean, which is no sum.
     pub(crate) const fn measure(self) -> Option<MeasureName> {
         Some(match self {
             Self::Bytes => MeasureName::Bytes,
@@ -78,10 +78,10 @@ impl SortKey {
     }
 
     /// What of a group decides.
-    pub(crate) fn of_group(self, group: &Group) -> u64 {
+    pub(crate) fn of_group(self, group: &Group) -> u128 {
         match self.measure() {
             Some(measure) => measure.measure().of(&group.figures),
-            None => group.lifetimes.mean_ns,
+            None => u128::from(group.lifetimes.mean_ns),
         }
     }
 }

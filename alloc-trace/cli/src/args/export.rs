@@ -26,7 +26,8 @@ pub(crate) struct ExportArguments {
     pub(crate) format: ExportFormat,
 
     /// What collapsed stacks are weighted by, and what pprof and speedscope show first; `peak` is each
-    /// backtrace's share of the program's peak
+    /// backtrace's share of the program's peak, `lifetime` the sum of all its blocks' lifetimes: in
+    /// nanoseconds, in pprof's format in microseconds
     #[arg(long, value_enum, value_name = "MEASURE", default_value_t = MeasureName::Bytes)]
     pub(crate) measure: MeasureName,
 

@@ -18,7 +18,8 @@ pub(crate) struct FlameArguments {
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
 
-    /// What the widths are; `peak` is each function's share of the program's peak
+    /// What the widths are; `peak` is each function's share of the program's peak, `lifetime` the sum of all
+    /// its blocks' lifetimes
     #[arg(long, value_enum, value_name = "MEASURE", default_value_t = MeasureName::Bytes)]
     pub(crate) measure: MeasureName,
 

@@ -9,7 +9,8 @@ use super::ReadingArguments;
 /// Plot the recording over time, as SVG, with its markers and spans
 ///
 /// Live bytes by default, or what was asked for in each bin of time, as a rate. A bin's highest point
-/// is shown, so no peak is lost, however short it was.
+/// is shown, so no peak is lost, however short it was. The measures are those of the other commands; what
+/// is of one instant, or of a block's whole life, is shown when it was requested.
 #[derive(Debug, Args)]
 pub(crate) struct TimelineArguments {
     /// The recording, finished or still being written
@@ -45,6 +46,10 @@ pub(crate) enum Plotted {
     Live,
     /// Live blocks
     LiveBlocks,
+    /// The most live bytes of each bin
+    Peak,
+    /// Bytes that were live at the program's peak, when they were requested, a second
+    AtPeak,
     /// Allocated bytes a second: the churn
     Bytes,
     /// Freed bytes a second
@@ -53,4 +58,6 @@ pub(crate) enum Plotted {
     Requests,
     /// Temporary allocations a second
     Temporary,
+    /// How long the blocks that were requested in each bin lived on average; those never freed, until the end
+    Lifetime,
 }

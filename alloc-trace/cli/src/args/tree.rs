@@ -23,7 +23,8 @@ pub(crate) struct TreeArguments {
     #[arg(long)]
     pub(crate) json: bool,
 
-    /// What the tree is made of; `peak` is each node's share of the program's peak
+    /// What the tree is made of; `peak` is each node's share of the program's peak, `lifetime` the sum of all
+    /// its blocks' lifetimes, beside which their mean stands
     #[arg(long, visible_alias = "sort", value_enum, value_name = "MEASURE")]
     #[arg(default_value_t = MeasureName::Bytes)]
     pub(crate) measure: MeasureName,

@@ -179,7 +179,8 @@ fn write_totals(
             measure => measures::phrase(measure),
         };
         let (old, new) = (measure.of(before), measure.of(after));
-        let change = signed(i128::from(new) - i128::from(old), |change| value(measure, change));
+        let change = new.cast_signed() - old.cast_signed();
+        let change = signed(change, |change| value(measure, change));
         let (old_text, new_text) = (value(measure, old), value(measure, new));
         let percent = relative(old, new);
         if narrow {
@@ -271,7 +272,7 @@ fn signed(change: i128, show: impl Fn(u64) -> String) -> String {
 }
 
 /// A change in percent of what was before.
-fn relative(before: u64, after: u64) -> String {
+fn relative(before: u128, after: u128) -> String {
     match (before, after) {
         (before, after) if before == after => String::new(),
         (0, _) => "new".into(),

@@ -98,7 +98,7 @@ impl Export<'_> {
                 let name = titled(name(program.as_ref()), &weights.state);
                 speedscope::write(out, &weights, &name, measure)
             }
-            _ => collapsed::write(out, &weights, measure),
+            _ => collapsed::write(out, &weights, measure, 1),
         })?;
         Ok(weights.state)
     }

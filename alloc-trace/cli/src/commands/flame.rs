@@ -25,7 +25,8 @@ pub(crate) fn run(arguments: &FlameArguments) -> Result<ExitCode, CommandError> 
     let measure = measures::adding_up(arguments.measure.measure());
     let mut lines = Vec::new();
     // Nothing can fail on the way to memory.
-    collapsed::write(&mut lines, &weights, measure)
+    let unit = unit(&weights, measure);
+    collapsed::write(&mut lines, &weights, measure, unit.0)
         .map_err(|source| CommandError::write(&reading.output, source))?;
     let lines = String::from_utf8_lossy(&lines);
     drop(progress);
@@ -33,7 +34,7 @@ pub(crate) fn run(arguments: &FlameArguments) -> Result<ExitCode, CommandError> 
     if lines.is_empty() {
         return Err(CommandError::Nothing(measures::phrase(measure)));
     }
-    let mut shape = options_of(arguments, &weights, measure);
+    let mut shape = options_of(arguments, &weights, measure, unit.1);
     output.write(|out| {
         let mut svg = Vec::new();
         flamegraph::from_lines(&mut shape, lines.lines(), &mut svg)?;
@@ -56,17 +57,27 @@ fn with_its_root_named(mut svg: Vec<u8>) -> Vec<u8> {
     svg
 }
 
+/// In what the picture counts, and its name: how many of the measure's own unit it is. Sums of lifetimes can be
+/// more than the 64 bits that it counts in.
+fn unit(weights: &CallTreeWeights, measure: Measure) -> (u128, &'static str) {
+    if u64::try_from(measure.of(&weights.total)).is_err() {
+        return (1_000_000, "milliseconds");
+    }
+    (1, measures::unit(measure))
+}
+
 fn options_of(
     arguments: &FlameArguments,
     weights: &CallTreeWeights,
     measure: Measure,
+    unit: &str,
 ) -> Options<'static> {
     let mut options = Options::default();
     let whole = measures::value(measure, measure.of(&weights.total));
     let phrase = measures::phrase(measure);
     options.title = format!("{whole} {phrase}");
     options.subtitle = Some(subtitle(arguments, weights));
-    options.count_name = if measure.is_bytes() { "bytes" } else { phrase }.to_owned();
+    options.count_name = unit.to_owned();
     options.name_type = "Function:".to_owned();
     options.image_width = Some(arguments.width as usize);
     // One function has one colour, in every picture of every recording.

@@ -58,8 +58,8 @@ pub(crate) fn run(request: Request<'_>) -> Result<(), CommandError> {
     if let Some(sort) = sort {
         grouped.groups.sort_by_key(|group| {
             Reverse(match sort {
-                SortKey::Live if request.leaks => leaked(group).1,
-                SortKey::LiveBlocks if request.leaks => leaked(group).0,
+                SortKey::Live if request.leaks => leaked(group).1.into(),
+                SortKey::LiveBlocks if request.leaks => leaked(group).0.into(),
                 _ => sort.of_group(group),
             })
         });

@@ -6,24 +6,25 @@ mod series;
 
 use std::process::ExitCode;
 
-use alloc_trace_analysis::{Intervals, Resolution};
+use alloc_trace_analysis::{Intervals, Moment, Options, Resolution};
 
 use self::series::Series;
-use crate::args::TimelineArguments;
+use crate::args::{Plotted, TimelineArguments};
 use crate::error::CommandError;
 use crate::open;
 use crate::progress::Progress;
 use crate::warnings;
 
 pub(crate) fn run(arguments: &TimelineArguments) -> Result<ExitCode, CommandError> {
-    let recording = open::recording(&arguments.file)?;
     let reading = &arguments.reading;
+    let options = options(arguments)?;
+    let recording = open::recording(&arguments.file)?;
     let mut output = reading.open_output()?;
     let progress = Progress::reading(&recording);
     // No plot has anything that is called by its call site, unless that picks it.
     let names = reading.filters.asks_for_sites() && !reading.no_symbols;
     let resolution = Resolution::default().bins(arguments.bins);
-    let intervals = Intervals::of(&recording, reading.options().symbols(names), resolution)?;
+    let intervals = Intervals::of(&recording, options.symbols(names), resolution)?;
     drop(progress);
     if arguments.json {
         output.write(|out| figures::write(out, &intervals))?;
@@ -42,4 +43,21 @@ pub(crate) fn run(arguments: &TimelineArguments) -> Result<ExitCode, CommandErro
     output.finish()?;
     warnings::tell(&arguments.file, &intervals.state);
     Ok(ExitCode::SUCCESS)
+}
+
+/// How the recording is to be analysed. What was live at the peak is what a filter picks.
+fn options(arguments: &TimelineArguments) -> Result<Options, CommandError> {
+    let reading = &arguments.reading;
+    if arguments.measure != Plotted::AtPeak || arguments.json {
+        return Ok(reading.options());
+    }
+    if reading.filters.has_live_at() {
+        return Err(CommandError::Usage(
+            "timeline: --measure at-peak picks what was live at the peak, and --live-at what was at \
+             another time: with --live-at give --measure bytes"
+                .into(),
+        ));
+    }
+    let filter = reading.filters.filter().live_at(Moment::Peak);
+    Ok(reading.options().filter(filter))
 }

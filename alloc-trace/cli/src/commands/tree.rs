@@ -12,7 +12,7 @@ use crate::open;
 use crate::progress::Progress;
 use crate::style::Style;
 use crate::text::{self, write_heading};
-use crate::units::share;
+use crate::units::{duration, share};
 use crate::warnings;
 
 pub(crate) fn run(arguments: &TreeArguments) -> Result<ExitCode, CommandError> {
@@ -48,6 +48,8 @@ pub(crate) fn run(arguments: &TreeArguments) -> Result<ExitCode, CommandError> {
 /// The figures to the left of the tree, and the last of them, which a narrow terminal has no room for.
 const FIGURES: usize = 9 + 1 + 7 + 1 + 9 + 2;
 const OWN: usize = 1 + 9;
+/// The mean, of a measure that has one.
+const MEAN: usize = 1 + 9;
 /// No function's name is cut to less.
 const NARROWEST_NAME: usize = 16;
 /// From so many columns on there is room for all of it.
@@ -72,11 +74,22 @@ fn write_text(
     }
     // Outwards, what a function asked for itself is at the beginning of each way.
     let own_heading = if tree.inverted { "" } else { "own" };
-    let narrow = columns < WIDE;
+    let wide = WIDE + if measure == Measure::Lifetime { MEAN } else { 0 };
+    let narrow = columns < wide;
     let own_column = |text: &str| if narrow { String::new() } else { format!(" {text:>9}") };
+    // Of lifetimes the sum alone says little: many blocks, or such that live long.
+    let has_mean = measure == Measure::Lifetime;
+    let mean_column = |text: &str| if has_mean { format!(" {text:>9}") } else { String::new() };
     let figures = if narrow { FIGURES - OWN } else { FIGURES };
+    let figures = figures + if has_mean { MEAN } else { 0 };
     let deepest = if narrow { 6 } else { DEEPEST };
-    let heading = format!("{:>9} {:>7}{}  function", "total", "", own_column(own_heading));
+    let heading = format!(
+        "{:>9} {:>7}{}{}  function",
+        "total",
+        "",
+        mean_column("mean"),
+        own_column(own_heading)
+    );
     writeln!(out, "{}", style.faint(heading))?;
     let lines = Lines::of(tree);
     for (node, line) in tree.nodes.iter().zip(&lines.0) {
@@ -90,9 +103,10 @@ fn write_text(
         let room = columns.saturating_sub(figures + indent.chars().count()).max(NARROWEST_NAME - 3);
         writeln!(
             out,
-            "{:>9} {:>7}{}  {}{}",
+            "{:>9} {:>7}{}{}  {}{}",
             value(measure, inclusive),
             share(inclusive, whole),
+            mean_column(&duration(node.inclusive.mean_lifetime_ns())),
             own_column(&own),
             style.faint(&indent),
             text::function(&node.function, room),
@@ -100,7 +114,7 @@ fn write_text(
     }
     if narrow && !tree.inverted {
         // Or nobody would know that there is more to see.
-        let note = format!("No room for the column `own`: it takes {WIDE} columns.");
+        let note = format!("No room for the column `own`: it takes {wide} columns.");
         for line in text::wrap(&note, columns) {
             writeln!(out, "{}", style.faint(line))?;
         }

@@ -8,10 +8,12 @@ use alloc_trace_analysis::{CallTreeWeights, Measure};
 use crate::printable::printable;
 use crate::warnings;
 
+/// Writes the backtraces that have any of a measure, in units of `unit` of what it is in, rounded down.
 pub(crate) fn write(
     out: &mut dyn Write,
     weights: &CallTreeWeights,
     measure: Measure,
+    unit: u128,
 ) -> io::Result<()> {
     if let Some(unknown) = warnings::unknown_part(&weights.state) {
         // A line that weighs nothing, which a reader of the format draws as nothing.
@@ -19,7 +21,7 @@ pub(crate) fn write(
     }
     let mut line = String::new();
     for (node, figures) in (0..).zip(&weights.own) {
-        let weight = measure.of(figures);
+        let weight = measure.of(figures) / unit;
         if weight == 0 {
             continue;
         }

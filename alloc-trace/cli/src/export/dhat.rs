@@ -71,7 +71,7 @@ pub(crate) fn write(
         Point {
             tb: figures.allocated_bytes,
             tbk: point.blocks,
-            tl: u64::try_from(point.lifetimes_ns).unwrap_or(u64::MAX),
+            tl: u64::try_from(figures.lifetime_ns).unwrap_or(u64::MAX),
             mb: figures.peak_bytes,
             mbk: point.peak_blocks,
             gb: figures.at_peak_bytes,

@@ -17,7 +17,7 @@ use self::proto::{Function, Line, Location, Mapping, Profile, Sample, ValueType}
 
 /// The values of each backtrace: their names are those of Go's heap profiles where those have one, so
 /// that whoever knows these finds their way.
-const VALUES: [Value; 7] = [
+const VALUES: [Value; 8] = [
     ("alloc_objects", "count", Figures::requests),
     ("alloc_space", "bytes", |figures| figures.allocated_bytes),
     ("inuse_objects", "count", |figures| figures.live_blocks_at_end),
@@ -25,6 +25,10 @@ const VALUES: [Value; 7] = [
     ("peak_objects", "count", |figures| figures.at_peak_blocks),
     ("peak_space", "bytes", |figures| figures.at_peak_bytes),
     ("temporary_objects", "count", |figures| figures.temporary_allocations),
+    // In nanoseconds a million blocks that live for three hours are more than the format has bits for.
+    ("lifetime", "microseconds", |figures| {
+        u64::try_from(figures.lifetime_ns / 1_000).unwrap_or(u64::MAX)
+    }),
 ];
 
 /// A name, a unit, and which figure it is.
@@ -38,6 +42,7 @@ const fn name_of(measure: Measure) -> &'static str {
         Measure::Live => "inuse_space",
         Measure::AtPeak | Measure::Peak => "peak_space",
         Measure::Temporary => "temporary_objects",
+        Measure::Lifetime => "lifetime",
         _ => "alloc_space",
     }
 }
@@ -113,7 +118,10 @@ fn profile(
     }
     profile.mapping = mappings.mappings;
     for (node, figures) in (0..).zip(&weights.own) {
-        let value: Vec<i64> = VALUES.iter().map(|(_, _, of)| of(figures) as i64).collect();
+        let value: Vec<i64> = VALUES
+            .iter()
+            .map(|(_, _, of)| i64::try_from(of(figures)).unwrap_or(i64::MAX))
+            .collect();
         if value.iter().all(|&value| value == 0) {
             continue;
         }

@@ -40,10 +40,10 @@ struct Profile {
     name: &'static str,
     unit: &'static str,
     start_value: u64,
-    end_value: u64,
+    end_value: u128,
     /// Indices of frames, the outermost first.
     samples: Vec<Vec<u32>>,
-    weights: Vec<u64>,
+    weights: Vec<u128>,
 }
 
 /// Writes the measures that add up, `first` being the one that is shown.
@@ -89,7 +89,11 @@ fn profile(weights: &CallTreeWeights, measure: Measure) -> Profile {
     Profile {
         r#type: "sampled",
         name: measures::phrase(measure),
-        unit: if measure.is_bytes() { "bytes" } else { "none" },
+        unit: match measure {
+            Measure::Lifetime => "nanoseconds",
+            measure if measure.is_bytes() => "bytes",
+            _ => "none",
+        },
         start_value: 0,
         end_value: values.iter().sum(),
         samples,

@@ -9,7 +9,7 @@ use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::series::Series;
+use super::series::{Series, Unit};
 use crate::table::from_the_front;
 use crate::units::bytes;
 
@@ -73,7 +73,7 @@ fn draw_series(
     title: &str,
 ) -> io::Result<()> {
     let most = series.points.iter().map(|point| point.1).fold(1.0, f64::max);
-    let (value_unit, value_name) = unit_of(most, series.is_bytes);
+    let (value_unit, value_name) = unit_of(most, series.unit);
     let whole = whole_ns(intervals);
     let (time_unit, time_name) = time_unit(whole);
     let scaled = |&(ns, value): &(f64, f64)| (ns / time_unit, value / value_unit);
@@ -224,7 +224,7 @@ fn draw_lanes(
 }
 
 /// A unit in which the greatest value has few digits.
-fn unit_of(most: f64, is_bytes: bool) -> (f64, &'static str) {
+fn unit_of(most: f64, unit: Unit) -> (f64, &'static str) {
     const BYTES: [(f64, &str); 5] = [
         (1_099_511_627_776.0, "TiB"),
         (1_073_741_824.0, "GiB"),
@@ -234,7 +234,11 @@ fn unit_of(most: f64, is_bytes: bool) -> (f64, &'static str) {
     ];
     const COUNTS: [(f64, &str); 4] =
         [(1e9, "billions"), (1e6, "millions"), (1e3, "thousands"), (1.0, "")];
-    let units: &[(f64, &str)] = if is_bytes { &BYTES } else { &COUNTS };
+    let units: &[(f64, &str)] = match unit {
+        Unit::Bytes => &BYTES,
+        Unit::Count => &COUNTS,
+        Unit::Nanoseconds => return time_unit(most),
+    };
     units.iter().copied().find(|(unit, _)| most >= *unit).unwrap_or((1.0, ""))
 }
 
@@ -255,10 +259,11 @@ mod tests {
 
     #[test]
     fn units_are_those_of_the_greatest_value() {
-        assert_eq!(unit_of(1_048_576.0, true).1, "MiB");
-        assert_eq!(unit_of(1_048_575.0, true).1, "KiB");
-        assert_eq!(unit_of(0.5, true), (1.0, ""));
-        assert_eq!(unit_of(2_500.0, false), (1e3, "thousands"));
+        assert_eq!(unit_of(1_048_576.0, Unit::Bytes).1, "MiB");
+        assert_eq!(unit_of(1_048_575.0, Unit::Bytes).1, "KiB");
+        assert_eq!(unit_of(0.5, Unit::Bytes), (1.0, ""));
+        assert_eq!(unit_of(2_500.0, Unit::Count), (1e3, "thousands"));
+        assert_eq!(unit_of(2_500.0, Unit::Nanoseconds), (1e3, "µs"));
         assert_eq!(time_unit(12e6), (1e6, "ms"));
         assert_eq!([0.0, 1.5, 20.0, 0.125].map(brief), ["0", "1.5", "20", "0.125"]);
     }

@@ -3,7 +3,15 @@
 use alloc_trace_analysis::{Bin, Intervals};
 
 use crate::args::Plotted;
-use crate::units::{bytes, count, duration};
+use crate::units::{bytes, count, counted, duration};
+
+/// What values are in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unit {
+    Bytes,
+    Count,
+    Nanoseconds,
+}
 
 /// A line over time.
 #[derive(Debug, Clone, PartialEq)]
@@ -12,7 +20,7 @@ pub(super) struct Series {
     pub(super) title: String,
     /// What one of its values is.
     pub(super) name: &'static str,
-    pub(super) is_bytes: bool,
+    pub(super) unit: Unit,
     /// Time in nanoseconds, and value.
     pub(super) points: Vec<(f64, f64)>,
     /// What is to be pointed at.
@@ -24,20 +32,27 @@ impl Series {
         match plotted {
             Plotted::Live => live_bytes(intervals),
             Plotted::LiveBlocks => live_blocks(intervals),
-            Plotted::Bytes => {
-                rate(intervals, "allocated", "bytes a second", true, |bin| bin.allocated_bytes)
+            Plotted::Peak => peaks(intervals),
+            Plotted::AtPeak => {
+                rate(intervals, "live at the peak", "bytes a second", Unit::Bytes, |bin| {
+                    bin.allocated_bytes
+                })
             }
+            Plotted::Bytes => rate(intervals, "allocated", "bytes a second", Unit::Bytes, |bin| {
+                bin.allocated_bytes
+            }),
             Plotted::Freed => {
-                rate(intervals, "freed", "bytes a second", true, |bin| bin.released_bytes)
+                rate(intervals, "freed", "bytes a second", Unit::Bytes, |bin| bin.released_bytes)
             }
             Plotted::Requests => {
-                rate(intervals, "requested", "requests a second", false, Bin::requests)
+                rate(intervals, "requested", "requests a second", Unit::Count, Bin::requests)
             }
             Plotted::Temporary => {
-                rate(intervals, "temporary", "allocations a second", false, |bin| {
+                rate(intervals, "temporary", "allocations a second", Unit::Count, |bin| {
                     bin.temporary_allocations
                 })
             }
+            Plotted::Lifetime => lifetimes(intervals),
         }
     }
 }
@@ -58,7 +73,7 @@ fn live_bytes(intervals: &Intervals) -> Series {
     Series {
         title: format!("live bytes, peak {} after {}", bytes(peak.1), duration(peak.0)),
         name: "live",
-        is_bytes: true,
+        unit: Unit::Bytes,
         points,
         peak: (peak.1 > 0).then_some((peak.0 as f64, peak.1 as f64)),
     }
@@ -76,10 +91,50 @@ fn live_blocks(intervals: &Intervals) -> Series {
     Series {
         title: format!("live blocks between bins, at most {}", count(most)),
         name: "live blocks",
-        is_bytes: false,
+        unit: Unit::Count,
         points,
         peak: None,
     }
+}
+
+/// A step for each bin, as high as the most that was live in it.
+fn peaks(intervals: &Intervals) -> Series {
+    let live = live_bytes(intervals);
+    let points = steps(intervals, |bin| bin.peak_bytes as f64);
+    let title = live.title.replacen("live bytes", "most live bytes of each bin", 1);
+    Series { title, name: "most live", points, ..live }
+}
+
+/// A step for each bin, as high as its blocks lived on average; nothing where there are none.
+fn lifetimes(intervals: &Intervals) -> Series {
+    let mean = |lifetime_ns: u128, blocks: u64| lifetime_ns.checked_div(u128::from(blocks));
+    let blocks = intervals.bins.iter().map(Bin::obtained_blocks).sum();
+    let whole = intervals.bins.iter().map(|bin| bin.lifetime_ns).sum();
+    let whole = u64::try_from(mean(whole, blocks).unwrap_or(0)).unwrap_or(u64::MAX);
+    let points =
+        steps(intervals, |bin| mean(bin.lifetime_ns, bin.obtained_blocks()).unwrap_or(0) as f64);
+    Series {
+        title: format!(
+            "mean lifetime {} of {}, by when they were requested",
+            duration(whole),
+            counted(blocks, "block")
+        ),
+        name: "mean lifetime",
+        unit: Unit::Nanoseconds,
+        points,
+        peak: None,
+    }
+}
+
+/// A step for each bin.
+fn steps(intervals: &Intervals, value: impl Fn(&Bin) -> f64) -> Vec<(f64, f64)> {
+    let mut points = Vec::with_capacity(2 * intervals.bins.len());
+    for (index, bin) in (0_u64..).zip(&intervals.bins) {
+        for edge in [index, index + 1] {
+            points.push(((edge * intervals.bin_ns) as f64, value(bin)));
+        }
+    }
+    points
 }
 
 /// A step for each bin, as high as its figure would be of a second.
@@ -87,24 +142,17 @@ fn rate(
     intervals: &Intervals,
     what: &str,
     name: &'static str,
-    is_bytes: bool,
+    unit: Unit,
     figure: impl Fn(&Bin) -> u64,
 ) -> Series {
     let seconds = intervals.bin_ns as f64 / 1e9;
-    let mut points = Vec::with_capacity(2 * intervals.bins.len());
-    let mut sum = 0_u64;
-    for (index, bin) in (0_u64..).zip(&intervals.bins) {
-        let value = figure(bin);
-        sum = sum.saturating_add(value);
-        for edge in [index, index + 1] {
-            points.push(((edge * intervals.bin_ns) as f64, value as f64 / seconds));
-        }
-    }
-    let whole = if is_bytes { bytes(sum) } else { count(sum) };
+    let sum = intervals.bins.iter().map(&figure).fold(0, u64::saturating_add);
+    let points = steps(intervals, |bin| figure(bin) as f64 / seconds);
+    let whole = if unit == Unit::Bytes { bytes(sum) } else { count(sum) };
     Series {
         title: format!("{what} {whole} in {}", duration(intervals.state.duration_ns)),
         name,
-        is_bytes,
+        unit,
         points,
         peak: None,
     }
