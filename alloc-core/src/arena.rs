@@ -14,6 +14,7 @@
 
 mod huge_pages;
 mod page_records;
+mod segments;
 
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Ordering};
@@ -22,9 +23,10 @@ use crate::class::{Class, class_of_kind};
 use crate::hardened::guards;
 use crate::record::{Head, Kind};
 use crate::segment::{Placement, Run, SEGMENT, SLICE_SHIFT, SLICES, Segment};
-use crate::{counters, open, os, window};
+use crate::{counters, os, window};
 
 use page_records::PageRecords;
+use segments::Segments;
 
 /// Slices of an arena.
 pub(crate) const ARENA_SLICES: usize = 1 << ARENA_SLICES_SHIFT;
@@ -44,30 +46,10 @@ const ARENAS: usize = 1 << (ADDRESS_BITS - SLICE_SHIFT - ARENA_SLICES_SHIFT);
 /// stacks.
 const RESERVATIONS: [usize; 2] = [4, 1];
 
-/// Segments among which the one with most room is looked for. More would spread what grows over
-/// memory that nobody has touched yet.
-const ROOMY_SEGMENTS: usize = 4;
-
 /// A byte for each slice, those of a segment in one cache line.
 #[derive(Debug)]
 #[repr(align(64))]
 struct Kinds([AtomicU8; ARENA_SLICES]);
-
-/// For each segment the processor whose threads use it first, by [`processor_mark`]; 0 for none. A hint,
-/// which keeps threads that run at once out of each other's way. Not the thread: where there are more of
-/// them than processors, each would touch memory of its own.
-#[derive(Debug)]
-struct Users([AtomicU8; ARENA_SEGMENTS]);
-
-impl Users {
-    fn of(&self, segment: usize) -> u8 {
-        self.0[segment % ARENA_SEGMENTS].load(Ordering::Relaxed)
-    }
-
-    fn set(&self, segment: usize, user: u8) {
-        self.0[segment % ARENA_SEGMENTS].store(user, Ordering::Relaxed);
-    }
-}
 
 /// Record of one aligned GiB of addresses. All zero is an arena with nothing in it.
 #[derive(Debug)]
@@ -79,13 +61,7 @@ pub(crate) struct Arena {
     heads: [Head; ARENA_SLICES],
     /// What is recorded of each segment's pages; null where no segment ever was.
     pages: [AtomicPtr<PageRecords>; ARENA_SEGMENTS],
-    segments: [Segment; ARENA_SEGMENTS],
-    /// Whose large blocks were put into a segment first.
-    block_users: Users,
-    /// Whose pages were.
-    page_users: Users,
-    /// A bit for each segment with free slices. May be set where there is none left.
-    open: [AtomicU64; ARENA_SEGMENTS / 64],
+    segments: Segments<ARENA_SEGMENTS, { ARENA_SEGMENTS / 64 }>,
     /// A bit for each segment that huge pages were asked for.
     huge: [AtomicU64; ARENA_SEGMENTS / 64],
     /// Next arena of [`FIRST`]'s list.
@@ -136,7 +112,7 @@ impl Arena {
 
     /// The segment that a slice is in.
     pub(crate) fn segment(&self, slice: usize) -> &Segment {
-        &self.segments[slice % ARENA_SLICES / SLICES as usize]
+        self.segments.of_slice(slice)
     }
 
     pub(crate) fn first_slice(&self) -> u32 {
@@ -146,7 +122,7 @@ impl Arena {
     /// All segments, installed or not, each with the index of its first slice.
     pub(crate) fn segments(&self) -> impl Iterator<Item = (usize, &Segment)> {
         let first_slices = (0..).step_by(SLICES as usize);
-        first_slices.zip(&self.segments)
+        first_slices.zip(self.segments.all())
     }
 
     /// The slices that are described as this.
@@ -159,67 +135,7 @@ impl Arena {
 
     /// Whether the segment of a slice is looked at when slices are wanted.
     pub(crate) fn is_open(&self, slice: usize) -> bool {
-        open::is_open(&self.open, slice % ARENA_SLICES / SLICES as usize)
-    }
-
-    fn set_open(&self, segment: usize) {
-        open::open(&self.open, segment % ARENA_SEGMENTS);
-    }
-
-    /// Clears a segment's bit when its last slice was claimed.
-    fn set_closed(&self, segment: usize) {
-        let has_free = || self.segments[segment % ARENA_SEGMENTS].free() != 0;
-        open::close(&self.open, segment % ARENA_SEGMENTS, has_free);
-    }
-
-    /// The segments that are looked at when slices are wanted, highest first: the kernel maps
-    /// downwards, so that segments in use lie above those not touched yet.
-    fn open_segments(&self) -> impl Iterator<Item = usize> {
-        self.open.iter().enumerate().rev().flat_map(|(word_index, word)| {
-            let mut open = word.load(Ordering::Relaxed);
-            core::iter::from_fn(move || {
-                let highest = open.checked_ilog2()?;
-                open &= !(1 << highest);
-                Some(word_index * 64 + highest as usize)
-            })
-        })
-    }
-
-    /// The open segments of users that are wanted, highest first.
-    fn open_segments_of(
-        &self,
-        users: &Users,
-        is_wanted: impl Fn(u8) -> bool,
-    ) -> impl Iterator<Item = usize> {
-        self.open_segments().filter(move |index| is_wanted(users.of(*index)))
-    }
-
-    /// Claims a run in a segment that is given, else in one of this user's, else in one that has no user,
-    /// which is this one's from then on, else in any. Returns it with its first slice's index in the arena.
-    fn claim_near(
-        &self,
-        given: Option<usize>,
-        users: &Users,
-        user: u8,
-        claim: impl Fn(usize) -> Option<(usize, Run)>,
-    ) -> Option<(usize, Run)> {
-        let mut segments = given
-            .into_iter()
-            .chain(self.open_segments_of(users, |of| of == user))
-            .chain(self.open_segments_of(users, |of| of == 0))
-            .chain(self.open_segments());
-        let (slice, run) = segments.find_map(claim)?;
-        let segment = slice / SLICES as usize;
-        if users.of(segment) == 0 {
-            users.set(segment, user);
-        }
-        Some((slice, run))
-    }
-
-    /// Claims a run for a page.
-    fn claim_for_page(&self, user: u8, count: u32) -> Option<(usize, Run)> {
-        let claim = |index| self.claim_in(index, count, 1, Placement::Lowest);
-        self.claim_near(None, &self.page_users, user, claim)
+        self.segments.is_open(slice / SLICES as usize)
     }
 
     /// Claims a run for a large block, in a roomy segment if that is asked for.
@@ -230,39 +146,11 @@ impl Arena {
         align: u32,
         placement: Placement,
     ) -> Option<(usize, Run)> {
-        let users = &self.block_users;
-        let claim = |index| self.claim_in(index, count, align, placement);
-        let roomiest = match placement {
-            Placement::Lowest => None,
-            Placement::Roomy => {
-                let segments =
-                    self.open_segments_of(users, |of| of == user || of == 0).take(ROOMY_SEGMENTS);
-                // Of those with as much room the highest: it was used lately.
-                segments.max_by_key(|index| (self.segments[*index % ARENA_SEGMENTS].room(), *index))
-            }
-        };
-        let (slice, run) = self.claim_near(roomiest, users, user, claim)?;
+        let (slice, run) = self.segments.claim_for_block(user, count, align, placement)?;
         if run.dirty == 0 {
             self.begin_with_block(slice, count);
         }
         Some((slice, run))
-    }
-
-    /// Claims a run in a segment.
-    fn claim_in(
-        &self,
-        index: usize,
-        count: u32,
-        align: u32,
-        placement: Placement,
-    ) -> Option<(usize, Run)> {
-        let segment = &self.segments[index % ARENA_SEGMENTS];
-        let run = segment.claim(count, align, placement);
-        if segment.free() == 0 {
-            self.set_closed(index);
-        }
-        let run = run?;
-        Some((index * SLICES as usize + run.first as usize, run))
     }
 
     /// Claims the slices behind a run, for a block that grows in place.
@@ -274,28 +162,20 @@ impl Arena {
     /// Purges this arena's segments; see [`Segment::purge`]. Returns the bytes.
     pub(crate) fn purge(&self, all: bool) -> usize {
         let mut purged = 0;
-        for (index, segment) in self.segments.iter().enumerate() {
-            if let Some(bytes) = segment.purge(all) {
+        for index in 0..ARENA_SEGMENTS {
+            if let Some(bytes) = self.segments.purge(index, all) {
                 purged += bytes;
-                // It seemed full meanwhile, and a claim may have closed it.
-                self.set_open(index);
                 self.begin_anew(index);
             }
-            if segment.is_free() {
-                self.block_users.set(index, 0);
-                self.page_users.set(index, 0);
-            }
+            self.segments.forget_users(index);
         }
         purged
     }
 
     /// Gives a run of slices back. Where address space is short, so does the segment if it is free then.
     pub(crate) fn release(&self, slice: usize, count: u32) {
+        self.segments.release(slice, count);
         let segment = self.segment(slice);
-        let was_full = segment.release((slice % SLICES as usize) as u32, count);
-        if was_full {
-            self.set_open(slice % ARENA_SLICES / SLICES as usize);
-        }
         if IS_SHORT.load(Ordering::Relaxed) && segment.is_free() {
             segment.unmap();
         }
@@ -399,7 +279,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Arena> {
 /// finds its memory where it was.
 pub(crate) fn claim_for_page(count: u32) -> Option<(&'static Arena, usize, Run)> {
     let user = if counters::HEAPS.get() > 1 { processor_mark() } else { 0 };
-    claim_somewhere(|arena| arena.claim_for_page(user, count))
+    claim_somewhere(|arena| arena.segments.claim_for_page(user, count))
 }
 
 /// The same for a large block.
@@ -433,8 +313,8 @@ fn claim_somewhere(
 pub(crate) fn has_unused_slices(enough: usize) -> bool {
     let mut found = 0;
     all().any(|arena| {
-        arena.open_segments().any(|index| {
-            found += arena.segments[index % ARENA_SEGMENTS].unused() as usize;
+        arena.segments.open().any(|segment| {
+            found += segment.unused() as usize;
             found >= enough
         })
     })
@@ -442,13 +322,13 @@ pub(crate) fn has_unused_slices(enough: usize) -> bool {
 
 /// Segments without any slice in use.
 pub(crate) fn free_segments() -> usize {
-    all().map(|arena| arena.segments.iter().filter(|segment| segment.is_free()).count()).sum()
+    all().map(|arena| arena.segments.all().filter(|segment| segment.is_free()).count()).sum()
 }
 
 /// Gives up the address space of all free segments. Says whether there was any.
 pub(crate) fn unmap_free_segments() -> bool {
     let mut any = false;
-    for segment in all().flat_map(|arena| &arena.segments) {
+    for segment in all().flat_map(|arena| arena.segments.all()) {
         any |= segment.unmap();
     }
     any
@@ -492,7 +372,7 @@ fn reserve_segments(count: usize) -> bool {
         let Some((number, arena)) = found else { continue };
         arena.note_huge(slice_index(number) / SLICES as usize, is_huge);
         arena.segment(slice_index(number)).install(base);
-        arena.set_open(slice_index(number) / SLICES as usize);
+        arena.segments.set_open(slice_index(number) / SLICES as usize);
     }
     true
 }

@@ -9,7 +9,8 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use crate::arena;
 use crate::heap::Heap;
-use crate::idle::Idle;
+use crate::hold::Hold;
+use crate::idle::{Idle, Waiting};
 
 /// Most heaps at once: threads past this many share what is idle.
 const HEAPS: usize = 1 << 16;
@@ -22,6 +23,20 @@ static COUNT: AtomicU32 = AtomicU32::new(0);
 
 /// The heaps that wait, by index.
 static IDLE: Idle = Idle::new(AtomicU64::new(0));
+
+impl Waiting for Heap {
+    fn number(&self) -> u32 {
+        self.owner.index.get()
+    }
+
+    fn link(&self) -> &AtomicU32 {
+        &self.next_idle
+    }
+
+    fn hold(&self) -> &Hold {
+        &self.hold
+    }
+}
 
 fn heap(index: u32) -> Option<&'static Heap> {
     let heap = TABLE.get(index as usize)?.load(Ordering::Acquire);
@@ -42,22 +57,7 @@ pub(crate) fn take_or_make() -> Option<&'static Heap> {
 
 /// An idle heap.
 pub(crate) fn take() -> Option<&'static Heap> {
-    let pop = || IDLE.pop(heap, |heap| &heap.next_idle);
-    let first = pop()?;
-    if first.hold.take() {
-        return Some(first);
-    }
-    // Somebody looks after this one: another will do.
-    let second = pop();
-    push(first);
-    match second {
-        Some(second) if second.hold.take() => Some(second),
-        Some(second) => {
-            push(second);
-            None
-        }
-        None => None,
-    }
+    IDLE.take(heap)
 }
 
 /// Puts a heap back that the caller owns and holds.
@@ -68,7 +68,7 @@ pub(crate) fn put(heap: &'static Heap) {
 
 /// Puts a heap back that the caller owns, but that another thread holds now.
 pub(crate) fn push(heap: &'static Heap) {
-    IDLE.push(heap.owner.index.get(), &heap.next_idle);
+    IDLE.push(heap);
 }
 
 /// Whether the idle heaps are a list that ends.

@@ -268,11 +268,7 @@ extern "C-unwind" fn on_exit<P: Place>(heap: *mut c_void) {
     // SAFETY: only heaps from the pool are stored under the key, and those are `'static`.
     if let Some(heap) = unsafe { heap.cast::<Heap>().cast_const().as_ref() } {
         heap.forget_interrupted();
-        if heap.hold.take() {
-            heap.leave();
-            heap.hold.let_go();
-        }
-        pool::push(heap);
+        heap.hand_on();
     }
 }
 

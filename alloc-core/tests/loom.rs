@@ -6,7 +6,7 @@ mod sync {
     pub(crate) use loom::model;
     pub(crate) use loom::sync::Arc;
     pub(crate) use loom::sync::atomic::{
-        AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering,
+        AtomicBool, AtomicI32, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering,
     };
     pub(crate) use loom::thread;
 }
@@ -15,7 +15,9 @@ mod sync {
 #[path = "loom/world.rs"]
 mod world;
 
-use world::{counters, fatal, hardened, os};
+use heap::pool;
+use page::record;
+use world::{arena, class, counters, decay, fatal, hardened, os, owner, purger};
 
 #[path = "../src/purger/gate.rs"]
 mod gate;
@@ -30,16 +32,23 @@ mod open;
 #[expect(dead_code, reason = "a thread is started with the rest")]
 mod post;
 #[path = "../src/remote.rs"]
-#[expect(dead_code, reason = "the heap uses the rest")]
 mod remote;
 #[path = "../src/segment.rs"]
 #[expect(dead_code, reason = "walks use the rest")]
 mod segment;
+#[path = "../src/arena/segments.rs"]
+#[expect(dead_code, reason = "large blocks and walks use the rest")]
+mod segments;
 #[path = "../src/silent.rs"]
 #[expect(dead_code, reason = "the rest is for other parts")]
 mod tool;
 #[path = "../src/unit.rs"]
 mod unit;
+
+#[path = "loom/heap.rs"]
+mod heap;
+#[path = "loom/page.rs"]
+mod page;
 
 #[path = "loom/adoption.rs"]
 mod adoption;

@@ -64,14 +64,14 @@ impl Arena {
         });
         if seemed_full {
             // A claim may have closed it.
-            self.set_open(index);
+            self.segments.set_open(index);
         }
     }
 
     /// Whether large blocks have used much in other segments of ordinary pages than this one, and three
     /// quarters of it are resident: so huge pages take a third more at most.
     fn are_blocks_touched(&self, but: usize) -> bool {
-        let has_user = |index: &usize| self.block_users.of(*index) != 0;
+        let has_user = |index: &usize| self.segments.block_user(*index) != 0;
         let asked = (0..ARENA_SEGMENTS)
             .rev()
             .filter(|index| *index != but && !self.is_huge(*index))

@@ -15,9 +15,19 @@ pub(super) const LEFT_BYTES: usize = 64 * 1024;
 const IDLE_MAX: usize = 16;
 
 impl Heap {
-    /// The heap's thread ends. What its caches hold stays for the next one, which is likely to want the
-    /// same: of the smallest blocks first, as far as it is not much. The rest goes back to its pages.
-    pub(crate) fn leave(&'static self) {
+    /// The heap's thread ends: the heap waits for the next one. While somebody looks after it, it is left
+    /// as it is.
+    pub(crate) fn hand_on(&'static self) {
+        if self.hold.take() {
+            self.leave();
+            self.hold.let_go();
+        }
+        pool::push(self);
+    }
+
+    /// What its caches hold stays for the next thread, which is likely to want the same: of the smallest
+    /// blocks first, as far as it is not much. The rest goes back to its pages.
+    pub(super) fn leave(&'static self) {
         let mut room = LEFT_BYTES;
         for class in Class::all() {
             let cached_bytes = self.cached(class) * class.size();

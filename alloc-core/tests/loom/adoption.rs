@@ -1,191 +1,206 @@
-//! A heap whose thread ended waits in the pool; the next thread goes on with it, or another takes
-//! over its pages; and all the while others free blocks of those pages. No free is lost, no page has
-//! two owners, no heap two threads.
+//! A thread ends, and its heap waits with its pages: the next thread goes on with it, another one takes over
+//! its pages, or the helper looks after it; all the while others free blocks of those pages. No free is
+//! lost, no block is anybody's twice, no page has two owners or is given up under those who use it.
 //!
-//! What `Heap` does with its pages is done here in its order: one page, whose owner's side is a word
-//! that no atomic orders.
+//! What heaps do with their pages, when their threads end and when others take over, is the crate's own
+//! code, as is what lies below: see `heap` and `page` for what stands in for the rest.
 
-use crate::idle::Idle;
-use crate::remote::{Inbox, Remote};
-use crate::sync::{Arc, AtomicU32, AtomicU64, Ordering, model, thread};
+use crate::heap::{self, Heap, pool};
+use crate::page::{self, Block};
+use crate::sync::{model, thread};
 
-/// The page's number, and its blocks, which are all live.
-const PAGE: u32 = 7;
-const BLOCKS: u64 = 0b11;
+const PROCESS: u32 = 5;
 
-struct Heap {
-    inbox: Inbox,
-    next_idle: AtomicU32,
-    /// Whether a thread has it.
-    users: AtomicU32,
+/// The heap of a thread that ends, and those of others.
+const ENDING: u32 = 1;
+const OTHER: u32 = 2;
+const THIRD: u32 = 3;
+
+fn heap(number: u32) -> &'static Heap {
+    heap::heap(number).expect("a heap")
 }
 
-struct World {
-    idle: Idle,
-    /// By number, from 1.
-    heaps: [Heap; 2],
-    /// The heap that owns the page.
-    owner: AtomicU32,
-    remote: Remote<1>,
-    /// The owner's side of the page: what it knows to be free.
-    free: AtomicU64,
+/// Does something with a heap off the fast path, by its thread.
+fn with<R>(heap: &'static Heap, operation: impl FnOnce(&'static Heap) -> R) -> Option<R> {
+    if !heap.hold.take() {
+        heap.hold.miss();
+        return None;
+    }
+    let result = operation(heap);
+    heap.hold.let_go();
+    Some(result)
 }
 
-impl World {
-    /// The first heap waits, with the page; the second has a thread.
-    fn new() -> Arc<Self> {
-        let heap = || Heap {
-            inbox: Inbox::new(AtomicU32::new(0)),
-            next_idle: AtomicU32::new(0),
-            users: AtomicU32::new(0),
-        };
-        let world = Self {
-            idle: Idle::new(AtomicU64::new(0)),
-            heaps: [heap(), heap()],
-            owner: AtomicU32::new(1),
-            remote: Remote::new(),
-            free: AtomicU64::new(0),
-        };
-        world.idle.push(1, &world.heap(1).next_idle);
-        Arc::new(world)
-    }
+/// A heap with all blocks of one page. The other page is the third heap's, all of whose blocks are live.
+fn world() -> [Block; 3] {
+    let fill = |number| [(); 3].map(|()| with(heap(number), Heap::take_block).flatten().unwrap());
+    let blocks = fill(ENDING);
+    fill(THIRD);
+    blocks
+}
 
-    fn heap(&self, number: u32) -> &Heap {
-        &self.heaps[number as usize - 1]
-    }
+/// The same, and the heap's thread ended with the first block in its cache.
+fn world_with_ended() -> [Block; 2] {
+    let [cached, other, another] = world();
+    end_with([cached]);
+    [other, another]
+}
 
-    fn take(&self) -> Option<u32> {
-        let find = |number| (number != 0).then_some(number);
-        let number = self.idle.pop(find, |number| &self.heap(number).next_idle)?;
-        assert_eq!(self.heap(number).users.fetch_add(1, Ordering::Relaxed), 0, "two threads");
-        Some(number)
-    }
+/// The thread frees so many blocks of its own, and ends.
+fn end_with<const COUNT: usize>(blocks: [Block; COUNT]) {
+    blocks.iter().for_each(|block| heap(ENDING).cache(block));
+    heap(ENDING).hand_on();
+}
 
-    fn put(&self, number: u32) {
-        self.heap(number).users.fetch_sub(1, Ordering::Relaxed);
-        self.idle.push(number, &self.heap(number).next_idle);
-    }
+/// Frees blocks as a thread that has no heap.
+fn free_elsewhere(blocks: impl IntoIterator<Item = Block>) {
+    blocks.into_iter().for_each(|block| heap::free_remotely(&block));
+}
 
-    fn post(&self) {
-        self.heap(self.owner.load(Ordering::Relaxed)).inbox.post(PAGE, &self.remote);
-    }
+/// Needs blocks, for which there is no page but what a waiting heap has, and frees them again.
+fn need(number: u32) {
+    with(heap(number), |heap| {
+        let first = heap.take_block();
+        let blocks: Vec<_> = first.into_iter().chain(heap.take_rest()).collect();
+        blocks.iter().for_each(|block| heap.cache(block));
+    });
+}
 
-    /// A thread without the page frees blocks of it.
-    fn free(&self, bits: u64) {
-        assert!(self.remote.set(0, bits));
-        if self.remote.count(bits.count_ones() as i32) {
-            self.post();
+/// A new thread goes on with a heap that waits, and ends.
+fn go_on() {
+    if let Some(heap) = pool::take() {
+        heap.hold.let_go();
+        // Nobody needs hold of a cache: it is the thread's.
+        if let Some(block) = heap.take_cached() {
+            heap.cache(&block);
+        }
+        need(heap.number());
+        heap.hand_on();
+    }
+}
+
+/// Once all is quiet and all blocks are free, every heap can be had, and every page is nobody's.
+fn expect_whole() {
+    // What was posted to the first owner is passed on to the second.
+    for _ in 0..2 {
+        for heap in heap::all() {
+            with(heap, Heap::trim).expect("somebody did not let go");
         }
     }
-
-    /// The thread that has a heap looks into its inbox.
-    fn drain(&self, number: u32) {
-        if self.heap(number).inbox.take() != PAGE {
-            return;
-        }
-        if self.owner.load(Ordering::Relaxed) != number {
-            return self.post();
-        }
-        self.remote.collect(1, |_, bits| {
-            let free = self.free.load(Ordering::Relaxed);
-            assert_eq!(free & bits, 0, "freed twice");
-            self.free.store(free | bits, Ordering::Relaxed);
-        });
-    }
-
-    /// The thread of the second heap takes over what the waiting heap has.
-    fn adopt(&self) {
-        if let Some(waiting) = self.take() {
-            self.drain(waiting);
-            if self.owner.load(Ordering::Relaxed) == waiting {
-                self.owner.store(2, Ordering::Relaxed);
-            }
-            self.put(waiting);
-        }
-        self.drain(2);
-    }
-
-    /// A new thread goes on with the waiting heap, and ends.
-    fn go_on(&self) {
-        if let Some(waiting) = self.take() {
-            self.drain(waiting);
-            self.put(waiting);
-        }
-    }
-
-    /// Once all threads are quiet, the heaps' next users find every free.
-    fn expect_whole(&self) {
-        // What was posted to the first owner is passed on to the second.
-        self.go_on();
-        self.drain(2);
-        assert_eq!(self.free.load(Ordering::Relaxed), BLOCKS, "a free was lost");
-        assert!(self.remote.is_settled());
-    }
+    assert_eq!(page::unclaimed(), 1, "a free was lost, or a page");
 }
 
 #[test]
 fn a_page_is_taken_over_while_others_free_its_blocks() {
     model(|| {
-        let world = World::new();
-        let other = Arc::clone(&world);
-        let freeing = thread::spawn(move || {
-            other.free(0b01);
-            other.free(0b10);
-        });
-        world.adopt();
+        let blocks = world_with_ended();
+        let freeing = thread::spawn(move || free_elsewhere(blocks));
+        need(OTHER);
         freeing.join().unwrap();
-        world.expect_whole();
+        expect_whole();
     });
 }
 
 #[test]
 fn two_threads_free_while_a_page_is_taken_over() {
     model(|| {
-        let world = World::new();
-        let threads = [0b01, 0b10].map(|bits| {
-            let world = Arc::clone(&world);
-            thread::spawn(move || world.free(bits))
-        });
-        world.adopt();
+        let blocks = world_with_ended();
+        let threads = blocks.map(|block| thread::spawn(move || free_elsewhere([block])));
+        need(OTHER);
         for thread in threads {
             thread.join().unwrap();
         }
-        world.expect_whole();
+        expect_whole();
+    });
+}
+
+#[test]
+fn a_thread_ends_while_another_wants_its_pages_and_a_third_frees_their_blocks() {
+    model(|| {
+        let [cached, also_cached, other] = world();
+        let ending = thread::spawn(move || end_with([cached, also_cached]));
+        let freeing = thread::spawn(move || free_elsewhere([other]));
+        need(OTHER);
+        ending.join().unwrap();
+        freeing.join().unwrap();
+        expect_whole();
+    });
+}
+
+#[test]
+fn two_threads_want_the_pages_of_a_third_while_its_blocks_are_freed() {
+    model(|| {
+        let [other, another] = world_with_ended();
+        free_elsewhere([other]);
+        let third = thread::spawn(move || {
+            free_elsewhere([another]);
+            need(THIRD);
+        });
+        need(OTHER);
+        third.join().unwrap();
+        expect_whole();
     });
 }
 
 #[test]
 fn a_new_thread_and_a_takeover_want_the_same_waiting_heap() {
     model(|| {
-        let world = World::new();
-        world.free(0b01);
-        let other = Arc::clone(&world);
-        let new = thread::spawn(move || other.go_on());
-        world.adopt();
+        let [other, another] = world_with_ended();
+        let new = thread::spawn(go_on);
+        let freeing = thread::spawn(move || free_elsewhere([other]));
+        need(OTHER);
         new.join().unwrap();
-        world.free(0b10);
-        world.adopt();
-        world.expect_whole();
+        freeing.join().unwrap();
+        free_elsewhere([another]);
+        expect_whole();
+    });
+}
+
+#[test]
+fn a_new_thread_goes_on_with_the_heap_of_one_that_ends() {
+    model(|| {
+        let [cached, other, another] = world();
+        free_elsewhere([other]);
+        let ending = thread::spawn(move || end_with([cached]));
+        go_on();
+        ending.join().unwrap();
+        go_on();
+        free_elsewhere([another]);
+        expect_whole();
+    });
+}
+
+#[test]
+fn a_thread_ends_while_the_helper_looks_after_its_heap_and_another_wants_its_pages() {
+    model(|| {
+        let [cached, also_cached, other] = world();
+        free_elsewhere([other]);
+        let helper = thread::spawn(|| heap(ENDING).tend(PROCESS));
+        let ending = thread::spawn(move || end_with([cached, also_cached]));
+        need(OTHER);
+        ending.join().unwrap();
+        helper.join().unwrap();
+        expect_whole();
     });
 }
 
 #[test]
 fn a_stack_that_was_changed_twice_is_not_mistaken_for_itself() {
     model(|| {
-        let world = World::new();
-        world.idle.push(2, &world.heap(2).next_idle);
-        let other = Arc::clone(&world);
+        let take = || pool::take().map(Heap::number);
+        pool::push(heap(OTHER));
+        pool::push(heap(ENDING));
         // Slow to take the first, perhaps, while the first and the second go and the first returns.
-        let slow = thread::spawn(move || other.take());
-        let first = world.take();
-        let second = world.take();
+        let slow = thread::spawn(take);
+        let first = take();
+        let second = take();
         if let Some(first) = first {
-            world.put(first);
+            pool::put(heap(first));
         }
         let slow = slow.join().unwrap();
-        let left = [world.take(), world.take()];
+        let left = [take(), take()];
         let mut heaps: Vec<_> = [slow, second, left[0], left[1]].into_iter().flatten().collect();
         heaps.sort_unstable();
-        assert_eq!(heaps, [1, 2], "a heap was lost, or is there twice");
+        assert_eq!(heaps, [ENDING, OTHER], "a heap was lost, or is there twice");
     });
 }

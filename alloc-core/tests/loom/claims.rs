@@ -1,42 +1,49 @@
-//! Slices claimed, released, purged and unmapped by several threads, and the bit that says whether
-//! a segment is worth a look.
+//! Slices claimed, released, purged and unmapped by several threads, in segments that are worth a look and
+//! in those of a processor: an arena's own code, with few slices.
 
 use core::ptr::NonNull;
 
-use crate::open;
 use crate::os::{self, MEMORY};
 use crate::segment::{Placement, SEGMENT, SLICES, Segment};
-use crate::sync::{Arc, AtomicU64, Ordering, model, thread};
+use crate::segments::Segments;
+use crate::sync::{Arc, Ordering, model, thread};
 
-/// A segment of which only the first slices are free, and its bit.
-struct World {
-    segment: Segment,
-    open: [AtomicU64; 1],
+/// Numbers of processors.
+const FIRST: u8 = 1;
+const SECOND: u8 = 2;
+
+/// What an arena knows of so many segments, of which only the first slices are free.
+struct World<const SEGMENTS: usize> {
+    segments: Segments<SEGMENTS, 1>,
+    free: u32,
 }
 
-impl World {
+impl<const SEGMENTS: usize> World<SEGMENTS> {
     fn new(free: u32) -> Arc<Self> {
-        let segment = Segment::new();
-        segment.install(NonNull::new(core::ptr::without_provenance_mut(SEGMENT)).unwrap());
-        assert!(segment.claim_exactly(free, SLICES - free).is_some());
-        Arc::new(Self { segment, open: [AtomicU64::new(1)] })
+        let segments = Segments::new();
+        for (index, segment) in segments.all().enumerate() {
+            install(segment, index);
+            assert!(segment.claim_exactly(free, SLICES - free).is_some());
+            segments.set_open(index);
+        }
+        Arc::new(Self { segments, free: free * SEGMENTS as u32 })
     }
 
-    /// As an arena claims: looks only into an open segment, and closes one that is full then.
-    fn claim(&self) -> Option<usize> {
-        if !open::is_open(&self.open, 0) {
-            return None;
-        }
-        let run = self.segment.claim(1, 1, Placement::Lowest);
-        if self.segment.free() == 0 {
-            open::close(&self.open, 0, || self.segment.free() != 0);
-        }
-        let run = run?;
-        let slice = run.first as usize;
-        assert!(slice < MEMORY, "a slice that was not free");
+    /// A slice for a page, and the segment that it is in.
+    fn claim(&self, processor: u8) -> Option<(usize, usize)> {
+        let (slice, run) = self.segments.claim_for_page(processor, 1)?;
+        self.look_at(slice, run.dirty);
+        Some((slice, slice / SLICES as usize))
+    }
+
+    /// The segment of a slice that the processor's next page gets.
+    fn next_segment(&self, processor: u8) -> usize {
+        self.claim(processor).expect("a slice is free").1
+    }
+
+    fn look_at(&self, slice: usize, dirty: u64) {
         let found = os::contents(slice).load(Ordering::Relaxed);
-        assert!(run.dirty != 0 || found == 0, "a clean slice is not zero");
-        Some(slice)
+        assert!(dirty != 0 || found == 0, "a clean slice is not zero");
     }
 
     /// Writes to a claimed slice and looks whether it stays.
@@ -46,69 +53,76 @@ impl World {
 
     fn release(&self, slice: usize, mark: u64) {
         assert_eq!(os::contents(slice).load(Ordering::Relaxed), mark, "somebody else wrote there");
-        if self.segment.release(slice as u32, 1) {
-            open::open(&self.open, 0);
+        self.segments.release(slice, 1);
+    }
+
+    /// One thread: claims, writes, releases.
+    fn use_slice(&self, processor: u8, mark: u64) {
+        if let Some((slice, _)) = self.claim(processor) {
+            self.fill(slice, mark);
+            self.release(slice, mark);
         }
     }
 
-    /// As an arena purges.
     fn purge(&self) {
-        if self.segment.purge(true).is_some() {
-            open::open(&self.open, 0);
+        for index in 0..SEGMENTS {
+            self.segments.purge(index, true);
+            self.segments.forget_users(index);
         }
     }
 
-    /// What must hold once all is quiet.
-    fn expect_whole(&self, free: u32) {
-        assert_eq!(self.segment.free().count_ones(), free, "slices were lost");
-        assert!(free == 0 || open::is_open(&self.open, 0), "free slices that nobody looks for");
+    /// What must hold once all is quiet and everything was released: whoever asks has all slices.
+    fn expect_whole(&self) {
+        let free: u32 = self.segments.all().map(|segment| segment.free().count_ones()).sum();
+        assert_eq!(free, self.free, "slices were lost");
+        for _ in 0..self.free {
+            assert!(self.claim(FIRST).is_some(), "a slice is free and cannot be claimed");
+        }
+        assert_eq!(self.claim(FIRST), None);
     }
 }
 
-/// One thread: claims, writes, releases.
-fn use_slice(world: &World, mark: u64) {
-    if let Some(slice) = world.claim() {
-        world.fill(slice, mark);
-        world.release(slice, mark);
-    }
+/// Gives a segment memory that the models' OS knows of.
+fn install(segment: &Segment, index: usize) {
+    let base = core::ptr::without_provenance_mut((1 + index) * SEGMENT);
+    segment.install(NonNull::new(base).expect("an address"));
 }
 
 #[test]
 fn two_threads_never_have_one_slice() {
     model(|| {
-        let world = World::new(2);
+        let world = World::<1>::new(2);
         let other = Arc::clone(&world);
-        let thread = thread::spawn(move || use_slice(&other, 1));
-        use_slice(&world, 2);
+        let thread = thread::spawn(move || other.use_slice(FIRST, 1));
+        world.use_slice(SECOND, 2);
         thread.join().unwrap();
-        world.expect_whole(2);
+        world.expect_whole();
     });
 }
 
 #[test]
 fn the_last_slice_is_found_again_after_it_was_released() {
     model(|| {
-        let world = World::new(1);
+        let world = World::<1>::new(1);
         let other = Arc::clone(&world);
-        let thread = thread::spawn(move || use_slice(&other, 1));
-        use_slice(&world, 2);
+        let thread = thread::spawn(move || other.use_slice(FIRST, 1));
+        world.use_slice(FIRST, 2);
         thread.join().unwrap();
-        world.expect_whole(1);
-        assert!(world.claim().is_some(), "it is free and cannot be claimed");
+        world.expect_whole();
     });
 }
 
 /// One slice with contents, free; one thread purges it while another claims it.
 fn purge_against_claim(refuses: bool) {
     model(move || {
-        let world = World::new(1);
+        let world = World::<1>::new(1);
         os::REFUSES.store(refuses.into(), Ordering::Relaxed);
-        use_slice(&world, 7);
+        world.use_slice(FIRST, 7);
         let other = Arc::clone(&world);
         let thread = thread::spawn(move || other.purge());
-        use_slice(&world, 8);
+        world.use_slice(FIRST, 8);
         thread.join().unwrap();
-        world.expect_whole(1);
+        world.expect_whole();
     });
 }
 
@@ -126,7 +140,7 @@ fn a_purge_that_the_os_refuses_loses_no_slice() {
 fn a_segment_is_unmapped_only_when_nobody_has_a_slice_of_it() {
     model(|| {
         let segment = Segment::new();
-        segment.install(NonNull::new(core::ptr::without_provenance_mut(SEGMENT)).unwrap());
+        install(&segment, 0);
         let segment = Arc::new(segment);
         let other = Arc::clone(&segment);
         let thread = thread::spawn(move || other.unmap());
@@ -136,5 +150,73 @@ fn a_segment_is_unmapped_only_when_nobody_has_a_slice_of_it() {
         }
         let is_unmapped = thread.join().unwrap();
         assert_ne!(run.is_some(), is_unmapped);
+    });
+}
+
+/// Two threads, on a processor each, place a page, at once. Returns the segments.
+fn place_at_once(world: &Arc<World<2>>, processors: [u8; 2]) -> [usize; 2] {
+    let [first, second] = processors;
+    let other = Arc::clone(world);
+    let thread = thread::spawn(move || other.next_segment(first));
+    let segment = world.next_segment(second);
+    [thread.join().unwrap(), segment]
+}
+
+#[test]
+fn two_processors_pages_go_to_segments_of_their_own() {
+    model(|| {
+        let world = World::<2>::new(MEMORY as u32);
+        place_at_once(&world, [FIRST, SECOND]);
+        // The first pages may have met in one, which is one of the two's now.
+        let segments = [FIRST, SECOND].map(|processor| world.next_segment(processor));
+        assert_ne!(segments[0], segments[1], "both in one segment");
+        let again = [FIRST, SECOND].map(|processor| world.next_segment(processor));
+        assert_eq!(again, segments, "a processor changed its segment");
+    });
+}
+
+#[test]
+fn one_processors_pages_stay_together() {
+    model(|| {
+        let world = World::<2>::new(MEMORY as u32);
+        // A thread that is first somewhere has its processor's segment found by the next one.
+        let before = world.next_segment(FIRST);
+        assert_eq!(place_at_once(&world, [FIRST, FIRST]), [before; 2]);
+        assert_ne!(world.next_segment(SECOND), before);
+    });
+}
+
+#[test]
+fn a_processor_takes_anothers_slices_before_there_are_none() {
+    model(|| {
+        let world = World::<2>::new(1);
+        let segments = place_at_once(&world, [FIRST, FIRST]);
+        assert_ne!(segments[0], segments[1], "there was one slice in each");
+        let slice = segments[0] * SLICES as usize;
+        let other = Arc::clone(&world);
+        let thread = thread::spawn(move || other.segments.release(slice, 1));
+        // Comes too early, or is given what the other processor's thread released.
+        let found = world.claim(SECOND);
+        thread.join().unwrap();
+        let found = found.or_else(|| world.claim(SECOND));
+        assert_eq!(found, Some((slice, segments[0])), "a slice is free and cannot be claimed");
+    });
+}
+
+#[test]
+fn a_segment_that_was_free_at_a_purge_is_anybodys() {
+    model(|| {
+        let world = World::<2>::new(MEMORY as u32);
+        let (slice, segment) = world.claim(FIRST).unwrap();
+        // Nothing else of the segment is in use.
+        world.segments.release(segment * SLICES as usize + MEMORY, SLICES - MEMORY as u32);
+        let other = Arc::clone(&world);
+        let releasing = thread::spawn(move || {
+            other.segments.release(slice, 1);
+            other.segments.forget_users(segment);
+        });
+        world.segments.forget_users(segment);
+        releasing.join().unwrap();
+        assert_eq!(world.next_segment(SECOND), segment);
     });
 }

@@ -5,13 +5,14 @@
 //! that no atomic orders, and that everybody who has hold counts up.
 
 use crate::hold::Hold;
-use crate::idle::Idle;
+use crate::idle::{Idle, Waiting};
 use crate::sync::{Arc, AtomicU32, AtomicU64, Ordering, model, thread};
 
 const PROCESS: u32 = 5;
 const CHILD: u32 = 6;
 
 struct Heap {
+    number: u32,
     hold: Hold,
     next_idle: AtomicU32,
     contents: AtomicU64,
@@ -19,9 +20,24 @@ struct Heap {
     counted: AtomicU64,
 }
 
+impl Waiting for Heap {
+    fn number(&self) -> u32 {
+        self.number
+    }
+
+    fn link(&self) -> &AtomicU32 {
+        &self.next_idle
+    }
+
+    fn hold(&self) -> &Hold {
+        &self.hold
+    }
+}
+
 impl Heap {
-    fn new() -> Self {
+    fn new(number: u32) -> Self {
         Self {
+            number,
             hold: Hold::new([AtomicU32::new(0), AtomicU32::new(0)]),
             next_idle: AtomicU32::new(0),
             contents: AtomicU64::new(0),
@@ -75,7 +91,8 @@ struct World {
 impl World {
     /// The first heap has a thread; the second waits.
     fn new() -> Arc<Self> {
-        let world = Self { idle: Idle::new(AtomicU64::new(0)), heaps: [Heap::new(), Heap::new()] };
+        let world =
+            Self { idle: Idle::new(AtomicU64::new(0)), heaps: [Heap::new(1), Heap::new(2)] };
         world.push(2);
         Arc::new(world)
     }
@@ -85,7 +102,7 @@ impl World {
     }
 
     fn push(&self, number: u32) {
-        self.idle.push(number, &self.heap(number).next_idle);
+        self.idle.push(self.heap(number));
     }
 
     /// The first heap's thread ends.
@@ -98,33 +115,16 @@ impl World {
         self.push(1);
     }
 
-    fn pop(&self) -> Option<u32> {
-        let find = |number| (number != 0).then_some(number);
-        self.idle.pop(find, |number| &self.heap(number).next_idle)
-    }
-
-    /// Takes a waiting heap, with hold of it, as the pool does.
-    fn take(&self) -> Option<u32> {
-        let first = self.pop()?;
-        if self.heap(first).hold.take() {
-            return Some(first);
-        }
-        let second = self.pop();
-        self.push(first);
-        let second = second?;
-        if self.heap(second).hold.take() {
-            return Some(second);
-        }
-        self.push(second);
-        None
+    fn take(&self) -> Option<&Heap> {
+        self.idle.take(|number| self.heaps.get((number as usize).checked_sub(1)?))
     }
 
     /// A thread borrows a heap for one request.
     fn borrow(&self) {
-        if let Some(number) = self.take() {
-            self.heap(number).touch();
-            self.heap(number).hold.let_go();
-            self.push(number);
+        if let Some(heap) = self.take() {
+            heap.touch();
+            heap.hold.let_go();
+            self.idle.push(heap);
         }
     }
 
@@ -136,10 +136,11 @@ impl World {
 
     /// Once all is quiet and no heap has a thread, both wait.
     fn expect_whole(&self) {
-        let mut waiting = [self.pop(), self.pop(), self.pop()];
+        let mut waiting = [(); 3].map(|()| self.take().map(|heap| heap.number));
         waiting.sort_unstable();
         assert_eq!(waiting, [None, Some(1), Some(2)], "a heap was lost, or is there twice");
         for heap in &self.heaps {
+            heap.hold.let_go();
             heap.expect_whole();
         }
     }
@@ -148,7 +149,7 @@ impl World {
 #[test]
 fn a_thread_wakes_while_its_heap_is_looked_after() {
     model(|| {
-        let heap = Arc::new(Heap::new());
+        let heap = Arc::new(Heap::new(1));
         let other = Arc::clone(&heap);
         let helper = thread::spawn(move || {
             other.tend();
@@ -164,7 +165,7 @@ fn a_thread_wakes_while_its_heap_is_looked_after() {
 #[test]
 fn two_helpers_do_not_look_after_one_heap() {
     model(|| {
-        let heap = Arc::new(Heap::new());
+        let heap = Arc::new(Heap::new(1));
         let other = Arc::clone(&heap);
         let helper = thread::spawn(move || other.tend());
         heap.tend();
@@ -203,7 +204,7 @@ fn a_heap_is_borrowed_while_a_thread_ends_and_the_helper_looks_around() {
 #[test]
 fn a_helper_stops_for_those_who_miss_the_heap_while_it_has_it() {
     model(|| {
-        let heap = Heap::new();
+        let heap = Heap::new(1);
         heap.hold.miss();
         assert!(heap.hold.take_as_helper(PROCESS));
         assert!(!heap.hold.is_missed(), "that was before");
@@ -217,7 +218,7 @@ fn a_helper_stops_for_those_who_miss_the_heap_while_it_has_it() {
 #[test]
 fn a_child_knows_what_its_parents_helper_holds_for_lost() {
     model(|| {
-        let hold = Heap::new().hold;
+        let hold = Heap::new(1).hold;
         assert!(!hold.is_lost(|| CHILD), "nobody has it");
         assert!(hold.take_as_helper(PROCESS));
         assert!(!hold.is_lost(|| PROCESS) && hold.is_lost(|| CHILD));

@@ -1,0 +1,210 @@
+//! The segments of an arena, and in which of them a run of slices is placed: where the same processor's
+//! threads have others, or else where those of no other have, or else where there is room; as high up as
+//! there is any.
+//!
+//! Segments that are full are not looked into: see [`open`](crate::open). `tests/loom` plays claims,
+//! releases and purges of several processors' threads.
+
+use crate::open;
+use crate::segment::{Placement, Run, SLICES, Segment};
+use crate::sync::{AtomicU8, AtomicU64, Ordering};
+
+/// Segments among which the one with most room is looked for. More would spread what grows over
+/// memory that nobody has touched yet.
+const ROOMY_SEGMENTS: usize = 4;
+
+/// For each segment the number of the processor whose threads use it first; 0 for none. A hint,
+/// which keeps threads that run at once out of each other's way. Not the thread: where there are more of
+/// them than processors, each would touch memory of its own.
+#[derive(Debug)]
+struct Users<const SEGMENTS: usize>([AtomicU8; SEGMENTS]);
+
+impl<const SEGMENTS: usize> Users<SEGMENTS> {
+    fn of(&self, segment: usize) -> u8 {
+        self.0[segment % SEGMENTS].load(Ordering::Relaxed)
+    }
+
+    fn set(&self, segment: usize, user: u8) {
+        self.0[segment % SEGMENTS].store(user, Ordering::Relaxed);
+    }
+}
+
+/// So many segments, installed or not, with a bit for each in `WORDS` words. All zero is none. Slices are
+/// counted from the first segment's first one.
+#[derive(Debug)]
+pub(crate) struct Segments<const SEGMENTS: usize, const WORDS: usize> {
+    segments: [Segment; SEGMENTS],
+    /// Whose large blocks were put into a segment first.
+    block_users: Users<SEGMENTS>,
+    /// Whose pages were.
+    page_users: Users<SEGMENTS>,
+    /// A bit for each segment with free slices. May be set where there is none left.
+    open: [AtomicU64; WORDS],
+}
+
+impl<const SEGMENTS: usize, const WORDS: usize> Segments<SEGMENTS, WORDS> {
+    /// None, for models: elsewhere it is zero memory.
+    #[cfg(test)]
+    #[allow(dead_code, reason = "the crate's own tests have whole arenas")]
+    pub(crate) fn new() -> Self {
+        let users = || Users(core::array::from_fn(|_| AtomicU8::new(0)));
+        Self {
+            segments: core::array::from_fn(|_| Segment::new()),
+            block_users: users(),
+            page_users: users(),
+            open: core::array::from_fn(|_| AtomicU64::new(0)),
+        }
+    }
+
+    /// All of them, installed or not.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Segment> {
+        self.segments.iter()
+    }
+
+    /// The segment that a slice is in.
+    pub(crate) fn of_slice(&self, slice: usize) -> &Segment {
+        self.at(slice / SLICES as usize)
+    }
+
+    fn at(&self, index: usize) -> &Segment {
+        &self.segments[index % SEGMENTS]
+    }
+
+    /// The processor whose large blocks were put into a segment first; 0 for none.
+    pub(crate) fn block_user(&self, index: usize) -> u8 {
+        self.block_users.of(index)
+    }
+
+    /// Whether a segment is looked at when slices are wanted.
+    pub(crate) fn is_open(&self, index: usize) -> bool {
+        open::is_open(&self.open, index % SEGMENTS)
+    }
+
+    /// Has a segment looked at, after it was installed or slices of it became free.
+    pub(crate) fn set_open(&self, index: usize) {
+        open::open(&self.open, index % SEGMENTS);
+    }
+
+    /// Those that are looked at when slices are wanted.
+    pub(crate) fn open(&self) -> impl Iterator<Item = &Segment> {
+        self.open_segments().map(|index| self.at(index))
+    }
+
+    /// Clears a segment's bit when its last slice was claimed.
+    fn set_closed(&self, segment: usize) {
+        open::close(&self.open, segment % SEGMENTS, || self.at(segment).free() != 0);
+    }
+
+    /// The segments that are looked at when slices are wanted, highest first: the kernel maps
+    /// downwards, so that segments in use lie above those not touched yet.
+    fn open_segments(&self) -> impl Iterator<Item = usize> {
+        self.open.iter().enumerate().rev().flat_map(|(word_index, word)| {
+            let mut open = word.load(Ordering::Relaxed);
+            core::iter::from_fn(move || {
+                let highest = open.checked_ilog2()?;
+                open &= !(1 << highest);
+                Some(word_index * 64 + highest as usize)
+            })
+        })
+    }
+
+    /// The open segments of users that are wanted, highest first.
+    fn open_segments_of(
+        &self,
+        users: &Users<SEGMENTS>,
+        is_wanted: impl Fn(u8) -> bool,
+    ) -> impl Iterator<Item = usize> {
+        self.open_segments().filter(move |index| is_wanted(users.of(*index)))
+    }
+
+    /// Claims a run in a segment that is given, else in one of this user's, else in one that has no user,
+    /// which is this one's from then on, else in any. Returns it with its first slice's index.
+    fn claim_near(
+        &self,
+        given: Option<usize>,
+        users: &Users<SEGMENTS>,
+        user: u8,
+        claim: impl Fn(usize) -> Option<(usize, Run)>,
+    ) -> Option<(usize, Run)> {
+        let mut segments = given
+            .into_iter()
+            .chain(self.open_segments_of(users, |of| of == user))
+            .chain(self.open_segments_of(users, |of| of == 0))
+            .chain(self.open_segments());
+        let (slice, run) = segments.find_map(claim)?;
+        let segment = slice / SLICES as usize;
+        if users.of(segment) == 0 {
+            users.set(segment, user);
+        }
+        Some((slice, run))
+    }
+
+    /// Claims a run for a page.
+    pub(crate) fn claim_for_page(&self, user: u8, count: u32) -> Option<(usize, Run)> {
+        let claim = |index| self.claim_in(index, count, 1, Placement::Lowest);
+        self.claim_near(None, &self.page_users, user, claim)
+    }
+
+    /// Claims a run for a large block, in a roomy segment if that is asked for.
+    pub(crate) fn claim_for_block(
+        &self,
+        user: u8,
+        count: u32,
+        align: u32,
+        placement: Placement,
+    ) -> Option<(usize, Run)> {
+        let users = &self.block_users;
+        let claim = |index| self.claim_in(index, count, align, placement);
+        let roomiest = match placement {
+            Placement::Lowest => None,
+            Placement::Roomy => {
+                let segments =
+                    self.open_segments_of(users, |of| of == user || of == 0).take(ROOMY_SEGMENTS);
+                // Of those with as much room the highest: it was used lately.
+                segments.max_by_key(|index| (self.at(*index).room(), *index))
+            }
+        };
+        self.claim_near(roomiest, users, user, claim)
+    }
+
+    /// Claims a run in a segment.
+    fn claim_in(
+        &self,
+        index: usize,
+        count: u32,
+        align: u32,
+        placement: Placement,
+    ) -> Option<(usize, Run)> {
+        let segment = self.at(index);
+        let run = segment.claim(count, align, placement);
+        if segment.free() == 0 {
+            self.set_closed(index);
+        }
+        let run = run?;
+        Some((index * SLICES as usize + run.first as usize, run))
+    }
+
+    /// Purges a segment; see [`Segment::purge`].
+    pub(crate) fn purge(&self, index: usize, all: bool) -> Option<usize> {
+        let bytes = self.at(index).purge(all)?;
+        // It seemed full meanwhile, and a claim may have closed it.
+        self.set_open(index);
+        Some(bytes)
+    }
+
+    /// Makes a segment that is free anybody's.
+    pub(crate) fn forget_users(&self, index: usize) {
+        if self.at(index).is_free() {
+            self.block_users.set(index, 0);
+            self.page_users.set(index, 0);
+        }
+    }
+
+    /// Gives a run of slices back.
+    pub(crate) fn release(&self, slice: usize, count: u32) {
+        let was_full = self.of_slice(slice).release((slice % SLICES as usize) as u32, count);
+        if was_full {
+            self.set_open(slice / SLICES as usize);
+        }
+    }
+}
