@@ -19,6 +19,7 @@ mod growth;
 mod late_drops;
 mod leaks;
 mod made_in;
+mod quantity;
 mod remote_frees;
 mod site;
 mod small_boxes;
@@ -398,9 +399,4 @@ fn judge(site: &SiteEvidence, context: &Context<'_>) -> Vec<Verdict> {
     .into_iter()
     .flatten()
     .collect()
-}
-
-/// A number of bytes, as a remedy names it.
-fn in_bytes(bytes: u64) -> String {
-    if bytes == 1 { "1 byte".into() } else { format!("{bytes} bytes") }
 }

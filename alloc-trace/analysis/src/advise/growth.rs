@@ -5,8 +5,9 @@
 //! beyond their need, and once more that part of it that is held at a time. That capacity is named that
 //! saves the most beyond its cost; where none saves more than it costs none is recommended.
 
+use super::quantity::at_least_in_bytes;
 use super::site::{Context, GrowthEvidence, SiteEvidence};
-use super::{Evidence, Reserve, Rule, Verdict, in_bytes};
+use super::{Evidence, Reserve, Rule, Verdict};
 use crate::holder::Holder;
 
 /// What a reallocation costs beside its copy: about as much as copying this.
@@ -22,10 +23,10 @@ pub(super) fn judge(site: &SiteEvidence, context: &Context<'_>) -> Option<Verdic
     let element_size = growth.beginning.and_then(element_size);
     let capacity = |bytes: u64| match element_size {
         _ if site.holder() == Some(Holder::HashTable) => {
-            format!("with_capacity for the entries that fit {}", in_bytes(bytes))
+            format!("with_capacity for the entries that fit {}", at_least_in_bytes(bytes))
         }
         Some(element) => format!("with_capacity({})", bytes / element),
-        None => format!("with_capacity for {}", in_bytes(bytes)),
+        None => format!("with_capacity for {}", at_least_in_bytes(bytes)),
     };
     let reserves = reserves(site, growth);
     let best = reserves.iter().copied().max_by_key(Weighed::worth).filter(|best| best.worth() > 0);

@@ -1,9 +1,14 @@
 //! Many small blocks that live together, where what surrounds a block weighs as much as the block.
 //!
-//! They have one size, or are lists or text, nine in ten of them small.
+//! They have one size, or are lists or text, nine in ten of them small. Many are [`AT_ONCE`]; of values of one size
+//! in a `Box`, an `Rc` or an `Arc` it is enough that as many are made and freed by their own thread, if more live
+//! at a time than a stack frame's array would hold ([`super::stack`]), and they are a part of the program's
+//! events that matters. There it is the requests that cost, such as those of a list of `Box<dyn …>` that is made in each
+//! round.
 
+use super::quantity::in_bytes;
 use super::site::{Context, SiteEvidence};
-use super::{Evidence, Rule, Verdict, in_bytes};
+use super::{Evidence, Rule, Verdict, stack};
 use crate::holder::Holder;
 
 /// The largest block that is small.
@@ -22,8 +27,14 @@ pub(super) fn judge(site: &SiteEvidence, context: &Context<'_>) -> Option<Verdic
     let holder = site.holder();
     // Ranges of one buffer may have any length, and an element of a list one only.
     let of_ranges = matches!(holder, Some(Holder::Vec | Holder::Text));
+    let own = site.enclosed.values().map(|enclosed| enclosed.blocks).sum::<u64>();
+    let again_and_again = matches!(holder, Some(Holder::Box | Holder::Shared))
+        && site.peak_blocks > stack::AT_ONCE
+        && own >= AT_ONCE
+        && own * 100 >= site.blocks * NEARLY_ALL_PERCENT
+        && context.matters(site.events, 0);
     let is_case = site.blocks >= context.thresholds.min_blocks
-        && site.peak_blocks >= AT_ONCE
+        && (site.peak_blocks >= AT_ONCE || again_and_again)
         && (of_ranges || (min_size == site.sizes.max() && !site.resized))
         && size <= SMALL_BYTES
         && holder != Some(Holder::Channel);
@@ -45,10 +56,15 @@ pub(super) fn judge(site: &SiteEvidence, context: &Context<'_>) -> Option<Verdic
                  sorted Vec, in place of a map each"
                     .into()
             }
-            holder => format!(
-                "hold the {} by value in one Vec and refer to them by index, in place of {} each",
-                in_bytes(size),
-                if holder == Some(Holder::Shared) { "an Rc or an Arc" } else { "a Box" }
+            Some(Holder::Shared) => format!(
+                "hold the {} by value in one Vec and refer to them by index, in place of an Rc or an \
+                 Arc each",
+                in_bytes(size)
+            ),
+            _ => format!(
+                "hold the {} by value in one Vec and refer to them by index, in place of a Box each; \
+                 of Box<dyn …> the types become variants of an enum",
+                in_bytes(size)
             ),
         },
     })

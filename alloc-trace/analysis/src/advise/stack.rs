@@ -9,8 +9,9 @@
 //! is recorded: it is freed after the next block of its call site was made. Where nearly all are, the
 //! candidate is told of last, and what to look at first is said.
 
+use super::quantity::in_bytes;
 use super::site::{Context, SiteEvidence};
-use super::{Evidence, Rule, Verdict, in_bytes};
+use super::{Evidence, Rule, Verdict};
 use crate::holder::Holder;
 
 /// The largest block of a call site whose blocks all have one size.

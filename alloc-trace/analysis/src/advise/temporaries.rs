@@ -8,8 +8,9 @@
 //!
 //! Told of from [`REPEATS`] on, and of fewer where they are a part of the program's events or bytes.
 
+use super::quantity::in_bytes;
 use super::site::{Context, SiteEvidence};
-use super::{Evidence, Rule, Verdict, in_bytes};
+use super::{Evidence, Rule, Verdict};
 use crate::holder::Holder;
 
 /// From so many repetitions on it is a hot loop.

@@ -118,7 +118,7 @@ pub(crate) const fn heading(rule: Rule) -> &'static str {
         Rule::Temporaries => "The same buffer again and again",
         Rule::LateDrops => "Freed late",
         Rule::Leaks => "Never freed",
-        Rule::SmallBoxes => "Many small blocks at a time",
+        Rule::SmallBoxes => "Many small blocks",
         Rule::RemoteFrees => "Freed by other threads",
         _ => "Other",
     }

@@ -1,38 +1,19 @@
-//! Real programs that have a fault, and some that look like it: recorded, and found out.
-//!
-//! This test is recorded itself: it runs itself again with `ALLOC_TRACE`, and the child does what
-//! the variable [`TASK`] names.
+//! Programs that have a fault, and some that look like it.
 
-use std::alloc::System;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::hint::black_box;
-use std::process::Command;
 use std::rc::Rc;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use alloc_trace::TraceAlloc;
-use alloc_trace_analysis::{
-    Advice, By, Evidence, Finding, Group, Grouped, Holder, Leaks, Limited, Options, Recording,
-    Rule, Summary, Thresholds,
-};
-use tempfile::TempDir;
+/// How often each of them does what it does, unless it says otherwise.
+pub(crate) const ROUNDS: u64 = 200;
 
-#[global_allocator]
-static ALLOCATOR: TraceAlloc<System> = TraceAlloc::new(System);
-
-/// Which program the child is.
-const TASK: &str = "ALLOC_TRACE_TEST_TASK";
-
-const ROUNDS: u64 = 200;
-
-/// Not a test of its own: the recorded program.
-#[test]
-fn program() {
-    let Ok(task) = std::env::var(TASK) else { return };
-    let run: fn() = match task.as_str() {
+/// A program by its name.
+pub(crate) fn named(name: &str) -> fn() {
+    match name {
         "boxed_value" => boxed_value,
         "boxed_in_a_callee" => boxed_in_a_callee,
         "boxed_between_other_requests" => boxed_between_other_requests,
@@ -47,6 +28,13 @@ fn program() {
         "buffer_of_all_rounds" => buffer_of_all_rounds,
         "forgotten" => forgotten,
         "table_kept_too_long" => table_kept_too_long,
+        "list_that_stays_grown" => list_that_stays_grown,
+        "list_that_shrinks" => list_that_shrinks,
+        "list_reserved_that_stays" => list_reserved_that_stays,
+        "list_dropped_in_time" => list_dropped_in_time,
+        "boxed_shapes" => boxed_shapes,
+        "boxed_shapes_for_a_worker" => boxed_shapes_for_a_worker,
+        "boxed_shapes_in_few_rounds" => boxed_shapes_in_few_rounds,
         "list_of_small_boxes" => list_of_small_boxes,
         "boxed_for_a_worker_and_back" => boxed_for_a_worker_and_back,
         "kept_from_the_beginning" => kept_from_the_beginning,
@@ -72,8 +60,7 @@ fn program() {
         "boxed_in_their_like" => boxed_in_their_like,
         "texts_of_all_lengths" => texts_of_all_lengths,
         other => panic!("no program: {other}"),
-    };
-    run();
+    }
 }
 
 #[inline(never)]
@@ -243,6 +230,107 @@ fn list_of_small_boxes() {
     let list: HashMap<u64, Box<u64>> =
         (0..10 * ROUNDS).map(|number| (number, Box::new(number))).collect();
     black_box(list.len());
+}
+
+/// Longer than everything before it.
+const FOR_LONG: Duration = Duration::from_secs(1);
+
+#[inline(never)]
+fn numbers(mut list: Vec<u64>) -> Vec<u64> {
+    for number in 0..5_000 {
+        list.push(number);
+    }
+    black_box(list)
+}
+
+/// Room for 8,192 numbers, of which 5,000 are there.
+#[inline(never)]
+fn list_that_stays_grown() {
+    let list = numbers(Vec::new());
+    thread::sleep(FOR_LONG);
+    black_box(sum(&list));
+}
+
+#[inline(never)]
+fn list_that_shrinks() {
+    let mut list = numbers(Vec::new());
+    list.shrink_to_fit();
+    thread::sleep(FOR_LONG);
+    black_box(sum(&list));
+}
+
+/// As large, but nothing of it has grown.
+#[inline(never)]
+fn list_reserved_that_stays() {
+    let list = numbers(Vec::with_capacity(5_000));
+    thread::sleep(FOR_LONG);
+    black_box(sum(&list));
+}
+
+#[inline(never)]
+fn list_dropped_in_time() {
+    black_box(sum(&numbers(Vec::new())));
+    thread::sleep(FOR_LONG);
+}
+
+trait Shape: Send {
+    fn area(&self) -> u64;
+}
+
+struct Square(u64);
+
+struct Rectangle(u64, u64);
+
+impl Shape for Square {
+    fn area(&self) -> u64 {
+        self.0 * self.0
+    }
+}
+
+impl Shape for Rectangle {
+    fn area(&self) -> u64 {
+        self.0 * self.1
+    }
+}
+
+#[inline(never)]
+fn shape(number: u64) -> Box<dyn Shape> {
+    match number % 2 {
+        0 => Box::new(Square(number)),
+        _ => Box::new(Rectangle(number, 2)),
+    }
+}
+
+/// More than an array in a frame would hold, and far from a thousand at a time.
+#[inline(never)]
+fn drawing() -> Vec<Box<dyn Shape>> {
+    (0..80).map(shape).collect()
+}
+
+#[inline(never)]
+fn boxed_shapes() {
+    for _ in 0..ROUNDS {
+        black_box(drawing().iter().map(|shape| shape.area()).sum::<u64>());
+    }
+}
+
+/// As many, but they go elsewhere: what is by value in a list is moved there as a whole, or not at all.
+#[inline(never)]
+fn boxed_shapes_for_a_worker() {
+    let (sender, receiver) = mpsc::sync_channel::<Vec<Box<dyn Shape>>>(1);
+    let worker = thread::spawn(move || receiver.iter().map(|shapes| shapes.len()).sum::<usize>());
+    for _ in 0..ROUNDS {
+        sender.send(drawing()).expect("the worker listens");
+    }
+    drop(sender);
+    black_box(worker.join().expect("the worker ends"));
+}
+
+#[inline(never)]
+fn boxed_shapes_in_few_rounds() {
+    for _ in 0..10 {
+        black_box(drawing().iter().map(|shape| shape.area()).sum::<u64>());
+    }
 }
 
 /// Every value is freed by the thread that made it, whoever read it.
@@ -495,208 +583,5 @@ fn texts_of_all_lengths() {
     for number in 0..ROUNDS as usize {
         let text = "x".repeat(100 + 37 * (number % 50));
         black_box(text.as_str());
-    }
-}
-
-/// A recording of a program, and the directory that it lies in.
-fn record(task: &str) -> (TempDir, Recording) {
-    let directory = tempfile::tempdir().expect("a directory");
-    let path = directory.path().join("program.trace");
-    let output = Command::new(std::env::current_exe().expect("known"))
-        .args(["--exact", "program", "--nocapture", "--test-threads=1"])
-        .env(TASK, task)
-        .env("ALLOC_TRACE", &path)
-        .output()
-        .expect("run");
-    assert!(output.status.success(), "{output:?}");
-    let recording = Recording::open(&path).expect("readable");
-    (directory, recording)
-}
-
-/// What is found in a program, at its own call sites.
-fn findings(task: &str) -> Vec<Finding> {
-    let (_directory, recording) = record(task);
-    let advice = Advice::of(&recording, Options::default(), Thresholds::default());
-    let mut findings = advice.expect("readable").findings;
-    // What the test harness does is not the program's.
-    let harness = ["advise_programs::program", "advise_programs::main"];
-    findings.retain(|finding| {
-        let function = &*finding.site.function;
-        function.contains("advise_programs::") && !harness.contains(&function)
-    });
-    findings
-}
-
-/// The names of the functions whose frame could hold the blocks, of each stack candidate.
-fn frames(task: &str) -> Vec<String> {
-    let findings = findings(task);
-    let frame = |finding: &Finding| match &finding.evidence {
-        Evidence::Stack { frame, .. } => Some(frame.replace("advise_programs::", "")),
-        _ => None,
-    };
-    findings.iter().filter_map(frame).collect()
-}
-
-fn rules(task: &str) -> Vec<Rule> {
-    findings(task).iter().map(|finding| finding.rule).collect()
-}
-
-#[test]
-fn a_boxed_value_could_live_in_the_frame_that_drops_it() {
-    assert_eq!(frames("boxed_value"), ["boxed_value"]);
-    assert_eq!(frames("boxed_in_a_callee"), ["boxed_in_a_callee"]);
-    assert_eq!(frames("boxed_between_other_requests"), ["boxed_between_other_requests"]);
-}
-
-#[test]
-fn a_short_text_could_live_in_its_frame_with_a_bound() {
-    let findings = findings("short_text");
-    let [finding] = findings.as_slice() else { panic!("{findings:?}") };
-    assert_eq!((finding.rule, finding.blocks, finding.events), (Rule::Stack, ROUNDS, 2 * ROUNDS));
-    assert!(matches!(finding.evidence, Evidence::Stack { min_size: 8, max_size: 16, .. }));
-}
-
-#[test]
-fn the_remedy_is_for_what_holds_the_blocks() {
-    for (task, holder, remedy) in [
-        ("boxed_value", Holder::Box, "in place of a Box"),
-        ("shared_value", Holder::Shared, "lend it by reference"),
-        ("formatted_text", Holder::Text, "ArrayString"),
-        ("short_text", Holder::Vec, "in place of a Vec"),
-        ("grown_list", Holder::Vec, "with_capacity"),
-        ("boxed_trait", Holder::Box, "enum of the types"),
-        ("list_of_one_that_grows", Holder::Vec, "with_capacity"),
-        ("table_from_empty", Holder::HashTable, "with_capacity for the entries"),
-        ("keys_asked_by_value", Holder::Text, "borrow to look up"),
-        ("words_of_a_text", Holder::Text, "in one buffer"),
-        ("channel_a_request", Holder::Channel, "one channel"),
-        ("map_of_few", Holder::BTree, "in place of a map"),
-        ("boxed_in_their_like", Holder::Box, "unless the type"),
-    ] {
-        let findings = findings(task);
-        let [finding, ..] = findings.as_slice() else { panic!("{task}: nothing") };
-        assert_eq!(finding.holder, Some(holder), "{task}");
-        assert!(finding.remedy.contains(remedy), "{task}: {}", finding.remedy);
-    }
-}
-
-#[test]
-fn what_goes_to_another_thread_could_not() {
-    assert_eq!(rules("boxed_for_another_thread"), [Rule::RemoteFrees]);
-}
-
-#[test]
-fn what_the_next_call_drops_could_not_live_in_the_frame_of_the_one_that_made_it() {
-    // It could live in the frame that encloses both.
-    assert_eq!(frames("boxed_for_the_next_call"), ["boxed_for_the_next_call"]);
-}
-
-#[test]
-fn of_calls_from_one_place_the_advice_cannot_tell_and_names_the_callee() {
-    assert_eq!(frames("boxed_for_the_next_round"), ["keep"]);
-}
-
-#[test]
-fn a_tree_is_a_collection() {
-    assert_eq!(frames("boxed_tree"), [""; 0]);
-}
-
-#[test]
-fn a_list_that_grows_is_told_its_capacity_and_one_that_was_reserved_is_not() {
-    let findings = findings("grown_list");
-    let growth = findings.iter().find(|finding| finding.rule == Rule::Growth).expect("found");
-    assert!(growth.remedy.contains("with_capacity(512)"), "{}", growth.remedy);
-    assert_eq!(growth.events, 7 * ROUNDS, "4, 8, … 512");
-    assert!(!rules("reserved_list").contains(&Rule::Growth));
-}
-
-#[test]
-fn a_table_that_grows_is_one_block_that_was_reallocated() {
-    let findings = findings("table_from_empty");
-    let growth = findings.iter().find(|finding| finding.rule == Rule::Growth).expect("found");
-    // Room for 3, 7, 14, 28, 56 and 112 entries, or the first two at once.
-    assert!([5, 4].map(|steps| steps * ROUNDS).contains(&growth.events), "{growth:?}");
-    assert_eq!(growth.blocks, ROUNDS);
-}
-
-#[test]
-fn buffers_may_differ_in_size_where_they_are_lists_or_text() {
-    assert_eq!(rules("texts_of_all_lengths"), [Rule::Temporaries]);
-}
-
-#[test]
-fn a_buffer_a_round_could_be_one_for_all_rounds() {
-    assert_eq!(rules("buffer_a_round"), [Rule::Temporaries]);
-    assert_eq!(rules("buffer_of_all_rounds"), []);
-}
-
-#[test]
-fn what_is_forgotten_is_found() {
-    assert_eq!(rules("forgotten"), [Rule::Leaks]);
-    let remedy = |task| findings(task).pop().map(|finding| finding.remedy).unwrap_or_default();
-    let again = remedy("forgotten_again_and_again");
-    assert!(again.starts_with("find who owns them"), "{again}");
-}
-
-#[test]
-fn what_the_runtime_keeps_for_itself_is_no_leak_of_the_program_s() {
-    let (_directory, recording) = record("forgotten");
-    let leaks = Leaks::of(&recording, Options::default()).expect("readable");
-    let summary = Summary::of(&recording, Options::default()).expect("readable");
-    let of_runtime = (leaks.runtime_blocks, leaks.runtime_bytes);
-    assert_eq!(of_runtime, (summary.runtime_blocks_at_end, summary.runtime_bytes_at_end));
-    assert!(leaks.runtime_blocks > 0, "the standard library's list of threads, before main");
-    assert_eq!(leaks.blocks + leaks.runtime_blocks, summary.total.live_blocks_at_end);
-    assert_eq!(leaks.bytes + leaks.runtime_bytes, summary.total.live_bytes_at_end);
-    for by in [By::Site, By::Function, By::Thread, By::Span, By::Size, By::Lifetime] {
-        let groups = Grouped::of(&recording, Options::default(), by).expect("readable").groups;
-        let of_group = |group: &Group| (group.runtime_blocks_at_end, group.runtime_bytes_at_end);
-        let add = |one: (u64, u64), other: (u64, u64)| (one.0 + other.0, one.1 + other.1);
-        let in_groups = groups.iter().map(of_group).fold((0, 0), add);
-        assert_eq!(in_groups, of_runtime, "{by:?}");
-    }
-    assert_eq!(Limited::Leaked.of(&summary), leaks.bytes as f64);
-    assert_eq!(Limited::LeakedBlocks.of(&summary), leaks.blocks as f64);
-    let of_sites: u64 = leaks.sites.iter().map(|site| site.bytes).sum();
-    assert_eq!(of_sites, leaks.bytes);
-    let forgotten = leaks.sites.iter().find(|site| site.site.function.ends_with("make"));
-    assert_eq!(
-        forgotten.map(|site| site.blocks),
-        Some(ROUNDS),
-        "nothing of the program's is hidden"
-    );
-}
-
-#[test]
-fn what_is_dropped_late_is_found() {
-    let findings = findings("table_kept_too_long");
-    let late: Vec<_> = findings.iter().filter(|found| found.rule == Rule::LateDrops).collect();
-    let [late] = late.as_slice() else { panic!("{findings:?}") };
-    assert_eq!((late.blocks, late.bytes), (1, 80_000));
-}
-
-#[test]
-fn many_small_boxes_are_found() {
-    assert!(rules("list_of_small_boxes").contains(&Rule::SmallBoxes));
-}
-
-#[test]
-fn what_looks_like_a_fault_and_is_none_is_not_told() {
-    for (task, rule) in [
-        ("boxed_for_a_worker_and_back", Rule::RemoteFrees),
-        ("kept_from_the_beginning", Rule::Leaks),
-        ("table_dropped_in_time", Rule::LateDrops),
-        ("list_of_small_values", Rule::SmallBoxes),
-        ("few_made_at_the_beginning", Rule::Leaks),
-        ("small_part_kept_too_long", Rule::LateDrops),
-        ("table_reserved", Rule::Growth),
-        ("text_replaced_by_longer", Rule::Growth),
-        ("keys_that_are_new", Rule::Temporaries),
-        ("few_words", Rule::SmallBoxes),
-        ("one_channel", Rule::Temporaries),
-    ] {
-        let findings = findings(task);
-        let of_rule: Vec<_> = findings.iter().filter(|finding| finding.rule == rule).collect();
-        assert!(of_rule.is_empty(), "{task}: {of_rule:?}");
     }
 }
