@@ -3,11 +3,15 @@
 //! What belongs together is found by name, in steps from exact to vague: a step pairs what only one
 //! group of either side goes by. So functions are found again after they moved to other lines or files,
 //! files in another checkout or of another version of a crate, threads by their names whatever their
-//! numbers. A function without a name goes by its address: that finds it in the same build only.
+//! numbers. A function without a name goes by its address: that finds it in the same build only. A function's
+//! call sites are found again by the order and the distance of their lines ([`lines`]).
+
+mod lines;
 
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
+use crate::call_site::CallSite;
 use crate::figures::Figures;
 use crate::grouped::{By, Group, GroupKey, Grouped, Lifetimes};
 use crate::measure::Measure;
@@ -153,9 +157,19 @@ fn pair(before: &[Group], after: &[Group]) -> Vec<Option<usize>> {
             }
         }
         for (mut old, mut new) in names.into_values() {
-            // Of several threads with one name the first is the first one's; elsewhere it is open
-            // which of several is meant.
-            if old.len() != 1 || new.len() != 1 {
+            // Of several threads with one name the first is the first one's, and call sites of one function
+            // are told apart by their lines; elsewhere it is open which of several is meant.
+            if (old.len() != 1 || new.len() != 1)
+                && let (Some(old_lines), Some(new_lines)) =
+                    (lines_of_one(before, &old), lines_of_one(after, &new))
+            {
+                let lines = |side: &[(u32, usize)]| side.iter().map(|it| it.0).collect::<Vec<_>>();
+                let found = lines::pair(&lines(&old_lines), &lines(&new_lines));
+                (old, new) = found
+                    .iter()
+                    .map(|&(one, other)| (old_lines[one].1, new_lines[other].1))
+                    .unzip();
+            } else if old.len() != 1 || new.len() != 1 {
                 let thread = |group: Option<&Group>| match group.map(|group| &group.key) {
                     Some(GroupKey::Thread { thread, .. }) => Some(*thread),
                     _ => None,
@@ -172,6 +186,24 @@ fn pair(before: &[Group], after: &[Group]) -> Vec<Option<usize>> {
         }
     }
     pairs
+}
+
+/// The lines of call sites, in order, each with its group's index, if all that have one are of one function.
+fn lines_of_one(groups: &[Group], indices: &[usize]) -> Option<Vec<(u32, usize)>> {
+    let site = |&index: &usize| match &groups.get(index)?.key {
+        GroupKey::Site(site) => Some((site, index)),
+        _ => None,
+    };
+    let sites = indices.iter().map(site).collect::<Option<Vec<_>>>()?;
+    let (first, _) = sites.first()?;
+    let of_one = |(site, _): &(&CallSite, usize)| {
+        (&site.function, &site.file) == (&first.function, &first.file)
+    };
+    sites.iter().all(of_one).then_some(())?;
+    let mut lines: Vec<_> =
+        sites.iter().filter_map(|(site, index)| Some((site.line?, *index))).collect();
+    lines.sort_unstable();
+    Some(lines)
 }
 
 /// What a group goes by, at one of the steps from exact to vague.
@@ -280,6 +312,44 @@ mod tests {
         let before = functions(&["a::Pool::get", "b::Pool::get"]);
         let after = functions(&["c::Pool::get"]);
         assert_eq!(pair(&before, &after), [None]);
+    }
+
+    fn sites(sites: &[(&str, &str, u32)]) -> Vec<Group> {
+        let key = |&(function, file, line): &(&str, &str, u32)| {
+            GroupKey::Site(CallSite {
+                function: function.into(),
+                file: Some(file.into()),
+                line: (line > 0).then_some(line),
+            })
+        };
+        groups(sites.iter().map(key).collect())
+    }
+
+    #[test]
+    fn call_sites_of_one_function_are_told_apart() {
+        let before =
+            sites(&[("app::f", "a.rs", 20), ("app::f", "a.rs", 10), ("app::g", "a.rs", 50)]);
+        let moved =
+            sites(&[("app::g", "a.rs", 57), ("app::f", "a.rs", 13), ("app::f", "a.rs", 24)]);
+        assert_eq!(pair(&before, &moved), [Some(2), Some(1), Some(0)]);
+        let one_more =
+            sites(&[("app::f", "a.rs", 15), ("app::f", "a.rs", 10), ("app::f", "a.rs", 20)]);
+        assert_eq!(pair(&before, &one_more), [None, Some(1), Some(0)]);
+        let one_less = sites(&[("app::f", "a.rs", 119)]);
+        let found = pair(&before, &one_less);
+        assert!(matches!(found.as_slice(), [Some(0 | 1)]), "{found:?}");
+    }
+
+    #[test]
+    fn call_sites_are_found_in_another_file_and_with_other_generics() {
+        let before = sites(&[("a::f<u8>", "/home/a/a.rs", 10), ("a::f<u8>", "/home/a/a.rs", 20)]);
+        let after = sites(&[("a::f<u16>", "/ci/a.rs", 21), ("a::f<u16>", "/ci/a.rs", 11)]);
+        assert_eq!(pair(&before, &after), [Some(1), Some(0)]);
+        // Of two such functions it is open which is which, and what has no lines has no order.
+        let two = sites(&[("a::f<u16>", "/ci/a.rs", 21), ("a::f<u32>", "/ci/a.rs", 11)]);
+        assert_eq!(pair(&before, &two), [None, None]);
+        let without = sites(&[("a::f<u8>", "/home/a/a.rs", 0)]);
+        assert_eq!(pair(&before, &without), [None]);
     }
 
     #[test]

@@ -125,6 +125,8 @@ fn a_diff_as_json_has_both_sides_of_every_row() {
     let row = rows.iter().find(|row| row["function"] == "[0x1000]").expect("a row");
     assert_eq!((row["before"]["requests"].is_null(), row["after"].is_null()), (true, true));
     assert_eq!(row["before"]["allocations"], 3);
+    let sites = json(&[&"diff", &"--json", &"--by=site", &sample, &faults]);
+    assert_eq!(sites["tables"][0]["by"], "site", "not their functions");
     let some = json(&[&"diff", &"--json", &"--top=1", &"--by=thread", &sample, &faults]);
     assert_eq!(some["tables"][0]["rows"].as_array().map(Vec::len), Some(1));
 }

@@ -10,8 +10,9 @@ use crate::limits::parse_growth;
 /// Compare two recordings: what changed, by function and by span
 ///
 /// What belongs together is found by name, so functions that moved to other lines or files and other
-/// builds of a program can be compared; functions without a name only in one build. The filters pick
-/// from both recordings. Exit status 1 where --fail is exceeded, otherwise 0, whatever changed.
+/// builds of a program can be compared; functions without a name only in one build. A function's
+/// call sites are found again by the order and the distance of their lines. The filters pick from
+/// both recordings. Exit status 1 where --fail is exceeded, otherwise 0, whatever changed.
 #[derive(Debug, Args)]
 pub(crate) struct DiffArguments {
     /// The recording to compare with
@@ -26,7 +27,7 @@ pub(crate) struct DiffArguments {
     #[arg(long)]
     pub(crate) json: bool,
 
-    /// What is compared, call sites by their functions [default: functions, and spans]
+    /// What is compared [default: functions, and spans]
     #[arg(long, value_enum, value_name = "WHAT")]
     pub(crate) by: Option<ByName>,
 

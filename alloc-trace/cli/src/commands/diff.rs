@@ -5,10 +5,13 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use alloc_trace_analysis::{By, Diff, DiffFigures, DiffRow, Figures, Grouped, Measure, Recording};
+use alloc_trace_analysis::{
+    By, Diff, DiffFigures, DiffRow, Figures, GroupKey, Grouped, Measure, Recording,
+};
 use serde::Serialize;
 
-use crate::args::{ByName, DiffArguments, SortKey};
+use crate::args::{DiffArguments, SortKey};
+use crate::commands::advise::place;
 use crate::commands::grouped;
 use crate::error::CommandError;
 use crate::measures::{self, value};
@@ -43,8 +46,6 @@ pub(crate) fn run(arguments: &DiffArguments) -> Result<ExitCode, CommandError> {
     let after = open::recording(&arguments.after)?;
     let mut output = arguments.reading.open_output()?;
     let whats = match arguments.by {
-        // Lines move: a call site is found again by its function.
-        Some(ByName::Site) => vec![By::Function],
         Some(by) => vec![by.by()],
         None => vec![By::Function, By::Span],
     };
@@ -239,9 +240,8 @@ fn write_table(out: &mut dyn Write, diff: &Diff, layout: Layout) -> io::Result<(
         ];
         table.row(cells, grouped::label(&row.key), note(row));
     }
-    let functions = diff.by == By::Function;
     table.write(out, layout.columns, layout.style, |name, columns| match diff.by {
-        _ if functions => text::function(name, columns),
+        By::Site | By::Function => text::function(name, columns),
         By::File => from_the_back(name, columns),
         _ => from_the_front(name, columns),
     })
@@ -251,13 +251,21 @@ fn counted_rows(rows: usize) -> String {
     format!("{} changed", count(rows as u64))
 }
 
-/// What only one recording has.
+/// Where a call site is, and what only one recording has.
 fn note(row: &DiffRow) -> Option<String> {
     let requests = |side: &DiffFigures| counted(side.figures.requests(), "request");
-    match (&row.before, &row.after) {
+    let only = match (&row.before, &row.after) {
         (None, Some(side)) => Some(format!("new: {}", requests(side))),
         (Some(side), None) => Some(format!("gone: {}", requests(side))),
         _ => None,
+    };
+    let place = match &row.key {
+        GroupKey::Site(site) => place(site),
+        _ => None,
+    };
+    match (place, only) {
+        (Some(place), Some(only)) => Some(format!("{place}, {only}")),
+        (place, only) => place.or(only),
     }
 }
 
