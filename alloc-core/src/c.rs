@@ -32,6 +32,7 @@ use core::ffi::{c_int, c_void};
 use core::ptr::{self, NonNull};
 
 use crate::class::Class;
+use crate::hardened::custody;
 use crate::large::{self, Fill};
 use crate::place::ForC;
 use crate::{arena, grains, thread};
@@ -186,6 +187,7 @@ unsafe fn free_slow(block: *mut u8) {
         return thread::dealloc_checked::<ForC>(class, block);
     }
     let Some(block) = NonNull::new(block) else { return };
+    custody::take_back_large(block.as_ptr(), None);
     // SAFETY: a block that lies in no page came from `large::alloc`, or the process is ended there;
     // by the caller's promise it is live and given up.
     unsafe { large::dealloc(block) };

@@ -7,6 +7,7 @@ use core::ptr::{self, NonNull};
 
 use crate::class::Class;
 use crate::fatal::fatal;
+use crate::hardened::custody;
 use crate::heap::Heap;
 use crate::large::{self, Fill};
 use crate::page::Page;
@@ -251,6 +252,7 @@ unsafe impl GlobalAlloc for CoreAlloc {
             Some(class) => thread::dealloc::<Portable>(class, block),
             None => {
                 let Some(block) = NonNull::new(block) else { return };
+                custody::take_back_large(block.as_ptr(), Some(layout.size()));
                 // SAFETY: by the caller's promise the block has this layout, which `alloc` sends
                 // to `large` too, and is given up.
                 unsafe { large::dealloc(block) };

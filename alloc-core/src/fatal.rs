@@ -38,6 +38,19 @@ impl Message {
         message
     }
 
+    #[cfg(feature = "hardened")]
+    fn push_number(&mut self, number: usize) {
+        // As many digits as 64 bits may have.
+        let mut digits = [b'0'; 20];
+        let mut rest = number;
+        for digit in digits.iter_mut().rev() {
+            *digit += (rest % 10) as u8;
+            rest /= 10;
+        }
+        let is_leading = |digit: &u8| *digit == b'0';
+        self.push(digits.into_iter().skip_while(is_leading));
+    }
+
     fn end(&mut self) -> ! {
         self.push(b")\n".iter().copied());
         // A raw call: `libc::write` is a cancellation point, and nobody is left to look at a failure.
@@ -64,13 +77,21 @@ pub(crate) fn fatal(found: &str, address: usize) -> ! {
 pub(crate) fn fatal_of_class(found: &str, address: usize, class_bytes: usize) -> ! {
     let mut message = Message::new(found, address);
     message.push(b", size class ".iter().copied());
-    // At most six digits: no class has a million bytes.
-    let mut digits = [0; 6];
-    let mut rest = class_bytes;
-    for digit in digits.iter_mut().rev() {
-        *digit = (rest % 10) as u8;
-        rest /= 10;
-    }
-    message.push(digits.into_iter().skip_while(|digit| *digit == 0).map(|digit| b'0' + digit));
+    message.push_number(class_bytes);
+    message.end()
+}
+
+/// Says what was found, at which address, of which kind of block (`large` or `huge`) and how many bytes,
+/// and aborts.
+#[cfg(feature = "hardened")]
+#[cold]
+#[inline(never)]
+pub(crate) fn fatal_of_size(found: &str, address: usize, kind: &str, bytes: usize) -> ! {
+    let mut message = Message::new(found, address);
+    message.push(b", ".iter().copied());
+    message.push(kind.bytes());
+    message.push(b" block of ".iter().copied());
+    message.push_number(bytes);
+    message.push(b" bytes".iter().copied());
     message.end()
 }

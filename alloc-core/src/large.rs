@@ -18,7 +18,7 @@ use crate::segment::{
 use crate::{counters, decay, os, purger, tool};
 
 /// Largest block that is a run of slices.
-const LARGE_MAX: usize = USABLE_SLICES as usize * SLICE;
+pub(crate) const LARGE_MAX: usize = USABLE_SLICES as usize * SLICE;
 
 /// Bytes from which a growing block is made of huge pages.
 const HUGE_PAGES_FROM: usize = 16 << 20;

@@ -7,6 +7,11 @@ use std::ptr::NonNull;
 use crate::CoreAlloc;
 
 mod against_model;
+#[cfg(feature = "hardened")]
+mod overwritten;
+#[path = "../tests/process/mod.rs"]
+#[allow(dead_code, reason = "only the hardened heap's cases end in an abort")]
+mod process;
 
 const HEAP: CoreAlloc = CoreAlloc::new();
 

@@ -40,11 +40,11 @@ fn free(block: *mut u8, size: usize) {
 /// of that address and class.
 fn ends_at(name: &str, said: &str, class_bytes: usize, case: impl FnOnce()) {
     let class = format!(", size class {class_bytes}");
-    ends_at_one_of(name, said, &class, case);
+    ends_at_with(name, said, &class, case);
 }
 
-/// The same of a block that may be of no class: then nothing stands behind the address.
-fn ends_at_one_of(name: &str, said: &str, class: &str, case: impl FnOnce()) {
+/// The same with what stands behind the address.
+fn ends_at_with(name: &str, said: &str, behind: &str, case: impl FnOnce()) {
     let Some(output) = run(name, || {
         case();
         println!("went on");
@@ -57,7 +57,7 @@ fn ends_at_one_of(name: &str, said: &str, class: &str, case: impl FnOnce()) {
     assert!(!stdout.contains("went on"), "{stdout}");
     let address = stdout.lines().find_map(|line| line.strip_prefix("address "));
     let address = address.expect("the case says an address");
-    let line = format!("alloc-core: {said} (address {address}{class})");
+    let line = format!("alloc-core: {said} (address {address}{behind})");
     assert!(stderr.lines().any(|said| said == line), "not {line}: {stderr}");
 }
 
@@ -80,9 +80,15 @@ fn a_block_freed_twice_is_found_at_the_second_free() {
     });
 }
 
+/// Runs a case that misuses an address as a block of no size class. The process must be aborted there, and
+/// say this of that address and so large a block.
+fn ends_at_size(name: &str, said: &str, kind: &str, bytes: usize, case: impl FnOnce()) {
+    ends_at_with(name, said, &format!(", {kind} block of {bytes} bytes"), case);
+}
+
 /// Frees a block twice that is of no size class.
-fn ends_at_the_second_free(name: &str, size: usize) {
-    ends_at_one_of(name, "freed a large block that is not ours", "", || {
+fn ends_at_the_second_free(name: &str, kind: &str, size: usize) {
+    ends_at_size(name, "a block was freed twice", kind, size, || {
         let block = alloc(size);
         say(block);
         free(block, size);
@@ -92,12 +98,53 @@ fn ends_at_the_second_free(name: &str, size: usize) {
 
 #[test]
 fn a_large_block_freed_twice_is_found() {
-    ends_at_the_second_free("a_large_block_freed_twice_is_found", 100 << 10);
+    ends_at_the_second_free("a_large_block_freed_twice_is_found", "large", 100_001);
 }
 
 #[test]
 fn a_huge_block_freed_twice_is_found() {
-    ends_at_the_second_free("a_huge_block_freed_twice_is_found", 16 << 20);
+    ends_at_the_second_free("a_huge_block_freed_twice_is_found", "huge", 16 << 20);
+}
+
+/// Frees what never was a block, as one of no size class.
+fn ends_at_a_foreign_free(name: &str, kind: &str, size: usize) {
+    ends_at_size(name, "freed a block that is not ours", kind, size, || {
+        let mut on_the_stack = [0u8; 32];
+        let address = black_box(on_the_stack.as_mut_ptr());
+        say(address);
+        free(address, size);
+    });
+}
+
+#[test]
+fn a_foreign_address_freed_as_a_large_block_is_found() {
+    ends_at_a_foreign_free("a_foreign_address_freed_as_a_large_block_is_found", "large", 40_000);
+}
+
+#[test]
+fn a_foreign_address_freed_as_a_huge_block_is_found() {
+    ends_at_a_foreign_free("a_foreign_address_freed_as_a_huge_block_is_found", "huge", 5_000_000);
+}
+
+#[test]
+fn an_address_inside_a_large_block_is_found() {
+    let name = "an_address_inside_a_large_block_is_found";
+    ends_at_size(name, "an address that is not the start of a block", "large", 100_000, || {
+        let inside = alloc(100_000).wrapping_add(48);
+        say(inside);
+        free(inside, 100_000);
+    });
+}
+
+#[test]
+fn a_small_block_freed_as_a_large_one_is_found() {
+    let name = "a_small_block_freed_as_a_large_one_is_found";
+    let found = "a block of another size class than its layout has";
+    ends_at_size(name, found, "large", 100_000, || {
+        let block = alloc(64);
+        say(block);
+        free(block, 100_000);
+    });
 }
 
 #[test]

@@ -2,17 +2,21 @@
 //!
 //! An address that is no block, a block freed with the layout of another size class, and a block that is
 //! not live, by whichever thread it was freed first, end the process on the spot, with a line that names
-//! the address and the size class. A block that is handed out is held against them too: a cache that was
-//! damaged is found before it does harm.
+//! the address and the size class, or of a large or huge block its size. A block that is handed out is held
+//! against them too: a cache that was damaged is found before it does harm.
 
 use super::scrub;
+use crate::arena;
 use crate::class::Class;
-use crate::fatal::fatal_of_class;
+use crate::fatal::{fatal, fatal_of_class, fatal_of_size};
+use crate::large;
 use crate::page::{Page, Place};
+use crate::record::Kind;
+use crate::unit::SLICE;
 
 /// The page and place of a block of a class. Ends the process if there is none.
 fn locate(class: Class, block: *mut u8, otherwise: &str) -> (Page, Place) {
-    let number = crate::arena::slice_number(block.addr());
+    let number = arena::slice_number(block.addr());
     let Some(page) = number.and_then(Page::of_slice) else {
         fatal_of_class(otherwise, block.addr(), class.size())
     };
@@ -59,6 +63,40 @@ pub(crate) fn take_back(class: Class, block: *mut u8) {
     }
     // SAFETY: the block is live and has so many bytes; its owner gives it up.
     unsafe { scrub::clear(block, class.size()) };
+}
+
+/// A large or huge block is about to be the heap's again, whose layout has so many bytes; C gives none.
+#[cold]
+pub(crate) fn take_back_large(block: *mut u8, layout_bytes: Option<usize>) {
+    let address = block.addr();
+    let number = arena::slice_number(address);
+    let found = number.and_then(|number| Some((number, arena::get(number)?)));
+    let (kind, requested) = found.map_or((Kind::None, 0), |(number, arena)| {
+        let slice = arena::slice_index(number);
+        (arena.kind(slice), arena.head(slice).requested())
+    });
+    let end_with = |what: &str, bytes: Option<usize>| match bytes {
+        Some(bytes) => {
+            let kind = if bytes <= large::LARGE_MAX { "large" } else { "huge" };
+            fatal_of_size(what, address, kind, bytes)
+        }
+        None => fatal(what, address),
+    };
+    let is_start = address.is_multiple_of(SLICE);
+    match kind {
+        Kind::Large | Kind::Huge if is_start => {}
+        Kind::Large | Kind::Huge => {
+            end_with("an address that is not the start of a block", layout_bytes);
+        }
+        Kind::Page(_) => {
+            end_with("a block of another size class than its layout has", layout_bytes);
+        }
+        // What was requested of the last block that began there stays on record.
+        Kind::None if is_start && requested != 0 => {
+            end_with("a block was freed twice", Some(requested));
+        }
+        Kind::None => end_with("freed a block that is not ours", layout_bytes),
+    }
 }
 
 /// Whether exactly those blocks are the program's that are neither free nor, by `cached`, in a cache.

@@ -11,6 +11,9 @@ pub(crate) fn hand_out(_: Class, _: *mut u8) {}
 pub(crate) fn take_back(_: Class, _: *mut u8) {}
 
 #[inline(always)]
+pub(crate) fn take_back_large(_: *mut u8, _: Option<usize>) {}
+
+#[inline(always)]
 pub(crate) fn check(page: Page, _: &[u64]) -> Result<(), &'static str> {
     let Marks = page.marks();
     Ok(())

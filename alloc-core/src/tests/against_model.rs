@@ -7,14 +7,11 @@ use std::thread;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
-use super::HEAP;
+use super::{HEAP, process};
 use crate::os::fault;
 
 #[path = "../../tests/model/mod.rs"]
 mod model;
-#[path = "../../tests/process/mod.rs"]
-#[allow(dead_code, reason = "no case here ends in an abort")]
-mod process;
 
 use model::{Block, Model, Operation, Random, Rest};
 
