@@ -35,7 +35,7 @@ use crate::class::Class;
 use crate::hardened::custody;
 use crate::large::{self, Fill};
 use crate::place::ForC;
-use crate::{arena, grains, thread};
+use crate::{arena, grains, thread, tool};
 
 pub use aligned::{aligned_alloc, memalign, posix_memalign, pvalloc, valloc};
 pub use resize::{realloc, reallocarray};
@@ -57,13 +57,16 @@ pub fn malloc(size: usize) -> *mut c_void {
         // As the last call of all, so that the fast path needs no stack frame.
         return malloc_slow(size);
     }
+    tool::allocated(block, size);
     block.cast()
 }
 
 #[cold]
 #[inline(never)]
 fn malloc_slow(size: usize) -> *mut c_void {
-    answer(alloc(size))
+    let block = alloc(size);
+    tool::allocated(block, size);
+    answer(block)
 }
 
 /// `calloc`: a block for `count` elements of `size` bytes, all zero.
@@ -79,6 +82,7 @@ pub fn calloc(count: usize, size: usize) -> *mut c_void {
     if block.is_null() {
         return calloc_slow(bytes);
     }
+    tool::allocated(block, bytes);
     // SAFETY: a new block of at least so many bytes.
     unsafe { clear(block, bytes) };
     block.cast()
@@ -87,8 +91,13 @@ pub fn calloc(count: usize, size: usize) -> *mut c_void {
 #[cold]
 #[inline(never)]
 fn calloc_slow(bytes: usize) -> *mut c_void {
-    let Some(class) = Class::of_size(bytes) else { return answer(alloc_large(bytes, Fill::Zero)) };
+    let Some(class) = Class::of_size(bytes) else {
+        let block = alloc_large(bytes, Fill::Zero);
+        tool::cleared(block, bytes);
+        return answer(block);
+    };
     let block = alloc_small(class);
+    tool::allocated(block, bytes);
     if !block.is_null() {
         // SAFETY: a new block of at least so many bytes.
         unsafe { clear(block, bytes) };
@@ -122,10 +131,24 @@ unsafe fn clear(block: *mut u8, bytes: usize) {
 #[inline(always)]
 pub unsafe fn free(block: *mut c_void) {
     let block: *mut u8 = block.cast();
+    tool::freed(block);
     // SAFETY: passed on.
     if !unsafe { thread::dealloc_cached::<ForC>(block) } {
         // SAFETY: passed on.
         unsafe { free_slow(block) };
+    }
+}
+
+/// The bytes of a live block that the program may use: all that it `has`, or, where a tool is told of
+/// blocks, those that were asked for.
+#[inline(always)]
+fn requested(block: NonNull<u8>, has: usize) -> usize {
+    if !tool::IS_TOLD {
+        return has;
+    }
+    match arena::class_of(block.as_ptr()) {
+        Some(_) => tool::requested(block.as_ptr(), has),
+        None => large::requested(block),
     }
 }
 

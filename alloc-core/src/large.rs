@@ -204,6 +204,11 @@ fn unregister_huge(record: Record) {
     record.describe(Kind::None, 0);
 }
 
+/// What the program asked of a live block, in bytes.
+pub(crate) fn requested(block: NonNull<u8>) -> usize {
+    Record::of(block).map_or(0, |record| record.head().requested())
+}
+
 /// Frees a block that [`alloc`] returned.
 ///
 /// # Safety

@@ -17,6 +17,11 @@ pub(crate) fn resized(_: *mut u8, _: *mut u8, _: usize, _: usize) {}
 pub(crate) fn freed(_: *mut u8) {}
 
 #[inline(always)]
+pub(crate) fn requested(_: *mut u8, has: usize) -> usize {
+    has
+}
+
+#[inline(always)]
 pub(crate) fn closed(_: *mut u8, _: usize) {}
 
 #[inline(always)]

@@ -8,7 +8,7 @@ use super::{answer, refuse};
 use crate::class::Class;
 use crate::large::{self, Fill};
 use crate::place::ForC;
-use crate::{os, thread};
+use crate::{os, thread, tool};
 
 /// `memalign`: a block aligned to `align`, rounded up to a power of two.
 ///
@@ -84,8 +84,10 @@ pub fn pvalloc(size: usize) -> *mut c_void {
 /// A block aligned to a power of two, or null.
 fn alloc_aligned(align: usize, size: usize) -> *mut u8 {
     let Ok(layout) = Layout::from_size_align(size.max(1), align) else { return ptr::null_mut() };
-    match Class::of(layout) {
+    let block = match Class::of(layout) {
         Some(class) => thread::alloc::<ForC>(class),
         None => large::alloc(layout, Fill::Any),
-    }
+    };
+    tool::allocated(block, layout.size());
+    block
 }

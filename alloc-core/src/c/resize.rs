@@ -5,10 +5,10 @@ use core::alloc::Layout;
 use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 
-use super::{ALIGN, alloc, answer, free, free_slow, malloc, refuse};
+use super::{ALIGN, alloc, answer, free, free_slow, malloc, refuse, requested};
 use crate::class::Class;
 use crate::place::ForC;
-use crate::{arena, core_alloc, grains, large, thread, window};
+use crate::{arena, core_alloc, grains, large, thread, tool, window};
 
 /// `realloc`: the block with another size, perhaps elsewhere, as much of its contents as fits kept.
 /// With a null `block` it is [`malloc`]; with a size of 0 it frees the block and returns null.
@@ -23,6 +23,10 @@ use crate::{arena, core_alloc, grains, large, thread, window};
 ///   it is given up.
 #[inline(always)]
 pub unsafe fn realloc(block: *mut c_void, size: usize) -> *mut c_void {
+    if tool::IS_TOLD {
+        // SAFETY: passed on.
+        return unsafe { realloc_slow(block, size) };
+    }
     let from: *mut u8 = block.cast();
     // SAFETY: passed on.
     let kind = unsafe { thread::kind_in_window::<ForC>(from) };
@@ -139,33 +143,43 @@ unsafe fn resize(block: NonNull<u8>, size: usize) -> *mut u8 {
         Some(class) => {
             let have = class.size();
             if fits(size, have) {
+                let before = requested(block, have);
+                tool::resized(block.as_ptr(), block.as_ptr(), before, size);
                 return block.as_ptr();
             }
             have
         }
         None => {
             if Class::of_size(size).is_none() {
+                let before = requested(block, 0);
                 // SAFETY: a block that lies in no page came from `large`, or the process is ended
                 // there; by the caller's promise it is live, and the caller alone uses it. What it
                 // was aligned to beyond a slice it may lose, as with glibc.
                 let resized = unsafe { large::resize(block, ALIGN, size) };
                 if !resized.is_null() {
+                    tool::resized(block.as_ptr(), resized, before, size);
                     return resized;
                 }
             }
             core_alloc::usable_size(block)
         }
     };
+    let before = requested(block, have);
     let moved = if size > have && Class::of_size(size).is_none() {
         alloc_growing(size)
     } else {
         alloc(size)
     };
     if moved.is_null() {
-        return if size <= have { block.as_ptr() } else { moved };
+        if size > have {
+            return moved;
+        }
+        tool::resized(block.as_ptr(), block.as_ptr(), before, size);
+        return block.as_ptr();
     }
+    tool::allocated(moved, size);
     // SAFETY: both blocks have so many bytes, and a new block overlaps no live one.
-    unsafe { ptr::copy_nonoverlapping(block.as_ptr(), moved, have.min(size)) };
+    unsafe { ptr::copy_nonoverlapping(block.as_ptr(), moved, before.min(size)) };
     // SAFETY: the caller gives the old block up.
     unsafe { free(block.as_ptr().cast()) };
     moved

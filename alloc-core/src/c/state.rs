@@ -3,9 +3,10 @@
 use core::ffi::{c_int, c_void};
 use core::ptr::NonNull;
 
+use super::requested;
 use crate::heap::Heap;
 use crate::place::ForC;
-use crate::{core_alloc, decay, stats, thread, window};
+use crate::{core_alloc, decay, stats, thread, tool, window};
 
 /// `malloc_usable_size`: the bytes that a block really has, all of which may be used; 0 for null.
 ///
@@ -17,10 +18,14 @@ use crate::{core_alloc, decay, stats, thread, window};
 pub unsafe fn malloc_usable_size(block: *mut c_void) -> usize {
     // SAFETY: by the caller's promise; nothing of the heap's lies where null does.
     let kind = unsafe { window::kind_byte(window::index(block.cast())) };
-    match kind.map_or(0, window::block_bytes) {
+    let bytes = match kind.map_or(0, window::block_bytes) {
         0 => usable_size_slow(block.cast()),
         bytes => bytes,
+    };
+    if tool::IS_TOLD {
+        return NonNull::new(block.cast()).map_or(0, |block| requested(block, bytes));
     }
+    bytes
 }
 
 #[cold]

@@ -21,8 +21,12 @@ fn build(release: bool) -> PathBuf {
     if release {
         cargo.arg("--release");
     }
-    if cfg!(feature = "hardened") {
-        cargo.args(["--features", "hardened"]);
+    for (feature, is_on) in
+        [("hardened", cfg!(feature = "hardened")), ("valgrind", cfg!(feature = "valgrind"))]
+    {
+        if is_on {
+            cargo.args(["--features", feature]);
+        }
     }
     let output = cargo.output().expect("cargo runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -65,6 +69,11 @@ fn compile(compiler: &str, source: &str, name: &str, options: &[&str]) -> Option
 
 pub(crate) static RULES: LazyLock<Option<PathBuf>> =
     LazyLock::new(|| compile("cc", "rules.c", "rules", &["-Wno-deprecated-declarations", "-ldl"]));
+
+/// A program with faults for memcheck.
+#[cfg(feature = "valgrind")]
+pub(crate) static FAULTS: LazyLock<Option<PathBuf>> =
+    LazyLock::new(|| compile("cc", "faults.c", "faults", &[]));
 
 /// A library for `rules` to load.
 pub(crate) static PLUGIN: LazyLock<Option<PathBuf>> =

@@ -2,6 +2,8 @@
 //! test of the same name here, in a process of its own.
 
 mod library;
+#[cfg(feature = "valgrind")]
+mod memcheck;
 mod process;
 mod programs;
 mod symbols;
