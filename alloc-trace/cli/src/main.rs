@@ -25,6 +25,7 @@ mod style;
 mod table;
 mod text;
 mod warnings;
+mod written;
 
 use std::process::ExitCode;
 

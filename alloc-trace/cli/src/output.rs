@@ -14,7 +14,7 @@ use crate::style::{ColorChoice, Style};
 #[derive(Debug)]
 pub(crate) struct Output {
     path: PathBuf,
-    writer: BufWriter<Target>,
+    writer: BufWriter<Counted>,
     /// Whether the file was not there before.
     is_new: bool,
     /// The columns that a line may take.
@@ -22,6 +22,13 @@ pub(crate) struct Output {
     /// The same, where it is a terminal.
     pub(crate) terminal_columns: Option<usize>,
     pub(crate) style: Style,
+}
+
+/// What is written to, and how many bytes were.
+#[derive(Debug)]
+struct Counted {
+    target: Target,
+    written: u64,
 }
 
 #[derive(Debug)]
@@ -78,7 +85,7 @@ impl Output {
         let columns = columns(terminal.then(terminal_size::terminal_size).flatten());
         Ok(Self {
             path: path.to_owned(),
-            writer: BufWriter::with_capacity(64 << 10, target),
+            writer: BufWriter::with_capacity(64 << 10, Counted { target, written: 0 }),
             is_new,
             columns,
             terminal_columns: terminal.then_some(columns),
@@ -101,17 +108,23 @@ impl Output {
     }
 
     /// Sends on what is still buffered.
-    pub(crate) fn finish(mut self) -> Result<(), CommandError> {
+    pub(crate) fn finish(self) -> Result<(), CommandError> {
+        self.finish_counted().map(drop)
+    }
+
+    /// Sends on what is still buffered, and answers how many bytes were written in all.
+    pub(crate) fn finish_counted(mut self) -> Result<u64, CommandError> {
         self.is_new = false;
-        let flushed = self.writer.flush().and_then(|()| self.writer.get_mut().end());
-        flushed.map_err(|error| CommandError::write(&self.path, error))
+        let flushed = self.writer.flush().and_then(|()| self.writer.get_mut().target.end());
+        flushed.map_err(|error| CommandError::write(&self.path, error))?;
+        Ok(self.writer.get_ref().written)
     }
 }
 
 /// A command that failed before it wrote anything leaves no empty file.
 impl Drop for Output {
     fn drop(&mut self) {
-        if let Target::File { full: true, .. } = self.writer.get_ref()
+        if let Target::File { full: true, .. } = self.writer.get_ref().target
             && self.is_new
         {
             // Who took it away meanwhile has done the same.
@@ -127,6 +140,18 @@ impl Target {
             Self::File { file, full: true } => file.set_len(0),
             _ => Ok(()),
         }
+    }
+}
+
+impl Write for Counted {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.target.write(bytes)?;
+        self.written += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.target.flush()
     }
 }
 

@@ -41,12 +41,12 @@ pub fn duration(ns: u64) -> String {
     }
 }
 
-/// A sum of times, which can be far more than a program runs: as [`duration`] up to a thousand seconds, from
+/// A sum of times, which can be far more than a program runs: as [`duration`] below ten thousand seconds, from
 /// there on in hours, days and years of 365 days, `12.3 h`, and in at most four digits up to 9999 years.
 #[must_use]
 pub fn summed_time(ns: u128) -> String {
     const UNITS: [(&str, f64); 3] = [("h", 3_600.0), ("d", 86_400.0), ("y", 31_536_000.0)];
-    if ns < 999_500_000_000 {
+    if ns < 9_999_500_000_000 {
         return duration(u64::try_from(ns).unwrap_or(u64::MAX));
     }
     let seconds = ns as f64 / 1e9;
@@ -146,7 +146,8 @@ mod tests {
         let cases = [
             (999, "999 ns"),
             (999 * second, "999 s"),
-            (999 * second + second / 2, "0.28 h"),
+            (9_999 * second, "9999 s"),
+            (10_000 * second, "2.78 h"),
             (36 * 3_600 * second, "36.0 h"),
             (999 * 3_600 * second + 1_799 * second, "999 h"),
             (999 * 3_600 * second + 1_800 * second, "41.6 d"),

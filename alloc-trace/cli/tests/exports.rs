@@ -276,3 +276,41 @@ fn a_recording_is_never_replaced_by_what_is_made_of_it() {
         assert_eq!(fs::read(&path).expect("there"), before, "{arguments:?}");
     }
 }
+
+#[test]
+fn what_was_written_is_said_as_json() {
+    let (directory, path) = faults();
+    let report = json(&[&"report", &"--json", &path]);
+    let file = directory.path().join("made");
+    let figure = |key: &str| report[key].as_u64().expect("a figure");
+    let blocks = ["allocations", "zeroed_allocations", "reallocations"].map(figure);
+    let blocks = blocks.iter().sum::<u64>() - figure("failed_requests");
+    let commands: [(&[&str], &str, Value, bool); 6] = [
+        (&["flame", "--measure=peak"], "svg", "at-peak".into(), true),
+        (&["html"], "html", Value::Null, true),
+        (&["export", "-f", "pprof", "--measure=live-blocks"], "pprof", "live-blocks".into(), true),
+        (&["export", "-f", "perfetto"], "perfetto", Value::Null, true),
+        (&["export", "-f", "csv"], "csv", Value::Null, false),
+        (&["export", "-f", "parquet"], "parquet", Value::Null, false),
+    ];
+    for (arguments, format, measure, has_events) in commands {
+        let mut command = command();
+        command.args(arguments).arg("--json").arg(&path);
+        let refused = command.output().expect("run");
+        assert_eq!(refused.status.code(), Some(2), "{arguments:?}");
+        assert!(refused.stdout.is_empty());
+        assert!(text(&refused.stderr).contains("give -o FILE"), "{}", text(&refused.stderr));
+        let output = command.arg("-o").arg(&file).output().expect("run");
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let said: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+        assert_eq!(said["path"], file.to_str().expect("text"));
+        assert_eq!((&said["format"], &said["measure"]), (&format.into(), &measure));
+        assert_eq!(said["bytes"], fs::metadata(&file).expect("written").len(), "{arguments:?}");
+        assert_eq!(said["blocks"], blocks, "{arguments:?}");
+        let events = if has_events { report["events"].clone() } else { Value::Null };
+        assert_eq!(said["events"], events, "{arguments:?}");
+        for key in ["complete", "end", "duration_ns", "lost_records", "skipped"] {
+            assert_eq!(said[key], report[key], "{arguments:?}: {key}");
+        }
+    }
+}

@@ -74,6 +74,11 @@ fn every_key_is_documented_and_every_documented_key_is_there() {
         run(&["check", "--json", "--max-peak=1"], &[file]);
         run(&["export", "--format=jsonl"], &[file]);
         run(&["diff", "--json"], &[&sample, file]);
+        let made = directory.path().join("made");
+        let made = made.to_str().expect("text");
+        run(&["flame", "--json", "-o", made], &[file]);
+        run(&["html", "--json", "-o", made], &[file]);
+        run(&["export", "--json", "--format=csv", "-o", made], &[file]);
     }
     let mentioned = mentioned();
     let undocumented: Vec<&String> = keys.difference(&mentioned).collect();

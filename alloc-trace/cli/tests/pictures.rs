@@ -104,7 +104,7 @@ fn a_timeline_opens_in_a_browser_with_peak_markers_and_spans() {
         let title = texts.iter().find(|text| text.contains("bursts.trace: ")).expect("a title");
         let figure = match measure {
             "live" | "peak" => format!("peak {}", bytes(&whole["peak_bytes"])),
-            "at-peak" => format!("live at the peak {} in", bytes(&whole["peak_bytes"])),
+            "at-peak" => format!("live at the peak {}, by when", bytes(&whole["peak_bytes"])),
             "bytes" => format!("allocated {} in", bytes(&whole["allocated_bytes"])),
             "freed" => format!("freed {} in", bytes(&whole["freed_bytes"])),
             "requests" => format!("requested {} in", count(requests(&whole))),

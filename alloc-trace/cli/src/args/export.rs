@@ -25,6 +25,10 @@ pub(crate) struct ExportArguments {
     #[arg(long, short, value_enum, value_name = "FORMAT")]
     pub(crate) format: ExportFormat,
 
+    /// Write to standard output, as one JSON object, what was written to the file that --output names
+    #[arg(long)]
+    pub(crate) json: bool,
+
     /// What collapsed stacks are weighted by, and what pprof and speedscope show first; `peak` is each
     /// backtrace's share of the program's peak, `lifetime` the sum of all its blocks' lifetimes: in
     /// nanoseconds, in pprof's format in microseconds

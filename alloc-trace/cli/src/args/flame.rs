@@ -18,6 +18,10 @@ pub(crate) struct FlameArguments {
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
 
+    /// Write to standard output, as one JSON object, what was written to the file that --output names
+    #[arg(long)]
+    pub(crate) json: bool,
+
     /// What the widths are; `peak` is each function's share of the program's peak, `lifetime` the sum of all
     /// its blocks' lifetimes
     #[arg(long, value_enum, value_name = "MEASURE", default_value_t = MeasureName::Bytes)]

@@ -17,6 +17,10 @@ pub(crate) struct HtmlArguments {
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
 
+    /// Write to standard output, as one JSON object, what was written to the file that --output names
+    #[arg(long)]
+    pub(crate) json: bool,
+
     /// Bins of time: how finely an interval can be picked. Fewer are made where call sites are so
     /// many that the page would be too large
     #[arg(long, value_name = "N", default_value_t = 1024)]

@@ -4,9 +4,11 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use alloc_trace_analysis::{
-    BlockRow, Blocks, CallTreeWeights, Intervals, MarkerMoment, Moments, Options, Program,
+    BlockRow, Blocks, CallTreeWeights, Intervals, MarkerMoment, Measure, Moments, Options, Program,
     ProgramPoints, Recording, RecordingState, Resolution,
 };
+
+use clap::ValueEnum;
 
 use crate::args::ExportArguments;
 use crate::args::ExportFormat as Format;
@@ -18,6 +20,7 @@ use crate::output::Output;
 use crate::progress::Progress;
 use crate::units::count;
 use crate::warnings;
+use crate::written::{self, Extent};
 
 /// The bins of graphs: no screen has more columns.
 const BINS: u32 = 4_096;
@@ -31,16 +34,23 @@ pub(crate) fn run(arguments: &ExportArguments) -> Result<ExitCode, CommandError>
                 .into(),
         ));
     }
+    let reading = &arguments.reading;
+    written::refuse_mixture("export", arguments.json, reading)?;
     let recording = open::recording(&arguments.file)?;
     let export = Export { arguments, recording: &recording };
     // Before a file is replaced by nothing.
     let progress = Progress::reading(&recording);
     export.refuse_too_many_blocks()?;
-    let mut output = arguments.reading.open_output()?;
-    let state = export.write(&mut output)?;
-    output.finish()?;
+    let mut output = reading.open_output()?;
+    let (state, extent) = export.write(&mut output)?;
+    let bytes = output.finish_counted()?;
     drop(progress);
     warnings::tell(&arguments.file, &state);
+    if arguments.json {
+        let format = arguments.format.to_possible_value();
+        let format = format.as_ref().map_or("", |format| format.get_name());
+        written::say(reading, format, bytes, arguments.format_measure(), extent, &state)?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -55,13 +65,25 @@ impl Format {
     }
 }
 
+impl ExportArguments {
+    /// What the format shows first, where it has measures.
+    fn format_measure(&self) -> Option<Measure> {
+        let measure = measures::adding_up(self.measure.measure());
+        let has = matches!(self.format, Format::Pprof | Format::Speedscope | Format::Collapsed);
+        has.then_some(measure)
+    }
+}
+
+/// How far the recording can be believed, and how much of it was written.
+type Exported = (RecordingState, Extent);
+
 struct Export<'a> {
     arguments: &'a ExportArguments,
     recording: &'a Recording,
 }
 
 impl Export<'_> {
-    fn write(&self, output: &mut Output) -> Result<RecordingState, CommandError> {
+    fn write(&self, output: &mut Output) -> Result<Exported, CommandError> {
         match self.arguments.format {
             Format::Pprof | Format::Speedscope | Format::Collapsed => self.stacks(output),
             Format::Dhat => self.dhat(output),
@@ -81,7 +103,7 @@ impl Export<'_> {
         self.arguments.reading.options()
     }
 
-    fn stacks(&self, output: &mut Output) -> Result<RecordingState, CommandError> {
+    fn stacks(&self, output: &mut Output) -> Result<Exported, CommandError> {
         let weights = CallTreeWeights::of(self.recording, self.options())?;
         let measure = measures::adding_up(self.arguments.measure.measure());
         let program = Program::of(self.recording)?;
@@ -100,10 +122,11 @@ impl Export<'_> {
             }
             _ => collapsed::write(out, &weights, measure, 1),
         })?;
-        Ok(weights.state)
+        let extent = Extent::from(&weights.total);
+        Ok((weights.state, extent))
     }
 
-    fn dhat(&self, output: &mut Output) -> Result<RecordingState, CommandError> {
+    fn dhat(&self, output: &mut Output) -> Result<Exported, CommandError> {
         let points = ProgramPoints::of(self.recording, self.options())?;
         let program = Program::of(self.recording)?;
         let command = match &program {
@@ -113,7 +136,8 @@ impl Export<'_> {
         let command = titled(&command, &points.state);
         let pid = self.recording.header().pid;
         output.write(|out| dhat::write(out, &points, &command, pid))?;
-        Ok(points.state)
+        let extent = Extent::from(&points.total);
+        Ok((points.state, extent))
     }
 
     fn refuse_too_many_blocks(&self) -> Result<(), CommandError> {
@@ -139,7 +163,7 @@ impl Export<'_> {
         reading.filters.asks_for_sites() && !reading.no_symbols
     }
 
-    fn firefox(&self, output: &mut Output) -> Result<RecordingState, CommandError> {
+    fn firefox(&self, output: &mut Output) -> Result<Exported, CommandError> {
         let options = self.options();
         let mut blocks = Blocks::of(self.recording, options.clone())?;
         let mut changes = firefox::Changes::default();
@@ -154,14 +178,14 @@ impl Export<'_> {
             pid: header.pid,
             started_at_unix_ns: header.start_realtime_ns,
         };
-        let state = blocks.state();
+        let (state, extent) = (blocks.state(), Extent::from(&intervals));
         output.write(|out| {
             firefox::write(out, about, blocks.backtraces(), changes, &intervals, &moments)
         })?;
-        Ok(state)
+        Ok((state, extent))
     }
 
-    fn perfetto(&self, output: &mut Output) -> Result<RecordingState, CommandError> {
+    fn perfetto(&self, output: &mut Output) -> Result<Exported, CommandError> {
         let options = self.options();
         let intervals = Intervals::of(self.recording, options, Resolution::default().bins(BINS))?;
         let moments = self.moments(&intervals.state)?;
@@ -172,7 +196,8 @@ impl Export<'_> {
             pid: self.recording.header().pid,
         };
         output.write(|out| perfetto::write(out, about, &intervals, &moments))?;
-        Ok(intervals.state)
+        let extent = Extent::from(&intervals);
+        Ok((intervals.state, extent))
     }
 
     /// The moments of a recording. Where a part of it was written over, a marker at its end says so.
@@ -198,25 +223,29 @@ impl Export<'_> {
         &self,
         output: &mut Output,
         write: impl Fn(&mut dyn Write, &BlockRow<'_>) -> io::Result<()>,
-    ) -> Result<RecordingState, CommandError> {
+    ) -> Result<Exported, CommandError> {
         let mut blocks = Blocks::of(self.recording, self.options())?;
+        let mut rows = 0;
         while let Some(block) = blocks.next_row()? {
             output.write(|out| write(out, &block))?;
+            rows += 1;
         }
-        Ok(blocks.state())
+        Ok((blocks.state(), Extent::of_blocks(rows)))
     }
 
     #[cfg(feature = "parquet")]
-    fn parquet(&self, output: &mut Output) -> Result<RecordingState, CommandError> {
+    fn parquet(&self, output: &mut Output) -> Result<Exported, CommandError> {
         use crate::export::parquet::Writer;
         let failed = |error| CommandError::write(&self.arguments.reading.output, error);
         let mut blocks = Blocks::of(self.recording, self.options())?;
         let mut writer = Writer::new(output.sink()).map_err(failed)?;
+        let mut rows = 0;
         while let Some(block) = blocks.next_row()? {
             writer.add(&block).map_err(failed)?;
+            rows += 1;
         }
         writer.finish().map_err(failed)?;
-        Ok(blocks.state())
+        Ok((blocks.state(), Extent::of_blocks(rows)))
     }
 }
 

@@ -15,10 +15,12 @@ use crate::printable::printable;
 use crate::progress::Progress;
 use crate::units::duration;
 use crate::warnings;
+use crate::written::{self, Extent};
 
 pub(crate) fn run(arguments: &FlameArguments) -> Result<ExitCode, CommandError> {
-    let recording = open::recording(&arguments.file)?;
     let reading = &arguments.reading;
+    written::refuse_mixture("flame", arguments.json, reading)?;
+    let recording = open::recording(&arguments.file)?;
     let mut output = reading.open_output()?;
     let progress = Progress::reading(&recording);
     let weights = CallTreeWeights::of(&recording, reading.options())?;
@@ -40,7 +42,11 @@ pub(crate) fn run(arguments: &FlameArguments) -> Result<ExitCode, CommandError> 
         flamegraph::from_lines(&mut shape, lines.lines(), &mut svg)?;
         out.write_all(&with_its_root_named(svg))
     })?;
-    output.finish()?;
+    let bytes = output.finish_counted()?;
+    if arguments.json {
+        let extent = Extent::from(&weights.total);
+        written::say(reading, "svg", bytes, Some(measure), extent, &weights.state)?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

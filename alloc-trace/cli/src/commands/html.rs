@@ -15,6 +15,7 @@ use crate::open;
 use crate::printable::printable;
 use crate::progress::Progress;
 use crate::warnings;
+use crate::written::{self, Extent};
 
 /// The page around its figures.
 const PAGE: &str = include_str!("html/page.html");
@@ -37,9 +38,10 @@ const SCRIPTS: [&str; 9] = [
 const NODE_CELLS: usize = 300_000;
 
 pub(crate) fn run(arguments: &HtmlArguments) -> Result<ExitCode, CommandError> {
-    let recording = open::recording(&arguments.file)?;
-    let mut output = arguments.reading.open_output()?;
     let reading = &arguments.reading;
+    written::refuse_mixture("html", arguments.json, reading)?;
+    let recording = open::recording(&arguments.file)?;
+    let mut output = reading.open_output()?;
     let mut progress = Progress::reading(&recording);
     let resolution = Resolution::default().bins(arguments.bins);
     let thresholds = Thresholds::default();
@@ -49,9 +51,13 @@ pub(crate) fn run(arguments: &HtmlArguments) -> Result<ExitCode, CommandError> {
     progress.now("writing the page");
     let packed = data::pack(&arguments.file, reading.is_filtered(), &intervals, &advice);
     output.write(|out| write_page(out, &title(&intervals), &packed))?;
-    output.finish()?;
+    let bytes = output.finish_counted()?;
     drop(progress);
     warnings::tell(&arguments.file, &intervals.state);
+    if arguments.json {
+        let extent = Extent::from(&intervals);
+        written::say(reading, "html", bytes, None, extent, &intervals.state)?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

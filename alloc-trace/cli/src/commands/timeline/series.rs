@@ -34,9 +34,14 @@ impl Series {
             Plotted::LiveBlocks => live_blocks(intervals),
             Plotted::Peak => peaks(intervals),
             Plotted::AtPeak => {
-                rate(intervals, "live at the peak", "bytes a second", Unit::Bytes, |bin| {
-                    bin.allocated_bytes
-                })
+                let name = "bytes a second";
+                let rate = rate(intervals, "", name, Unit::Bytes, |bin| bin.allocated_bytes);
+                let sum = intervals.bins.iter().map(|bin| bin.allocated_bytes);
+                let sum = bytes(sum.fold(0, u64::saturating_add));
+                Series {
+                    title: format!("live at the peak {sum}, by when it was requested"),
+                    ..rate
+                }
             }
             Plotted::Bytes => rate(intervals, "allocated", "bytes a second", Unit::Bytes, |bin| {
                 bin.allocated_bytes
