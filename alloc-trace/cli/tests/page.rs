@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use alloc_trace_cli::units::{bytes, duration};
 use alloc_trace_format::{EventKind, Record, RecordingWriter, Window};
 use serde_json::Value;
 
@@ -42,6 +43,55 @@ fn tile(page: &mut Page, measure: &str) -> u64 {
     value.as_str().and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{measure}"))
 }
 
+/// What tables are of.
+const AXES: [&str; 8] = ["site", "function", "file", "crate", "thread", "span", "size", "lifetime"];
+
+/// What the command line says by one of these, by what the page calls it.
+fn groups(recording: &Path, axis: &str, when: &[&str]) -> BTreeMap<String, Value> {
+    let report = report(recording, &[&["--by", axis], when].concat());
+    let groups = report["groups"].as_array().expect("groups").iter();
+    let known = groups.filter(|group| group["known_block"] != false);
+    known.map(|group| (name_of(axis, group), group.clone())).collect()
+}
+
+/// What the page calls a group of the command line.
+fn name_of(axis: &str, group: &Value) -> String {
+    let text = |key: &str, none: &str| group[key].as_str().unwrap_or(none).to_owned();
+    match axis {
+        "site" | "function" => text("function", ""),
+        "file" => text("file", "[unknown file]"),
+        "crate" => text("crate", "[no crate]"),
+        "thread" => text("name", ""),
+        "span" => text("span", "[outside of spans]"),
+        "size" => match group["min_size"].as_u64().expect("a size") {
+            least @ 0..2 => bytes(least),
+            2 => "2 – 3 B".to_owned(),
+            least @ 3..1024 => format!("{} – {} B", bytes(least), 2 * least - 1),
+            least => format!("{} – <{}", bytes(least), bytes(2 * least)),
+        },
+        _ => match group["min_lifetime_ns"].as_u64() {
+            None => "never freed".to_owned(),
+            Some(0) => "under 100 ns".to_owned(),
+            Some(least) => {
+                let most = group["max_lifetime_ns"].as_u64().expect("a time");
+                format!("{} – {}", round(least), round(most + 1))
+            }
+        },
+    }
+}
+
+/// A round time without the digits that say nothing.
+fn round(ns: u64) -> String {
+    let text = duration(ns);
+    match text.split_once('.') {
+        Some((whole, rest)) => match rest.trim_start_matches('0').split_once(' ') {
+            Some(("", unit)) => format!("{whole} {unit}"),
+            _ => text,
+        },
+        None => text,
+    }
+}
+
 /// Compares what the page shows of its interval with what the command line says of the same time.
 fn assert_same_as_report(page: &mut Page, made: &Made, from_ns: u64, to_ns: u64) {
     let (from, to) = (format!("{from_ns}ns"), format!("{to_ns}ns"));
@@ -51,24 +101,15 @@ fn assert_same_as_report(page: &mut Page, made: &Made, from_ns: u64, to_ns: u64)
     assert_eq!(tile(page, "kept"), requested["live_bytes_at_end"]);
     assert_eq!(tile(page, "temporary"), requested["temporary_allocations"]);
     assert_eq!(tile(page, "live"), live["allocated_bytes"]);
-    let lists = [
-        ("site", "sites", "function"),
-        ("thread", "by_thread", "name"),
-        ("span", "by_span", "name"),
-    ];
-    for (axis, list, key) in lists {
+    for axis in AXES {
         page.click(&format!("#axes [data-axis={axis}]"));
         let rows = table(page);
-        let of = |report: &Value, name: &str| {
-            let list = report[list].as_array().expect("a list");
-            list.iter().find(|row| row[key] == name).cloned().unwrap_or_default()
-        };
+        let groups = |when: &[&str]| groups(&made.recording, axis, when);
+        let requested = groups(&["--from", &from, "--to", &to]);
+        let live = groups(&["--live-at", &to]);
         let mut met = 0;
         for (name, figures) in &rows {
-            if name == "[outside of spans]" {
-                continue;
-            }
-            let found = of(&requested, name);
+            let found = requested.get(name).cloned().unwrap_or_default();
             let figure = |key: &str| found[key].as_u64().unwrap_or(0);
             assert_eq!(figures["bytes"], Some(figure("allocated_bytes")), "{axis} {name}");
             assert_eq!(figures["kept"], Some(figure("live_bytes_at_end")), "{axis} {name}");
@@ -78,11 +119,11 @@ fn assert_same_as_report(page: &mut Page, made: &Made, from_ns: u64, to_ns: u64)
                 assert_eq!(figures["requests"], Some(requests(&found)), "{axis} {name}");
                 met += usize::from(requests(&found) > 0);
             }
-            let live = of(&live, name)["allocated_bytes"].as_u64().unwrap_or(0);
-            assert_eq!(figures["live"], Some(live), "{axis} {name}");
+            let live = live.get(name).and_then(|group| group["allocated_bytes"].as_u64());
+            assert_eq!(figures["live"], Some(live.unwrap_or(0)), "{axis} {name}");
         }
-        let all = requested[list].as_array().expect("a list").iter();
-        assert_eq!(met, all.filter(|row| requests(row) > 0).count(), "every row of {list}");
+        let all = requested.values().filter(|group| requests(group) > 0);
+        assert_eq!(met, all.count(), "every group by {axis}: {:?}", requested.keys());
     }
     page.click("#axes [data-axis=site]");
 }
@@ -431,15 +472,15 @@ fn frees_of_blocks_older_than_the_recording_are_counted() {
     assert_no_complaints(page);
 }
 
-/// Opens the page that `PAGE` names, says how long that took, and takes the pictures of the README into
-/// the directory that `PICTURES` names: `cargo test -p alloc-trace-cli --test page -- --ignored
-/// --nocapture`.
+/// Takes the pictures of the README: of a page made here, or of the one that the variable `PAGE` names, into the
+/// directory that `PICTURES` names; and says how long it took to open.
 #[test]
-#[ignore = "takes pictures of a page of yours"]
-fn pictures() {
-    let variable = |name| std::env::var_os(name).map(PathBuf::from).expect(name);
-    let (path, into) = (variable("PAGE"), variable("PICTURES"));
-    let browser = browser::find().expect("a browser");
+fn pictures_are_taken_of_every_part_of_the_page() {
+    let Some(browser) = browser::find() else { return };
+    let made = make(&str::to_owned, &[]);
+    let variable = |name| std::env::var_os(name).map(PathBuf::from);
+    let path = variable("PAGE").unwrap_or_else(|| made.page.clone());
+    let into = variable("PICTURES").unwrap_or_else(|| made.page.with_file_name(""));
     let mut page = Page::open(&browser, &path, 1180, 860);
     let begin = Instant::now();
     page.wait_for("document.documentElement?.dataset.state === 'ready'");
@@ -467,4 +508,15 @@ fn pictures() {
     page.click("#tab-advice");
     page.photograph(&into.join("page-advice.png"));
     assert_no_complaints(&mut page);
+    let pictures = ["page", "page-flame", "page-histogram", "page-advice"].map(|name| {
+        let png = std::fs::read(into.join(format!("{name}.png"))).expect("taken");
+        assert_eq!(png[..8], *b"\x89PNG\r\n\x1a\n", "{name}");
+        let pixels = |at: usize| u32::from_be_bytes(png[at..at + 4].try_into().expect("four"));
+        assert!(pixels(16) >= 1_180 && pixels(20) >= 860, "{name}");
+        // A page that shows nothing is one of a few kilobytes.
+        assert!(png.len() > 20_000, "{name}: {} bytes", png.len());
+        png
+    });
+    let different: std::collections::BTreeSet<&Vec<u8>> = pictures.iter().collect();
+    assert_eq!(different.len(), pictures.len(), "each part is another one");
 }
