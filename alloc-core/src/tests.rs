@@ -11,7 +11,7 @@ mod against_model;
 mod overwritten;
 #[path = "../tests/process/mod.rs"]
 #[allow(dead_code, reason = "only the hardened heap's cases end in an abort")]
-mod process;
+pub(crate) mod process;
 
 const HEAP: CoreAlloc = CoreAlloc::new();
 

@@ -318,49 +318,56 @@ fn abandon<P: Place>() {
 mod tests {
     use super::*;
     use crate::place::Portable;
+    use crate::tests::process;
 
     #[test]
     fn a_cache_in_the_middle_of_an_operation_is_left_alone() {
-        let class = |size| Class::of_size(size).unwrap();
-        let (class, other) = (class(48), class(64));
-        let test = std::thread::spawn(move || {
-            for class in [class, other] {
+        // Beside other tests the helper may be looking after the heap just now: its thread borrows another.
+        let name = "thread::tests::a_cache_in_the_middle_of_an_operation_is_left_alone";
+        process::succeed(name, || {
+            let class = |size| Class::of_size(size).unwrap();
+            let (class, other) = (class(48), class(64));
+            let test = std::thread::spawn(move || {
+                for class in [class, other] {
+                    let block = alloc::<Portable>(class);
+                    dealloc::<Portable>(class, block);
+                }
+                let (place, cache) = (Portable::here(), CacheIndex::of(class));
+                let heap = with_own_heap::<Portable, _>(|heap| heap).unwrap();
+                let top = heap.top_of(cache);
+                assert!(top.begin());
+                let cached = heap.cached(class);
+                assert!(cached > 0);
+
+                // What a signal handler could do now.
+                assert!(!place.operate(|heap| heap.top_of(cache), |_| true, false));
                 let block = alloc::<Portable>(class);
+                assert!(
+                    !block.is_null() && !heap.cached_blocks(class).any(|cached| cached == block)
+                );
                 dealloc::<Portable>(class, block);
-            }
-            let (place, cache) = (Portable::here(), CacheIndex::of(class));
-            let heap = with_own_heap::<Portable, _>(|heap| heap).unwrap();
-            let top = heap.top_of(cache);
-            assert!(top.begin());
-            let cached = heap.cached(class);
-            assert!(cached > 0);
+                assert_eq!(heap.cached(class), cached);
+                let of_other = heap.cached(other);
+                let block = alloc::<Portable>(other);
+                assert_eq!(heap.cached(other), of_other - 1);
+                dealloc::<Portable>(other, block);
+                with_own_heap::<Portable, _>(Heap::trim).unwrap();
+                assert_eq!((heap.cached(class), heap.cached(other)), (cached, 0));
+                assert!(heap.check().is_err());
 
-            // What a signal handler could do now.
-            assert!(!place.operate(|heap| heap.top_of(cache), |_| true, false));
-            let block = alloc::<Portable>(class);
-            assert!(!block.is_null() && !heap.cached_blocks(class).any(|cached| cached == block));
-            dealloc::<Portable>(class, block);
-            assert_eq!(heap.cached(class), cached);
-            let of_other = heap.cached(other);
-            let block = alloc::<Portable>(other);
-            assert_eq!(heap.cached(other), of_other - 1);
-            dealloc::<Portable>(other, block);
-            with_own_heap::<Portable, _>(Heap::trim).unwrap();
-            assert_eq!((heap.cached(class), heap.cached(other)), (cached, 0));
-            assert!(heap.check().is_err());
+                top.end();
+                heap.check().unwrap();
+                let block = alloc::<Portable>(class);
+                assert_eq!(heap.cached(class), cached - 1);
+                dealloc::<Portable>(class, block);
 
-            top.end();
-            heap.check().unwrap();
-            let block = alloc::<Portable>(class);
-            assert_eq!(heap.cached(class), cached - 1);
-            dealloc::<Portable>(class, block);
-
-            // The thread is cancelled in the middle of another one: the next thread can use it all.
-            assert!(top.begin());
-            ptr::from_ref(heap).addr()
+                // The thread is cancelled in the middle of another one: the next thread can use it all.
+                assert!(top.begin());
+                ptr::from_ref(heap).addr()
+            });
+            let address = test.join().unwrap();
+            let heap = pool::all().find(|heap| ptr::from_ref(*heap).addr() == address).unwrap();
+            assert!(!heap.is_interrupted(class));
         });
-        let address = test.join().unwrap();
-        let heap = pool::all().find(|heap| ptr::from_ref(*heap).addr() == address).unwrap();
-        assert!(!heap.is_interrupted(class));
     }
 }
