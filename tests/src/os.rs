@@ -124,6 +124,24 @@ pub fn limit_file_bytes(bytes: u64) {
     assert_eq!(result, 0);
 }
 
+/// The process may have descriptors below this number, and no others.
+///
+/// # Panics
+///
+/// Where the limit cannot be set.
+pub fn limit_descriptors(count: u64) {
+    let limit = libc::rlimit { rlim_cur: count, rlim_max: count };
+    // SAFETY: the call reads one `rlimit`, which `limit` is.
+    let result = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+    assert_eq!(result, 0);
+}
+
+/// Closes a descriptor, whoever's it is.
+pub fn close(descriptor: c_int) {
+    // SAFETY: closing a descriptor touches no memory.
+    unsafe { libc::close(descriptor) };
+}
+
 /// The process may have so much more address space than it has now.
 ///
 /// # Panics
@@ -232,6 +250,20 @@ pub fn forbid_files() {
         step(IF_EQUAL, 1, 0, libc::SYS_pwritev as u32),
         step(ANSWER, 0, 0, libc::SECCOMP_RET_ALLOW),
         fail(libc::EPERM),
+    ]);
+}
+
+/// Forbids the process `membarrier`, with this error.
+///
+/// # Panics
+///
+/// Where the kernel has no filters of system calls.
+pub fn forbid_barriers(error: c_int) {
+    filter(&mut [
+        step(LOAD, 0, 0, NUMBER),
+        step(IF_EQUAL, 0, 1, libc::SYS_membarrier as u32),
+        fail(error),
+        step(ANSWER, 0, 0, libc::SECCOMP_RET_ALLOW),
     ]);
 }
 

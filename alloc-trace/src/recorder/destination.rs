@@ -70,7 +70,13 @@ impl Destination {
                 Ok(fd) => {
                     // A file system without locks: the names still keep processes apart.
                     let _ = sys::lock(fd);
-                    return Ok(Self { fd: sys::move_high(fd), path: *path });
+                    return match sys::move_high(fd) {
+                        Ok(fd) => Ok(Self { fd, path: *path }),
+                        Err(error) => {
+                            let _ = sys::unlink(path.as_c_str());
+                            Err(error)
+                        }
+                    };
                 }
             }
         }

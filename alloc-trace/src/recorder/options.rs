@@ -41,6 +41,22 @@ impl Path {
         true
     }
 
+    /// Puts a directory, which has no slash at its end, in front of a path that is relative to it. Where there is no
+    /// room the path stays.
+    pub(crate) fn make_absolute(&mut self, directory: &[u8]) {
+        let (old, front) = (self.length, directory.len() + 1);
+        let length = old + front;
+        if self.bytes.first() == Some(&b'/') || length >= MAX_PATH_BYTES {
+            return;
+        }
+        self.bytes.copy_within(..old, front);
+        if let Some((slash, place)) = self.bytes.get_mut(..front).and_then(<[u8]>::split_last_mut) {
+            place.copy_from_slice(directory);
+            *slash = b'/';
+        }
+        self.length = length;
+    }
+
     /// Adds a text in which `{pid}` stands for the process's id and `{name}` for its program's name;
     /// `false` as for [`Path::push`].
     pub(crate) fn push_template(&mut self, text: &[u8], pid: u32, name: &[u8]) -> bool {
@@ -353,6 +369,22 @@ mod tests {
         let (options, _) = parse(r"a\,b\\c.{pid}.trace,stacks=16");
         assert_eq!(options.path.as_bytes(), br"a,b\c.42.trace");
         assert_eq!(options.depth, 16);
+    }
+
+    #[test]
+    fn a_relative_path_is_made_absolute_where_there_is_room() {
+        let made = |path: &[u8], directory: &[u8]| {
+            let mut made = Path::EMPTY;
+            assert!(made.push(path));
+            made.make_absolute(directory);
+            made.as_bytes().to_vec()
+        };
+        assert_eq!(made(b"a/b.trace", b"/home/me"), b"/home/me/a/b.trace");
+        assert_eq!(made(b"b.trace", b""), b"/b.trace");
+        assert_eq!(made(b"/a/b.trace", b"/home"), b"/a/b.trace");
+        // With the zero byte at its end it just fits, and with another byte no longer.
+        assert_eq!(made(b"b", &[b'/'; MAX_PATH_BYTES - 3]).len(), MAX_PATH_BYTES - 1);
+        assert_eq!(made(b"b", &[b'/'; MAX_PATH_BYTES - 2]), b"b");
     }
 
     #[test]

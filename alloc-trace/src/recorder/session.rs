@@ -279,8 +279,7 @@ impl Recorder {
             libc::EEXIST => StartError::NotARecording,
             error => StartError::File(error),
         })?;
-        // SAFETY: only the thread that sets the recording up touches it.
-        unsafe { *self.setup.path.get() = destination.path };
+        self.keep_path(&destination.path);
         if let Err(error) = self.log.open(destination.fd, options) {
             self.log.abandon_windows();
             self.log.close();
@@ -333,6 +332,19 @@ impl Recorder {
         // Release: a hook that sees the epoch sees all of the above.
         self.epoch().store(epoch, Ordering::Release);
         Ok(())
+    }
+
+    /// Keeps the path of the recording's file: whole, since the program may go to another directory before it
+    /// asks for it, or before it forks a child whose file lies beside this one.
+    fn keep_path(&'static self, path: &Path) {
+        // SAFETY: only the thread that sets the recording up touches it.
+        let scratch = unsafe { &mut *self.setup.scratch.get() };
+        // SAFETY: as above.
+        let kept = unsafe { &mut *self.setup.path.get() };
+        *kept = *path;
+        if let Some(directory) = sys::working_directory(scratch) {
+            kept.make_absolute(directory);
+        }
     }
 
     /// Writes what the process is and which modules it has, as the calling thread's first records.
@@ -409,7 +421,7 @@ impl Recorder {
         failed.is_ok()
     }
 
-    /// Has every thread's stores be seen, where the kernel can.
+    /// Has every thread's stores be seen; whether the kernel could do that.
     pub(super) fn barrier(&'static self) -> bool {
         self.setup.barrier.load(Ordering::Relaxed) && sys::barrier()
     }

@@ -155,19 +155,28 @@ pub(crate) fn identity(fd: c_int) -> Result<FileIdentity, Errno> {
     })
 }
 
-/// Moves an open file to a high number, out of the way of programs that close or count on low ones;
-/// where that is not allowed it stays. Not higher than this: the kernel's table of descriptors reaches
-/// up to the highest one, and each `fork` copies it.
-pub(crate) fn move_high(fd: c_int) -> c_int {
-    for lowest in [1_000, 200] {
+/// Moves an open file to a high number, out of the way of programs that close or count on low ones. Not
+/// higher than this: the kernel's table of descriptors reaches up to the highest one, and each `fork`
+/// copies it. Where no such number is allowed it has one that is about as high as can be.
+///
+/// # Errors
+///
+/// `EMFILE` where there is none but those of standard input, output and error, which the program writes
+/// to; the file is closed then.
+pub(crate) fn move_high(fd: c_int) -> Result<c_int, Errno> {
+    for lowest in [1_000, 200, 128, 64, 32, 16, 8, 3] {
         // SAFETY: the call touches no memory.
         let moved = unsafe { libc::syscall(libc::SYS_fcntl, fd, libc::F_DUPFD_CLOEXEC, lowest) };
         if moved >= 0 {
             close(fd);
-            return moved as c_int;
+            return Ok(moved as c_int);
+        }
+        if fd >= lowest {
+            return Ok(fd);
         }
     }
-    fd
+    close(fd);
+    Err(libc::EMFILE)
 }
 
 /// Removes a name from its directory.
@@ -309,6 +318,16 @@ pub(crate) fn read_link<'a>(path: &CStr, buffer: &'a mut [u8]) -> Option<&'a [u8
     buffer.get(..usize::try_from(result).ok()?)
 }
 
+/// The process's working directory, without a slash at its end; `None` where it has no path.
+pub(crate) fn working_directory(buffer: &mut [u8]) -> Option<&[u8]> {
+    // SAFETY: the buffer is the caller's and as long as stated.
+    let result = unsafe { libc::syscall(libc::SYS_getcwd, buffer.as_mut_ptr(), buffer.len()) };
+    let with_zero = buffer.get(..usize::try_from(result).ok()?)?;
+    let path = with_zero.strip_suffix(&[0])?;
+    // One that was removed has an error, one out of reach begins in another way.
+    path.starts_with(b"/").then(|| path.strip_suffix(b"/").unwrap_or(path))
+}
+
 /// How much of the process's memory is resident.
 pub(crate) fn resident_bytes() -> Option<u64> {
     let mut buffer = [0; 128];
@@ -364,6 +383,15 @@ pub(crate) fn register_barrier() -> bool {
 /// is seen here, and what it loads after sees what was stored here.
 pub(crate) fn barrier() -> bool {
     membarrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED)
+}
+
+/// Does what [`barrier`] does where the kernel refuses that: waits for 20 ms. A processor's stores leave it as soon as
+/// its cache has their lines, within microseconds, and at the latest with its next interrupt.
+pub(crate) fn let_stores_settle() {
+    let end = clock_ns(libc::CLOCK_MONOTONIC) + 20_000_000;
+    while clock_ns(libc::CLOCK_MONOTONIC) < end {
+        pause();
+    }
 }
 
 fn membarrier(command: c_int) -> bool {

@@ -103,8 +103,8 @@ pub(super) fn end(given: &Given) {
 }
 
 /// Forks while three `threads` ask for blocks without a pause. The child makes the trail of 66,000 and
-/// ends as `how` says, which can ask for a `clone` behind the C library's back; afterwards the parent
-/// makes that of 67,000 and says the child's id.
+/// ends as `how` says, which can ask for a `clone` behind the C library's back, or that all this is done in
+/// the root directory; afterwards the parent makes that of 67,000 and says the child's id.
 pub(super) fn fork(given: &Given) {
     let recording = given.start();
     let count = given.number("threads").unwrap_or(3);
@@ -123,6 +123,9 @@ pub(super) fn fork(given: &Given) {
     let threads: Vec<BareThread> = (0..count).map(start).collect();
     begun.wait();
     let how = given.text("how");
+    if how == Some("elsewhere") {
+        env::set_current_dir("/").expect("the root directory");
+    }
     let child = if how == Some("clone") { os::clone_process() } else { os::fork() };
     let Some(child) = child else {
         trail(66_000, 100);

@@ -125,6 +125,26 @@ fn a_file_that_is_truncated_or_removed_meanwhile_ends_no_program() {
 }
 
 #[test]
+fn a_program_without_standard_output_and_with_few_descriptors_does_not_write_into_its_recording() {
+    let directory = TempDir::new().expect("a directory");
+    for limit in [150, 40, 4] {
+        let path = directory.path().join(format!("recording-{limit}"));
+        let arguments = ["few_descriptors", &format!("limit={limit}"), &record(&path)];
+        run(&mut scenario(OVER_SYSTEM, &arguments)).quiet();
+        let history = History::read(&path);
+        history.assert_sound();
+        assert_eq!(history.trails(65_000, 100), 1);
+        assert_eq!(history.end.map(|(reason, _)| reason), Some(EndReason::Stopped));
+    }
+    // None but that of standard output.
+    let path = directory.path().join("recording-3");
+    let arguments = ["few_descriptors", "limit=3", &record(&path)];
+    let finished = run(&mut scenario(OVER_SYSTEM, &arguments)).success();
+    assert!(finished.stderr.starts_with("cannot record to "), "{}", finished.stderr);
+    assert!(!path.exists(), "an empty recording is left behind");
+}
+
+#[test]
 fn a_bus_error_of_the_program_is_the_programs() {
     let directory = TempDir::new().expect("a directory");
     let path = directory.path().join("recording");
@@ -157,4 +177,27 @@ fn in_a_sandbox_the_recording_ends_with_its_reason_and_the_program_runs_on() {
     let history = History::read(&path);
     assert_eq!(history.trails(65_000, 100), 1);
     assert_eq!(history.end.map(|(reason, _)| reason), Some(EndReason::WriteFailed));
+}
+
+#[test]
+fn where_no_barrier_is_to_be_had_a_recording_ends_as_any_other() {
+    let directory = TempDir::new().expect("a directory");
+    for error in [libc::EPERM, libc::ENOSYS] {
+        let path = directory.path().join("recording");
+        let argument = format!("error={error}");
+        let arguments = ["without_barriers", argument.as_str()];
+        run(&mut recorded(OVER_SYSTEM, &arguments, &path, "")).quiet();
+        let history = History::read(&path);
+        history.assert_whole();
+        assert_eq!(history.trails(65_000, 100), 1);
+        assert_eq!(history.end.map(|(reason, _)| reason), Some(EndReason::Exited));
+
+        let own = record(&directory.path().join("own"));
+        let arguments = ["without_barriers", argument.as_str(), own.as_str()];
+        let finished = run(&mut scenario(OVER_SYSTEM, &arguments)).quiet();
+        assert_eq!(finished.numbers(), [0], "files are still mapped");
+        let history = History::read(&directory.path().join("own"));
+        assert_eq!(history.trails(65_000, 100), 1);
+        assert_eq!(history.end.map(|(reason, _)| reason), Some(EndReason::Stopped));
+    }
 }

@@ -93,6 +93,16 @@ fn children_that_handlers_fork_in_the_middle_of_a_hook_leave_the_parents_file_al
 }
 
 #[test]
+fn a_childs_recording_lies_beside_its_parents_wherever_the_program_went() {
+    let directory = TempDir::new().expect("a directory");
+    let mut command = recorded(SCENARIOS[0], &["fork", "how=elsewhere"], "recording".as_ref(), "");
+    let finished = run(command.current_dir(directory.path())).quiet();
+    let names = ["recording".into(), format!("recording.{}", finished.numbers()[0])];
+    let [parent, forked] = recordings(directory.path(), &names).try_into().expect("two");
+    assert_eq!((trails(&parent), trails(&forked)), ([0, 0, 1, 0], [0, 1, 0, 0]));
+}
+
+#[test]
 fn a_child_of_a_program_that_began_its_recording_itself_records_for_itself() {
     let directory = TempDir::new().expect("a directory");
     let path = directory.path().join("recording");

@@ -51,6 +51,7 @@ impl Recorder {
             // SAFETY: every writer was detached.
             unsafe { self.log.unmap() };
         } else {
+            sys::complain(&[b"the recording lacks its last records: a request is still under way"]);
             self.log.abandon_windows();
         }
         if reason.is_some() {
@@ -72,11 +73,11 @@ impl Recorder {
         THREAD.with(|thread| unsafe { thread.slot.get().as_ref() })
     }
 
-    /// Waits until no slot is busy; `false` where that cannot be known or takes too long.
+    /// Waits until no slot is busy; `false` where that takes too long.
     fn wait_for_hooks(&'static self, own: Option<&'static Slot>) -> bool {
         // Every hook either sees the new epoch or had set its flag before.
         if !self.barrier() {
-            return false;
+            sys::let_stores_settle();
         }
         let mut patience = PATIENCE;
         for slot in self.slots.iter() {
