@@ -12,6 +12,12 @@ impl RecorderBlocks {
         self.0.is_empty()
     }
 
+    /// Whether one of them is at an address.
+    #[inline]
+    pub(crate) fn has(&self, address: u64) -> bool {
+        self.0.contains(&address)
+    }
+
     /// Whether an event is the recorder's own; follows the blocks that are.
     pub(crate) fn follow(&mut self, event: &Event, own_thread: bool) -> bool {
         if event.failed {

@@ -228,15 +228,24 @@ impl<'a> Replay<'a> {
     /// most so many. `None` where [`Replay::advance`] has to go on first.
     #[inline]
     pub(crate) fn next_run(&mut self, most: usize) -> Option<(HeapRun<'_>, &Prepared<'a>)> {
-        if self.prepared.selection.is_some() || !self.recorder_blocks.is_empty() {
+        if self.prepared.selection.is_some() {
             return None;
         }
-        let Run { thread: id, events } = self.records.next_run(most)?;
-        let (thread, internal) =
-            known_thread(&mut self.last_thread, id, &self.prepared.definitions);
+        let Self { records, recorder_blocks, last_thread, prepared, .. } = self;
+        let run = if recorder_blocks.is_empty() {
+            records.next_run(most)
+        } else {
+            // What another thread does with one of those blocks is told of each by itself.
+            records.next_run_while(most, |id, event| {
+                !recorder_blocks.has(event.address)
+                    || known_thread(last_thread, id, &prepared.definitions).1
+            })
+        };
+        let Run { thread: id, events } = run?;
+        let (thread, internal) = known_thread(last_thread, id, &prepared.definitions);
         if internal {
             for event in events {
-                self.recorder_blocks.follow(&event.event(id), true);
+                recorder_blocks.follow(&event.event(id), true);
             }
         }
         let run = HeapRun { events, thread, internal, span: self.spans.current(thread) };

@@ -304,10 +304,16 @@ impl ChunkRecords {
         }
     }
 
-    /// Goes on by the plain events that come next and are before `stamp`, at most so many, and gives
-    /// them.
+    /// Goes on by the plain events that come next, are before `stamp` and such that `keep` says so, at
+    /// most so many, and gives them.
     #[inline]
-    pub(crate) fn pass_run(&mut self, most: usize, stamp: Stamp) -> &[RunEvent] {
+    pub(crate) fn pass_run(
+        &mut self,
+        most: usize,
+        stamp: Stamp,
+        mut keep: impl FnMut(ThreadId, &RunEvent) -> bool,
+    ) -> &[RunEvent] {
+        let thread = self.thread();
         let end = self.others.front().map_or(self.filled, |(before, _)| *before);
         let end = end.min(self.passed.saturating_add(most));
         let run = self.events.get(self.passed..end).unwrap_or_default();
@@ -316,6 +322,8 @@ impl ChunkRecords {
             Some(last) if last.stamp >= stamp => run.partition_point(|event| event.stamp < stamp),
             _ => run.len(),
         };
+        let run = &run[..length];
+        let length = run.iter().position(|event| !keep(thread, event)).unwrap_or(length);
         self.passed += length;
         &run[..length]
     }

@@ -201,6 +201,17 @@ impl<'a> Merged<'a> {
     /// Nearly all records of a recording can be had this way, which takes a fraction of the time.
     #[inline]
     pub fn next_run(&mut self, most: usize) -> Option<Run<'_>> {
+        self.next_run_while(most, |_, _| true)
+    }
+
+    /// As [`Merged::next_run`], up to the first event of which `keep`, given with its thread, says that it is
+    /// not wanted in a run. Where that is the next one, [`Merged::advance`] goes on to it.
+    #[inline]
+    pub fn next_run_while(
+        &mut self,
+        most: usize,
+        keep: impl FnMut(ThreadId, &RunEvent) -> bool,
+    ) -> Option<Run<'_>> {
         // The stream of the last record goes on until another one has something earlier.
         let others = self.others_begin();
         let cursor = self.cursors.get_mut(self.current?)?;
@@ -214,7 +225,7 @@ impl<'a> Merged<'a> {
             return None;
         }
         let thread = cursor.records.thread();
-        let events = cursor.records.pass_run(most, others);
+        let events = cursor.records.pass_run(most, others, keep);
         cursor.last_stamp = events.last()?.stamp;
         Some(Run { thread, events })
     }
