@@ -5,7 +5,8 @@ use std::fs::File;
 use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 use std::ptr;
-use std::sync::atomic::AtomicU64;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::block::trail;
 
@@ -285,13 +286,62 @@ fn filter(steps: &mut [libc::sock_filter]) {
 ///
 /// Where the signal cannot be handled.
 pub fn handle(signal: c_int, handler: extern "C" fn(c_int)) {
+    handle_with(signal, handler, 0);
+}
+
+/// The same, on the alternate stack of the thread that is interrupted.
+///
+/// # Panics
+///
+/// Where the signal cannot be handled.
+pub fn handle_on_alternate_stack(signal: c_int, handler: extern "C" fn(c_int)) {
+    handle_with(signal, handler, libc::SA_ONSTACK);
+}
+
+fn handle_with(signal: c_int, handler: extern "C" fn(c_int), flags: c_int) {
     // SAFETY: all zero is an action: the default one, without flags.
     let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
     action.sa_sigaction = handler as *const () as usize;
-    action.sa_flags = libc::SA_RESTART;
+    action.sa_flags = libc::SA_RESTART | flags;
     // SAFETY: the action is live, and the handlers given here ask nothing that a handler may not.
     let result = unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) };
     assert_eq!(result, 0);
+}
+
+/// Gives the calling thread an alternate stack of so many bytes, for good.
+///
+/// # Panics
+///
+/// Where there is no memory.
+pub fn have_alternate_stack(bytes: usize) {
+    let memory = Box::leak(vec![0_u8; bytes].into_boxed_slice());
+    let stack = libc::stack_t { ss_sp: memory.as_mut_ptr().cast(), ss_flags: 0, ss_size: bytes };
+    // SAFETY: the call reads one `stack_t`, and nobody else uses the memory that it names.
+    assert_eq!(unsafe { libc::sigaltstack(&raw const stack, ptr::null_mut()) }, 0);
+}
+
+/// Sends a signal to the calling thread again and again, from another one, until `run` is done.
+///
+/// # Panics
+///
+/// Where there is no thread to be had.
+pub fn in_storm_of(signal: c_int, run: impl FnOnce()) {
+    // SAFETY: the calls touch no memory of the program.
+    let (process, thread) = unsafe { (libc::getpid(), libc::syscall(libc::SYS_gettid)) };
+    let done = Arc::new(AtomicBool::new(false));
+    let storm = BareThread::start("storm", {
+        let done = Arc::clone(&done);
+        move || {
+            while !done.load(Ordering::Relaxed) {
+                // SAFETY: as above.
+                unsafe { libc::syscall(libc::SYS_tgkill, process, thread, signal) };
+                std::thread::yield_now();
+            }
+        }
+    });
+    run();
+    done.store(true, Ordering::Relaxed);
+    storm.join();
 }
 
 /// Sends `SIGALRM` to the process every so many microseconds; 0 stops it.

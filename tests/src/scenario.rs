@@ -14,6 +14,7 @@ mod live_events;
 mod options;
 mod pressure;
 mod ring;
+mod signals;
 mod spans;
 mod threads;
 
@@ -92,6 +93,9 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("stack", pressure::stack),
     ("heap_snapshots", heap::snapshots),
     ("snapshots_by_signal", heap::snapshots_by_signal),
+    ("alternate_stack", signals::alternate_stack),
+    ("large_handler", signals::large_handler),
+    ("forked_and_signalled", signals::forked_and_signalled),
     ("ring", ring::churn),
     ("ring_idle", ring::idle),
     ("ring_acknowledged", ring::acknowledged),

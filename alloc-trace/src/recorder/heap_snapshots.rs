@@ -110,9 +110,11 @@ pub(super) fn handle(signal: c_int) {
 
 extern "C" fn snapshot(_signal: c_int) {
     let _errno = PreserveErrno::new();
-    if crate::mode::is_recording() && !RECORDER.snapshot_in_handler() {
-        RECORDER.heap_snapshots.owe();
-    }
+    signals::with_room(|| {
+        if crate::mode::is_recording() && !RECORDER.snapshot_in_handler() {
+            RECORDER.heap_snapshots.owe();
+        }
+    });
 }
 
 /// Whether the chunk has room for it.

@@ -215,7 +215,6 @@ impl Log {
     }
 
     /// Does some work on the stack of a workroom; `None` where all are taken. The work must not panic.
-    #[cfg(any(feature = "heap-snapshots", test))]
     pub(super) fn in_room<R>(&self, work: impl FnOnce() -> R) -> Option<R> {
         self.rooms.enter(|_| work())
     }

@@ -59,7 +59,9 @@ pub(super) fn handle(signal: c_int) {
 
 extern "C" fn toggle(_signal: c_int) {
     let _errno = PreserveErrno::new();
-    if !pause() {
-        resume();
-    }
+    signals::with_room(|| {
+        if !pause() {
+            resume();
+        }
+    });
 }

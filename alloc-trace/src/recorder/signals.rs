@@ -4,7 +4,7 @@ use std::ffi::c_int;
 use std::mem::MaybeUninit;
 use std::ptr;
 
-use super::sys;
+use super::{RECORDER, sys};
 
 /// What is done when a signal arrives: on any thread, in the middle of anything.
 pub(super) type Handler = extern "C" fn(c_int);
@@ -27,5 +27,13 @@ pub(super) fn handle(signal: c_int, handler: Handler, purpose: &[u8]) {
     // SAFETY: the action is live, and the handlers ask nothing that a handler may not.
     if !free || unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) } != 0 {
         sys::complain(&[b"a signal that was asked for is in use, and does not ", purpose]);
+    }
+}
+
+/// Does what a handler is there for on a stack that is large enough: the one that the handler has can be of
+/// 8 KiB, and what it does can be the first that a thread, or a forked child, tells the recorder.
+pub(super) fn with_room(work: impl Fn()) {
+    if RECORDER.log.in_room(&work).is_none() {
+        work();
     }
 }

@@ -7,8 +7,7 @@
 use super::workroom::{Furnishing, Rooms};
 
 /// Sixteen threads can work at the same time. A table takes 5 KiB, and three times as much where the recorder
-/// is not optimised; a signal handler that interrupts it needs what it needs. What is not used takes no
-/// memory.
+/// is not optimised. What is not used takes no memory.
 pub(super) type SpareStacks = Rooms<(), STACKS, STACK_BYTES>;
 
 const STACKS: usize = 16;

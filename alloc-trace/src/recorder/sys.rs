@@ -40,6 +40,44 @@ pub(super) fn set_errno(number: c_int) {
     unsafe { place.write(number) };
 }
 
+/// Keeps signal handlers off the calling thread until it is dropped, but for those of what the thread's own
+/// instructions raise: the kernel ends a process that has such a signal blocked.
+#[derive(Debug)]
+pub(super) struct BlockedSignals {
+    /// What was blocked before; `None` where the kernel refused.
+    before: Option<u64>,
+}
+
+impl BlockedSignals {
+    pub(super) fn new() -> Self {
+        const RAISED: [c_int; 6] =
+            [libc::SIGILL, libc::SIGTRAP, libc::SIGBUS, libc::SIGFPE, libc::SIGSEGV, libc::SIGSYS];
+        let others = RAISED.iter().fold(u64::MAX, |set, signal| set & !(1 << (signal - 1)));
+        let mut before = 0;
+        let is_blocked = change_signal_mask(libc::SIG_BLOCK, others, Some(&mut before));
+        Self { before: is_blocked.then_some(before) }
+    }
+}
+
+impl Drop for BlockedSignals {
+    fn drop(&mut self) {
+        if let Some(before) = self.before {
+            change_signal_mask(libc::SIG_SETMASK, before, None);
+        }
+    }
+}
+
+/// The C library's call would leave its own two signals alone, of which one cancels the thread.
+fn change_signal_mask(how: c_int, set: u64, before: Option<&mut u64>) -> bool {
+    let _errno = PreserveErrno::new();
+    let before = before.map_or(ptr::null_mut(), ptr::from_mut);
+    // SAFETY: the call reads one set of signals, and writes one where it is given a place for it.
+    let result = unsafe {
+        libc::syscall(libc::SYS_rt_sigprocmask, how, &raw const set, before, size_of::<u64>())
+    };
+    result == 0
+}
+
 /// A number of the operating system for what went wrong, as `errno` has it.
 pub(crate) type Errno = c_int;
 

@@ -16,7 +16,7 @@ use super::extents::LARGEST_CHUNK_BYTES;
 use super::{stack_switch, sys};
 
 /// Where chunks are packed. Three threads can at the same time: with what a room touches, that is 2.6 MiB.
-/// Compression needs about 10 KiB of stack; a signal handler that interrupts it needs what it needs.
+/// Compression needs about 10 KiB of stack.
 pub(super) type Workrooms = Rooms<Room, 3, { 256 << 10 }>;
 
 /// Where a stack runs over there is no memory.
@@ -96,9 +96,15 @@ impl<T: Furnishing, const ROOMS: usize, const STACK_BYTES: usize> Rooms<T, ROOMS
 
     /// Does some work in a room, on its stack; `None` where all are taken, or memory is short.
     ///
+    /// No signal handler runs meanwhile. One that needs more stack than is left would run over, though the
+    /// program's own has room for it. And where the work is done for a handler that has an alternate stack,
+    /// the kernel would take that one for unused, since the stack pointer is elsewhere, and have the next
+    /// handler begin at its end: over the frames of the first.
+    ///
     /// The work must not panic.
     pub(super) fn enter<R>(&self, work: impl FnOnce(&mut T) -> R) -> Option<R> {
         // Acquire pairs with the release below: what was left in the room is seen.
+        let _blocked = sys::BlockedSignals::new();
         let place = self.rooms.iter().find(|place| !place.taken.swap(true, Ordering::Acquire))?;
         let result = place.room().map(|room| {
             let end = room.cast::<u8>().as_ptr();
@@ -112,9 +118,9 @@ impl<T: Furnishing, const ROOMS: usize, const STACK_BYTES: usize> Rooms<T, ROOMS
         result
     }
 
-    /// The process was forked: whoever was in a room is not in this process.
+    /// The process was forked: whoever was in a room is not in this process, but for the caller.
     pub(super) fn abandon(&self) {
-        for place in &self.rooms {
+        for place in self.rooms.iter().filter(|place| !place.is_run_on()) {
             place.taken.store(false, Ordering::Release);
         }
     }
@@ -123,6 +129,14 @@ impl<T: Furnishing, const ROOMS: usize, const STACK_BYTES: usize> Rooms<T, ROOMS
 impl<T: Furnishing, const STACK_BYTES: usize> Place<T, STACK_BYTES> {
     const fn new() -> Self {
         Self { taken: AtomicBool::new(false), room: AtomicPtr::new(ptr::null_mut()) }
+    }
+
+    /// Whether the caller runs on its stack.
+    #[inline(never)]
+    fn is_run_on(&self) -> bool {
+        let local = 0_u8;
+        let end = self.room.load(Ordering::Acquire).addr();
+        end.wrapping_sub((&raw const local).addr()) <= STACK_BYTES
     }
 
     /// The room, made when it is needed first. The place is taken by the caller.

@@ -22,6 +22,7 @@ mod ring;
 mod ring_steps;
 mod ring_turns;
 mod several_processes;
+mod signals;
 mod spans;
 mod starts;
 mod stepped;

@@ -74,5 +74,5 @@ fn a_request_takes_no_more_of_the_callers_stack_than_is_said() {
     // What the README says of builds that are not optimised, and some more.
     assert!(first <= 24 << 10 && next <= 12 << 10 && most <= 12 << 10, "{first} {next} {most}");
     assert!(new <= 12 << 10, "{new}");
-    assert!(forked <= 96 << 10, "{forked}");
+    assert!(forked <= 24 << 10, "{forked}");
 }

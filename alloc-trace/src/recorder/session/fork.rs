@@ -1,7 +1,7 @@
 //! What a forked child of a recorded process does: it begins a recording of its own.
 
 use std::ptr;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{ACTIVE, IDLE, Origin, StartError, complain_of_start};
 use crate::mode;
@@ -35,6 +35,15 @@ impl Recorder {
         if let Err(other) = claimed {
             return other;
         }
+        self.log.abandon_workrooms();
+        self.spare_stacks.abandon();
+        // The request may be a signal handler's, whose stack is short.
+        let adopt = || self.adopt(slot, word);
+        self.log.in_room(adopt).unwrap_or_else(adopt)
+    }
+
+    /// Does it. The word says that this is under way.
+    fn adopt(&'static self, slot: &Slot, word: &AtomicU64) -> u64 {
         // The threads that used the other slots are not in this process.
         for other in self.slots.iter().filter(|other| !ptr::eq(*other, slot)) {
             other.epoch.store(epoch::STOPPED, Ordering::Relaxed);
@@ -50,8 +59,6 @@ impl Recorder {
         // SAFETY: the parent's window is not written from here: every writer was detached.
         unsafe { self.log.unmap() };
         self.log.close();
-        self.log.abandon_workrooms();
-        self.spare_stacks.abandon();
         let was_active = self.state.load(Ordering::Relaxed) == ACTIVE;
         // SAFETY: only the adopting thread touches it.
         let parent_path = unsafe { *self.setup.path.get() };
