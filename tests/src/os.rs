@@ -326,8 +326,9 @@ pub fn have_alternate_stack(bytes: usize) {
 ///
 /// Where there is no thread to be had.
 pub fn in_storm_of(signal: c_int, run: impl FnOnce()) {
-    // SAFETY: the calls touch no memory of the program.
-    let (process, thread) = unsafe { (libc::getpid(), libc::syscall(libc::SYS_gettid)) };
+    let process = std::process::id();
+    // SAFETY: the call touches no memory of the program.
+    let thread = unsafe { libc::syscall(libc::SYS_gettid) };
     let done = Arc::new(AtomicBool::new(false));
     let storm = BareThread::start("storm", {
         let done = Arc::clone(&done);
