@@ -55,6 +55,7 @@ mod stack;
 mod stack_switch;
 mod sys;
 mod thread_names;
+mod unload;
 mod unwind_rules;
 mod workroom;
 

@@ -77,6 +77,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("late_library", libraries::late_library),
     ("replaced_libraries", libraries::replaced_libraries),
     ("libraries_on_threads", libraries::libraries_on_threads),
+    ("plugin", libraries::plugin),
     ("closed_descriptors", libraries::closed_descriptors),
     ("refused", life::refused),
     ("started_again", life::started_again),

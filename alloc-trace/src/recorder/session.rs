@@ -17,7 +17,9 @@ use super::slots::State;
 use super::sys::{self, Errno, PreserveErrno};
 use super::thread_names::ThreadNames;
 use super::unwind_rules::Rules;
-use super::{RECORDER, Recorder, THREAD, Tables, bus_error, clock, epoch, heap_snapshots, pausing};
+use super::{
+    RECORDER, Recorder, THREAD, Tables, bus_error, clock, epoch, heap_snapshots, pausing, unload,
+};
 use crate::mode;
 
 /// No recording.
@@ -243,6 +245,7 @@ impl Recorder {
             // Nobody else sets it: the state is `CHANGING`.
             let _ = self.tables.set(Tables { call_tree, rules });
         }
+        unload::keep_library();
         let bytes = sys::os_page_bytes();
         let page = sys::map_anonymous(bytes).ok_or(StartError::OutOfMemory)?;
         let word = page.cast::<AtomicU64>();
@@ -250,7 +253,7 @@ impl Recorder {
         unsafe { word.as_ref() }.store(epoch::STOPPED, Ordering::Relaxed);
         // A child that is cloned behind the C library's back is told by the page alone.
         sys::wipe_on_fork(page, bytes);
-        // SAFETY: the handler is a function of this library, which is not unloaded.
+        // SAFETY: the handler is a function of this library, which is not unloaded from here on.
         unsafe { libc::pthread_atfork(None, None, Some(fork::child_begins)) };
         // Release: pairs with the acquire in `epoch`.
         self.epoch.store(word.as_ptr(), Ordering::Release);

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::ffi::{CStr, CString, c_void};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
 use std::thread;
 
 use super::Given;
@@ -55,13 +56,43 @@ pub(super) fn replaced_libraries(given: &Given) {
     println!("{}", places.len());
 }
 
+/// Three times over loads a `library` that has a recorder of its own, has a thread call its function `work`, unloads it,
+/// and only then lets the thread end.
+pub(super) fn plugin(given: &Given) {
+    let path = CString::new(given.text("library").expect("a library")).expect("no zero byte");
+    for _ in 0..3 {
+        let (library, symbol) = load_with(&path, c"work");
+        // SAFETY: the function takes nothing and answers nothing.
+        let work: extern "C" fn() = unsafe { std::mem::transmute(symbol) };
+        let turn = Arc::new(Barrier::new(2));
+        let thread = {
+            let turn = Arc::clone(&turn);
+            BareThread::start("caller", move || {
+                work();
+                turn.wait();
+                turn.wait();
+            })
+        };
+        turn.wait();
+        // SAFETY: the thread calls nothing of the library behind this.
+        assert_eq!(unsafe { libc::dlclose(library) }, 0);
+        turn.wait();
+        thread.join();
+    }
+    trail(65_000, 100);
+}
+
 /// Loads a library of the test's, and finds its function `call_back`.
 fn load(path: &CStr) -> (*mut c_void, *mut c_void) {
+    load_with(path, c"call_back")
+}
+
+fn load_with(path: &CStr, function: &CStr) -> (*mut c_void, *mut c_void) {
     // SAFETY: the library is the test's own, and has no constructors.
     let library = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW) };
     assert!(!library.is_null(), "the library can be loaded");
     // SAFETY: the handle is the library's, the name a C string.
-    let symbol = unsafe { libc::dlsym(library, c"call_back".as_ptr()) };
+    let symbol = unsafe { libc::dlsym(library, function.as_ptr()) };
     assert!(!symbol.is_null(), "the library has the function");
     (library, symbol)
 }

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::{env, fs};
 
-use alloc_trace_format::{Event, EventKind, NodeId};
+use alloc_trace_format::{EndReason, Event, EventKind, NodeId};
 use tempfile::TempDir;
 
 use crate::history::History;
-use crate::program::{OVER_CORE, OVER_SYSTEM, alloc_trace, recorded, run};
+use crate::program::{OVER_CORE, OVER_SYSTEM, alloc_trace, plugin, recorded, run};
 
 /// Compiles a library with a build id; `None` where there is no compiler.
 fn compile(directory: &Path, name: &str, text: &str) -> Option<PathBuf> {
@@ -144,6 +144,24 @@ fn each_of_several_threads_is_in_the_library_that_was_there_when_it_asked() {
             assert_eq!(found, [0, 1, 2].map(|name| name == load % 3), "{size}: {stacks}");
         }
     }
+}
+
+#[test]
+fn a_library_with_a_recorder_of_its_own_that_is_unloaded_does_not_end_the_program() {
+    let directory = TempDir::new().expect("a directory");
+    let path = directory.path().join("recording");
+    let argument = format!("library={}", plugin().display());
+    let finished = run(&mut recorded(OVER_SYSTEM, &["plugin", &argument], &path, "")).quiet();
+    let program = History::read(&path);
+    program.assert_whole();
+    let worked =
+        |history: &History| history.events.iter().filter(|event| event.size == 64_601).count();
+    assert_eq!((program.trails(65_000, 100), worked(&program)), (1, 0));
+    // It stays loaded, and has one recording.
+    let library = History::read(&directory.path().join(format!("recording.{}", finished.pid)));
+    assert_eq!(worked(&library), 600);
+    assert_eq!(library.end.map(|(reason, _)| reason), Some(EndReason::Exited));
+    assert_eq!(fs::read_dir(directory.path()).expect("a directory").count(), 2);
 }
 
 #[test]

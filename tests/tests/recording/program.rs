@@ -153,12 +153,16 @@ impl Watchdog {
     }
 }
 
+/// The profile that this test was built with.
+fn own_profile() -> &'static OsStr {
+    let profile = Path::new(OVER_SYSTEM).parent().and_then(Path::file_name).expect("a directory");
+    if profile == "debug" { OsStr::new("dev") } else { profile }
+}
+
 /// The `alloc-trace` command, built as this test was.
 pub(crate) fn alloc_trace() -> Command {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let profile = Path::new(OVER_SYSTEM).parent().and_then(Path::file_name).expect("a directory");
-    let profile = if profile == "debug" { OsStr::new("dev") } else { profile };
-    let path = BUILT.get_or_init(|| build("alloc-trace-cli", "alloc-trace", profile, &[]));
+    let path = BUILT.get_or_init(|| build("alloc-trace-cli", "alloc-trace", own_profile(), &[]));
     let mut command = Command::new(path);
     command.env_remove("ALLOC_TRACE");
     command
@@ -178,17 +182,35 @@ pub(crate) fn optimised_merge_order() -> &'static Path {
     BUILT.get_or_init(|| build("tests", "merge_order", OsStr::new("release"), &options))
 }
 
+/// The library `plugin`, built as this test was.
+pub(crate) fn plugin() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let profile = own_profile();
+    BUILT.get_or_init(|| build_target("tests", "--example", "plugin", profile, &[]))
+}
+
 /// Builds a program of another package, or in another way, and answers where Cargo says it is.
+fn build(package: &str, binary: &str, profile: &OsStr, options: &[&str]) -> PathBuf {
+    build_target(package, "--bin", binary, profile, options)
+}
+
+/// Builds a target of the `kind` that is named, and answers where Cargo says its file is.
 ///
 /// Cargo holds its lock on the target directory only while it builds, so a test may call it. What it
 /// needs may not have been fetched yet; without a network that must not matter where it has.
-fn build(package: &str, binary: &str, profile: &OsStr, options: &[&str]) -> PathBuf {
+fn build_target(
+    package: &str,
+    kind: &str,
+    name: &str,
+    profile: &OsStr,
+    options: &[&str],
+) -> PathBuf {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let attempt = |offline: &[&str]| {
         let mut command = Command::new(&cargo);
         command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
         command.args(["build", "--locked", "--quiet", "--message-format=json-render-diagnostics"]);
-        command.args(["--package", package, "--bin", binary, "--profile"]).arg(profile);
+        command.args(["--package", package, kind, name, "--profile"]).arg(profile);
         command.args(options).args(offline).env_remove("ALLOC_TRACE");
         command.output().expect("cargo runs")
     };
@@ -201,8 +223,8 @@ fn build(package: &str, binary: &str, profile: &OsStr, options: &[&str]) -> Path
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
         .filter(|message| message["reason"] == "compiler-artifact")
-        .filter(|message| message["target"]["name"] == binary)
-        .find_map(|message| message["executable"].as_str().map(PathBuf::from));
+        .filter(|message| message["target"]["name"] == name)
+        .find_map(|message| message["filenames"][0].as_str().map(PathBuf::from));
     let errors = String::from_utf8_lossy(&output.stderr);
-    path.filter(|_| output.status.success()).unwrap_or_else(|| panic!("{binary}: {errors}"))
+    path.filter(|_| output.status.success()).unwrap_or_else(|| panic!("{name}: {errors}"))
 }
