@@ -1,7 +1,9 @@
 //! A [`Filter`] at work on one recording: which of its events it picks.
 //!
 //! What becomes of a block is not known when it is obtained. Where the filter asks for that, a pass
-//! over the recording comes first, and leaves one bit a request.
+//! over the recording comes first. What was live at a time is no more than what is live: that pass leaves the numbers
+//! of its requests. What lived so long can be any part of all: it leaves one bit a request, the one thing here
+//! that grows with them, 125 MB for a billion.
 
 use std::sync::Arc;
 
@@ -154,12 +156,20 @@ impl Selection {
 }
 
 /// Which requests are picked by what became of their blocks.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Future {
-    /// A bit for each successful request, in order.
-    bits: Vec<u64>,
+    picks: Picks,
     /// How many successful requests have been asked for.
     requests: u64,
+}
+
+/// Successful requests, by their numbers from 0.
+#[derive(Debug)]
+enum Picks {
+    /// Any of them: a bit for each.
+    Bits(Vec<u64>),
+    /// No more than were live at a time: their numbers, the greatest first. Those that were asked for are gone.
+    Numbers(Vec<u64>),
 }
 
 impl Future {
@@ -170,7 +180,10 @@ impl Future {
         end: Stamp,
     ) -> Result<Self, ReadError> {
         let clock = recording.clock();
-        let mut future = Self::default();
+        let mut picks = match times.live_at_ns {
+            Some(_) => Picks::Numbers(Vec::new()),
+            None => Picks::Bits(Vec::new()),
+        };
         let mut live: LiveBlocks<(u64, Stamp)> = LiveBlocks::new((0, 0));
         let mut requests = 0_u64;
         let mut decide = |(request, obtained): (u64, Stamp), released: Option<Stamp>| {
@@ -180,7 +193,7 @@ impl Future {
                 .live_at_ns
                 .is_none_or(|at| obtained_ns <= at && (released.is_none() || at < released_ns));
             if was_live && filter.picks_lifetime(released_ns.saturating_sub(obtained_ns)) {
-                future.set(request);
+                picks.add(request);
             }
         };
         let mut records = recording.merged_without_nodes();
@@ -213,17 +226,10 @@ impl Future {
         for (_, block) in live.iter() {
             decide(*block, None);
         }
-        Ok(future)
-    }
-
-    fn set(&mut self, request: u64) {
-        let word = (request / 64) as usize;
-        if word >= self.bits.len() {
-            self.bits.resize(word + 1, 0);
+        if let Picks::Numbers(numbers) = &mut picks {
+            numbers.sort_unstable_by(|one, other| other.cmp(one));
         }
-        if let Some(word) = self.bits.get_mut(word) {
-            *word |= 1 << (request % 64);
-        }
+        Ok(Self { picks, requests: 0 })
     }
 
     /// Whether the block that the next event obtains is picked; of a free and of a failed request it is not.
@@ -231,9 +237,30 @@ impl Future {
         if event.failed || event.kind == EventKind::Free {
             return false;
         }
-        let word = self.bits.get((self.requests / 64) as usize).copied().unwrap_or_default();
-        let obtained = word >> (self.requests % 64) & 1 == 1;
+        let request = self.requests;
         self.requests += 1;
-        obtained
+        match &mut self.picks {
+            Picks::Bits(bits) => {
+                let word = bits.get((request / 64) as usize).copied().unwrap_or_default();
+                word >> (request % 64) & 1 == 1
+            }
+            Picks::Numbers(numbers) => numbers.pop_if(|number| *number == request).is_some(),
+        }
+    }
+}
+
+impl Picks {
+    fn add(&mut self, request: u64) {
+        let bits = match self {
+            Self::Numbers(numbers) => return numbers.push(request),
+            Self::Bits(bits) => bits,
+        };
+        let word = (request / 64) as usize;
+        if word >= bits.len() {
+            bits.resize(word + 1, 0);
+        }
+        if let Some(word) = bits.get_mut(word) {
+            *word |= 1 << (request % 64);
+        }
     }
 }

@@ -2,8 +2,8 @@
 
 use alloc_trace::TraceAlloc;
 use alloc_trace_analysis::{
-    Advice, Blocks, By, CallTreeWeights, Filter, Grouped, Intervals, Leaks, Options, Recording,
-    Resolution, Summary, Thresholds,
+    Advice, Blocks, By, CallTreeWeights, Filter, Grouped, Intervals, Leaks, Moment, Options,
+    Recording, Resolution, Summary, Thresholds,
 };
 use alloc_trace_format::{
     Anchor, EndReason, Event, EventKind, FileHeader, NodeDefinition, NodeId, Record,
@@ -117,6 +117,24 @@ fn memory_grows_with_live_blocks_and_not_with_events() {
         // The list of chunks grows a little.
         assert!(many < few + (64 << 10), "{name}: {few} of 40,000 events, {many} of 120,000");
     }
+}
+
+/// A bit a request would be 750 KB here, or more: what holds them grows by doubling.
+#[test]
+fn what_was_live_at_a_time_takes_no_memory_for_requests_that_were_not() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let events = 12_000_000;
+    let recording = recording(directory.path(), events, 1_000);
+    let peak_bytes = |filter: Filter, blocks: u64| {
+        let options = options().filter(filter);
+        let (total, heap) =
+            alloc_trace::measure(|| Summary::of(&recording, options).expect("readable").total);
+        assert_eq!(total.obtained_blocks(), blocks);
+        heap.peak_bytes
+    };
+    let of_all = peak_bytes(Filter::default().sizes(1..), events / 2);
+    let of_live = peak_bytes(Filter::default().live_at(Moment::Ns(10 * events - 100)), 1_000);
+    assert!(of_live < of_all + (256 << 10), "{of_live} of what was live, {of_all} of all");
 }
 
 #[test]
