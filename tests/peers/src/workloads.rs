@@ -46,12 +46,7 @@ pub const ALL: &[Workload] = &[
     Workload { name: "remote 64 B", operation: "block", threads: &[2, 8], run: remote::one_size },
     Workload { name: "remote mixed", operation: "block", threads: &[2, 8], run: remote::mixed },
     Workload { name: "push to 1 MiB", operation: "Vec", threads: ANY, run: growth::to_1_mib },
-    Workload {
-        name: "push to 256 MiB",
-        operation: "Vec",
-        threads: &[1, 2],
-        run: growth::to_256_mib,
-    },
+    Workload { name: "push to 256 MiB", operation: "Vec", threads: ANY, run: growth::to_256_mib },
     Workload {
         name: "64 KiB-4 MiB, touched",
         operation: "pair",
