@@ -40,8 +40,31 @@ fn work(rounds: usize) {
     HEAP.check().expect("a whole heap");
 }
 
+/// Whether a child's thread-local value was dropped.
+static DROPPED: AtomicBool = AtomicBool::new(false);
+
+struct DroppedAtExit(Vec<u8>);
+
+impl Drop for DroppedAtExit {
+    fn drop(&mut self) {
+        work(50);
+        DROPPED.store(self.0.len() == 1000, Ordering::Relaxed);
+    }
+}
+
+/// Ends a child with 9 where all was done before.
+extern "C" fn work_at_exit() {
+    work(50);
+    HEAP.check().expect("a whole heap");
+    // SAFETY: ends the child.
+    unsafe { libc::_exit(if DROPPED.load(Ordering::Relaxed) { 9 } else { 3 }) };
+}
+
 #[test]
 fn a_child_of_a_many_threaded_process_can_allocate_and_exit() {
+    thread_local! {
+        static LAST: RefCell<Option<DroppedAtExit>> = const { RefCell::new(None) };
+    }
     succeed("a_child_of_a_many_threaded_process_can_allocate_and_exit", || {
         let stop = Arc::new(AtomicBool::new(false));
         let threads: Vec<_> = (0..4)
@@ -54,14 +77,22 @@ fn a_child_of_a_many_threaded_process_can_allocate_and_exit() {
                 })
             })
             .collect();
-        for _ in 0..100 {
-            // SAFETY: the child only allocates, which is what is tested, and leaves by `_exit`.
+        for round in 0..100 {
+            let expected = if round % 2 == 0 { 7 } else { 9 };
+            // SAFETY: the child only allocates, which is what is tested, and ends.
             let child = unsafe { libc::fork() };
             assert!(child >= 0);
             if child == 0 {
                 work(200);
                 // A thread of the child's: it may take over a heap that was idle at the fork.
                 thread::spawn(|| work(50)).join().expect("a thread in the child");
+                if expected == 9 {
+                    LAST.with(|last| *last.borrow_mut() = Some(DroppedAtExit(vec![1; 1000])));
+                    // SAFETY: the handler is a function of the program.
+                    assert_eq!(unsafe { libc::atexit(work_at_exit) }, 0);
+                    // SAFETY: no other thread of the child's exits.
+                    unsafe { libc::exit(2) };
+                }
                 // SAFETY: ends the child.
                 unsafe { libc::_exit(7) };
             }
@@ -69,7 +100,8 @@ fn a_child_of_a_many_threaded_process_can_allocate_and_exit() {
             // SAFETY: `status` is valid for writes.
             let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
             assert_eq!(waited, child);
-            assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 7, "{status:#x}");
+            let code = libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status));
+            assert_eq!(code, Some(expected), "{status:#x}");
         }
         stop.store(true, Ordering::Relaxed);
         for thread in threads {
