@@ -2,8 +2,8 @@
 //!
 //! A recorder's numbers are not one to one with backtraces: its index forgets, so that one backtrace
 //! can have several numbers. Here each backtrace is one [`Place`], found by its parent and its
-//! return address, where that matters ([`TreeForm`]). Definitions may come in any order and may contradict each other: a number whose
-//! parents lead in a circle or to nothing counts as cut there.
+//! return address, where that matters ([`TreeForm`]). Definitions may come in any order and may
+//! contradict each other: a number whose parents lead in a circle or to nothing counts as cut there.
 
 mod index;
 
