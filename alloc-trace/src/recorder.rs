@@ -40,6 +40,7 @@ mod fold;
 mod heap_snapshots;
 mod interruptions;
 mod joining;
+mod kinship;
 mod log;
 mod modules;
 mod options;

@@ -88,7 +88,7 @@ impl Recording {
         RecordingBuilder::default()
     }
 
-    /// The file that is written.
+    /// The file that is written: its whole path, as long as the working directory has one.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -129,9 +129,12 @@ impl Drop for Recording {
 
 impl RecordingBuilder {
     /// The file to write: `alloc-trace.{pid}.trace` by default. In the path `{pid}` stands for the process's
-    /// id and `{name}` for its program's name. A finished recording at that path is replaced; where another process is
-    /// writing one, and in forked children, `.<pid>` is added to the name. A file that is no
-    /// recording is never touched.
+    /// id and `{name}` for its program's name. A finished recording of an
+    /// unrelated earlier run at that path is replaced. Where another process is writing one, where it was or may have
+    /// been made by this process or by one that it comes of, where a `{pid}` was an earlier process's, too, and in forked
+    /// children, `.<pid>` is added to the name. A file that is no recording is never touched.
+    ///
+    /// A relative path is looked up when the recording begins; [`Recording::path`] is absolute.
     pub fn output(mut self, path: impl Into<PathBuf>) -> Self {
         self.output = Some(path.into());
         self
@@ -335,6 +338,8 @@ pub fn is_recording() -> bool {
 /// Records a marker: a moment that readers can refer to by name.
 ///
 /// Does nothing while nothing is recorded. Texts over 1,024 bytes are cut.
+///
+/// In a signal handler that interrupts the recorder itself the marker is not written; it is counted among what is lost.
 pub fn mark(text: &str) {
     recorder::mark(text);
 }

@@ -73,6 +73,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("fork_again", life::fork_again),
     ("spawn", life::spawn),
     ("exec", life::exec),
+    ("launch", life::launch),
     ("two_recordings", life::two_recordings),
     ("late_library", libraries::late_library),
     ("replaced_libraries", libraries::replaced_libraries),

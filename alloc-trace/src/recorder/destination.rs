@@ -1,13 +1,14 @@
 //! The file that a recording is written to, and which one that may be.
 //!
-//! A recording that another process is writing is never touched, nor one that was made by an
-//! ancestor or by this process's earlier image: the recording then goes to `PATH.<pid>`, and if that
-//! is taken to `PATH.<pid>.<n>`. A finished recording of an unrelated earlier run is replaced by a
-//! new file. Anything else at the path is left alone: it is somebody's data.
+//! A recording that another process is writing is never touched, nor one that belongs to the same run of programs
+//! ([`super::kinship`]): the recording then goes to `PATH.<pid>`, and if that is taken to `PATH.<pid>.<n>`. A finished
+//! recording of an unrelated earlier run is replaced by a new file. Anything else at the path is left alone: it is
+//! somebody's data.
 
 use alloc_trace_format::{FILE_HEADER_BYTES, FileHeader};
 
-use super::options::{Path, decimal};
+use super::kinship::{Kin, Seen};
+use super::options::Path;
 use super::sys::{self, Errno};
 
 /// A file opened for a recording: empty, locked, readable and writable by its owner only.
@@ -15,43 +16,93 @@ use super::sys::{self, Errno};
 pub(super) struct Destination {
     pub(super) fd: i32,
     pub(super) path: Path,
+    /// When the recording that stays at the path that was asked for began, in nanoseconds since the Unix epoch; 0
+    /// where that is not known, `None` where there is none.
+    pub(super) run_began_ns: Option<u64>,
+}
+
+/// Why a recording is not written to a path.
+#[derive(Debug, Clone, Copy)]
+enum Refusal {
+    /// There is a recording that must stay, which began then ([`Destination::run_began_ns`]).
+    Stays {
+        began_ns: u64,
+        sure: bool,
+    },
+    /// A symbolic link leads from there to nothing.
+    Link,
+    Failed(Errno),
+}
+
+impl From<Errno> for Refusal {
+    fn from(error: Errno) -> Self {
+        Self::Failed(error)
+    }
 }
 
 impl Destination {
-    /// Opens the file for a recording of this process at `path`, or beside it.
-    pub(super) fn open(path: &Path) -> Result<Self, Errno> {
-        match Self::open_at(path) {
-            Err(libc::EWOULDBLOCK) => {}
-            result => return result,
+    /// Opens the file for a recording of this process at `path`, or beside it. `run_began_ns` is when the first
+    /// recording of this run of programs began, as far as that is known.
+    ///
+    /// Where the file lies beside the path for a reason that is not sure, or that nobody may think of, that is said.
+    ///
+    /// # Errors
+    ///
+    /// `EEXIST` where there is something that is no recording, `EWOULDBLOCK` where all names are taken.
+    pub(super) fn open(path: &Path, run_began_ns: Option<u64>) -> Result<Self, Errno> {
+        let refusal = match Self::open_at(path, run_began_ns) {
+            Ok(fd) => return Ok(Self { fd, path: *path, run_began_ns }),
+            Err(Refusal::Failed(error)) => return Err(error),
+            Err(refusal) => refusal,
+        };
+        let (stays_since, reason) = match refusal {
+            Refusal::Stays { began_ns, sure: true } => (Some(began_ns), None),
+            Refusal::Stays { began_ns, sure: false } => (
+                Some(began_ns),
+                Some(b" stays, as it may be of this run; recording to ".as_slice()),
+            ),
+            _ => (None, Some(b" is a link to nothing; recording to ".as_slice())),
+        };
+        // The first of the run is the earlier one.
+        let run_began_ns = run_began_ns.or(stays_since);
+        let opened = Self::open_beside(path, run_began_ns)?;
+        if let Some(reason) = reason {
+            sys::complain(&[path.as_bytes(), reason, opened.path.as_bytes()]);
         }
+        Ok(opened)
+    }
+
+    fn open_beside(path: &Path, run_began_ns: Option<u64>) -> Result<Self, Errno> {
         let mut beside = *path;
         if !(beside.push(b".") && beside.push_number(sys::pid())) {
             return Err(libc::ENAMETOOLONG);
         }
-        let mut result = Self::open_at(&beside);
-        for number in 1..1000 {
-            if !matches!(result, Err(libc::EWOULDBLOCK)) {
-                break;
+        let unnumbered = beside.as_bytes().len();
+        for number in 0..1000 {
+            if number > 0 {
+                beside.truncate(unnumbered);
+                if !(beside.push(b".") && beside.push_number(number)) {
+                    return Err(libc::ENAMETOOLONG);
+                }
             }
-            let mut numbered = beside;
-            if !(numbered.push(b".") && numbered.push_number(number)) {
-                return Err(libc::ENAMETOOLONG);
+            match Self::open_at(&beside, run_began_ns) {
+                Ok(fd) => return Ok(Self { fd, path: beside, run_began_ns }),
+                Err(Refusal::Failed(error)) => return Err(error),
+                Err(Refusal::Stays { .. } | Refusal::Link) => {}
             }
-            result = Self::open_at(&numbered);
         }
-        result
+        Err(libc::EWOULDBLOCK)
     }
 
-    /// `EWOULDBLOCK` where the path is taken by a recording that must stay, `EEXIST` where it is
-    /// taken by something else.
-    fn open_at(path: &Path) -> Result<Self, Errno> {
+    /// Answers the descriptor.
+    fn open_at(path: &Path, run_began_ns: Option<u64>) -> Result<i32, Refusal> {
         // Another process may put a file there in between; each attempt begins anew.
         for _ in 0..16 {
             match sys::open(path.as_c_str(), libc::O_RDWR, 0) {
                 Err(libc::ENOENT) => {}
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
                 Ok(fd) => {
-                    let replaceable = examine(fd);
+                    let replaceable = examine(fd, run_began_ns, path.has_pid());
                     if replaceable.is_ok() {
                         // Unlinked while the lock is held, so that nobody else decides likewise.
                         let removed = sys::unlink(path.as_c_str());
@@ -65,102 +116,67 @@ impl Destination {
             }
             let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL;
             match sys::open(path.as_c_str(), flags, 0o600) {
-                Err(libc::EEXIST) => {}
-                Err(error) => return Err(error),
+                Err(libc::EEXIST) => {
+                    if sys::read_link(path.as_c_str(), &mut [0]).is_some() {
+                        return Err(Refusal::Link);
+                    }
+                }
+                Err(error) => return Err(error.into()),
                 Ok(fd) => {
                     // A file system without locks: the names still keep processes apart.
                     let _ = sys::lock(fd);
-                    return match sys::move_high(fd) {
-                        Ok(fd) => Ok(Self { fd, path: *path }),
-                        Err(error) => {
-                            let _ = sys::unlink(path.as_c_str());
-                            Err(error)
-                        }
-                    };
+                    let moved = sys::move_high(fd);
+                    if moved.is_err() {
+                        let _ = sys::unlink(path.as_c_str());
+                    }
+                    return Ok(moved?);
                 }
             }
         }
-        Err(libc::EWOULDBLOCK)
+        Err(Refusal::Stays { began_ns: 0, sure: true })
     }
 }
 
-/// Whether the file is an unrelated process's finished recording, or empty.
-fn examine(fd: i32) -> Result<(), Errno> {
-    if !sys::identity(fd)?.is_regular {
-        return Err(libc::EEXIST);
+/// Whether the file is a finished recording of an unrelated earlier run, or empty.
+fn examine(fd: i32, run_began_ns: Option<u64>, has_pid: bool) -> Result<(), Refusal> {
+    let identity = sys::identity(fd)?;
+    if !identity.is_regular {
+        return Err(libc::EEXIST.into());
     }
-    sys::lock(fd)?;
+    let locked = sys::lock(fd);
     let mut bytes = [0; 128];
     const _: () = assert!(FILE_HEADER_BYTES >= 128);
     let length = sys::read(fd, &mut bytes)?;
+    let header = FileHeader::decode(bytes.get(..length).unwrap_or_default());
+    match locked {
+        Err(libc::EWOULDBLOCK) => {
+            // Where there is no header yet nothing is known of it.
+            let began_ns = header.map_or(0, |header| header.start_realtime_ns);
+            return Err(Refusal::Stays { began_ns, sure: true });
+        }
+        locked => locked?,
+    }
     if length == 0 {
         return Ok(());
     }
-    let Ok(header) = FileHeader::decode(bytes.get(..length).unwrap_or_default()) else {
-        return Err(libc::EEXIST);
+    let Ok(header) = header else { return Err(libc::EEXIST.into()) };
+    let began_ns = header.start_realtime_ns;
+    // Another process of this run had the same id.
+    if run_began_ns.is_some_and(|run| began_ns >= run) {
+        return Err(Refusal::Stays { began_ns, sure: true });
+    }
+    let seen = Seen {
+        pid: header.pid,
+        start_ticks: header.process_start_ticks,
+        written_ns: identity.modified_ns,
     };
-    let mut pid = sys::pid();
-    for _ in 0..64 {
-        let Some(process) = ProcessStat::read(pid) else { break };
-        if header.pid == pid && header.process_start_ticks == process.start_ticks {
-            return Err(libc::EWOULDBLOCK);
+    match seen.relation() {
+        Kin::Own => Err(Refusal::Stays { began_ns, sure: true }),
+        Kin::Perhaps => Err(Refusal::Stays { began_ns, sure: false }),
+        // A path that has the process's id is meant to be another one for each process.
+        Kin::None if has_pid && header.pid == sys::pid() => {
+            Err(Refusal::Stays { began_ns, sure: false })
         }
-        if process.parent_pid == 0 {
-            break;
-        }
-        pid = process.parent_pid;
-    }
-    Ok(())
-}
-
-/// What the kernel says of a process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct ProcessStat {
-    pub(super) parent_pid: u32,
-    /// When it started, in the kernel's clock ticks since boot.
-    pub(super) start_ticks: u64,
-}
-
-impl ProcessStat {
-    pub(super) fn read(pid: u32) -> Option<Self> {
-        let mut path = Path::EMPTY;
-        let mut digits = [0; 10];
-        let parts: [&[u8]; 3] = [b"/proc/", decimal(pid, &mut digits), b"/stat"];
-        if !parts.iter().all(|part| path.push(part)) {
-            return None;
-        }
-        let mut buffer = [0; 1024];
-        Self::parse(sys::read_file(path.as_c_str(), &mut buffer).ok()?)
-    }
-
-    /// The fields behind the name, which is in parentheses and can hold any byte.
-    fn parse(stat: &[u8]) -> Option<Self> {
-        let end_of_name = stat.iter().rposition(|&byte| byte == b')')?;
-        let mut fields = stat
-            .get(end_of_name + 2..)?
-            .split(|&byte| byte == b' ')
-            .map(|field| std::str::from_utf8(field).ok()?.trim_end().parse::<u64>().ok());
-        let parent_pid = u32::try_from(fields.nth(1)??).ok()?;
-        let start_ticks = fields.nth(17)??;
-        Some(Self { parent_pid, start_ticks })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_stat_line_is_read_behind_any_name() {
-        let line = b"7 (a) b (c)) S 3 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 12345 999 1\n";
-        let expected = ProcessStat { parent_pid: 3, start_ticks: 12345 };
-        assert_eq!(ProcessStat::parse(line), Some(expected));
-    }
-
-    #[test]
-    fn this_process_has_a_parent_and_a_start() {
-        let own = ProcessStat::read(sys::pid()).expect("/proc is mounted");
-        assert_eq!(own.parent_pid, sys::parent_pid());
-        assert!(own.start_ticks > 0);
+        Kin::None => Ok(()),
     }
 }

@@ -23,10 +23,11 @@ pub(crate) const MAX_PATH_BYTES: usize = 4096;
 pub(crate) struct Path {
     bytes: [u8; MAX_PATH_BYTES],
     length: usize,
+    has_pid: bool,
 }
 
 impl Path {
-    pub(crate) const EMPTY: Self = Self { bytes: [0; MAX_PATH_BYTES], length: 0 };
+    pub(crate) const EMPTY: Self = Self { bytes: [0; MAX_PATH_BYTES], length: 0, has_pid: false };
 
     /// Adds to the end; `false` where there is no room, or where a zero byte would end the path.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> bool {
@@ -74,6 +75,7 @@ impl Path {
     /// it does not fit.
     fn push_next<'a>(&mut self, text: &'a [u8], pid: u32, name: &[u8]) -> Option<&'a [u8]> {
         let (fits, rest) = if let Some(rest) = text.strip_prefix(b"{pid}") {
+            self.has_pid = true;
             (self.push_number(pid), rest)
         } else if let Some(rest) = text.strip_prefix(b"{name}") {
             (self.push(name), rest)
@@ -88,6 +90,19 @@ impl Path {
     pub(crate) fn push_number(&mut self, number: u32) -> bool {
         let mut digits = [0; 10];
         self.push(decimal(number, &mut digits))
+    }
+
+    /// Takes what is behind so many bytes away.
+    pub(crate) fn truncate(&mut self, length: usize) {
+        if let Some(rest) = self.bytes.get_mut(length..self.length) {
+            rest.fill(0);
+            self.length = length;
+        }
+    }
+
+    /// Whether the process's id was put in for `{pid}`.
+    pub(crate) const fn has_pid(&self) -> bool {
+        self.has_pid
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {

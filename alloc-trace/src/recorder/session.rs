@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use alloc_trace_format::{Architecture, EndReason, FileHeader, SnapshotReason, Stamp};
 
 use super::call_tree::CallTree;
-use super::destination::{Destination, ProcessStat};
+use super::destination::Destination;
+use super::kinship::ProcessStat;
 use super::modules::{Identity, Module};
 use super::options::{Options, Path, Refused, VARIABLE, Wrong};
 use super::slots::State;
@@ -49,6 +50,9 @@ pub(super) struct Setup {
     /// Whether [`sys::barrier`] works.
     barrier: AtomicBool,
     path: UnsafeCell<Path>,
+    /// When the first recording began of the run of programs that this process is part of, as far as is known, in
+    /// nanoseconds since the Unix epoch.
+    run_began_ns: AtomicU64,
     names: UnsafeCell<ThreadNames>,
     scratch: UnsafeCell<[u8; 4096]>,
 }
@@ -63,6 +67,7 @@ impl Setup {
             done: AtomicBool::new(false),
             barrier: AtomicBool::new(false),
             path: UnsafeCell::new(Path::EMPTY),
+            run_began_ns: AtomicU64::new(0),
             names: UnsafeCell::new(ThreadNames::ALL),
             scratch: UnsafeCell::new([0; 4096]),
         }
@@ -278,10 +283,13 @@ impl Recorder {
         let clock = clock::choose();
         let start = clock::anchor();
         let realtime = sys::clock_ns(libc::CLOCK_REALTIME);
-        let destination = Destination::open(&options.path).map_err(|error| match error {
+        let run_began_ns = &self.setup.run_began_ns;
+        let known = (origin == Origin::Fork).then(|| run_began_ns.load(Ordering::Relaxed));
+        let destination = Destination::open(&options.path, known).map_err(|error| match error {
             libc::EEXIST => StartError::NotARecording,
             error => StartError::File(error),
         })?;
+        run_began_ns.store(destination.run_began_ns.unwrap_or(realtime), Ordering::Relaxed);
         self.keep_path(&destination.path);
         if let Err(error) = self.log.open(destination.fd, options) {
             self.log.abandon_windows();

@@ -176,6 +176,8 @@ pub(crate) struct FileIdentity {
     pub(crate) inode: u64,
     pub(crate) is_regular: bool,
     pub(crate) bytes: u64,
+    /// When it was written last, in nanoseconds since the Unix epoch.
+    pub(crate) modified_ns: u64,
 }
 
 /// Which file is open there.
@@ -190,6 +192,11 @@ pub(crate) fn identity(fd: c_int) -> Result<FileIdentity, Errno> {
         inode: status.st_ino,
         is_regular: status.st_mode & libc::S_IFMT == libc::S_IFREG,
         bytes: status.st_size.cast_unsigned(),
+        modified_ns: status
+            .st_mtime
+            .cast_unsigned()
+            .wrapping_mul(1_000_000_000)
+            .wrapping_add(status.st_mtime_nsec.cast_unsigned()),
     })
 }
 
@@ -451,6 +458,13 @@ pub(crate) fn pause() {
     let none = ptr::null_mut::<c_void>();
     // SAFETY: the call reads one `timespec`, which `time` is.
     unsafe { libc::syscall(libc::SYS_nanosleep, &raw const time, none) };
+}
+
+/// How many of the kernel's clock ticks are a second, where it tells of a process.
+pub(crate) fn ticks_per_second() -> u64 {
+    // SAFETY: the call touches no memory of ours.
+    let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+    u64::try_from(ticks).ok().filter(|&ticks| ticks > 0).unwrap_or(100)
 }
 
 /// The size of an OS page in bytes.

@@ -194,8 +194,26 @@ pub(super) fn spawn(given: &Given) {
 /// Makes the trail of 67,000 and becomes `nothing`.
 pub(super) fn exec(_given: &Given) {
     trail(67_000, 100);
-    let error = Command::new(env::current_exe().expect("this program")).arg("nothing").exec();
+    // Also where it cannot be asked which program this is.
+    let program = env::args_os().next().expect("this program");
+    let error = Command::new(program).arg("nothing").exec();
     panic!("{error}");
+}
+
+/// Makes the trail of 67,000 and has a shell run itself as `nothing` a moment later. It ends before that, or waits for the
+/// shell, which does not wait either, as `how` says. Says the id of the program that is run.
+#[expect(clippy::zombie_processes, reason = "the shell is to outlive who launched it")]
+pub(super) fn launch(given: &Given) {
+    trail(67_000, 100);
+    let script = match given.text("how") {
+        Some("by_itself") => "sleep 0.3; echo $$; exec \"$0\" nothing",
+        _ => "(sleep 0.3; exec \"$0\" nothing) & echo $!",
+    };
+    let program = env::current_exe().expect("this program");
+    let mut shell = Command::new("sh").args(["-c", script]).arg(program).spawn().expect("a shell");
+    if given.text("how") != Some("by_itself") {
+        assert!(shell.wait().expect("its end").success());
+    }
 }
 
 /// The trails of 68,000 into the file `first`, of 69,000 into none, of 70,000 into the file

@@ -12,6 +12,7 @@ mod exact;
 mod heap;
 mod history;
 mod hostile;
+mod kinship;
 mod libraries;
 mod live_events;
 mod options;
