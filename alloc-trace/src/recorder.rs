@@ -164,6 +164,9 @@ struct Thread {
     refusals: Cell<u32>,
     /// Set while it takes a slot.
     attaching: Cell<bool>,
+    /// Whether it exits and has given its slot back: nobody may tell when it is gone, so from here on it
+    /// keeps none.
+    left: Cell<bool>,
     /// Whether it is the recorder's own.
     internal: Cell<bool>,
     /// Set while it does the recorder's work: its events are not the program's.
@@ -185,6 +188,7 @@ thread_local! {
             left_out: Cell::new(0),
             refusals: Cell::new(0),
             attaching: Cell::new(false),
+            left: Cell::new(false),
             internal: Cell::new(false),
             paused: Cell::new(false),
             #[cfg(feature = "span-layer")]
@@ -419,6 +423,7 @@ impl Recorder {
         // SAFETY: a thread's pointer is null or leads to a slot, and slots are never given back.
         let slot = match unsafe { thread.slot.get().as_ref() } {
             Some(slot) => slot,
+            None if thread.left.get() => return self.enter_for_once(thread, request, write),
             None => match self.take_slot(thread) {
                 Some(slot) => slot,
                 None => {
@@ -427,6 +432,18 @@ impl Recorder {
                 }
             },
         };
+        self.enter_slot(thread, slot, request, write);
+    }
+
+    /// As [`Self::enter`], with a slot that the thread has.
+    #[inline(always)]
+    fn enter_slot(
+        &'static self,
+        thread: &Thread,
+        slot: &Slot,
+        request: Option<(&Request, Registers)>,
+        write: impl FnOnce(&'static Self, &mut State) -> Result<(), Errno>,
+    ) {
         if slot.busy.load(Ordering::Relaxed) {
             interrupted(slot, request);
             return;

@@ -7,9 +7,11 @@ use std::sync::atomic::Ordering;
 use alloc_trace_format::{Encoder, SpanId};
 use alloc_trace_format::{Stamp, ThreadId};
 
+use super::backtrace::Registers;
 use super::slots::{Slot, State};
 use super::sys::{self, Errno, PreserveErrno};
 use super::{RECORDER, Recorder, TAKEN, THREAD, Thread, clock, epoch, session};
+use crate::request::Request;
 
 impl Recorder {
     /// Takes a slot for the calling thread.
@@ -32,7 +34,7 @@ impl Recorder {
                 clock::order_among_threads();
             }
             let key = self.exit_key.load(Ordering::Acquire);
-            if key != session::NO_KEY {
+            if key != session::NO_KEY && !thread.left.get() {
                 let value = ptr::from_ref(slot).cast();
                 // SAFETY: the key was made by `pthread_key_create` and is never deleted. Without
                 // memory for the value the thread's exit goes unnoticed, and its slot stays taken.
@@ -42,6 +44,26 @@ impl Recorder {
         }
         thread.attaching.set(false);
         slot
+    }
+
+    /// As [`Self::enter`], for a thread that exits and has left before: it takes a slot and gives it back at
+    /// once. In the last round of destructors nobody would do so later.
+    ///
+    /// A signal handler that interrupts this finds the slot, and leaves it to this to give back.
+    #[cold]
+    pub(super) fn enter_for_once(
+        &'static self,
+        thread: &Thread,
+        request: Option<(&Request, Registers)>,
+        write: impl FnOnce(&'static Self, &mut State) -> Result<(), Errno>,
+    ) {
+        let Some(slot) = self.take_slot(thread) else {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        self.enter_slot(thread, slot, request, write);
+        let _errno = PreserveErrno::new();
+        self.leave(thread, slot);
     }
 
     /// Joins the recording that runs now: the slot's epoch is another one's. The slot is busy.
@@ -229,11 +251,12 @@ impl Recorder {
 
 /// The key's destructor: the thread exits.
 ///
-/// Destructors that run later can make requests again; then the thread takes a slot again, and this
-/// runs again.
+/// Destructors that run later can make requests again: for each of them the thread takes a slot for once.
 pub(super) unsafe extern "C" fn thread_exits(_slot: *mut libc::c_void) {
     let _errno = PreserveErrno::new();
     THREAD.with(|thread| {
+        // First: a handler that interrupts the rest takes no slot to keep.
+        thread.left.set(true);
         // SAFETY: a thread's pointer is null or leads to a slot, and slots are never given back.
         if let Some(slot) = unsafe { thread.slot.get().as_ref() } {
             RECORDER.leave(thread, slot);

@@ -95,9 +95,10 @@ pub(super) fn live_threads(_given: &Given) {
     }
 }
 
-/// A thread whose thread locals make the trail of 62,000 when they are dropped, and whose `pthread`
-/// key makes that of 63,000, then of 63,010, and of 63,020: each in a later round of destructors.
-pub(super) fn late_destructors(_given: &Given) {
+/// `count` threads, one after the other, or one, whose thread locals make the trail of 62,000 when they are
+/// dropped, and whose `pthread` key makes that of 63,000, then of 63,010, and so on: each in a later one of
+/// `rounds` of destructors, or of three. Says in how many pieces `file` is mapped in the end.
+pub(super) fn late_destructors(given: &Given) {
     struct Late;
     impl Drop for Late {
         fn drop(&mut self) {
@@ -111,28 +112,40 @@ pub(super) fn late_destructors(_given: &Given) {
     let result = unsafe { libc::pthread_key_create(&raw mut key, Some(set_again)) };
     assert_eq!(result, 0);
     KEY.store(key, Ordering::Relaxed);
-    let run = move || {
-        LATE.with(|_| ());
-        set_key(1);
-        trail(61_500, 10);
-    };
-    thread::spawn(run).join().expect("no panic");
+    let rounds = given.number("rounds").unwrap_or(3);
+    for _ in 0..given.number("count").unwrap_or(1) {
+        let run = move || {
+            LATE.with(|_| ());
+            set_key(rounds);
+            trail(61_500, 10);
+        };
+        thread::spawn(run).join().expect("no panic");
+    }
+    if let Some(file) = given.text("file") {
+        let maps = std::fs::read_to_string("/proc/self/maps").expect("/proc is mounted");
+        println!("{}", maps.lines().filter(|line| line.ends_with(file)).count());
+    }
 }
 
 static KEY: AtomicU32 = AtomicU32::new(0);
 
-fn set_key(round: usize) {
-    let value = ptr::without_provenance::<c_void>(round);
+/// Has the destructor run in so many rounds, the first one numbered 0.
+fn set_key(rounds: usize) {
+    set_round(0, rounds);
+}
+
+fn set_round(round: usize, rounds: usize) {
+    let value = ptr::without_provenance::<c_void>(rounds << 8 | round);
     // SAFETY: the key was made and is never deleted; its values are numbers.
     let result = unsafe { libc::pthread_setspecific(KEY.load(Ordering::Relaxed), value) };
     assert_eq!(result, 0);
 }
 
 unsafe extern "C" fn set_again(value: *mut c_void) {
-    let round = value.addr();
-    trail(63_000 + 10 * (round - 1), 10);
-    if round < 3 {
-        set_key(round + 1);
+    let (rounds, round) = (value.addr() >> 8, value.addr() & 0xff);
+    trail(63_000 + 10 * round, 10);
+    if round + 1 < rounds {
+        set_round(round + 1, rounds);
     }
 }
 

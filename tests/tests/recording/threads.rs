@@ -143,6 +143,27 @@ fn what_destructors_of_thread_locals_ask_for_is_recorded() {
 }
 
 #[test]
+fn a_thread_that_is_gone_has_no_slot_though_its_last_destructor_asked_for_memory() {
+    let directory = TempDir::new().expect("a directory");
+    for program in SCENARIOS {
+        let path = directory.path().join("recording");
+        // As many rounds as the C library has. With a slot each they would need a third part of the window.
+        let file = format!("file={}", path.display());
+        let arguments = ["late_destructors", "rounds=4", "count=60", &file];
+        let finished = run(&mut recorded(program, &arguments, &path, "")).quiet();
+        assert_eq!(finished.numbers(), [1], "pieces of the window");
+        let history = History::read(&path);
+        history.assert_whole();
+        for base in [61_500, 62_000, 63_000, 63_010, 63_020, 63_030] {
+            assert_eq!(history.trails(base, 10), 60, "the trail of {base}");
+        }
+        let threads: BTreeSet<_> = history.of_size(63_030).map(|event| event.thread).collect();
+        assert_eq!(threads.len(), 60);
+        assert!(threads.iter().all(|thread| history.threads[thread].exited));
+    }
+}
+
+#[test]
 fn a_thread_that_exits_in_c_code_is_recorded_to_its_end() {
     let directory = TempDir::new().expect("a directory");
     for program in SCENARIOS {

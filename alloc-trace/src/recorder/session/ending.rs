@@ -66,6 +66,8 @@ impl Recorder {
         // The closing record is written by whoever stops the recording, of whatever name.
         THREAD.with(|thread| {
             let left_out = thread.left_out.replace(TAKEN);
+            // One that exits keeps the slot from here on: a process may end with its last thread.
+            thread.left.set(false);
             self.enter(None, |_, _| Ok(()));
             thread.left_out.set(left_out);
         });
