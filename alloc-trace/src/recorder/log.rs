@@ -7,7 +7,9 @@ mod into_ring;
 mod windows;
 
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{
+    AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+};
 
 use alloc_trace_format::{
     BLOCK_ALIGN_BYTES, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, Codec, FILE_HEADER_BYTES,
@@ -26,9 +28,8 @@ use super::{RECORDER, epoch};
 /// parent's.
 pub(super) const FORKED: Errno = libc::ECHILD;
 
-/// How long a ring is waited for in which nobody makes room or adds a part of the window, in tenths of a
-/// millisecond.
-const PATIENCE: u32 = 300_000;
+/// How long a ring is waited for in which nobody makes room or adds a part of the window.
+const PATIENCE_NS: u64 = 30_000_000_000;
 
 /// How long a recording with a ring may become, if nobody says.
 const DEFAULT_RING_BYTES: u64 = 256 << 20;
@@ -59,6 +60,9 @@ pub(super) struct Log {
     /// The level at which chunks are compressed; 0 for as they are.
     level: AtomicI32,
     rooms: Workrooms,
+    /// Of a ring: how often a workroom was left, and how many wait for that.
+    rooms_left: AtomicU32,
+    wait_for_rooms: AtomicU32,
     ring: Ring,
     folds: Folds,
     /// Where each extent of the window is mapped; null where it is not.
@@ -83,6 +87,8 @@ impl Log {
             sampled_ns: AtomicU64::new(0),
             level: AtomicI32::new(0),
             rooms: Workrooms::new(),
+            rooms_left: AtomicU32::new(0),
+            wait_for_rooms: AtomicU32::new(0),
             ring: Ring::new(),
             folds: Folds::new(),
             windows: [const { AtomicPtr::new(ptr::null_mut()) }; MAX_EXTENTS],
@@ -222,6 +228,7 @@ impl Log {
     /// The process was forked: whoever worked here is not in this process.
     pub(super) fn abandon_workrooms(&self) {
         self.rooms.abandon();
+        self.wait_for_rooms.store(0, Ordering::Relaxed);
     }
 
     /// The length of the window's first extent.

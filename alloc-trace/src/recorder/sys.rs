@@ -5,6 +5,7 @@
 
 use std::ffi::CStr;
 use std::ptr::{self, NonNull};
+use std::sync::atomic::AtomicU32;
 
 use libc::{c_int, c_long, c_void};
 
@@ -467,6 +468,27 @@ pub(crate) fn ticks_per_second() -> u64 {
     u64::try_from(ticks).ok().filter(|&ticks| ticks > 0).unwrap_or(100)
 }
 
+/// Waits until somebody calls [`wake_one`] for `word`, unless it is not `seen` any more: so long at most, and
+/// perhaps less.
+pub(crate) fn wait_for_change(word: &AtomicU32, seen: u32, most_ns: u32) {
+    let time = libc::timespec { tv_sec: 0, tv_nsec: most_ns.min(999_999_999).into() };
+    let wait = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
+    // SAFETY: the call reads the word, and one `timespec`, which `time` is.
+    let result =
+        unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), wait, seen, &raw const time) };
+    if result != 0 && !matches!(errno(), libc::EAGAIN | libc::EINTR | libc::ETIMEDOUT) {
+        // Forbidden, as in a sandbox.
+        pause();
+    }
+}
+
+/// Wakes one of those who wait for `word`.
+pub(crate) fn wake_one(word: &AtomicU32) {
+    let wake = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
+    // SAFETY: the call uses the word's address alone.
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), wake, 1) };
+}
+
 /// The size of an OS page in bytes.
 pub(crate) fn os_page_bytes() -> usize {
     // SAFETY: the call touches no memory of ours.
@@ -510,6 +532,7 @@ pub(crate) fn describe(error: Errno) -> &'static [u8] {
         libc::EBADF => b"the program closed its file",
         libc::ESTALE => b"its file was truncated",
         libc::EDOM => b"it is as large as was asked for",
+        libc::ETIMEDOUT => b"a thread waited for half a minute while others made room in its ring",
         _ => b"the operating system refused",
     }
 }

@@ -118,6 +118,11 @@ impl<T: Furnishing, const ROOMS: usize, const STACK_BYTES: usize> Rooms<T, ROOMS
         result
     }
 
+    /// Whether there is a room, free or not: without memory there is none.
+    pub(super) fn has_any(&self) -> bool {
+        self.rooms.iter().any(|place| !place.room.load(Ordering::Relaxed).is_null())
+    }
+
     /// The process was forked: whoever was in a room is not in this process, but for the caller.
     pub(super) fn abandon(&self) {
         for place in self.rooms.iter().filter(|place| !place.is_run_on()) {

@@ -4,11 +4,14 @@ use std::sync::atomic::Ordering;
 
 use alloc_trace_format::{BLOCK_HEADER_BYTES, BlockHeader, BlockKind, Codec};
 
-use super::{Log, PATIENCE};
+use super::{Log, PATIENCE_NS};
 use crate::recorder::THREAD;
 use crate::recorder::ring::{self, For, Place};
 use crate::recorder::sys::{self, Errno};
 use crate::recorder::workroom::Room;
+
+/// How long a thread waits for a room before it looks by itself: rooms are left by others, too.
+const LOOK_NS: u32 = 10_000_000;
 
 impl Log {
     /// Puts a ring behind the first part of the window.
@@ -35,7 +38,10 @@ impl Log {
         level: i32,
         payload: &[u8],
     ) -> Result<(), Errno> {
-        for _ in 0..PATIENCE {
+        let mut until = None;
+        let entered = loop {
+            // Acquire: what is seen is what was left before the look for a room.
+            let left = self.rooms_left.load(Ordering::Acquire);
             let entered = self.rooms.enter(|room| {
                 set_waits(false);
                 let Room { packing, digester, .. } = room;
@@ -67,14 +73,28 @@ impl Log {
                 while self.ring.is_due() && self.folds.fold(self)? {}
                 Ok(())
             });
-            if let Some(result) = entered {
-                return result;
+            if entered.is_some() {
+                break entered;
             }
             set_waits(true);
-            sys::pause();
-        }
+            if is_over(&mut until) {
+                break None;
+            }
+            // Dozens of threads that look all the time would take the processors from those in the rooms.
+            self.wait_for_rooms.fetch_add(1, Ordering::SeqCst);
+            sys::wait_for_change(&self.rooms_left, left, LOOK_NS);
+            self.wait_for_rooms.fetch_sub(1, Ordering::SeqCst);
+        };
         set_waits(false);
-        Err(libc::ENOMEM)
+        let Some(result) = entered else {
+            return Err(if self.rooms.has_any() { libc::ETIMEDOUT } else { libc::ENOMEM });
+        };
+        // Sequentially consistent, as there: whoever waits is seen here, or finds another number.
+        self.rooms_left.fetch_add(1, Ordering::SeqCst);
+        if self.wait_for_rooms.load(Ordering::SeqCst) > 0 {
+            sys::wake_one(&self.rooms_left);
+        }
+        result
     }
 
     /// Reserves a place in the ring for a chunk; where there is none, makes room or waits for whoever
@@ -84,21 +104,20 @@ impl Log {
             return Ok(place);
         }
         set_waits(true);
-        let mut result = Err(libc::EDOM);
-        for _ in 0..PATIENCE {
+        let mut until = None;
+        let result = loop {
             match self.folds.fold(self) {
                 Ok(true) => {}
                 Ok(false) => sys::pause(),
-                Err(error) => {
-                    result = Err(error);
-                    break;
-                }
+                Err(error) => break Err(error),
             }
             if let Some(place) = self.ring.reserve(bytes, For::Chunk).transpose() {
-                result = place;
-                break;
+                break place;
             }
-        }
+            if is_over(&mut until) {
+                break Err(libc::ETIMEDOUT);
+            }
+        };
         set_waits(false);
         result
     }
@@ -116,6 +135,12 @@ impl Log {
         }
         sys::write_at(self.fd()?, offset, &header.encode(), payload)
     }
+}
+
+/// Whether patience is over, which begins with the first time that this is asked.
+pub(super) fn is_over(until: &mut Option<u64>) -> bool {
+    let now = sys::clock_ns(libc::CLOCK_MONOTONIC);
+    now > *until.get_or_insert(now + PATIENCE_NS)
 }
 
 /// Says whether this thread waits, in the middle of a hook, and leaves its chunk as it is meanwhile.

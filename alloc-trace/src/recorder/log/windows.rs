@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering;
 
 use alloc_trace_format::{BLOCK_HEADER_BYTES, BlockHeader, BlockKind, FILE_HEADER_BYTES};
 
-use super::{Log, PATIENCE};
+use super::Log;
+use super::into_ring::is_over;
 use crate::recorder::extents::{Shape, extent_of};
 use crate::recorder::sys::{self, Errno};
 
@@ -76,7 +77,8 @@ impl Log {
     #[cold]
     fn map_extent_once(&self, extent: usize) -> Result<NonNull<u8>, Errno> {
         let place = self.windows.get(extent).ok_or(libc::ENOMEM)?;
-        for _ in 0..PATIENCE {
+        let mut until = None;
+        while !is_over(&mut until) {
             // Acquire pairs with the release below: whoever adds one next finds this one.
             if !self.adds_extent.swap(true, Ordering::Acquire) {
                 let mapped = match NonNull::new(place.load(Ordering::Acquire)) {
