@@ -152,7 +152,7 @@ impl RecordingBuilder {
         self
     }
 
-    /// The length of the window through which records go to the file, 1 MiB to 8 MiB: 4 MiB by
+    /// The length of the window through which records go to the file, 1 MiB to 8 MiB: 3 MiB by
     /// default, of which a thread touches a sixteenth. A smaller one saves memory and compresses
     /// less.
     pub const fn window_bytes(mut self, bytes: usize) -> Self {
@@ -171,7 +171,7 @@ impl RecordingBuilder {
     /// `false` by default.
     ///
     /// The limit is 256 MiB then if none is given; 16 MiB is enough for any window. It bounds the whole file but for
-    /// what more than 48 live threads need of the window, 1 MiB for each 256 of them. Of what was written
+    /// what more than 48 live threads need of the window, 0.7 MiB for each 256 of them. Of what was written
     /// over the blocks stay known that are still live, with their call sites, threads and times. What is
     /// live must fit into an eighth of the file, at some 15 bytes a block; else the recording ends with
     /// that reason.

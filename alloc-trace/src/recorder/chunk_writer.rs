@@ -11,9 +11,10 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use alloc_trace_format::{
     BlockHeader, BlockKind, CHUNK_HEADER_BYTES, CHUNK_MAGIC, ChunkHeader, ChunkState, Context,
-    Encoder, EndReason, Event, MAX_EVENT_BYTES, SnapshotReason, Stamp, ThreadId,
+    Encoder, EndReason, Event, MAX_EVENT_BYTES, MAX_TEXT_BYTES, SnapshotReason, Stamp, ThreadId,
 };
 
+use super::extents::SMALLEST_CHUNK_BYTES;
 use super::log::Log;
 use super::sys::{self, Errno, PreserveErrno};
 use super::{RECORDER, clock, heap_snapshots};
@@ -24,7 +25,18 @@ const RESERVED_BYTES: usize = 64;
 /// How far samples of the resident memory are apart at least: one costs some microseconds.
 const SAMPLE_NS: u64 = 10_000_000;
 
-const _: () = assert!(RESERVED_BYTES + MAX_EVENT_BYTES + 64 < 4 << 10);
+/// What the longest record has besides its texts: a span's, with name, target and the fields that are set at
+/// once.
+const WITHOUT_TEXTS_BYTES: usize = 64;
+const SPAN_TEXT_BYTES: usize = 2 * MAX_TEXT_BYTES + 256;
+
+/// What a chunk begins with.
+const BEGIN_BYTES: usize = CHUNK_HEADER_BYTES + 64;
+
+const _: () = assert!(
+    BEGIN_BYTES + WITHOUT_TEXTS_BYTES + SPAN_TEXT_BYTES + RESERVED_BYTES < SMALLEST_CHUNK_BYTES
+);
+const _: () = assert!(BEGIN_BYTES + MAX_EVENT_BYTES + RESERVED_BYTES < SMALLEST_CHUNK_BYTES);
 
 /// Writes one stream's records. Zeroed memory is a writer that has no chunk.
 #[derive(Debug)]

@@ -1,7 +1,8 @@
 //! How slots and their chunks are grouped.
 //!
 //! The first extents have few slots and large chunks, which compress better; further ones have chunks
-//! of 4 KiB, so that ten thousand live threads need 40 MB of window and not 640.
+//! of 2.75 KiB, so that ten thousand live threads need 28 MB of window and not 640: with its slot a
+//! thread has 8 KiB then.
 
 use std::ops::RangeInclusive;
 
@@ -16,8 +17,11 @@ pub(super) const LARGEST_CHUNK_BYTES: usize = 512 << 10;
 pub(super) const WINDOW_BYTES: RangeInclusive<usize> =
     1 << 20..=FIRST_SLOTS as usize * LARGEST_CHUNK_BYTES;
 /// The length of the first extent, if nobody says otherwise: measured on recorded programs, chunks of
-/// 256 KiB compress to a tenth less than those of 64 KiB, and longer ones to little less.
-pub(super) const DEFAULT_WINDOW_BYTES: usize = 4 << 20;
+/// 256 KiB compress to a tenth less than those of 64 KiB, and longer ones to little less. With 4 MiB the
+/// recorder would not keep within 16 MiB where 64 threads have many call paths.
+pub(super) const DEFAULT_WINDOW_BYTES: usize = 3 << 20;
+/// No chunk is shorter.
+pub(super) const SMALLEST_CHUNK_BYTES: usize = 11 << 8;
 
 /// The form of an extent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +43,7 @@ impl Shape {
             _ => Self {
                 first_stream: 48 + (extent as u32 - 2) * 256,
                 slots: 256,
-                chunk_bytes: 4 << 10,
+                chunk_bytes: SMALLEST_CHUNK_BYTES as u32,
             },
         }
     }

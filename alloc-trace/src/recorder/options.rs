@@ -442,7 +442,7 @@ mod tests {
     #[test]
     fn window_and_compression_are_taken() {
         let (options, unknown) = parse("t");
-        assert_eq!((options.window_bytes, options.level), (4 << 20, 1));
+        assert_eq!((options.window_bytes, options.level), (3 << 20, 1));
         assert!(unknown.is_empty());
         let (options, _) = parse("t,window=2M,compress=off");
         assert_eq!((options.window_bytes, options.level), (2 << 20, 0));

@@ -37,11 +37,13 @@ pub(super) fn out_of_memory(given: &Given) {
     println!("{answered} {refused}");
 }
 
-/// `count` threads live at once, or as many as there can be, each of which makes a trail of its own.
+/// `count` threads live at once, or as many as there can be, each of which makes a trail of its own, and then
+/// as many blocks as `paths` says, each on another call path.
 /// Says how many there are, and how much memory is resident then that no disk has: the process's
 /// own, and that of memory file systems. The threads' stacks are resident before anything is asked.
 pub(super) fn resident(given: &Given) {
     let count = given.number("count").expect("a number of threads");
+    let paths = given.number("paths").unwrap_or(0);
     let made = Arc::new(AtomicUsize::new(0));
     let gate = Arc::new(Mutex::new(()));
     let closed = gate.lock().expect("no panic");
@@ -51,6 +53,9 @@ pub(super) fn resident(given: &Given) {
         let run = move || {
             os::touch_stack();
             trail(200_000 + number, 1);
+            for path in 0..paths {
+                call(20, (number * paths + path).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            }
             made.fetch_add(1, Ordering::Relaxed);
             drop(gate.lock());
         };
@@ -67,6 +72,16 @@ pub(super) fn resident(given: &Given) {
     drop(closed);
     for thread in threads {
         thread.join().expect("no panic");
+    }
+}
+
+/// Makes a block so many calls further in, by a path that the bits of `path` say.
+#[inline(never)]
+fn call(calls: usize, path: usize) {
+    match (calls, path & 1) {
+        (0, _) => Block::new(24, 8).free(),
+        (_, 0) => call(calls - 1, path >> 1),
+        _ => call(calls - 1, black_box(path) >> 1),
     }
 }
 

@@ -46,23 +46,34 @@ fn the_recorders_memory_is_bounded_by_the_number_of_live_threads() {
     let directory = if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() };
     let directory = directory.expect("a directory");
     let path = directory.path().join("recording");
-    let plain = run(&mut scenario(OVER_SYSTEM, &["resident", "count=10000"])).quiet().numbers();
-    let &[possible, without] = plain.as_slice() else { panic!("two numbers") };
-    let count = format!("count={possible}");
+    let plain = |count: &str, paths: &str| {
+        let plain = run(&mut scenario(OVER_SYSTEM, &["resident", count, paths])).quiet().numbers();
+        let &[threads, bytes] = plain.as_slice() else { panic!("two numbers") };
+        (threads, bytes)
+    };
+    for (count, paths) in [("count=10000", "paths=10"), ("count=64", "paths=2000")] {
+        let (threads, without) = plain(count, paths);
+        assert!(threads == 64 || threads >= 2_000, "the machine has only {threads} threads");
+        assert_bounded(&path, threads, &[&format!("count={threads}"), paths], without);
+    }
+}
+
+/// Records threads to `path`, which have so many bytes without a recording.
+fn assert_bounded(path: &Path, possible: u64, arguments: &[&str], without: u64) {
+    let arguments = [&["resident"], arguments].concat();
     // The kernel and the C library add what they like to each run: the least of three counts.
     let with = [(); 3].map(|()| {
-        let mut command = recorded(OVER_SYSTEM, &["resident", &count], &path, "");
+        let mut command = recorded(OVER_SYSTEM, &arguments, path, "");
         let &[threads, bytes] = run(&mut command).quiet().numbers().as_slice() else {
             panic!("two numbers")
         };
         assert_eq!(threads, possible);
         bytes
     });
-    assert!(possible >= 2_000, "the machine has only {possible} threads");
     let recorder = with.into_iter().min().expect("three").saturating_sub(without);
     let bound = (16 << 20) + possible * (8 << 10);
-    assert!(recorder <= bound, "{recorder} bytes with {possible} threads, more than {bound}");
-    History::read(&path).assert_whole();
+    assert!(recorder <= bound, "{recorder} bytes by {arguments:?}, more than {bound}");
+    History::read(path).assert_whole();
 }
 
 #[test]
