@@ -50,6 +50,8 @@ mod session;
 mod signals;
 mod sink;
 mod slots;
+#[cfg(feature = "span-layer")]
+mod spans;
 mod spare_stacks;
 mod spill;
 mod stack;
@@ -65,11 +67,7 @@ use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-#[cfg(feature = "span-layer")]
-use alloc_trace_format::SpanId;
 use alloc_trace_format::{Encoder, EndReason, Event, EventKind, NodeId, SnapshotReason, Stamp};
-#[cfg(feature = "span-layer")]
-use tracing::Metadata;
 
 use self::backtrace::{Backtrace, Captured, Shared};
 use self::call_tree::CallTree;
@@ -92,6 +90,8 @@ pub(crate) use self::pausing::{pause, resume};
 pub(crate) use self::session::{
     StartError, current_path, set_path, start, start_from_environment, stop,
 };
+#[cfg(feature = "span-layer")]
+pub(crate) use self::spans::{session, span, span_close, span_enter, span_exit, span_fields};
 
 /// Whether a recording can be started on this target.
 pub(crate) const SUPPORTED: bool = true;
@@ -298,82 +298,6 @@ pub(crate) fn heap_snapshot() -> bool {
             heap_snapshots::take(writer, log, SnapshotReason::Requested)?;
             Ok(true)
         })
-}
-
-/// A number of the present recording, for whoever keeps something for its duration.
-#[cfg(feature = "span-layer")]
-pub(crate) fn session() -> u64 {
-    RECORDER.epoch().load(Ordering::Relaxed)
-}
-
-/// Records that a span was made, or, `again`, that there is one which the recording may have.
-#[cfg(feature = "span-layer")]
-pub(crate) fn span(
-    id: SpanId,
-    parent: Option<SpanId>,
-    again: bool,
-    level: u8,
-    name: &str,
-    target: &str,
-    fields: &[u8],
-) {
-    let (name, target) = (name.as_bytes(), target.as_bytes());
-    RECORDER.write(|encoder, out, stamp| {
-        encoder.span(out, stamp, id, parent, again, level, name, target, fields)
-    });
-}
-
-/// Records that fields of a span were set.
-#[cfg(feature = "span-layer")]
-pub(crate) fn span_fields(span: SpanId, fields: &[u8]) {
-    RECORDER.write(|encoder, out, stamp| encoder.span_fields(out, stamp, span, fields));
-}
-
-/// Records that the calling thread entered a span, or while nothing is recorded, remembers it.
-#[cfg(feature = "span-layer")]
-pub(crate) fn span_enter(span: SpanId, metadata: Option<&'static Metadata<'static>>) {
-    // Written first: a thread that joins by this record tells the spans that it was in before.
-    let written = RECORDER.write(|encoder, out, stamp| encoder.span_enter(out, stamp, span));
-    THREAD.with(|thread| {
-        if let Some(metadata) = metadata {
-            thread.entered.enter((span, metadata));
-        }
-        if !written {
-            thread.tell_spans_later();
-        }
-    });
-}
-
-/// Records that the calling thread left a span, or while nothing is recorded, remembers it.
-#[cfg(feature = "span-layer")]
-pub(crate) fn span_exit(span: SpanId) {
-    let written = RECORDER.write(|encoder, out, stamp| encoder.span_exit(out, stamp, span));
-    THREAD.with(|thread| {
-        thread.entered.exit(span);
-        if !written {
-            thread.tell_spans_later();
-        }
-    });
-}
-
-/// Records that a span closed.
-#[cfg(feature = "span-layer")]
-pub(crate) fn span_close(span: SpanId) {
-    RECORDER.write(|encoder, out, stamp| encoder.span_close(out, stamp, span));
-}
-
-#[cfg(feature = "span-layer")]
-impl Thread {
-    /// The spans that the thread is in are told before its next event. An event alone asks for nothing:
-    /// so its slot is made to seem one that has yet to join.
-    fn tell_spans_later(&self) {
-        self.spans_are_untold.set(true);
-        // SAFETY: a thread's pointer is null or leads to a slot, and slots are never given back.
-        if let Some(slot) = unsafe { self.slot.get().as_ref() } {
-            let epoch = slot.epoch.load(Ordering::Relaxed);
-            slot.epoch.store(epoch::outdated(epoch), Ordering::Relaxed);
-        }
-    }
 }
 
 impl Recorder {
