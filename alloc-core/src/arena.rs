@@ -175,6 +175,16 @@ impl Arena {
     /// Gives a run of slices back. Where address space is short, so does the segment if it is free then.
     pub(crate) fn release(&self, slice: usize, count: u32) {
         self.segments.release(slice, count);
+        self.unmap_if_short(slice);
+    }
+
+    /// The same of slices that were unused for a period already.
+    pub(crate) fn release_rested(&self, slice: usize, count: u32) {
+        self.segments.release_rested(slice, count);
+        self.unmap_if_short(slice);
+    }
+
+    fn unmap_if_short(&self, slice: usize) {
         let segment = self.segment(slice);
         if IS_SHORT.load(Ordering::Relaxed) && segment.is_free() {
             segment.unmap();

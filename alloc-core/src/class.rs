@@ -11,6 +11,7 @@
 //! class is a multiple. Pages start at multiples of [`SLICE`], so their blocks are then aligned.
 
 use core::alloc::Layout;
+use core::ops::Range;
 
 use crate::segment::SLICE;
 
@@ -284,6 +285,9 @@ pub(crate) const SLOTS: usize = {
     let last = shapes()[CLASSES - 1];
     (last.first_slot + last.slots()) as usize
 };
+
+/// The slots of caches that are longer than [`SHORT_CACHE`].
+pub(crate) const LONG_CACHES: Range<usize> = CLASSES * SHORT_SLOTS as usize..SLOTS;
 
 static SHAPES: [Shape; CLASSES] = shapes();
 

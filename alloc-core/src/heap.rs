@@ -5,14 +5,17 @@
 //! block. Only when a cache runs empty or full are blocks moved, in batches, from and to the bits
 //! of their pages: the heap's own pages directly, others' by remote frees.
 //!
-//! The caches are touched by the heap's current thread alone. What lies behind them belongs to whoever
+//! The caches are touched by the heap's current thread alone, until the helper takes over those of a
+//! thread that sleeps: see [`takeover`]. What lies behind them belongs to whoever
 //! holds the heap: its thread while it is off the fast path, or the [`purger`], which looks after the
 //! heaps of sleeping threads. A thread that finds its heap held does not wait, but does as one that has
 //! none. Into the inbox any thread posts pages with remote frees. A heap outlives its thread: see
 //! [`pool`](crate::pool).
 
+mod balance;
 mod check;
 mod pages;
+mod takeover;
 mod upkeep;
 
 use core::ptr::{self, NonNull};
@@ -28,8 +31,9 @@ use crate::record::Owner;
 use crate::remote::Inbox;
 use crate::slot::{FULL, Slot};
 use crate::top::Top;
-use crate::{counters, os, purger};
+use crate::{counters, os};
 
+use balance::Balance;
 pub(crate) use upkeep::trim_idle_heaps;
 
 /// Blocks that a class's cache may hold at first. It may hold twice as many each time that it is
@@ -98,8 +102,10 @@ pub(crate) struct Heap {
     in_use: ClassBits,
     /// That period when the heap was last looked after by the helper.
     tended: OwnerU64,
-    /// Bytes of others' blocks that were given back since the helper was last asked for.
-    remote_bytes: OwnerU64,
+    /// 1 while the helper looks after it, whose pages were not in use for a period.
+    is_rested: OwnerU32,
+    /// What went back on balance, for the helper to know.
+    balance: Balance,
     /// Bytes of blocks that went back to own pages, less those that were taken again.
     returned_bytes: OwnerU64,
     /// 1 from when these were [`MUCH_BYTES`] until the next refill.
@@ -109,6 +115,8 @@ pub(crate) struct Heap {
     /// The caches' slots.
     slots: OwnerPtr<Slot>,
     role: Role,
+    /// Whether its thread's operations read a top once: [`Place::READS_TOPS_ONCE`](crate::place::Place).
+    reads_tops_once: OwnerU32,
     /// Who has hold of what lies behind the caches.
     pub(crate) hold: Hold,
     /// The next idle heap in the pool.
@@ -154,12 +162,14 @@ impl Heap {
             period: OwnerU64::new(0),
             in_use: ClassBits::new(),
             tended: OwnerU64::new(0),
-            remote_bytes: OwnerU64::new(0),
+            is_rested: OwnerU32::new(0),
+            balance: Balance::new(),
             returned_bytes: OwnerU64::new(0),
             gives_back: OwnerU32::new(0),
             refilled: ClassBits::new(),
             slots: OwnerPtr::new(ptr::null_mut()),
             role,
+            reads_tops_once: OwnerU32::new(0),
             hold: Hold::new([const { AtomicU32::new(0) }; 2]),
             next_idle: AtomicU32::new(0),
             owner: Owner { inbox: Inbox::new(AtomicU32::new(0)), index: OwnerU32::new(0) },
@@ -180,6 +190,11 @@ impl Heap {
         counters::HEAPS.add(1);
         counters::METADATA_BYTES.add(MAPPED_BYTES);
         Some(heap)
+    }
+
+    /// Says how the thread that is given the heap works on its caches. By who has hold.
+    pub(crate) fn set_reads_tops_once(&self, does: bool) {
+        self.reads_tops_once.set(does.into());
     }
 
     #[inline(always)]
@@ -293,8 +308,7 @@ impl Heap {
         if before == 0 {
             self.top(class).set(to);
         } else {
-            // SAFETY: a limit is at most the class's slots, behind which there is one more.
-            unsafe { &*from.wrapping_add(before as usize + 1) }.set(ptr::null_mut());
+            self.forget_end(class);
             if from != to {
                 let cached = self.cached(class);
                 for index in 1..=cached {
@@ -309,6 +323,13 @@ impl Heap {
         // SAFETY: as above.
         unsafe { &*to.wrapping_add(limit as usize + 1) }.set_end();
         place.set(limit);
+    }
+
+    /// Clears the slot that marks the end of a class's cache, before its limit changes.
+    fn forget_end(&self, class: Class) {
+        let limit = class.pick(&self.limits).get() as usize;
+        // SAFETY: a limit is at most the class's slots, behind which there is one more.
+        unsafe { &*self.bottom(class).wrapping_add(limit + 1) }.set(ptr::null_mut());
     }
 
     /// Takes a block of any larger class, from what this heap has free; null if there is none.
@@ -346,12 +367,16 @@ impl Heap {
 
     /// Blocks in a class's cache; a guess if it is not the caller's heap.
     pub(crate) fn cached(&self, class: Class) -> usize {
+        self.cached_below(class, self.top(class).get())
+    }
+
+    /// Blocks up to what is or was a class's top.
+    fn cached_below(&self, class: Class, top: *mut Slot) -> usize {
         let limit = class.pick(&self.limits).get();
         if limit == 0 {
             return 0;
         }
         let bottom = self.slots.get().wrapping_add(class.first_slot(limit));
-        let top = self.top(class).get();
         let cached = top.addr().wrapping_sub(bottom.addr()) / size_of::<Slot>();
         // Another thread may find the top where the cache was or will be.
         if cached > limit as usize { 0 } else { cached }
@@ -386,6 +411,7 @@ impl Heap {
             }
             let bytes = u64::from(count * class.shape().size);
             self.returned_bytes.set(self.returned_bytes.get().saturating_sub(bytes));
+            self.balance.take(bytes);
             rest -= count;
             if rest == 0 {
                 return true;
@@ -425,6 +451,7 @@ impl Heap {
     /// # Safety
     ///
     /// - From `slots` up there are `count` slots with blocks, at least one.
+    #[inline(always)]
     unsafe fn free_neighbours(&'static self, slots: *mut Slot, count: usize) -> usize {
         // SAFETY: there is at least one, by the caller's promise.
         let first = unsafe { &*slots }.get();
@@ -440,27 +467,18 @@ impl Heap {
         if freed == 0 {
             fatal("freed an address that is not the start of a block", first.addr());
         }
+        let bytes = (freed * page.class().size()) as u64;
         if is_own {
-            let bytes = (freed * page.class().size()) as u64;
             self.returned_bytes.set(self.returned_bytes.get() + bytes);
             self.settle(page);
+            self.balance.give(bytes);
             return freed;
         }
         if page.remote().count(freed as i32) {
             page.post_to_owner();
         }
-        self.note_remote_frees(freed * page.class().size());
+        self.balance.send(bytes);
         freed
-    }
-
-    /// Their owner may be asleep: what it is sent needs somebody to look after it, when it is much.
-    fn note_remote_frees(&self, bytes: usize) {
-        let bytes = self.remote_bytes.get().wrapping_add(bytes as u64);
-        let is_much = bytes >= purger::WORTH_BYTES as u64;
-        self.remote_bytes.set(if is_much { 0 } else { bytes });
-        if is_much {
-            purger::want();
-        }
     }
 }
 

@@ -312,6 +312,32 @@ pub(crate) fn ids() -> [u32; 2] {
     [libc::SYS_geteuid, libc::SYS_getegid].map(|number| unsafe { call(number, [0; 4]) as u32 })
 }
 
+/// Has the kernel be ready for [`barrier`], as far as it can. In a process of several threads that
+/// takes some milliseconds.
+pub(crate) fn prepare_barrier() {
+    membarrier(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED);
+}
+
+/// Has every thread of the process go through a memory barrier, somewhere between what it did before
+/// and what it does after this call. `false` if the kernel has no such call, or is not ready.
+pub(crate) fn barrier() -> bool {
+    membarrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED)
+}
+
+fn membarrier(command: libc::c_int) -> bool {
+    // SAFETY: orders memory, and changes none.
+    unsafe { call(libc::SYS_membarrier, [command as usize, 0, 0, 0]) == 0 }
+}
+
+/// Waits until the kernel has copied the memory of a process that is just being forked: as long as it
+/// does, it answers no question about mappings. `false` if it was not asked, as a filter forbids that.
+pub(crate) fn wait_for_forks() -> bool {
+    let mut here = 0u8;
+    let page = (&raw const here).addr() & !(page_bytes() - 1);
+    // SAFETY: reads nothing at the range, whatever is there; the answer for it is a byte.
+    unsafe { call(libc::SYS_mincore, [page, 1, (&raw mut here).expose_provenance(), 0]) == 0 }
+}
+
 /// Lets other threads run.
 pub(crate) fn yield_now() {
     // SAFETY: has no preconditions.

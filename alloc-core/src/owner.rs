@@ -35,6 +35,12 @@ impl<T> OwnerPtr<T> {
         unsafe { self.0.as_ptr().read() }
     }
 
+    /// Writes `other` if `pointer` is there; says whether it was. For one who is not the owner, and knows
+    /// what that does to the owner.
+    pub(crate) fn replace(&self, pointer: *mut T, other: *mut T) -> bool {
+        self.0.compare_exchange(pointer, other, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
     #[inline(always)]
     pub(crate) fn set(&self, pointer: *mut T) {
         self.0.store(pointer, Ordering::Relaxed);

@@ -141,8 +141,9 @@ impl Page {
     }
 
     /// Gives the page up. Its blocks are all free and nobody is about to touch its record:
-    /// [`is_unused`](Self::is_unused).
-    pub(crate) fn release(self) {
+    /// [`is_unused`](Self::is_unused). If its memory was unused for a period already, it goes back to the
+    /// OS when the next one ends.
+    pub(crate) fn release(self, is_rested: bool) {
         let shape = self.class.shape();
         for word in self.local().bits.iter().take(self.words()) {
             word.set(0);
@@ -152,7 +153,11 @@ impl Page {
             self.arena.set_kind(self.slice() + back, Kind::None);
         }
         counters::PAGE_SLICES.sub(shape.slices as usize);
-        self.arena.release(self.slice(), shape.slices);
+        if is_rested {
+            self.arena.release_rested(self.slice(), shape.slices);
+        } else {
+            self.arena.release(self.slice(), shape.slices);
+        }
     }
 
     /// The page that a slice number lies in.

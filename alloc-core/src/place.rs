@@ -35,6 +35,10 @@ pub(crate) trait Place: Copy {
     /// Whether an allocation has the processor fetch the next one's block.
     const FETCHES_NEXT: bool;
 
+    /// Whether an operation on a cache says first that the class's cache is busy, and reads the cache's
+    /// top once: then the helper can tell what becomes of a cache that it takes over.
+    const READS_TOPS_ONCE: bool;
+
     /// This thread's.
     fn here() -> Self;
 
@@ -109,6 +113,7 @@ impl Portable {
 
 impl Place for Portable {
     const FETCHES_NEXT: bool = !hardened::IS_HARDENED;
+    const READS_TOPS_ONCE: bool = true;
 
     #[inline(always)]
     fn here() -> Self {
@@ -308,6 +313,7 @@ mod initial_exec {
 
     impl Place for InitialExec {
         const FETCHES_NEXT: bool = false;
+        const READS_TOPS_ONCE: bool = false;
 
         #[inline(always)]
         fn here() -> Self {

@@ -7,6 +7,10 @@
 //! what [`decay::tick`] does, looks after the heaps whose threads did not leave the fast path, and
 //! ends when a few periods had nothing to do.
 //!
+//! Much is free where enough slices are unused, or where threads have given enough back, all together
+//! and each on balance: what each of many frees may leave no slice unused, as it lies between blocks that
+//! are live or cached.
+//!
 //! The child of a fork does not have it, and starts its own when there is need. A program that becomes
 //! another user's is not left with a thread of the old one's: the helper has no privileges, is
 //! dismissed when there is need of it and the ids are found changed, and [`without_thread`] has it end
@@ -16,7 +20,7 @@ mod gate;
 mod post;
 
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use crate::decay::{self, PERIOD_MS};
 use crate::segment::SLICE;
@@ -27,7 +31,7 @@ use gate::Gate;
 use post::{Claim, Post};
 
 /// Free bytes that are worth a thread.
-pub(crate) const WORTH_BYTES: usize = 8 << 20;
+const WORTH_BYTES: usize = 8 << 20;
 
 /// Bytes that a period must have purged to count as one with something to do.
 const SOME_BYTES: usize = 1 << 20;
@@ -104,6 +108,41 @@ pub(crate) fn slices_were_freed(count: usize) {
     }
 }
 
+/// Bytes that threads gave back to their pages on balance, as far as they said.
+static RETURNED_BYTES: AtomicUsize = AtomicUsize::new(0);
+
+/// Bytes of others' blocks that threads gave back since this was last enough.
+static SENT_BYTES: AtomicUsize = AtomicUsize::new(0);
+
+/// Looks whether a helper is worth it, after a thread gave so much back to its own pages: in pages that
+/// are in use, or between blocks that are cached, no slice becomes free.
+pub(crate) fn bytes_were_returned(bytes: usize) {
+    let before = RETURNED_BYTES.fetch_add(bytes, Ordering::Relaxed);
+    if before.saturating_add(bytes) >= WORTH_BYTES {
+        want_if_worth();
+    }
+}
+
+/// Takes back what [`bytes_were_returned`] said.
+pub(crate) fn bytes_were_taken_again(bytes: usize) {
+    RETURNED_BYTES.fetch_sub(bytes, Ordering::Relaxed);
+}
+
+/// The same after a thread gave so much back to the pages of others, which may be asleep.
+pub(crate) fn bytes_were_sent(bytes: usize) {
+    let before = SENT_BYTES.fetch_add(bytes, Ordering::Relaxed);
+    if before.saturating_add(bytes) >= WORTH_BYTES {
+        SENT_BYTES.store(0, Ordering::Relaxed);
+        want_if_worth();
+    }
+}
+
+fn want_if_worth() {
+    if counters::DIRTY_SLICES.get() >= WORTH_BYTES / SLICE {
+        want();
+    }
+}
+
 /// Whether need was said by this clock, which moves on every few milliseconds, and not seen yet.
 fn is_just_asked(now: u64) -> bool {
     ASKED.load(Ordering::Relaxed) == now && POST.has_need()
@@ -111,7 +150,7 @@ fn is_just_asked(now: u64) -> bool {
 
 /// Sees to it that a helper will look at the heap soon.
 #[cold]
-pub(crate) fn want() {
+fn want() {
     let now = os::now_ms();
     if is_just_asked(now) {
         return;
@@ -200,6 +239,7 @@ fn doorbell() -> *const u32 {
 extern "C-unwind" fn run(stack: NonNull<u8>, word: u64) -> ! {
     helper::set_name();
     helper::give_up_privileges();
+    os::prepare_barrier();
     let mut claim = Claim::from_word(word);
     let mut last = decay::current();
     let mut quiet = 0;
@@ -236,7 +276,8 @@ fn work(last: &mut decay::Period, process: u32) -> Option<usize> {
     }
     let before = counters::PURGED_BYTES.get();
     let now = decay::tick();
-    for heap in pool::all() {
+    // Twice: what one heap's caches held of another's blocks is in that one's inbox then.
+    for heap in pool::all().chain(pool::all()) {
         if heap.is_quiet_since(*last, now) {
             counters::PURGED_BYTES.add(heap.tend(process));
         }

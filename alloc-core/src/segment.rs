@@ -219,6 +219,18 @@ impl Segment {
         Ok(dirty)
     }
 
+    /// Gives a run back whose memory was unused for a period already: see [`purge`](Self::purge). Returns
+    /// whether the segment had no free slice before.
+    pub(crate) fn release_rested(&self, first: u32, count: u32) -> bool {
+        let run = mask(first, count);
+        // Pairs with the `Acquire` in `take`.
+        let before = self.free.fetch_or(run, Ordering::Release);
+        if before & run != 0 {
+            fatal("slices released twice", self.slice(first).addr());
+        }
+        before == 0
+    }
+
     /// Gives a run back. Returns whether the segment had no free slice before.
     pub(crate) fn release(&self, first: u32, count: u32) -> bool {
         let run = mask(first, count);
@@ -227,12 +239,7 @@ impl Segment {
         if self.recent.load(Ordering::Relaxed) & run != run {
             self.recent.fetch_or(run, Ordering::Relaxed);
         }
-        // Pairs with the `Acquire` in `take`.
-        let before = self.free.fetch_or(run, Ordering::Release);
-        if before & run != 0 {
-            fatal("slices released twice", self.slice(first).addr());
-        }
-        before == 0
+        self.release_rested(first, count)
     }
 
     /// Gives the memory of free dirty slices back to the OS: all of them, or those that have been

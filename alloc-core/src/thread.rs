@@ -76,7 +76,9 @@ fn alloc_cached<P: Place>(place: P, cache: CacheIndex) -> *mut u8 {
 
 #[inline(always)]
 fn alloc_admitted<P: Place>(place: P, cache: CacheIndex) -> *mut u8 {
-    let take = |top: &Top| if P::FETCHES_NEXT { top.pop_and_fetch() } else { top.pop() };
+    let take = |top: &Top| {
+        if P::READS_TOPS_ONCE { top.pop_once(P::FETCHES_NEXT) } else { top.pop() }
+    };
     let block = place.operate(|heap| heap.top_of(cache), take, ptr::null_mut());
     if let Some(class) = cache.class() {
         custody::hand_out(class, block);
@@ -135,7 +137,7 @@ pub(crate) unsafe fn dealloc_cached_of_kind<P: Place>(block: *mut u8, kind: u8) 
     }
     // SAFETY: what a place admits is below the limit.
     let cache = unsafe { CacheIndex::of_kind(kind) };
-    place.operate(|heap| heap.top_of(cache), |top| top.push_once(block), false)
+    place.operate(|heap| heap.top_of(cache), |top| top.push_other(block, P::READS_TOPS_ONCE), false)
 }
 
 /// Frees a block of a class off the fast path; the block freed last is not freed again.
@@ -203,12 +205,12 @@ fn has_heap<P: Place>() -> bool {
 fn attach<P: Place>() -> bool {
     // A handler in the middle of this borrows.
     P::here().set(&BUSY);
-    let attached = exit_key::<P>().and_then(attach_with);
+    let attached = exit_key::<P>().and_then(attach_with::<P>);
     P::here().set(attached.unwrap_or(&UNSET));
     attached.is_some()
 }
 
-fn attach_with(key: libc::pthread_key_t) -> Option<&'static Heap> {
+fn attach_with<P: Place>(key: libc::pthread_key_t) -> Option<&'static Heap> {
     // SAFETY: the key was made by `exit_key` and is never deleted.
     let known: *const Heap = unsafe { libc::pthread_getspecific(key) }.cast();
     // SAFETY: only heaps from the pool are stored under the key, and those are `'static`.
@@ -217,6 +219,7 @@ fn attach_with(key: libc::pthread_key_t) -> Option<&'static Heap> {
         return Some(heap);
     }
     let heap = pool::take_or_make()?;
+    heap.set_reads_tops_once(P::READS_TOPS_ONCE);
     heap.hold.let_go();
     // The C library may allocate to store the value, from a borrowed heap then.
     // SAFETY: as above; any value may be stored.

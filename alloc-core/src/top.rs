@@ -67,9 +67,15 @@ impl Top {
         self.slot.set(slot);
     }
 
+    /// Puts another slot in the place of this one, if it is this one; says whether it was. The other
+    /// one's contents are known to who asks.
+    pub(crate) fn replace(&self, slot: *mut Slot, other: *mut Slot) -> bool {
+        self.slot.replace(slot, other)
+    }
+
     /// Takes the block there, or null when there is none.
     ///
-    /// In fewer instructions than [`pop_and_fetch`](Self::pop_and_fetch): the slot is changed in memory.
+    /// In fewer instructions than [`pop_once`](Self::pop_once): the slot is changed in memory.
     #[inline(always)]
     pub(crate) fn pop(&self) -> *mut u8 {
         let block = self.newest();
@@ -80,11 +86,13 @@ impl Top {
         block
     }
 
-    /// Takes the block there, and brings the next one into the processor's cache: whoever allocates
-    /// once allocates again, and writes to it. (A processor foresees loads of blocks that lie side by
-    /// side, but waits for stores.)
+    /// Takes the block there, or null when there is none. Reads the top once.
+    ///
+    /// If that is asked for, it brings the next block into the processor's cache: whoever allocates once
+    /// allocates again, and writes to it. (A processor foresees loads of blocks that lie side by side, but
+    /// waits for stores.)
     #[inline(always)]
-    pub(crate) fn pop_and_fetch(&self) -> *mut u8 {
+    pub(crate) fn pop_once(&self, fetches_next: bool) -> *mut u8 {
         let top = self.get();
         // SAFETY: `top` is one of this cache's slots, or the first of a cache without any.
         let block = unsafe { &*top }.get();
@@ -93,8 +101,10 @@ impl Top {
             let below = top.wrapping_sub(1);
             // From a register: whatever comes next waits less for it than for a sum in memory.
             self.set(below);
-            // SAFETY: the slot below one with a block is one of this cache's.
-            prefetch(unsafe { &*below }.get());
+            if fetches_next {
+                // SAFETY: the slot below one with a block is one of this cache's.
+                prefetch(unsafe { &*below }.get());
+            }
         }
         block
     }
@@ -108,9 +118,9 @@ impl Top {
     }
 
     /// Caches a block; `false` when the cache is full, or the block was the last one cached. In fewer
-    /// instructions than [`push`](Self::push), as [`pop`](Self::pop) is.
+    /// instructions than [`push`](Self::push), as [`pop`](Self::pop) is, unless the top is to be read once.
     #[inline(always)]
-    pub(crate) fn push_once(&self, block: *mut u8) -> bool {
+    pub(crate) fn push_other(&self, block: *mut u8, reads_once: bool) -> bool {
         let top = self.get();
         // SAFETY: `top` is one of this cache's slots, or the first of a cache without any.
         let newest = unsafe { &*top };
@@ -120,7 +130,10 @@ impl Top {
         }
         // SAFETY: the cache's top.
         let slot = unsafe { Self::put_above(top, block) };
-        slot.inspect(|_| self.set(self.get().wrapping_add(1))).is_some()
+        let set = |slot: &*mut Slot| {
+            self.set(if reads_once { *slot } else { self.get().wrapping_add(1) });
+        };
+        slot.inspect(set).is_some()
     }
 
     /// Puts a block into the slot above a cache's `top`, and tells that slot; `None` when there is none.

@@ -56,5 +56,7 @@ mod adoption;
 mod claims;
 #[path = "loom/handshake.rs"]
 mod handshake;
+#[path = "loom/takeover.rs"]
+mod takeover;
 #[path = "loom/tending.rs"]
 mod tending;

@@ -207,4 +207,12 @@ impl<const SEGMENTS: usize, const WORDS: usize> Segments<SEGMENTS, WORDS> {
             self.set_open(slice / SLICES as usize);
         }
     }
+
+    /// The same of slices that were unused for a period already.
+    pub(crate) fn release_rested(&self, slice: usize, count: u32) {
+        let was_full = self.of_slice(slice).release_rested((slice % SLICES as usize) as u32, count);
+        if was_full {
+            self.set_open(slice / SLICES as usize);
+        }
+    }
 }

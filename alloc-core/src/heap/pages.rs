@@ -96,7 +96,7 @@ impl Heap {
     /// Gives up a listed page without live or cached blocks.
     pub(super) fn give_up(&self, page: Page) {
         self.unlist(page);
-        page.release();
+        page.release(self.is_rested.get() != 0);
         purger::slices_were_freed(page.class().shape().slices as usize);
     }
 

@@ -39,6 +39,7 @@ impl Heap {
         if !self.owner.inbox.is_empty() {
             self.drain_inbox();
         }
+        self.balance.clear();
     }
 
     /// Hands all cached blocks back to their pages. Empty pages stay for the next thread.
@@ -84,19 +85,33 @@ impl Heap {
         ![last, now].contains(&Period(self.period.get()))
     }
 
-    /// For its sleeping thread: collects remote frees, gives up pages without live or cached blocks,
-    /// and sweeps the others, the first time that it sleeps and whenever others freed blocks of it.
-    /// Stops as soon as the thread is back. Returns the bytes swept. By the helper of this process.
+    /// For its sleeping thread: hands back what its caches hold, collects remote frees, gives up pages
+    /// without live blocks, and sweeps the others, the first time that it sleeps and whenever others freed
+    /// blocks of it. Stops as soon as the thread is back, and goes on when it is called again. Returns the bytes swept. By the helper of this
+    /// process.
     pub(crate) fn tend(&'static self, process: u32) -> usize {
         let period = self.period.get();
         let is_tended = self.tended.get() == period;
         if (is_tended && self.owner.inbox.is_empty()) || !self.hold.take_as_helper(process) {
             return 0;
         }
-        self.tended.set(period);
+        // A fork that had begun copies the heap as nobody holds it; one that begins from here on, as one
+        // that is held.
+        if !os::wait_for_forks() {
+            self.hold.let_go();
+            return 0;
+        }
+        self.is_rested.set(1);
+        let all_taken = self.take_over_caches();
         self.drain_inbox();
         self.release_unused_pages();
         let swept = self.sweep();
+        // What was left to a thread that came back it may keep without leaving the fast path.
+        if all_taken && !self.hold.is_missed() {
+            self.tended.set(period);
+        }
+        self.balance.clear();
+        self.is_rested.set(0);
         self.hold.let_go();
         swept
     }
@@ -110,6 +125,7 @@ impl Heap {
     }
 
     pub(super) fn begin_period(&'static self) {
+        self.balance.begin_period();
         for class in Class::all() {
             let limit = class.pick(&self.limits).get();
             if !self.in_use.replace(class, false) {

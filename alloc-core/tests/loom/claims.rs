@@ -4,7 +4,7 @@
 use core::ptr::NonNull;
 
 use crate::os::{self, MEMORY};
-use crate::segment::{Placement, SEGMENT, SLICES, Segment};
+use crate::segment::{Placement, SEGMENT, SLICE, SLICES, Segment};
 use crate::segments::Segments;
 use crate::sync::{Arc, Ordering, model, thread};
 
@@ -134,6 +134,24 @@ fn a_purge_takes_nothing_that_was_claimed() {
 #[test]
 fn a_purge_that_the_os_refuses_loses_no_slice() {
     purge_against_claim(true);
+}
+
+#[test]
+fn what_has_rested_goes_one_purge_earlier() {
+    model(|| {
+        let world = World::<1>::new(2);
+        let segment = world.segments.of_slice(0);
+        let claim = || {
+            assert!(segment.claim_exactly(0, 2).is_some());
+        };
+        claim();
+        world.segments.release(0, 2);
+        assert_eq!(segment.purge(false), None);
+        assert_eq!(segment.purge(false), Some(2 * SLICE));
+        claim();
+        world.segments.release_rested(0, 2);
+        assert_eq!(segment.purge(false), Some(2 * SLICE));
+    });
 }
 
 #[test]

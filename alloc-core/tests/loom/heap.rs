@@ -42,12 +42,25 @@ impl InUse {
     }
 }
 
+/// What goes back is not counted.
+struct Balance;
+
+impl Balance {
+    #[expect(clippy::unused_self, reason = "nothing is counted")]
+    fn begin_period(&self) {}
+
+    #[expect(clippy::unused_self, reason = "nothing is counted")]
+    fn clear(&self) {}
+}
+
 pub(crate) struct Heap {
     limits: [OwnerU32; CLASSES],
     pages: [OwnerU32; CLASSES],
     period: Time,
     in_use: InUse,
     tended: Time,
+    balance: Balance,
+    is_rested: OwnerU32,
     pub(crate) hold: Hold,
     next_idle: AtomicU32,
     owner: Owner,
@@ -63,6 +76,8 @@ loom::lazy_static! {
         period: Time(AtomicU64::new(1)),
         in_use: InUse,
         tended: Time(AtomicU64::new(0)),
+        balance: Balance,
+        is_rested: OwnerU32::new(0),
         hold: Hold::new([AtomicU32::new(0), AtomicU32::new(0)]),
         next_idle: AtomicU32::new(0),
         owner: Owner {
@@ -117,6 +132,12 @@ pub(crate) mod pool {
 }
 
 impl Heap {
+    /// That has models of its own: here a sleeping thread keeps what is cached.
+    #[expect(clippy::unused_self, reason = "nothing is taken")]
+    fn take_over_caches(&self) -> bool {
+        true
+    }
+
     pub(crate) fn number(&self) -> u32 {
         self.owner.index.get()
     }

@@ -98,11 +98,15 @@ impl Page {
         Some(page)
     }
 
-    pub(crate) fn release(self) {
+    pub(crate) fn release(self, is_rested: bool) {
         self.local().bits.set(0);
         self.local().free.set(0);
         self.record().is_page.store(0, Ordering::Release);
-        SEGMENT_OF_PAGES.release(self.0 - 1, 1);
+        if is_rested {
+            SEGMENT_OF_PAGES.release_rested(self.0 - 1, 1);
+        } else {
+            SEGMENT_OF_PAGES.release(self.0 - 1, 1);
+        }
     }
 
     pub(crate) fn of_slice(number: u32) -> Option<Self> {

@@ -68,6 +68,10 @@ pub(crate) mod os {
         true
     }
 
+    pub(crate) fn wait_for_forks() -> bool {
+        true
+    }
+
     /// # Safety
     ///
     /// None here.
