@@ -2,7 +2,6 @@
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::fs;
-use std::mem::MaybeUninit;
 
 use alloc_core::CoreAlloc;
 use alloc_core::walk::SEGMENT_BYTES;
@@ -60,29 +59,15 @@ fn marked_bytes() -> Option<usize> {
     Some(marked)
 }
 
-/// Keeps this thread on the processor that it runs on: on another one blocks begin a segment of its own, before much
-/// was used in the first.
-fn stay_on_this_processor() {
-    // SAFETY: all zero is a set of processors, of none.
-    let mut set: libc::cpu_set_t = unsafe { MaybeUninit::zeroed().assume_init() };
-    // SAFETY: the call has no conditions.
-    let processor = unsafe { libc::sched_getcpu() };
-    // SAFETY: the number is one of the kernel's, for which the set has room.
-    unsafe { libc::CPU_SET(processor as usize, &mut set) };
-    // SAFETY: the call reads one set of processors.
-    let result = unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) };
-    assert_eq!(result, 0);
-}
-
 #[test]
 fn blocks_that_are_touched_all_over_are_made_of_huge_pages() {
     succeed("blocks_that_are_touched_all_over_are_made_of_huge_pages", || {
-        stay_on_this_processor();
         assert_eq!(marked_bytes().unwrap_or(0), 0);
         let touched = blocks(BLOCK);
         let Some(marked) = marked_bytes() else { return };
-        // All but the first segment, by which it is decided.
-        assert!(marked >= BLOCKS * BLOCK - SEGMENT_BYTES, "{marked} bytes");
+        // All but the first segment of each arena, by which it is decided there. What others map meanwhile can
+        // be in the way of the first one, and then there are two.
+        assert!(marked >= BLOCKS * BLOCK - 2 * SEGMENT_BYTES, "{marked} bytes");
         HEAP.check_all().expect("a whole heap");
         free(touched);
 
