@@ -21,10 +21,12 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Control characters, and what turns the direction of writing or ends a line.
+/// Control characters, what turns the direction of writing or ends a line, and what is no character: no
+/// picture may have that, which is XML.
 fn is_obeyed(c: char) -> bool {
     let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}');
-    c.is_control() || turns || matches!(c, '\u{2028}' | '\u{2029}' | '\u{2066}'..='\u{2069}')
+    let ends_or_none = matches!(c, '\u{2028}' | '\u{2029}' | '\u{fffe}' | '\u{ffff}');
+    c.is_control() || turns || ends_or_none || matches!(c, '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -35,6 +37,7 @@ mod tests {
     fn what_a_terminal_would_obey_is_written_out() {
         assert_eq!(printable("app::größe<日本>"), "app::größe<日本>");
         assert_eq!(printable("\x1b[2J\n\r\t\u{9b}"), r"\u{1b}[2J\n\r\t\u{9b}");
+        assert_eq!(printable("\u{fffe}\u{ffff}\u{fffd}"), "\\u{fffe}\\u{ffff}\u{fffd}");
         assert_eq!(printable("a\u{202e}b\u{2066}"), r"a\u{202e}b\u{2066}");
     }
 }

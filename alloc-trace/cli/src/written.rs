@@ -1,6 +1,6 @@
 //! What `--json` says of a file that a command wrote.
 
-use std::path::Path;
+use std::borrow::Cow;
 
 use alloc_trace_analysis::{Figures, Intervals, Measure, RecordingState};
 use serde::Serialize;
@@ -15,7 +15,8 @@ use crate::style::ColorChoice;
 struct Written<'a> {
     #[serde(flatten)]
     state: &'a RecordingState,
-    path: &'a Path,
+    /// JSON has no way to write what is not UTF-8 in it.
+    path: Cow<'a, str>,
     format: &'a str,
     bytes: u64,
     measure: Option<Measure>,
@@ -77,7 +78,7 @@ pub(crate) fn say(
     state: &RecordingState,
 ) -> Result<(), CommandError> {
     let Extent { events, blocks } = extent;
-    let path = &reading.output;
+    let path = reading.output.to_string_lossy();
     let written = Written { state, path, format, bytes, measure, events, blocks };
     let mut output = Output::open("-".as_ref(), ColorChoice::Never)?;
     output.write(|out| {

@@ -2,8 +2,8 @@
 //! anew, and go with the recording to another machine.
 //!
 //! The file is text. Its first line names the recording; then each return address has a line of its own
-//! and one for each frame, innermost first: function, file, line and module, a tab between. It is replaced
-//! as a whole. What it cannot be, for a file system that nobody may write to, is no error: names are found
+//! and one for each frame, innermost first: function, file, line and module, a tab between, with what would
+//! set them off written as `\t`, `\n`, `\r` and `\\`. It is replaced as a whole. What it cannot be, for a file system that nobody may write to, is no error: names are found
 //! anew the next time.
 
 use std::collections::BTreeMap;
@@ -77,7 +77,7 @@ impl Cache {
             for frame in frames {
                 let line = frame.line.map(|line| line.to_string()).unwrap_or_default();
                 let file = frame.file.as_deref().unwrap_or_default();
-                let fields = [&*frame.function, file, &*line, &*frame.module].map(plain);
+                let fields = [&*frame.function, file, &*line, &*frame.module].map(escaped);
                 let _ = writeln!(text, "\t{}", fields.join("\t"));
             }
         }
@@ -85,9 +85,36 @@ impl Cache {
     }
 }
 
+/// What sets fields and lines off, and how it is written in a field.
+const ESCAPES: [(char, char); 4] = [('\\', '\\'), ('\t', 't'), ('\n', 'n'), ('\r', 'r')];
+
 /// Without what sets fields and lines off.
-fn plain(text: &str) -> String {
-    text.replace(['\t', '\n', '\r'], " ")
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match ESCAPES.iter().find(|(plain, _)| *plain == c) {
+            Some((_, written)) => out.extend(['\\', *written]),
+            None => out.push(c),
+        }
+    }
+    out
+}
+
+/// A field's text. A backslash before anything else stands for itself.
+fn unescaped(field: &str) -> String {
+    let mut out = String::with_capacity(field.len());
+    let mut chars = field.chars();
+    while let Some(c) = chars.next() {
+        let next = chars.clone().next().filter(|_| c == '\\');
+        match ESCAPES.iter().find(|(_, written)| Some(*written) == next) {
+            Some((plain, _)) => {
+                chars.next();
+                out.push(*plain);
+            }
+            None => out.push(c),
+        }
+    }
+    out
 }
 
 /// Nobody sees the file half written.
@@ -122,10 +149,10 @@ fn parse(text: &str, title: &str) -> Option<BTreeMap<u64, Vec<CachedFrame>>> {
                 let fields: Vec<&str> = fields.split('\t').collect();
                 let [function, file, line, module] = *fields else { return None };
                 let frame = CachedFrame {
-                    function: function.to_owned(),
-                    file: (!file.is_empty()).then(|| file.to_owned()),
+                    function: unescaped(function),
+                    file: (!file.is_empty()).then(|| unescaped(file)),
                     line: if line.is_empty() { None } else { Some(line.parse().ok()?) },
-                    module: module.to_owned(),
+                    module: unescaped(module),
                 };
                 all.entry(address?).or_default().push(frame);
             }
@@ -150,12 +177,13 @@ mod tests {
         let mut cache = Cache::read(path.clone(), "title".into());
         let frames = vec![frame("app::inlined", Some(3)), frame("app::main", None)];
         cache.add(0x10, frames.clone());
-        cache.add(0x20, vec![frame("with\ttab\nand line", Some(1))]);
+        let odd = vec![frame("with\ttab\r\nand \\line \\\\n", Some(1))];
+        cache.add(0x20, odd.clone());
         cache.save().expect("written");
         let again = Cache::read(path.clone(), "title".into());
         assert_eq!(again.get(0x10, "/app"), Some(&*frames));
         assert_eq!(again.get(0x10, "/another"), None, "another module has its place now");
-        assert_eq!(again.get(0x20, "/app"), Some(&*vec![frame("with tab and line", Some(1))]));
+        assert_eq!(again.get(0x20, "/app"), Some(&*odd));
         assert_eq!(again.get(0x30, "/app"), None);
         assert_eq!(Cache::read(path.clone(), "another".into()).get(0x10, "/app"), None);
         fs::write(&path, "title\n10\n\tbroken\n").expect("written");

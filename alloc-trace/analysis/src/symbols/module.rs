@@ -4,7 +4,7 @@
 //! inflated as a whole then: of the C library that takes longer than all else that a report asks for names.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -45,9 +45,21 @@ impl ModuleSymbols {
         let module = PathBuf::from(path);
         // The kernel's own module has no file, and so nothing to be told of.
         let virtual_module = !path.contains('/');
-        let (found, problem) = match Found::examine(&module) {
+        let is_recorded = |found: &Found| found.is_of(recorded_build_id, recorded_at_ns);
+        let mut file = module.clone();
+        let mut examined = Found::examine(&file);
+        if !examined.as_ref().is_ok_and(is_recorded) {
+            for other in files_shown_as(path) {
+                let Ok(found) = Found::examine(&other) else { continue };
+                if is_recorded(&found) {
+                    (file, examined) = (other, Ok(found));
+                    break;
+                }
+            }
+        }
+        let (found, problem) = match examined {
             _ if virtual_module => (None, None),
-            Ok(found) if found.is_of(recorded_build_id, recorded_at_ns) => (Some(found), None),
+            Ok(found) if is_recorded(&found) => (Some(found), None),
             Ok(_) => (None, Some(SymbolProblem::Changed { module: module.clone() })),
             Err(reason) => {
                 (None, Some(SymbolProblem::Unreadable { module: module.clone(), reason }))
@@ -55,8 +67,8 @@ impl ModuleSymbols {
         };
         let mut files = Vec::new();
         if let Some(found) = &found {
-            files.push(module.clone());
-            files.extend(debug_file::find(&module, found).filter(|_| !found.has_lines));
+            files.push(file.clone());
+            files.extend(debug_file::find(&file, found).filter(|_| !found.has_lines));
         }
         let files = files.into_iter().map(SymbolFile::new).collect();
         Self { module, found, files, debuginfod, problem, asked: false }
@@ -69,7 +81,9 @@ impl ModuleSymbols {
             _ => return self.problem.clone(),
         };
         if let Some((file, reason)) = self.files.iter().find_map(SymbolFile::trouble) {
-            let (module, file, reason) = (self.module.clone(), file.to_owned(), reason.to_owned());
+            // As a text, as that of the module: a problem is shown, and written as JSON.
+            let file = PathBuf::from(file.to_string_lossy().into_owned());
+            let (module, reason) = (self.module.clone(), reason.to_owned());
             return Some(SymbolProblem::BrokenDebugInfo { module, file, reason });
         }
         if self.files.len() > 1 { None } else { found.lack(&self.module) }
@@ -111,6 +125,30 @@ impl ModuleSymbols {
             self.files.extend(debug_file::download(found).map(SymbolFile::new));
         }
     }
+}
+
+/// The files whose path looks like this as text, where that has U+FFFD for what was not UTF-8 in it.
+///
+/// A recording's reader has paths as text only: they are mostly shown.
+fn files_shown_as(path: &str) -> Vec<PathBuf> {
+    /// Nobody has more of them.
+    const MOST: usize = 16;
+    let unclear = |name: &str| name.contains(char::REPLACEMENT_CHARACTER);
+    let Some(path) = path.strip_prefix('/').filter(|path| unclear(path)) else { return Vec::new() };
+    let mut found = vec![PathBuf::from("/")];
+    for name in path.split('/') {
+        let within = |directory: &PathBuf| -> Vec<PathBuf> {
+            if !unclear(name) {
+                return vec![directory.join(name)];
+            }
+            let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+            let names = entries.map(|entry| entry.file_name());
+            let like = names.filter(|other| other.to_string_lossy() == name);
+            like.take(MOST).map(|other| directory.join(other)).collect()
+        };
+        found = found.iter().flat_map(within).take(MOST).collect();
+    }
+    found
 }
 
 /// Whether a symbol says more than the debug information's name of the same function.
