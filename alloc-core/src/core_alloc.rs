@@ -104,8 +104,8 @@ impl CoreAlloc {
     /// not find it there, see [`without_background_thread`](Self::without_background_thread).
     ///
     /// To be switched off by a program that lives under a filter of system calls which forbids `clone`,
-    /// `capset`, `prctl`, `futex`, `membarrier` or `mincore`. If the thread runs, this waits for its end, though not longer than
-    /// two seconds.
+    /// `capset`, `prctl`, `futex`, `membarrier` or `mincore`. If the thread runs, this waits for its end,
+    /// though not longer than two seconds.
     pub fn purge_in_background(&self, is_allowed: bool) {
         purger::set_allowed(is_allowed);
     }

@@ -11,8 +11,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use crate::{arena, counters, heap, os};
 
 /// How long memory stays unused before it is purged, at least; twice as long at most, and three times
-/// what a sleeping thread's heap kept, in its caches too. In half a second a program can touch gigabytes anew: what is
-/// purged in vain costs a few hundredths of its time.
+/// what a sleeping thread's heap kept, in its caches too. In half a second a program can touch gigabytes
+/// anew: what is purged in vain costs a few hundredths of its time.
 pub(crate) const PERIOD_MS: u64 = 500;
 
 /// When the current period ends. Orders nothing: the exchange elects the thread that purges.

@@ -75,6 +75,12 @@ impl Idle {
         }
     }
 
+    /// Puts back what the caller owns and has hold of.
+    pub(crate) fn put(&self, waiting: &impl Waiting) {
+        waiting.hold().let_go();
+        self.push(waiting);
+    }
+
     /// Pushes what the caller owns, whether it has hold of it or somebody else.
     pub(crate) fn push(&self, waiting: &impl Waiting) {
         let mut top = self.top.load(Ordering::Relaxed);

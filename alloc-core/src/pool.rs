@@ -62,8 +62,7 @@ pub(crate) fn take() -> Option<&'static Heap> {
 
 /// Puts a heap back that the caller owns and holds.
 pub(crate) fn put(heap: &'static Heap) {
-    heap.hold.let_go();
-    push(heap);
+    IDLE.put(heap);
 }
 
 /// Puts a heap back that the caller owns, but that another thread holds now.

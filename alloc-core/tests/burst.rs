@@ -1,7 +1,6 @@
 //! What a burst took goes back to the OS without anybody's help, whatever the program does then. Each
 //! case is a process of its own with a time limit; within that, it may take as long as it takes.
 
-use std::alloc::{GlobalAlloc, Layout};
 use std::hint::black_box;
 use std::mem::{self, MaybeUninit};
 use std::sync::{Mutex, mpsc};
@@ -10,9 +9,11 @@ use std::{ptr, thread};
 
 use alloc_core::CoreAlloc;
 
+mod blocks;
 mod memory;
 mod process;
 
+use blocks::{Block, free, shuffle};
 use memory::resident_bytes;
 use process::succeed;
 
@@ -26,49 +27,13 @@ fn threads() -> usize {
     std::fs::read_dir("/proc/self/task").expect("this process's threads").count()
 }
 
-/// A block, by its address, and its layout.
-type Block = (usize, Layout);
-
-/// Live blocks of these sizes in turn, all bytes written.
+/// The blocks of a burst of these sizes.
 fn burst(sizes: &[usize]) -> Vec<Block> {
-    let mut bytes = 0;
-    let mut blocks = Vec::new();
-    for size in sizes.iter().cycle() {
-        let layout = Layout::from_size_align(*size, 8).expect("a layout");
-        // SAFETY: the layout is not empty.
-        let block = unsafe { HEAP.alloc(layout) };
-        assert!(!block.is_null());
-        // SAFETY: a live block of so many bytes.
-        unsafe { block.write_bytes(1, *size) };
-        blocks.push((block.expose_provenance(), layout));
-        bytes += size;
-        if bytes > BURST {
-            break;
-        }
-    }
-    blocks
-}
-
-fn free(blocks: Vec<Block>) {
-    for (address, layout) in blocks {
-        // SAFETY: allocated by `burst` with this layout, and freed once.
-        unsafe { HEAP.dealloc(ptr::with_exposed_provenance_mut(address), layout) };
-    }
+    blocks::burst(sizes, BURST)
 }
 
 /// Sizes of every kind of block in a segment.
 const ALL_SIZES: [usize; 9] = [24, 64, 200, 700, 1500, 5000, 20_000, 100_000, 1 << 20];
-
-/// The same blocks in another order.
-fn shuffle(blocks: &mut [Block]) {
-    let mut state = 88_172_645_463_325_252u64;
-    for index in (1..blocks.len()).rev() {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        blocks.swap(index, (state % (index as u64 + 1)) as usize);
-    }
-}
 
 /// Waits, doing `meanwhile`, until nine tenths of what a burst took have gone back. Nothing here asks
 /// the heap for more than its caches hold.

@@ -5,70 +5,29 @@
 //! What comes to less than 8 MiB asks for nobody. So where a thread is so late that the others' memory has gone
 //! back before it frees its own, its part may stay.
 
-use std::alloc::{GlobalAlloc, Layout};
 use std::sync::{Arc, Barrier, mpsc};
+use std::thread;
 use std::time::Duration;
-use std::{ptr, thread};
 
 use alloc_core::CoreAlloc;
 
+mod blocks;
 mod process;
 
+use blocks::{burst, free, shuffle};
 use process::succeed;
 
 #[global_allocator]
 static HEAP: CoreAlloc = CoreAlloc::new();
 
-/// A block, by its address, and its layout.
-type Block = (usize, Layout);
-
 /// Sizes of small blocks of all kinds, which come in turn.
 const ALL_SIZES: [usize; 12] = [16, 40, 64, 100, 150, 250, 400, 600, 1000, 1500, 2500, 4000];
-
-/// Live blocks of so many bytes together, all of them written.
-fn burst(sizes: &[usize], bytes: usize) -> Vec<Block> {
-    let mut rest = bytes;
-    let mut blocks = Vec::with_capacity(bytes / (sizes.iter().sum::<usize>() / sizes.len()) + 1);
-    for size in sizes.iter().cycle() {
-        let layout = Layout::from_size_align(*size, 8).expect("a layout");
-        // SAFETY: the layout is not empty.
-        let block = unsafe { HEAP.alloc(layout) };
-        assert!(!block.is_null());
-        // SAFETY: a live block of so many bytes.
-        unsafe { block.write_bytes(1, *size) };
-        blocks.push((block.expose_provenance(), layout));
-        let Some(left) = rest.checked_sub(*size) else { break };
-        rest = left;
-    }
-    blocks
-}
-
-fn free(blocks: Vec<Block>) {
-    for (address, layout) in blocks {
-        // SAFETY: allocated by `burst` with this layout, and freed once.
-        unsafe { HEAP.dealloc(ptr::with_exposed_provenance_mut(address), layout) };
-    }
-}
 
 /// The order in which blocks are freed.
 #[derive(Clone, Copy, Debug)]
 enum Order {
     AsObtained,
     Shuffled,
-}
-
-/// The same blocks in this order.
-fn put_in(order: Order, blocks: &mut [Block]) {
-    if matches!(order, Order::AsObtained) {
-        return;
-    }
-    let mut state = 88_172_645_463_325_252u64;
-    for index in (1..blocks.len()).rev() {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        blocks.swap(index, (state % (index as u64 + 1)) as usize);
-    }
 }
 
 /// Who frees a thread's blocks: itself, or the next one.
@@ -120,7 +79,9 @@ fn check_but(
                     kept.extend(is_kept(number).then_some(block));
                     !is_kept(number)
                 });
-                put_in(order, &mut blocks);
+                if matches!(order, Order::Shuffled) {
+                    shuffle(&mut blocks);
+                }
                 all_are_here.wait();
                 all_are_here.wait();
                 sender.send(Some(blocks)).expect("somebody waits");

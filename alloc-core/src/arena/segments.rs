@@ -202,16 +202,18 @@ impl<const SEGMENTS: usize, const WORDS: usize> Segments<SEGMENTS, WORDS> {
 
     /// Gives a run of slices back.
     pub(crate) fn release(&self, slice: usize, count: u32) {
-        let was_full = self.of_slice(slice).release((slice % SLICES as usize) as u32, count);
-        if was_full {
-            self.set_open(slice / SLICES as usize);
-        }
+        self.release_with(Segment::release, slice, count);
     }
 
     /// The same of slices that were unused for a period already.
     pub(crate) fn release_rested(&self, slice: usize, count: u32) {
-        let was_full = self.of_slice(slice).release_rested((slice % SLICES as usize) as u32, count);
-        if was_full {
+        self.release_with(Segment::release_rested, slice, count);
+    }
+
+    /// Has a run given back by what says whether its segment was full before.
+    #[inline]
+    fn release_with(&self, give_back: fn(&Segment, u32, u32) -> bool, slice: usize, count: u32) {
+        if give_back(self.of_slice(slice), (slice % SLICES as usize) as u32, count) {
             self.set_open(slice / SLICES as usize);
         }
     }

@@ -87,8 +87,8 @@ impl Heap {
 
     /// For its sleeping thread: hands back what its caches hold, collects remote frees, gives up pages
     /// without live blocks, and sweeps the others, the first time that it sleeps and whenever others freed
-    /// blocks of it. Stops as soon as the thread is back, and goes on when it is called again. Returns the bytes swept. By the helper of this
-    /// process.
+    /// blocks of it. Stops as soon as the thread is back, and goes on when it is called again. Returns the
+    /// bytes swept. By the helper of this process.
     pub(crate) fn tend(&'static self, process: u32) -> usize {
         let period = self.period.get();
         let is_tended = self.tended.get() == period;

@@ -122,8 +122,7 @@ pub(crate) mod pool {
     }
 
     pub(crate) fn put(heap: &'static Heap) {
-        heap.hold.let_go();
-        push(heap);
+        IDLE.put(heap);
     }
 
     pub(crate) fn push(heap: &'static Heap) {

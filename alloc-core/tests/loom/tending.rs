@@ -123,8 +123,7 @@ impl World {
     fn borrow(&self) {
         if let Some(heap) = self.take() {
             heap.touch();
-            heap.hold.let_go();
-            self.idle.push(heap);
+            self.idle.put(heap);
         }
     }
 

@@ -3,12 +3,12 @@
 //! This test is recorded itself: it runs itself again with `ALLOC_TRACE`, and the child does what the
 //! variable [`TASK`] names.
 
+mod recorded;
 mod support;
 
 use std::alloc::System;
 use std::collections::VecDeque;
 use std::hint::black_box;
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use tracing::info_span;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use recorded::{TASK, record};
 use support::{Script, alloc, at, free, realloc};
 
 #[global_allocator]
@@ -185,9 +186,6 @@ fn what_is_mostly_never_freed_is_asked_for_its_owner_first() {
     assert_eq!(rules(30), [Rule::LateDrops], "too few blocks for a leak");
 }
 
-/// Which program the child is.
-const TASK: &str = "ALLOC_TRACE_TEST_TASK";
-
 const REQUESTS: usize = 30;
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -209,16 +207,20 @@ fn answer() -> Vec<u8> {
     black_box(Vec::with_capacity(100_000))
 }
 
+fn keep_another(kept: &mut VecDeque<Vec<u8>>) {
+    kept.push_back(answer());
+    if kept.len() > 3 {
+        kept.pop_front();
+    }
+}
+
 /// Each answer is made in a moment, and stays until three more are there.
 #[inline(never)]
 fn answers_kept_past_their_requests() {
     let mut kept = VecDeque::new();
     for _ in 0..REQUESTS {
         info_span!("request").in_scope(|| {
-            kept.push_back(answer());
-            if kept.len() > 3 {
-                kept.pop_front();
-            }
+            keep_another(&mut kept);
         });
         thread::sleep(PAUSE);
     }
@@ -242,10 +244,7 @@ fn answers_of_long_requests() {
     let mut kept = VecDeque::new();
     for _ in 0..REQUESTS {
         info_span!("request").in_scope(|| {
-            kept.push_back(answer());
-            if kept.len() > 3 {
-                kept.pop_front();
-            }
+            keep_another(&mut kept);
             thread::sleep(PAUSE);
         });
     }
@@ -253,16 +252,8 @@ fn answers_of_long_requests() {
 
 /// What is found late of the answers of a program.
 fn late_answers(task: &str) -> Option<Finding> {
-    let directory = tempfile::tempdir().expect("a directory");
-    let path = directory.path().join("program.trace");
-    let output = Command::new(std::env::current_exe().expect("known"))
-        .args(["--exact", "program", "--nocapture", "--test-threads=1"])
-        .env(TASK, task)
-        .env("ALLOC_TRACE", &path)
-        .output()
-        .expect("run");
-    assert!(output.status.success(), "{output:?}");
-    late(&Recording::open(&path).expect("readable"), "advise_spans::answer")
+    let (_directory, recording) = record(task);
+    late(&recording, "advise_spans::answer")
 }
 
 #[test]

@@ -32,12 +32,17 @@ pub fn duration(ns: u64) -> String {
         unit += 1;
     }
     let name = UNITS.get(unit).copied().unwrap_or_default();
+    three_digits(value, name)
+}
+
+/// A value below a thousand with its unit.
+fn three_digits(value: f64, unit: &str) -> String {
     if value < 9.995 {
-        format!("{value:.2} {name}")
+        format!("{value:.2} {unit}")
     } else if value < 99.95 {
-        format!("{value:.1} {name}")
+        format!("{value:.1} {unit}")
     } else {
-        format!("{value:.0} {name}")
+        format!("{value:.0} {unit}")
     }
 }
 
@@ -54,13 +59,7 @@ pub fn summed_time(ns: u128) -> String {
     let fitting = UNITS.into_iter().find(|(_, unit)| seconds / unit < 999.5);
     let (name, unit) = fitting.unwrap_or(UNITS[2]);
     let value = seconds / unit;
-    if value < 9.995 {
-        format!("{value:.2} {name}")
-    } else if value < 99.95 {
-        format!("{value:.1} {name}")
-    } else {
-        format!("{value:.0} {name}")
-    }
+    three_digits(value, name)
 }
 
 /// A count with its thousands set apart: `1,234,567`.

@@ -4,45 +4,28 @@
 //! the variable [`TASK`] names.
 
 mod programs;
+#[path = "../recorded/mod.rs"]
+mod recorded;
 
 use std::alloc::System;
-use std::process::Command;
 
 use alloc_trace::TraceAlloc;
 use alloc_trace_analysis::{
-    Advice, By, Evidence, Finding, Group, Grouped, Holder, Leaks, Limited, Options, Recording,
-    Rule, Summary, Thresholds,
+    Advice, By, Evidence, Finding, Group, Grouped, Holder, Leaks, Limited, Options, Rule, Summary,
+    Thresholds,
 };
-use tempfile::TempDir;
 
 use programs::ROUNDS;
+use recorded::{TASK, record};
 
 #[global_allocator]
 static ALLOCATOR: TraceAlloc<System> = TraceAlloc::new(System);
-
-/// Which program the child is.
-const TASK: &str = "ALLOC_TRACE_TEST_TASK";
 
 /// Not a test of its own: the recorded program.
 #[test]
 fn program() {
     let Ok(task) = std::env::var(TASK) else { return };
     programs::named(&task)();
-}
-
-/// A recording of a program, and the directory that it lies in.
-fn record(task: &str) -> (TempDir, Recording) {
-    let directory = tempfile::tempdir().expect("a directory");
-    let path = directory.path().join("program.trace");
-    let output = Command::new(std::env::current_exe().expect("known"))
-        .args(["--exact", "program", "--nocapture", "--test-threads=1"])
-        .env(TASK, task)
-        .env("ALLOC_TRACE", &path)
-        .output()
-        .expect("run");
-    assert!(output.status.success(), "{output:?}");
-    let recording = Recording::open(&path).expect("readable");
-    (directory, recording)
 }
 
 /// What is found in a program, at its own call sites.
