@@ -100,8 +100,8 @@ impl Filter {
     /// Requests whose block lived for so many nanoseconds, until it was freed or reallocated. One
     /// that never was lived until the end of the recording. A failed request obtained none.
     ///
-    /// Reading takes one bit more for each request of the recording then, unless there is a
-    /// [`Filter::live_at`] too: 125 MB for a billion.
+    /// Reading takes one pass more then, and unless there is a [`Filter::live_at`] too, from four million
+    /// requests on a temporary file of one bit for each: 125 MB for a billion.
     #[must_use]
     pub fn lifetimes(mut self, ns: impl RangeBounds<u64>) -> Self {
         self.lifetimes = Some(Range::of(&ns));

@@ -6,8 +6,7 @@
 //! requests differ in, [`CallTreeWeights`] by backtrace, [`Intervals`] those of any interval. A
 //! [`Filter`] picks the part that they look at. All read a [`Recording`] twice: first for what its
 //! records define (the call tree, modules, threads), which may come after the events that need it, then for the
-//! events in order. Memory grows with live blocks and call sites, not with events, but for
-//! one bit a request where a filter picks lifetimes.
+//! events in order. Memory grows with live blocks and call sites, not with events.
 //!
 //! Nothing here prints, and nothing decides how figures look.
 
@@ -48,6 +47,7 @@ mod recorder_blocks;
 mod recording_state;
 mod replaced_code;
 mod replay;
+mod request_bits;
 mod selection;
 mod sites;
 mod span_lives;

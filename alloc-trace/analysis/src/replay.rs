@@ -203,7 +203,7 @@ impl<'a> Replay<'a> {
                     self.internal = (own_thread || !self.recorder_blocks.is_empty())
                         && self.recorder_blocks.follow(&event, own_thread);
                     if self.prepared.selection.is_some() {
-                        self.ask_filter();
+                        self.ask_filter()?;
                     }
                     return Ok(true);
                 }
@@ -258,13 +258,14 @@ impl<'a> Replay<'a> {
         known_thread(&mut self.last_thread, id, &self.prepared.definitions)
     }
 
-    fn ask_filter(&mut self) {
+    fn ask_filter(&mut self) -> Result<(), ReadError> {
         let event = self.records.event();
         let Traced { site, .. } = self.prepared.traced(event.node);
         let selection = &mut self.prepared.selection;
         if let Some(selection) = selection {
-            self.picked = selection.judge(event, self.thread, site, self.internal, &self.spans);
+            self.picked = selection.judge(event, self.thread, site, self.internal, &self.spans)?;
         }
+        Ok(())
     }
 
     /// Whether records of the event's thread were lost before it.

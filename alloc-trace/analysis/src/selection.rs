@@ -2,9 +2,10 @@
 //!
 //! What becomes of a block is not known when it is obtained. Where the filter asks for that, a pass
 //! over the recording comes first. What was live at a time is no more than what is live: that pass leaves the numbers
-//! of its requests. What lived so long can be any part of all: it leaves one bit a request, the one thing here
-//! that grows with them, 125 MB for a billion.
+//! of its requests. What lived so long can be any part of all: it leaves one bit a request, of which only the last
+//! ones [stay in memory](crate::request_bits).
 
+use std::io;
 use std::sync::Arc;
 
 use alloc_trace_format::{Clock, Event, EventKind, ReadError, Recording, Stamp, Step};
@@ -14,6 +15,7 @@ use crate::error::AnalysisError;
 use crate::filter::Filter;
 use crate::live::LiveBlocks;
 use crate::options::Options;
+use crate::request_bits::{BitsInOrder, RequestBits};
 use crate::sites::{SiteIndex, Sites};
 use crate::spans::Spans;
 use crate::times::Times;
@@ -90,15 +92,18 @@ impl Selection {
         site: SiteIndex,
         internal: bool,
         spans: &Spans,
-    ) -> Picked {
-        let of_obtained = self.future.as_mut().is_none_or(|future| future.next(event));
+    ) -> Result<Picked, ReadError> {
+        let of_obtained = match &mut self.future {
+            Some(future) => future.next(event)?,
+            None => true,
+        };
         let is_free = event.kind == EventKind::Free;
         let own = !internal && self.picks(event, thread, site, spans);
         let of_released = self.follow(event, of_obtained);
-        Picked {
+        Ok(Picked {
             picked: own && !is_free && of_obtained,
             listed: own && if is_free { of_released } else { of_obtained },
-        }
+        })
     }
 
     /// Where blocks have to be known to list events: whether the one that an event releases is as the filter
@@ -155,21 +160,18 @@ impl Selection {
     }
 }
 
-/// Which requests are picked by what became of their blocks.
+/// Which requests are picked by what became of their blocks: successful ones, in their order.
 #[derive(Debug)]
-struct Future {
-    picks: Picks,
-    /// How many successful requests have been asked for.
-    requests: u64,
-}
-
-/// Successful requests, by their numbers from 0.
-#[derive(Debug)]
-enum Picks {
-    /// Any of them: a bit for each.
-    Bits(Vec<u64>),
-    /// No more than were live at a time: their numbers, the greatest first. Those that were asked for are gone.
-    Numbers(Vec<u64>),
+enum Future {
+    /// Any of them.
+    Bits(BitsInOrder),
+    /// No more than were live at a time.
+    Numbers {
+        /// Their numbers from 0, the greatest first. Those that were asked for are gone.
+        numbers: Vec<u64>,
+        /// How many successful requests have been asked for.
+        requests: u64,
+    },
 }
 
 impl Future {
@@ -180,21 +182,24 @@ impl Future {
         end: Stamp,
     ) -> Result<Self, ReadError> {
         let clock = recording.clock();
-        let mut picks = match times.live_at_ns {
-            Some(_) => Picks::Numbers(Vec::new()),
-            None => Picks::Bits(Vec::new()),
-        };
+        let mut numbers = Vec::new();
+        let mut bits = RequestBits::new();
         let mut live: LiveBlocks<(u64, Stamp)> = LiveBlocks::new((0, 0));
         let mut requests = 0_u64;
         let mut decide = |(request, obtained): (u64, Stamp), released: Option<Stamp>| {
             let obtained_ns = clock.ns(obtained);
             let released_ns = clock.ns(released.unwrap_or(end));
-            let was_live = times
-                .live_at_ns
-                .is_none_or(|at| obtained_ns <= at && (released.is_none() || at < released_ns));
-            if was_live && filter.picks_lifetime(released_ns.saturating_sub(obtained_ns)) {
-                picks.add(request);
+            if !filter.picks_lifetime(released_ns.saturating_sub(obtained_ns)) {
+                return Ok(());
             }
+            match times.live_at_ns {
+                None => return bits.set(request).map_err(temporary_file),
+                Some(at) if obtained_ns <= at && (released.is_none() || at < released_ns) => {
+                    numbers.push(request);
+                }
+                Some(_) => {}
+            }
+            Ok(())
         };
         let mut records = recording.merged_without_nodes();
         loop {
@@ -213,54 +218,49 @@ impl Future {
                 EventKind::Alloc | EventKind::AllocZeroed => None,
             };
             if let Some(block) = released {
-                decide(block, Some(event.stamp));
+                decide(block, Some(event.stamp))?;
             }
             if event.kind != EventKind::Free {
                 let block = (requests, event.stamp);
                 requests += 1;
                 if let Some(old) = live.insert(event.address, block) {
-                    decide(old, Some(event.stamp));
+                    decide(old, Some(event.stamp))?;
                 }
             }
         }
         for (_, block) in live.iter() {
-            decide(*block, None);
+            decide(*block, None)?;
         }
-        if let Picks::Numbers(numbers) = &mut picks {
-            numbers.sort_unstable_by(|one, other| other.cmp(one));
+        if times.live_at_ns.is_none() {
+            return bits.read().map(Self::Bits).map_err(temporary_file);
         }
-        Ok(Self { picks, requests: 0 })
+        numbers.sort_unstable_by(|one, other| other.cmp(one));
+        Ok(Self::Numbers { numbers, requests: 0 })
     }
 
     /// Whether the block that the next event obtains is picked; of a free and of a failed request it is not.
-    fn next(&mut self, event: &Event) -> bool {
+    fn next(&mut self, event: &Event) -> Result<bool, ReadError> {
         if event.failed || event.kind == EventKind::Free {
-            return false;
+            return Ok(false);
         }
-        let request = self.requests;
-        self.requests += 1;
-        match &mut self.picks {
-            Picks::Bits(bits) => {
-                let word = bits.get((request / 64) as usize).copied().unwrap_or_default();
-                word >> (request % 64) & 1 == 1
+        match self {
+            Self::Bits(bits) => bits.next_bit().map_err(temporary_file),
+            Self::Numbers { numbers, requests } => {
+                let request = *requests;
+                *requests += 1;
+                Ok(numbers.pop_if(|number| *number == request).is_some())
             }
-            Picks::Numbers(numbers) => numbers.pop_if(|number| *number == request).is_some(),
         }
     }
 }
 
-impl Picks {
-    fn add(&mut self, request: u64) {
-        let bits = match self {
-            Self::Numbers(numbers) => return numbers.push(request),
-            Self::Bits(bits) => bits,
-        };
-        let word = (request / 64) as usize;
-        if word >= bits.len() {
-            bits.resize(word + 1, 0);
-        }
-        if let Some(word) = bits.get_mut(word) {
-            *word |= 1 << (request % 64);
-        }
+/// What is to be said where there can be no temporary file, or it has no room.
+fn temporary_file(source: io::Error) -> ReadError {
+    ReadError::Io {
+        path: std::env::temp_dir(),
+        attempt: "keep a temporary file of one bit for each request, by whose lifetimes they are picked: set \
+                  TMPDIR to a directory with room for it"
+            .to_owned(),
+        source,
     }
 }

@@ -3,8 +3,12 @@
 mod support;
 
 use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
 
-use support::{check, command, faults, json, json_lines, run, sample, text};
+use alloc_trace_format::{Event, EventKind, NodeId, Record, RecordingWriter, Window};
+use serde_json::Value;
+use support::{check, command, event, faults, header, json, json_lines, run, sample, text};
 
 #[test]
 fn events_can_be_filtered() {
@@ -52,6 +56,42 @@ fn a_marker_that_there_is_not_is_wrong_usage() {
     let told = "alloc-trace: no time and no marker: `warm`; the recording has no markers, so give \
                 a time, as in 1.5s or 200ms, or `peak`\n";
     assert_eq!(text(&output.stderr), told);
+}
+
+/// So many requests by whose lifetimes blocks are picked that not all bits are in memory.
+#[test]
+fn lifetimes_of_many_blocks_need_a_place_for_a_temporary_file_and_leave_nothing_there() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("many.trace");
+    let requests = 4_300_000;
+    let mut writer =
+        RecordingWriter::create(&path, &header(1), Window::default()).expect("created");
+    let alloc = event(EventKind::Alloc, 1, 0, 0x10, 8);
+    for number in 0..requests {
+        // The one before seems to be freed.
+        let stamp = 1_000 + number;
+        let event = Event { stamp, begin_stamp: stamp, node: NodeId::ROOT, ..alloc };
+        writer.write(0, &Record::Event(event)).expect("written");
+    }
+    writer.finish(None).expect("finished");
+    let report = |place: &Path| {
+        let arguments = ["report", "--json", "--lifetime=1ns"];
+        command().args(arguments).arg(&path).env("TMPDIR", place).output().expect("run")
+    };
+    let place = tempfile::tempdir().expect("a directory");
+    let output = report(place.path());
+    let figures: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+    assert_eq!(figures["allocations"], requests - 1, "all but the last");
+    assert_eq!(fs::read_dir(place.path()).expect("readable").count(), 0);
+    let missing = place.path().join("missing");
+    let output = report(&missing);
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), ""));
+    let told = format!(
+        "alloc-trace: {}: cannot keep a temporary file of one bit for each request, by whose lifetimes \
+         they are picked: set TMPDIR to a directory with room for it: No such file or directory",
+        missing.display()
+    );
+    assert!(text(&output.stderr).starts_with(&told), "{}", text(&output.stderr));
 }
 
 /// Every command that reads one recording.
