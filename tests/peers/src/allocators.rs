@@ -6,7 +6,7 @@ pub mod report;
 pub mod results;
 pub mod run;
 
-use crate::allocator::Allocator;
+use crate::allocator::{Allocator, OURS};
 use crate::workloads::Workload;
 
 /// Why a comparison could not be made.
@@ -19,4 +19,15 @@ pub struct Plan {
     pub allocators: Vec<Allocator>,
     /// Each workload with a number of threads.
     pub cells: Vec<(&'static Workload, usize)>,
+}
+
+impl Plan {
+    /// The allocators that a workload is run under.
+    #[must_use]
+    pub fn allocators_of(&self, workload: &Workload) -> Vec<Allocator> {
+        if workload.is_without_allocator() {
+            return Allocator::named(OURS).into_iter().collect();
+        }
+        self.allocators.clone()
+    }
 }

@@ -10,6 +10,7 @@ pub mod burst;
 pub mod child;
 pub mod choice;
 pub mod comparison;
+pub mod fresh;
 pub mod kept;
 pub mod machine;
 pub mod measured;

@@ -2,7 +2,8 @@
 
 use std::io;
 use std::process::Command;
-use std::ptr;
+
+use crate::fresh::Memory;
 
 /// Memory that is touched as OS pages, and as huge pages.
 ///
@@ -16,38 +17,13 @@ const HUGE_BYTES: usize = 512 << 20;
 /// A virtual machine may hand idle memory back to its host; whoever touches memory first after that
 /// pays many times a page fault's usual cost. This pays for it, outside of what is measured.
 pub fn touch_and_release() {
-    let ordinary = touched(ORDINARY_BYTES, libc::MADV_NOHUGEPAGE);
-    let huge = touched(HUGE_BYTES, libc::MADV_HUGEPAGE);
-    for (memory, bytes) in [(ordinary, ORDINARY_BYTES), (huge, HUGE_BYTES)] {
-        if memory != libc::MAP_FAILED {
-            // SAFETY: mapped above, and nothing points into it.
-            unsafe { libc::munmap(memory, bytes) };
-        }
-    }
-}
-
-/// A new mapping of so many bytes, written from end to end, or `MAP_FAILED`; of which the kernel has this
-/// advice.
-fn touched(bytes: usize, advice: libc::c_int) -> *mut libc::c_void {
-    // SAFETY: a new anonymous mapping, of which nothing is asked but that it be fresh.
-    let memory = unsafe {
-        libc::mmap(
-            ptr::null_mut(),
-            bytes,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-            -1,
-            0,
-        )
-    };
-    if memory != libc::MAP_FAILED {
-        // A kernel without huge pages refuses the advice, and has nothing to warm up then.
-        // SAFETY: advice about the mapping above changes nothing that is in it.
-        unsafe { libc::madvise(memory, bytes, advice) };
-        // SAFETY: the mapping is readable, writable and nobody else's.
-        unsafe { ptr::write_bytes(memory.cast::<u8>(), 1, bytes) };
-    }
-    memory
+    // All is touched before any is released. Where there is not that much, less is warm.
+    let _touched = [(ORDINARY_BYTES, false), (HUGE_BYTES, true)].map(|(bytes, huge_pages)| {
+        let mut memory = Memory::new(bytes)?;
+        memory.huge_pages(huge_pages);
+        memory.bytes().fill(1);
+        Some(memory)
+    });
 }
 
 /// The same in a process of its own: the running program once more, with the argument `warm-up`.

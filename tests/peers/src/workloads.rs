@@ -27,6 +27,14 @@ pub struct Workload {
     pub run: fn(usize) -> Raced,
 }
 
+impl Workload {
+    /// Whether it makes no difference under which allocator it is run.
+    #[must_use]
+    pub fn is_without_allocator(&self) -> bool {
+        LIVE_SETS_ALONE.iter().any(|alone| alone.name == self.name)
+    }
+}
+
 const ANY: &[usize] = &[1, 2, 8];
 
 /// Those that are compared.
@@ -69,37 +77,25 @@ pub const ALL: &[Workload] = &[
 
 /// How the time of an operation grows with the number of live blocks.
 pub const LIVE_SETS: &[Workload] = &[
-    Workload {
-        name: "live 10^3",
-        operation: "pair",
-        threads: &[1],
-        run: live_set::replace::<1_000>,
-    },
-    Workload {
-        name: "live 10^4",
-        operation: "pair",
-        threads: &[1],
-        run: live_set::replace::<10_000>,
-    },
-    Workload {
-        name: "live 10^5",
-        operation: "pair",
-        threads: &[1],
-        run: live_set::replace::<100_000>,
-    },
-    Workload {
-        name: "live 10^6",
-        operation: "pair",
-        threads: &[1],
-        run: live_set::replace::<1_000_000>,
-    },
-    Workload {
-        name: "live 10^7",
-        operation: "pair",
-        threads: &[1],
-        run: live_set::replace::<10_000_000>,
-    },
+    live_set("live 10^3", live_set::replace::<1_000>),
+    live_set("live 10^4", live_set::replace::<10_000>),
+    live_set("live 10^5", live_set::replace::<100_000>),
+    live_set("live 10^6", live_set::replace::<1_000_000>),
+    live_set("live 10^7", live_set::replace::<10_000_000>),
 ];
+
+/// The same loops without an allocator, in the same order.
+pub const LIVE_SETS_ALONE: &[Workload] = &[
+    live_set("live 10^3, the loop alone", live_set::alone::<1_000>),
+    live_set("live 10^4, the loop alone", live_set::alone::<10_000>),
+    live_set("live 10^5, the loop alone", live_set::alone::<100_000>),
+    live_set("live 10^6, the loop alone", live_set::alone::<1_000_000>),
+    live_set("live 10^7, the loop alone", live_set::alone::<10_000_000>),
+];
+
+const fn live_set(name: &'static str, run: fn(usize) -> Raced) -> Workload {
+    Workload { name, operation: "pair", threads: &[1], run }
+}
 
 /// Run once, when all is done: nothing may have been tuned by them.
 pub const KEPT_ASIDE: &[Workload] = &[
@@ -127,5 +123,6 @@ pub const KEPT_ASIDE: &[Workload] = &[
 /// The workload of a name.
 #[must_use]
 pub fn named(name: &str) -> Option<&'static Workload> {
-    ALL.iter().chain(LIVE_SETS).chain(KEPT_ASIDE).find(|workload| workload.name == name)
+    let all = [ALL, LIVE_SETS, LIVE_SETS_ALONE, KEPT_ASIDE];
+    all.into_iter().flatten().find(|workload| workload.name == name)
 }

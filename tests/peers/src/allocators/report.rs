@@ -67,26 +67,56 @@ fn compare(results: &Results, set: &[Workload], measure: fn(&Measured) -> f64) -
     compared
 }
 
-/// How much more an operation costs with ten million live blocks than with a thousand.
+/// How much more an operation costs with ten million live blocks than with a thousand, and what of it is
+/// the allocator's: what it takes above the loop without one.
 fn push_growth(text: &mut String, results: &Results) {
-    let (Some(first), Some(last)) = (workloads::LIVE_SETS.first(), workloads::LIVE_SETS.last())
-    else {
-        return;
-    };
-    let median = |workload: &Workload, allocator: &str| {
-        let runs = results.runs(&cell_name(workload.name, 1), allocator);
-        let times: Vec<_> = runs.iter().map(Measured::ns_per_operation).collect();
-        (!times.is_empty()).then(|| Spread::of(&times).median)
-    };
-    let _ =
-        writeln!(text, "From {} to {}, the time of an operation grows by:", first.name, last.name);
+    let (Some(few), Some(many)) = (Ends::first(results), Ends::last(results)) else { return };
+    let _ = writeln!(
+        text,
+        "From {} to {}, the time of an operation, and what of it is above the loop alone ({:.1} and {:.1} ns):",
+        few.name, many.name, few.alone, many.alone
+    );
     for allocator in &allocator::ALL {
-        if let (Some(few), Some(many)) =
-            (median(first, allocator.name), median(last, allocator.name))
-        {
-            let _ = writeln!(text, "- {}: {:.1} times", allocator.name, many / few);
+        let of = |ends: &Ends| median_ns(results, ends.name, allocator.name);
+        if let (Some(before), Some(after)) = (of(&few), of(&many)) {
+            let (own, own_after) = (before - few.alone, after - many.alone);
+            let _ = writeln!(
+                text,
+                "- {}: {before:.1} to {after:.1} ns, {:.1} times; above it {own:.1} to {own_after:.1} ns, {:.1} times",
+                allocator.name,
+                after / before,
+                own_after / own
+            );
         }
     }
+}
+
+/// One end of the row of live sets.
+struct Ends {
+    name: &'static str,
+    /// What its loop takes without an allocator, in nanoseconds an operation.
+    alone: f64,
+}
+
+impl Ends {
+    fn first(results: &Results) -> Option<Self> {
+        Self::of(results, workloads::LIVE_SETS.first()?, workloads::LIVE_SETS_ALONE.first()?)
+    }
+
+    fn last(results: &Results) -> Option<Self> {
+        Self::of(results, workloads::LIVE_SETS.last()?, workloads::LIVE_SETS_ALONE.last()?)
+    }
+
+    fn of(results: &Results, workload: &Workload, alone: &Workload) -> Option<Self> {
+        Some(Self { name: workload.name, alone: median_ns(results, alone.name, OURS)? })
+    }
+}
+
+/// The median time of an operation on one thread, in nanoseconds.
+fn median_ns(results: &Results, workload: &str, allocator: &str) -> Option<f64> {
+    let runs = results.runs(&cell_name(workload, 1), allocator);
+    let times: Vec<_> = runs.iter().map(Measured::ns_per_operation).collect();
+    (!times.is_empty()).then(|| Spread::of(&times).median)
 }
 
 /// What has gone back of a burst, as a table.

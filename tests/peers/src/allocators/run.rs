@@ -32,13 +32,13 @@ pub fn run(plan: &Plan, rounds: u32, budget: Option<u64>, file: &Path) -> Result
             // A round of a cell is run whole or not at all: its ratios are taken within it.
             let has_round =
                 |allocator: &Allocator| results.runs(&cell, allocator.name).len() > round;
-            if plan.allocators.iter().all(has_round) {
+            let mut allocators = plan.allocators_of(workload);
+            if allocators.iter().all(has_round) {
                 continue;
             }
             if budget.is_used_up(round) {
                 return Ok(());
             }
-            let mut allocators = plan.allocators.clone();
             random.shuffle(&mut allocators);
             for allocator in allocators {
                 warm_up::touch_and_release();

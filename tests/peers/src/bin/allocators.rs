@@ -74,15 +74,15 @@ fn allocator_named(name: &str) -> Result<Allocator, String> {
 
 impl Choice {
     fn plan(&self) -> Plan {
-        let set = match (self.live_sets, self.kept_aside) {
-            (true, _) => workloads::LIVE_SETS,
-            (_, true) => workloads::KEPT_ASIDE,
-            _ => workloads::ALL,
+        let sets: &[&'static [Workload]] = match (self.live_sets, self.kept_aside) {
+            (true, _) => &[workloads::LIVE_SETS, workloads::LIVE_SETS_ALONE],
+            (_, true) => &[workloads::KEPT_ASIDE],
+            _ => &[workloads::ALL],
         };
         let chosen = |workload: &&'static Workload| {
             self.workload.as_ref().is_none_or(|text| workload.name.contains(text))
         };
-        let workloads = set.iter().filter(chosen);
+        let workloads = sets.iter().copied().flatten().filter(chosen);
         let cells = workloads.flat_map(|workload| {
             let threads = workload.threads.iter().copied();
             threads.map(move |threads| (workload, threads))
