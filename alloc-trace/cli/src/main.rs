@@ -12,6 +12,7 @@ mod debuginfod;
 mod error;
 mod export;
 mod filters;
+mod json;
 mod limits;
 mod measures;
 mod message;

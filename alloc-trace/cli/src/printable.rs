@@ -23,7 +23,7 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
 
 /// Control characters, what turns the direction of writing or ends a line, and what is no character: no
 /// picture may have that, which is XML.
-fn is_obeyed(c: char) -> bool {
+pub(crate) fn is_obeyed(c: char) -> bool {
     let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}');
     let ends_or_none = matches!(c, '\u{2028}' | '\u{2029}' | '\u{fffe}' | '\u{ffff}');
     c.is_control() || turns || ends_or_none || matches!(c, '\u{2066}'..='\u{2069}')

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::args::ReadingArguments;
 use crate::error::CommandError;
+use crate::json;
 use crate::output::Output;
 use crate::style::ColorChoice;
 
@@ -82,7 +83,7 @@ pub(crate) fn say(
     let written = Written { state, path, format, bytes, measure, events, blocks };
     let mut output = Output::open("-".as_ref(), ColorChoice::Never)?;
     output.write(|out| {
-        serde_json::to_writer_pretty(&mut *out, &written)?;
+        json::write_pretty(out, &written)?;
         writeln!(out)
     })?;
     output.finish()

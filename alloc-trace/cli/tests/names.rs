@@ -159,6 +159,11 @@ fn texts(json: &Value, found: &mut Vec<String>) {
     }
 }
 
+/// Whether a terminal obeys a character in a line.
+fn is_obeyed(c: &char) -> bool {
+    (c.is_control() && *c != '\n') || matches!(c, '\u{202e}' | '\u{2028}')
+}
+
 /// The commands that write for people.
 const FOR_PEOPLE: [&[&str]; 13] = [
     &["report", "--top=99"],
@@ -184,9 +189,7 @@ fn what_people_read_has_no_character_that_a_terminal_obeys_and_no_endless_line()
         let files = [subject.recording.as_path(), &subject.recording];
         let output = run(arguments, &files[usize::from(!twice)..]);
         for printed in [text(&output.stdout), text(&output.stderr)] {
-            let obeyed =
-                |c: &char| (c.is_control() && *c != '\n') || matches!(c, '\u{202e}' | '\u{2028}');
-            assert_eq!(printed.chars().find(obeyed), None, "{arguments:?}: {printed:.9999}");
+            assert_eq!(printed.chars().find(is_obeyed), None, "{arguments:?}: {printed:.9999}");
         }
         let wide = |line: &&str| line.chars().count() > 80;
         let wide = text(&output.stdout).lines().find(wide);
@@ -218,6 +221,7 @@ fn programs_get_the_names_as_they_are_by_the_rules_of_their_format() {
         for arguments in commands {
             let output = run(arguments, &[&subject.recording]);
             let printed = text(&output.stdout);
+            assert_eq!(printed.chars().find(is_obeyed), None, "{arguments:?}");
             let lines = arguments.contains(&"events") || arguments.contains(&"--format=jsonl");
             let mut found = Vec::new();
             for part in if lines { printed.lines().collect() } else { vec![printed] } {

@@ -7,6 +7,7 @@ use alloc_trace_analysis::{Advice, CallSite, Evidence, Finding, Rule, Thresholds
 
 use crate::args::AdviseArguments;
 use crate::error::CommandError;
+use crate::json;
 use crate::open;
 use crate::progress::Progress;
 use crate::style::Style;
@@ -45,7 +46,7 @@ pub(crate) fn run(arguments: &AdviseArguments) -> Result<ExitCode, CommandError>
             });
         }
         output.write(|out| {
-            serde_json::to_writer_pretty(&mut *out, &advice)?;
+            json::write_pretty(out, &advice)?;
             writeln!(out)
         })?;
     } else {

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::args::CheckArguments;
 use crate::error::CommandError;
+use crate::json;
 use crate::limits::Allowed;
 use crate::open;
 use crate::printable::printable;
@@ -95,7 +96,7 @@ pub(crate) fn run(arguments: &CheckArguments) -> Result<ExitCode, CommandError> 
     }
     let written = output.write(|out| {
         if arguments.json {
-            serde_json::to_writer_pretty(&mut *out, &answer)?;
+            json::write_pretty(out, &answer)?;
             writeln!(out)
         } else {
             write_text(out, &answer, believed, arguments.baseline.as_deref(), columns)

@@ -14,6 +14,7 @@ use crate::args::{DiffArguments, SortKey};
 use crate::commands::advise::place;
 use crate::commands::grouped;
 use crate::error::CommandError;
+use crate::json;
 use crate::measures::{self, value};
 use crate::open;
 use crate::progress::Progress;
@@ -88,7 +89,7 @@ pub(crate) fn run(arguments: &DiffArguments) -> Result<ExitCode, CommandError> {
         }
         let answer = Answer { passed: excess.is_none(), tables: &tables };
         output.write(|out| {
-            serde_json::to_writer_pretty(&mut *out, &answer)?;
+            json::write_pretty(out, &answer)?;
             writeln!(out)
         })
     } else {

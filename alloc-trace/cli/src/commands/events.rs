@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::args::EventsArguments;
 use crate::error::CommandError;
+use crate::json;
 use crate::open;
 use crate::table::from_the_front;
 use crate::text;
@@ -101,7 +102,7 @@ fn write_json(out: &mut dyn Write, event: &EventRow<'_>) -> io::Result<()> {
         file: event.site.file.as_deref(),
         line: event.site.line,
     };
-    serde_json::to_writer(&mut *out, &object)?;
+    json::write(out, &object)?;
     out.write_all(b"\n")
 }
 

@@ -9,6 +9,7 @@ use alloc_trace_analysis::{By, Group, GroupKey, Grouped};
 use crate::args::{ByName, ReadingArguments, SortKey};
 use crate::commands::leaks;
 use crate::error::CommandError;
+use crate::json;
 use crate::measures;
 use crate::open;
 use crate::progress::Progress;
@@ -67,7 +68,7 @@ pub(crate) fn run(request: Request<'_>) -> Result<(), CommandError> {
     if request.json {
         grouped.groups.truncate(request.top.unwrap_or(usize::MAX));
         output.write(|out| {
-            serde_json::to_writer_pretty(&mut *out, &grouped)?;
+            json::write_pretty(out, &grouped)?;
             writeln!(out)
         })?;
     } else {

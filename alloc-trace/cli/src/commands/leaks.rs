@@ -9,6 +9,7 @@ use alloc_trace_analysis::{LeakSite, Leaks};
 use crate::args::{ByName, LeakKey, LeaksArguments};
 use crate::commands::grouped;
 use crate::error::CommandError;
+use crate::json;
 use crate::open;
 use crate::progress::Progress;
 use crate::style::Style;
@@ -53,7 +54,7 @@ pub(crate) fn run(arguments: &LeaksArguments) -> Result<ExitCode, CommandError> 
     if arguments.json {
         leaks.sites.truncate(arguments.top.unwrap_or(usize::MAX));
         output.write(|out| {
-            serde_json::to_writer_pretty(&mut *out, &leaks)?;
+            json::write_pretty(out, &leaks)?;
             writeln!(out)
         })?;
     } else {

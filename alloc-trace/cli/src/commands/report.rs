@@ -11,6 +11,7 @@ use alloc_trace_analysis::{Figures, Measure, ProcessEnd, SiteFigures, Summary};
 use crate::args::{ByName, ReportArguments, SortKey};
 use crate::commands::grouped;
 use crate::error::CommandError;
+use crate::json;
 use crate::measures::{self, MeasureName};
 use crate::open;
 use crate::progress::Progress;
@@ -66,7 +67,7 @@ pub(crate) fn run(arguments: &ReportArguments) -> Result<ExitCode, CommandError>
 
 /// Writes the summary as one JSON object.
 pub(crate) fn write_json(out: &mut dyn Write, summary: &Summary) -> io::Result<()> {
-    serde_json::to_writer_pretty(&mut *out, summary)?;
+    json::write_pretty(out, summary)?;
     writeln!(out)
 }
 

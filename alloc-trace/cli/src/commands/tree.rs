@@ -7,6 +7,7 @@ use alloc_trace_analysis::{CallTreeWeights, Measure, Tree, TreeShape};
 
 use crate::args::TreeArguments;
 use crate::error::CommandError;
+use crate::json;
 use crate::measures::{self, value};
 use crate::open;
 use crate::progress::Progress;
@@ -33,7 +34,7 @@ pub(crate) fn run(arguments: &TreeArguments) -> Result<ExitCode, CommandError> {
     let tree = Tree::of(&weights, shape);
     if arguments.json {
         output.write(|out| {
-            serde_json::to_writer(&mut *out, &tree)?;
+            json::write(out, &tree)?;
             writeln!(out)
         })?;
     } else {

@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use alloc_trace_analysis::{Frame, ProgramPoint, ProgramPoints};
 use serde::Serialize;
 
+use crate::json;
+
 /// A file of version 2; the names are the viewer's.
 #[derive(Debug, Serialize)]
 struct File<'a> {
@@ -97,7 +99,7 @@ pub(crate) fn write(
         pps: points.points.iter().map(point).collect(),
         ftbl,
     };
-    serde_json::to_writer(&mut *out, &file)?;
+    json::write(out, &file)?;
     writeln!(out)
 }
 

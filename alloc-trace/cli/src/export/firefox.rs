@@ -16,6 +16,7 @@ use fxprof_processed_profile::{
 };
 
 use crate::export::live_points::live_points;
+use crate::json;
 
 /// A block that came or went.
 #[derive(Debug, Clone, Copy)]
@@ -96,7 +97,7 @@ pub(crate) fn write(
     add_changes(&mut profile, first, backtraces, changes);
     add_live_bytes(&mut profile, process, intervals);
     add_moments(&mut profile, &threads, first, moments);
-    serde_json::to_writer(&mut *out, &profile)?;
+    json::write(out, &profile)?;
     writeln!(out)
 }
 

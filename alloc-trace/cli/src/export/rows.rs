@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use alloc_trace_analysis::{BlockEnd, BlockRow, EventKind};
 use serde::Serialize;
 
+use crate::json;
+
 /// A block, in the order of the columns of all formats that have rows.
 #[derive(Debug, Serialize)]
 pub(crate) struct Row<'a> {
@@ -65,7 +67,7 @@ impl<'a> Row<'a> {
 
 /// Writes a block as a JSON object on a line of its own.
 pub(crate) fn write_json(out: &mut dyn Write, block: &BlockRow<'_>) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, &Row::new(block))?;
+    json::write(out, &Row::new(block))?;
     out.write_all(b"\n")
 }
 

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use alloc_trace_analysis::{CallTreeWeights, Measure};
 use serde::Serialize;
 
+use crate::json;
 use crate::measures;
 
 #[derive(Debug, Serialize)]
@@ -73,7 +74,7 @@ pub(crate) fn write(
             .unwrap_or_default(),
         exporter: concat!("alloc-trace ", env!("CARGO_PKG_VERSION")),
     };
-    serde_json::to_writer(&mut *out, &file)?;
+    json::write(out, &file)?;
     writeln!(out)
 }
 

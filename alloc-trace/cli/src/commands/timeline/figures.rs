@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use alloc_trace_analysis::{Bin, Intervals, RecordingState};
 use serde::Serialize;
 
+use crate::json;
+
 #[derive(Debug, Serialize)]
 struct Timeline<'a> {
     #[serde(flatten)]
@@ -55,6 +57,6 @@ pub(super) fn write(out: &mut dyn Write, intervals: &Intervals) -> io::Result<()
             .map(|&(time_ns, bytes)| ResidentAt { time_ns, bytes })
             .collect(),
     };
-    serde_json::to_writer(&mut *out, &timeline)?;
+    json::write(out, &timeline)?;
     writeln!(out)
 }
