@@ -103,8 +103,8 @@ pub(super) fn end(given: &Given) {
 }
 
 /// Forks while three `threads` ask for blocks without a pause. The child makes the trail of 66,000 and
-/// ends as `how` says, which can ask for a `clone` behind the C library's back, or that all this is done in
-/// the root directory; afterwards the parent makes that of 67,000 and says the child's id.
+/// ends as `how` says, which can ask for a `clone` or `clone3` behind the C library's back, that the child
+/// be nobody first, or that all this is done in the root directory; afterwards the parent makes that of 67,000 and says the child's id.
 pub(super) fn fork(given: &Given) {
     let recording = given.start();
     let count = given.number("threads").unwrap_or(3);
@@ -126,11 +126,18 @@ pub(super) fn fork(given: &Given) {
     if how == Some("elsewhere") {
         env::set_current_dir("/").expect("the root directory");
     }
-    let child = if how == Some("clone") { os::clone_process() } else { os::fork() };
+    let child = match how {
+        Some("clone") => os::clone_process(),
+        Some("clone3") => os::clone3_process(),
+        _ => os::fork(),
+    };
     let Some(child) = child else {
+        if how == Some("as_nobody") {
+            os::become_nobody();
+        }
         trail(66_000, 100);
         match how {
-            Some("exit_now" | "clone") => os::exit_now(5),
+            Some("exit_now" | "clone" | "clone3") => os::exit_now(5),
             _ => exit(5),
         }
     };

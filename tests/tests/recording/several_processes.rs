@@ -1,5 +1,7 @@
 //! Processes that come of a recorded one: each has a recording of its own.
 
+use std::env;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use alloc_trace_format::EndReason;
@@ -61,10 +63,12 @@ fn a_child_forked_while_threads_run_records_for_itself_and_its_parent_stays_whol
 #[test]
 fn a_child_that_is_cloned_behind_the_c_librarys_back_records_for_itself() {
     // Only the pool's heap has no lock that another thread could have held.
-    for (program, threads) in [(SCENARIOS[0], 0), (OVER_SYSTEM, 0), (OVER_POOL, 3)] {
+    let programs = [(SCENARIOS[0], 0), (OVER_SYSTEM, 0), (OVER_POOL, 3)];
+    let each_way = ["how=clone", "how=clone3"].map(|how| programs.map(|program| (how, program)));
+    for (how, (program, threads)) in each_way.into_iter().flatten() {
         let directory = TempDir::new().expect("a directory");
         let path = directory.path().join("recording");
-        let arguments = ["fork", "how=clone", &format!("threads={threads}")];
+        let arguments = ["fork", how, &format!("threads={threads}")];
         let finished = run(&mut checked(program, &arguments, &path)).quiet();
         let child = finished.numbers()[0];
         let names = ["recording".into(), format!("recording.{child}")];
@@ -76,6 +80,25 @@ fn a_child_that_is_cloned_behind_the_c_librarys_back_records_for_itself() {
         assert_eq!(u64::from(cloned.process.pid), child);
         assert_eq!(cloned.threads.len(), 1, "{:?}", cloned.threads);
     }
+}
+
+#[test]
+fn a_child_that_may_not_make_a_file_says_so_and_its_parent_stays_whole() {
+    // It becomes nobody, who may not write into the directory.
+    let directory = TempDir::new().expect("a directory");
+    if directory.path().metadata().expect("the directory").uid() != 0 {
+        assert!(env::var_os("CI").is_none(), "no process can become somebody else");
+        eprintln!("SKIPPED: no process can become somebody else, which takes the rights of root");
+        return;
+    }
+    let path = directory.path().join("recording");
+    let arguments = ["fork", "how=as_nobody"];
+    let finished = run(&mut checked(OVER_SYSTEM, &arguments, &path)).success();
+    let [said] = finished.complaints().try_into().expect("one line");
+    assert!(said.contains("nothing is recorded: ") && said.contains("denied"), "{said}");
+    let [parent] = recordings(directory.path(), &["recording".into()]).try_into().expect("one");
+    parent.assert_whole();
+    assert_eq!(trails(&parent), [0, 0, 1, 0]);
 }
 
 #[test]
