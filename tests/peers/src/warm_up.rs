@@ -10,7 +10,7 @@ use crate::fresh::Memory;
 /// The kernel keeps the two apart: what was released as OS pages is seldom handed out as a huge page.
 /// With OS pages alone, an allocator that uses huge pages took four times as long in every third run.
 const ORDINARY_BYTES: usize = 768 << 20;
-const HUGE_BYTES: usize = 512 << 20;
+const HUGE_BYTES: usize = 1 << 30;
 
 /// Touches memory and releases it.
 ///
