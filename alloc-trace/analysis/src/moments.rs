@@ -97,7 +97,7 @@ impl Moments {
             omitted_spans: 0,
         };
         let mut markers = Vec::new();
-        let mut records = recording.merged_without_nodes();
+        let mut records = recording.merged_in_brief();
         loop {
             while records.next_run(usize::MAX).is_some() {}
             match records.advance()? {

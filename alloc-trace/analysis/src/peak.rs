@@ -15,7 +15,7 @@ pub(crate) fn peak_ns(recording: &Recording, definitions: &Definitions) -> Resul
     let mut blocks = Blocks::default();
     let mut recorder = RecorderBlocks::default();
     let (mut peak_bytes, mut peak_stamp) = (0, 0);
-    let mut records = recording.merged_without_nodes();
+    let mut records = recording.merged_in_brief();
     loop {
         match records.advance()? {
             Step::Event => {}

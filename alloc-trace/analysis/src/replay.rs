@@ -172,7 +172,7 @@ impl<'a> Replay<'a> {
     pub(crate) fn new(prepared: Prepared<'a>) -> Self {
         let threads = &prepared.definitions.threads;
         Self {
-            records: prepared.recording.merged_without_nodes(),
+            records: prepared.recording.merged_in_brief(),
             spans: Spans::new(prepared.span_fields, threads.len()),
             span_lives: None,
             recorder_blocks: RecorderBlocks::default(),

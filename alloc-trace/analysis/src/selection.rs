@@ -201,7 +201,7 @@ impl Future {
             }
             Ok(())
         };
-        let mut records = recording.merged_without_nodes();
+        let mut records = recording.merged_in_brief();
         loop {
             match records.advance()? {
                 Step::Event => {}

@@ -110,8 +110,8 @@ pub(crate) struct ChunkRecords {
     thread: ThreadId,
     /// The other records, each with the number of plain events before it.
     others: VecDeque<(usize, Record)>,
-    /// Whether the definitions of call-tree nodes are among them.
-    nodes: bool,
+    /// Whether the definitions of call-tree nodes are left out, and stack pointers mean nothing.
+    in_brief: bool,
 }
 
 impl Default for ChunkRecords {
@@ -125,15 +125,15 @@ impl Default for ChunkRecords {
             passed: 0,
             thread: ThreadId(0),
             others: VecDeque::new(),
-            nodes: true,
+            in_brief: false,
         }
     }
 }
 
 impl ChunkRecords {
-    /// Forgets everything, but for the memory. What comes then is with `nodes` or without them.
-    pub(crate) fn clear(&mut self, nodes: bool) {
-        self.nodes = nodes;
+    /// Forgets everything, but for the memory. What comes then is whole or in brief.
+    pub(crate) fn clear(&mut self, in_brief: bool) {
+        self.in_brief = in_brief;
         self.rows.clear();
         self.offset = 0;
         self.state = DecodeState::START;
@@ -218,7 +218,7 @@ impl ChunkRecords {
                     Some(event) => self.push_event(event),
                     None => self.others.push_back((self.filled, Record::Event(event))),
                 },
-                Ok(Decoded::Other(Record::Node(_))) if !self.nodes => {}
+                Ok(Decoded::Other(Record::Node(_))) if self.in_brief => {}
                 Ok(Decoded::Other(record)) => self.push_record(record),
                 Ok(Decoded::End) => break,
                 Err(error) => {
@@ -230,9 +230,9 @@ impl ChunkRecords {
         Ok(!self.is_empty())
     }
 
-    /// Whether the definitions of call-tree nodes are wanted.
-    pub(crate) const fn takes_nodes(&self) -> bool {
-        self.nodes
+    /// Whether the definitions of call-tree nodes and stack pointers are not wanted.
+    pub(crate) const fn is_in_brief(&self) -> bool {
+        self.in_brief
     }
 
     /// How long the rows are.

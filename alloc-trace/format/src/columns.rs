@@ -18,6 +18,7 @@ mod plain_run;
 mod reading;
 mod sink;
 pub(crate) mod skim;
+mod stated_sites;
 pub(crate) mod unpack;
 
 /// How many columns there are.

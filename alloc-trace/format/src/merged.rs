@@ -132,9 +132,9 @@ impl<'a> Merged<'a> {
         Self::through(recording, || recording.reader())
     }
 
-    /// All records but the definitions of call-tree nodes.
-    pub(crate) fn without_nodes(recording: &'a Recording) -> Self {
-        Self::through(recording, || recording.reader().without_nodes())
+    /// All records but the definitions of call-tree nodes, with stack pointers that mean nothing.
+    pub(crate) fn in_brief(recording: &'a Recording) -> Self {
+        Self::through(recording, || recording.reader().in_brief())
     }
 
     /// The records that the readers give which `reader` makes.

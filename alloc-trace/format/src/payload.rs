@@ -22,8 +22,8 @@ pub(crate) struct PayloadReader {
     unpacker: Unpacker,
     /// What is read, before it is unpacked.
     packed: Vec<u8>,
-    /// Whether it gives the definitions of call-tree nodes.
-    nodes: bool,
+    /// Whether it leaves out the definitions of call-tree nodes, and stack pointers.
+    in_brief: bool,
 }
 
 /// What stands in the buffer that a chunk's payload was read into.
@@ -43,13 +43,13 @@ impl PayloadReader {
             progress,
             unpacker: Unpacker::default(),
             packed: Vec::new(),
-            nodes: true,
+            in_brief: false,
         }
     }
 
-    /// One that leaves the definitions of call-tree nodes out.
-    pub(crate) fn without_nodes(self) -> Self {
-        Self { nodes: false, ..self }
+    /// One that leaves the definitions of call-tree nodes out, and stack pointers.
+    pub(crate) fn in_brief(self) -> Self {
+        Self { in_brief: true, ..self }
     }
 
     /// Reads a chunk's records, in place of those that `records` held.
@@ -63,7 +63,7 @@ impl PayloadReader {
     ) -> Result<Option<Skipped>, ReadError> {
         match &chunk.payload {
             Payload::Windowed { bytes } => {
-                records.clear(self.nodes);
+                records.clear(self.in_brief);
                 records.rows_mut().extend_from_slice(bytes);
                 Ok(None)
             }
@@ -78,7 +78,7 @@ impl PayloadReader {
         header: &BlockHeader,
         records: &mut ChunkRecords,
     ) -> Result<Option<Skipped>, ReadError> {
-        records.clear(self.nodes);
+        records.clear(self.in_brief);
         let mut packed = std::mem::take(&mut self.packed);
         let loaded = self.read(offset, header, &mut packed);
         let damage = loaded.map(|loaded| match loaded {

@@ -335,12 +335,13 @@ impl Recording {
         Merged::new(self)
     }
 
-    /// The same without the definitions of call-tree nodes, for who has them from [`Recording::definitions`]: of a
-    /// packed chunk they are not even decompressed then.
+    /// The same without the definitions of call-tree nodes, for who has them from [`Recording::definitions`], and
+    /// without stack pointers, whose fields mean nothing: of a packed chunk neither are even decompressed.
+    /// Damage that only those have is therefore found by [`Recording::merged`] alone.
     #[must_use]
-    pub fn merged_without_nodes(&self) -> Merged<'_> {
+    pub fn merged_in_brief(&self) -> Merged<'_> {
         self.progress.begin();
-        Merged::without_nodes(self)
+        Merged::in_brief(self)
     }
 
     /// All records but the heap events, stream by stream.

@@ -1,7 +1,7 @@
 //! What both sides expect of the next event, from the events of the chunk so far.
 
 use crate::compact::Site;
-use crate::record::tag;
+use crate::record::{NodeId, tag};
 
 /// How many blocks are remembered.
 pub(super) const BLOCKS: usize = 1 << 14;
@@ -24,6 +24,14 @@ pub(super) struct Habit {
 
 impl Habit {
     const NONE: Self = Self { site: Site::NONE, size: 0 };
+
+    /// That of an event of a kind.
+    #[inline(always)]
+    pub(super) const fn of(kind: u8, site: Site, size: u64) -> Self {
+        // An allocation may meet a free's, since places are found by a hash.
+        let size = if kind == tag::FREE { NO_SIZE } else { size };
+        Self { site, size }
+    }
 }
 
 /// The blocks of a size class that were freed, the last one first to be used again.
@@ -157,6 +165,13 @@ impl<'a> Blocks<'a> {
     }
 }
 
+/// The place of what followed an event of this node and was of that kind.
+#[inline(always)]
+const fn succession(node: NodeId, kind: u8) -> usize {
+    let key = node.0.wrapping_mul(8).wrapping_add(kind as u32);
+    (key.wrapping_mul(0x9e37_79b1) >> 22) as usize % FOLLOWERS
+}
+
 /// The model. Zeroed memory is a model of nothing, once it is reset.
 #[derive(Debug)]
 pub(super) struct Model {
@@ -238,9 +253,7 @@ impl Model {
     #[inline(always)]
     pub(super) fn came_from_site(&mut self, kind: u8, site: Site, size: u64) {
         let place = self.succession(kind);
-        // An allocation may meet it there, since places are found by a hash.
-        let size = if kind == tag::FREE { NO_SIZE } else { size };
-        self.followers[place] = Habit { site, size };
+        self.followers[place] = Habit::of(kind, site, size);
         self.sites[usize::from(kind & 7)] = site;
     }
 
@@ -252,8 +265,32 @@ impl Model {
 
     #[inline]
     fn succession(&self, kind: u8) -> usize {
-        let key = self.previous().node.0.wrapping_mul(8).wrapping_add(u32::from(kind));
-        (key.wrapping_mul(0x9e37_79b1) >> 22) as usize % FOLLOWERS
+        succession(self.previous().node, kind)
+    }
+
+    /// The kind of the previous event.
+    #[inline(always)]
+    pub(super) const fn previous_kind(&self) -> u8 {
+        self.previous
+    }
+
+    /// What followed an event of this node before that was of a kind, and the place of that.
+    #[inline(always)]
+    pub(super) fn follower_of(&mut self, node: NodeId, kind: u8) -> &mut Habit {
+        &mut self.followers[succession(node, kind)]
+    }
+
+    /// The last event of a kind came from this site. It has to be the previous event's kind then, or to
+    /// become that.
+    #[inline(always)]
+    pub(super) fn set_site(&mut self, kind: u8, site: Site) {
+        self.sites[usize::from(kind & 7)] = site;
+    }
+
+    /// The last event of a kind asked for `size`.
+    #[inline(always)]
+    pub(super) fn set_size(&mut self, kind: u8, size: u64) {
+        self.sizes[usize::from(kind & 7)] = size;
     }
 
     /// The class of a size.

@@ -4,10 +4,11 @@
 //! was asked for, and one which blocks they obtained and freed. Each needs few columns and little else, so that
 //! the processor's registers hold what is used again and again.
 
-use super::model::Model;
+use super::model::{Habit, Model};
 use super::reading::Columns;
 use super::sink::Sink;
-use super::unpack::{Expected, Known, Rebuild, site};
+use super::stated_sites::StatedSites;
+use super::unpack::{Expected, Known, Rebuild};
 use super::{CONTROL, SIZE, SIZE_HIGH, TICKS, TICKS_HIGH, control};
 use crate::chunk_records::RunEvent;
 use crate::compact::Site;
@@ -55,6 +56,7 @@ impl<S: Sink> Rebuild<'_, S> {
             let (found, late) = times(controls, columns, before, run);
             // Where a pass ends early the others bring the events before that back.
             let controls = controls.get(..found).unwrap_or_default();
+            let requests = if self.stacks { requests::<true> } else { requests::<false> };
             let (found, unasked) = requests(controls, columns, self.known.model, run);
             let controls = controls.get(..found).unwrap_or_default();
             let (found, unknown) = blocks(controls, columns, &mut self.known, run);
@@ -127,14 +129,19 @@ fn many_ticks(column: &[u8], at: usize) -> Option<(u64, usize)> {
 }
 
 /// The second pass. Of a free whose block is known the size comes with that.
+///
+/// Stack pointers are read where they are wanted: elsewhere all are 0.
 #[inline(never)]
-fn requests(
+fn requests<const STACKS: bool>(
     controls: &[u8],
     columns: &mut Columns<'_>,
     model: &mut Model,
     run: &mut [RunEvent; LONGEST],
 ) -> Passed {
     let sizes = columns.rest(SIZE);
+    let mut sites = StatedSites::of(columns);
+    // The previous event, which the next one is told from, is known without the model.
+    let (mut kind, mut previous) = (model.previous_kind(), *model.previous());
     let (mut found, mut stated) = (0, 0);
     let fault = 'run: {
         for (event, &control) in run.iter_mut().zip(controls) {
@@ -143,14 +150,17 @@ fn requests(
             let origin = control >> control::SITE_SHIFT;
             let mut habit = model.last(tag);
             if origin == control::SITE_FOLLOWS {
-                habit = model.follower(tag);
+                habit = *model.follower_of(previous.node, tag);
             } else if origin != control::SITE_LAST {
-                match site(model, columns) {
+                match sites.next::<STACKS>(&previous, columns) {
                     Ok(site) => habit.site = site,
                     Err(expected) => break 'run Some(expected),
                 }
             }
-            let mut size = habit.size;
+            if !STACKS {
+                habit.site.stack_pointer = 0;
+            }
+            let Habit { site, mut size } = habit;
             if plain & STATES_SIZE != 0 {
                 let Some(&low) = sizes.get(stated) else {
                     break 'run Some("a longer column of bytes");
@@ -164,12 +174,13 @@ fn requests(
                     }
                 }
             }
-            if origin == control::SITE_LAST {
-                model.came_from_last(tag, size);
-            } else {
-                model.came_from(tag, habit.site, size);
+            if origin != control::SITE_LAST {
+                *model.follower_of(previous.node, tag) = Habit::of(tag, site, size);
+                model.set_site(tag, site);
             }
-            let Site { node, align_log2, stack_pointer } = habit.site;
+            model.set_size(tag, size);
+            (kind, previous) = (tag, site);
+            let Site { node, align_log2, stack_pointer } = site;
             event.size = size;
             event.stack_pointer = stack_pointer;
             event.node = node;
@@ -179,6 +190,8 @@ fn requests(
         }
         None
     };
+    model.set_previous(kind);
+    sites.pass(columns);
     columns.pass(SIZE, stated);
     (found, fault)
 }

@@ -13,8 +13,8 @@ pub(super) trait Sink {
     /// So many are to come at most, of a chunk whose header states a length of `raw_bytes`.
     fn expect(&mut self, records: usize, raw_bytes: u32) -> Result<(), Expected>;
 
-    /// Whether it wants the definitions of call-tree nodes.
-    fn takes_nodes(&self) -> bool;
+    /// Whether it does without the definitions of call-tree nodes and without stack pointers.
+    fn is_in_brief(&self) -> bool;
 
     /// Where plain events are to be put, before [`Sink::plain_events`] takes them.
     fn run(&mut self) -> &mut [RunEvent; LONGEST];
@@ -43,8 +43,8 @@ impl Sink for ChunkRecords {
         Ok(())
     }
 
-    fn takes_nodes(&self) -> bool {
-        self.takes_nodes()
+    fn is_in_brief(&self) -> bool {
+        self.is_in_brief()
     }
 
     #[inline]
@@ -155,8 +155,8 @@ impl Sink for Rows<'_> {
         Ok(())
     }
 
-    fn takes_nodes(&self) -> bool {
-        true
+    fn is_in_brief(&self) -> bool {
+        false
     }
 
     fn run(&mut self) -> &mut [RunEvent; LONGEST] {

@@ -10,14 +10,15 @@ use super::pack::on_heap;
 use super::plain_run::LONGEST;
 use super::reading::Columns;
 use super::sink::{Rows, Sink};
+use super::stated_sites::StatedSites;
 use super::{
-    ADDRESS_0, ADDRESS_1, ADDRESS_HIGH, AGE_0, AGE_1, ALIGN, COLUMNS, CONTROL, DEFINED, DEPTH,
-    FRAME, NODE_0, NODE_1, NODE_HIGH, OTHER, PARENT, REALLOC, STACK, UNUSUAL, control, unusual,
+    ADDRESS_0, ADDRESS_1, ADDRESS_HIGH, AGE_0, AGE_1, COLUMNS, CONTROL, DEFINED, DEPTH, FRAME,
+    OTHER, PARENT, REALLOC, STACK, UNUSUAL, control, unusual,
 };
 use crate::chunk_records::{ChunkRecords, RunEvent};
 use crate::compact::Site;
 use crate::decoder::DecodeState;
-use crate::record::{Event, EventKind, NodeId, tag};
+use crate::record::{Event, EventKind, tag};
 use crate::varint;
 
 /// What should have stood in the columns.
@@ -103,15 +104,15 @@ impl Unpacker {
         raw_bytes: u32,
         sink: &mut impl Sink,
     ) -> Result<(), Expected> {
-        let nodes = sink.takes_nodes();
-        let needed = |column| nodes || !matches!(column, DEFINED | PARENT | FRAME);
+        let in_brief = sink.is_in_brief();
+        let needed = |column| !in_brief || !matches!(column, DEFINED | PARENT | FRAME | STACK);
         let (rounding, mut lengths) = self.inflater.inflate(packed, raw_bytes, needed)?;
         let model = self.model.get_or_insert_with(Model::boxed);
         model.reset(rounding);
         let blocks = self.blocks.get_or_insert_with(|| on_heap(Block::NONE));
         let known = Known { model, blocks: Blocks::new(blocks) };
         // Each node has a byte there.
-        let leave_out = !nodes && lengths[FRAME] > 0;
+        let leave_out = in_brief && lengths[FRAME] > 0;
         for column in (0..COLUMNS).filter(|&column| !needed(column)) {
             lengths[column] = 0;
         }
@@ -123,7 +124,7 @@ impl Unpacker {
         // Each has a control byte.
         sink.expect(columns.rest(CONTROL).len(), raw_bytes)?;
         let state = DecodeState::START;
-        Rebuild { known, state, sink }.records(&mut columns)
+        Rebuild { known, state, sink, stacks: !in_brief }.records(&mut columns)
     }
 }
 
@@ -148,6 +149,8 @@ pub(super) struct Rebuild<'a, S> {
     /// Of it the stamp, the thread and the node defined last are kept.
     pub(super) state: DecodeState,
     pub(super) sink: &'a mut S,
+    /// Whether stack pointers are wanted.
+    pub(super) stacks: bool,
 }
 
 impl<S: Sink> Rebuild<'_, S> {
@@ -194,7 +197,7 @@ impl<S: Sink> Rebuild<'_, S> {
             control::SITE_LAST => {}
             control::SITE_FOLLOWS => habit = self.known.model.follower(kind),
             origin => {
-                habit.site = site(self.known.model, columns)?;
+                habit.site = self.site(columns)?;
                 if origin == control::SITE_UNUSUAL {
                     let flags = columns.byte(UNUSUAL)? as u8;
                     if flags & !unusual::ALL != 0 {
@@ -251,6 +254,19 @@ impl<S: Sink> Rebuild<'_, S> {
         }
         self.known.came_from(kind, control >> control::SITE_SHIFT, &habit.site, event.size);
         self.sink.event(&event)
+    }
+
+    /// A call site that is stated.
+    fn site(&self, columns: &mut Columns<'_>) -> Result<Site, Expected> {
+        let mut sites = StatedSites::of(columns);
+        let previous = self.known.model.previous();
+        let site = if self.stacks {
+            sites.next::<true>(previous, columns)?
+        } else {
+            sites.next::<false>(previous, columns)?
+        };
+        sites.pass(columns);
+        Ok(site)
     }
 
     fn node(&mut self, control: u8, columns: &mut Columns<'_>) -> Result<(), Expected> {
@@ -332,22 +348,6 @@ impl Known<'_> {
         self.model.list(class).free(address);
         Ok((address, size))
     }
-}
-
-/// A call site that is stated.
-#[inline]
-pub(super) fn site(model: &Model, columns: &mut Columns<'_>) -> Result<Site, Expected> {
-    let previous = model.previous();
-    let way = columns.split(NODE_0, NODE_1, NODE_HIGH)?;
-    let node = varint::apply_difference(u64::from(previous.node.0), way);
-    let node = u32::try_from(node).map_err(|_| "a node's number below 2^32")?;
-    let way = columns.varint(STACK)?;
-    let stack_pointer = varint::apply_difference(previous.stack_pointer, way);
-    let align_log2 = columns.byte(ALIGN)? as u32;
-    if align_log2 > 63 {
-        return Err("an alignment below 64 bits");
-    }
-    Ok(Site { node: NodeId(node), align_log2, stack_pointer })
 }
 
 #[inline]
