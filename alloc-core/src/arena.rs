@@ -26,7 +26,7 @@ use crate::segment::{Placement, Run, SEGMENT, SLICE_SHIFT, SLICES, Segment};
 use crate::{counters, os, window};
 
 use page_records::PageRecords;
-use segments::Segments;
+use segments::{Segments, Whose};
 
 /// Slices of an arena.
 pub(crate) const ARENA_SLICES: usize = 1 << ARENA_SLICES_SHIFT;
@@ -141,12 +141,13 @@ impl Arena {
     /// Claims a run for a large block, in a roomy segment if that is asked for.
     fn claim_for_block(
         &self,
+        whose: Whose,
         user: u8,
         count: u32,
         align: u32,
         placement: Placement,
     ) -> Option<(usize, Run)> {
-        let (slice, run) = self.segments.claim_for_block(user, count, align, placement)?;
+        let (slice, run) = self.segments.claim_for_block(whose, user, count, align, placement)?;
         if run.dirty == 0 {
             self.begin_with_block(slice, count);
         }
@@ -289,7 +290,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Arena> {
 /// finds its memory where it was.
 pub(crate) fn claim_for_page(count: u32) -> Option<(&'static Arena, usize, Run)> {
     let user = if counters::HEAPS.get() > 1 { processor_mark() } else { 0 };
-    claim_somewhere(|arena| arena.segments.claim_for_page(user, count))
+    claim_somewhere(|arena, whose| arena.segments.claim_for_page(whose, user, count))
 }
 
 /// The same for a large block.
@@ -299,7 +300,7 @@ pub(crate) fn claim_for_block(
     placement: Placement,
 ) -> Option<(&'static Arena, usize, Run)> {
     let user = processor_mark();
-    claim_somewhere(|arena| arena.claim_for_block(user, count, align, placement))
+    claim_somewhere(|arena, whose| arena.claim_for_block(whose, user, count, align, placement))
 }
 
 /// A number for the processor that the calling thread runs on, not 0. Processors that are far apart may
@@ -308,13 +309,15 @@ fn processor_mark() -> u8 {
     (os::processor() % usize::from(u8::MAX)) as u8 + 1
 }
 
-/// Claims a run in the first arena that has one.
+/// Claims a run in the first arena that has one where it is best placed.
 fn claim_somewhere(
-    claim: impl Fn(&'static Arena) -> Option<(usize, Run)>,
+    claim: impl Fn(&'static Arena, Whose) -> Option<(usize, Run)>,
 ) -> Option<(&'static Arena, usize, Run)> {
-    all().find_map(|arena| {
-        let (slice, run) = claim(arena)?;
-        Some((arena, slice, run))
+    segments::in_turn(|whose| {
+        all().find_map(|arena| {
+            let (slice, run) = claim(arena, whose)?;
+            Some((arena, slice, run))
+        })
     })
 }
 

@@ -1,6 +1,7 @@
 //! The segments of an arena, and in which of them a run of slices is placed: where the same processor's
 //! threads have others, or else where those of no other have, or else where there is room; as high up as
-//! there is any.
+//! there is any. That is asked of all arenas before the next is, by [`in_turn`]: the first one may have a
+//! single segment.
 //!
 //! Segments that are full are not looked into: see [`open`](crate::open). `tests/loom` plays claims,
 //! releases and purges of several processors' threads.
@@ -12,6 +13,33 @@ use crate::sync::{AtomicU8, AtomicU64, Ordering};
 /// Segments among which the one with most room is looked for. More would spread what grows over
 /// memory that nobody has touched yet.
 const ROOMY_SEGMENTS: usize = 4;
+
+/// Whose segments a run is claimed in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Whose {
+    /// Those of the asking thread's processor.
+    Own,
+    /// Those of none, which are that one's from then on.
+    Nobodys,
+    /// Any.
+    Anybodys,
+}
+
+impl Whose {
+    /// Whether those of a user are meant, if this one asks.
+    fn includes(self, user: u8, of: u8) -> bool {
+        match self {
+            Self::Own => of == user,
+            Self::Nobodys => of == 0,
+            Self::Anybodys => true,
+        }
+    }
+}
+
+/// Claims where it is best: `claim` is asked for each of these in turn, and looks into all arenas each time.
+pub(crate) fn in_turn<T>(claim: impl Fn(Whose) -> Option<T>) -> Option<T> {
+    [Whose::Own, Whose::Nobodys, Whose::Anybodys].into_iter().find_map(claim)
+}
 
 /// For each segment the number of the processor whose threads use it first; 0 for none. A hint,
 /// which keeps threads that run at once out of each other's way. Not the thread: where there are more of
@@ -117,21 +145,17 @@ impl<const SEGMENTS: usize, const WORDS: usize> Segments<SEGMENTS, WORDS> {
         self.open_segments().filter(move |index| is_wanted(users.of(*index)))
     }
 
-    /// Claims a run in a segment that is given, else in one of this user's, else in one that has no user,
-    /// which is this one's from then on, else in any. Returns it with its first slice's index.
+    /// Claims a run in a segment that is given, else in another of those that are wanted. Returns it with its
+    /// first slice's index.
     fn claim_near(
         &self,
         given: Option<usize>,
         users: &Users<SEGMENTS>,
-        user: u8,
+        (whose, user): (Whose, u8),
         claim: impl Fn(usize) -> Option<(usize, Run)>,
     ) -> Option<(usize, Run)> {
-        let mut segments = given
-            .into_iter()
-            .chain(self.open_segments_of(users, |of| of == user))
-            .chain(self.open_segments_of(users, |of| of == 0))
-            .chain(self.open_segments());
-        let (slice, run) = segments.find_map(claim)?;
+        let wanted = self.open_segments_of(users, |of| whose.includes(user, of));
+        let (slice, run) = given.into_iter().chain(wanted).find_map(claim)?;
         let segment = slice / SLICES as usize;
         if users.of(segment) == 0 {
             users.set(segment, user);
@@ -139,15 +163,22 @@ impl<const SEGMENTS: usize, const WORDS: usize> Segments<SEGMENTS, WORDS> {
         Some((slice, run))
     }
 
-    /// Claims a run for a page.
-    pub(crate) fn claim_for_page(&self, user: u8, count: u32) -> Option<(usize, Run)> {
+    /// Claims a run for a page, for this user.
+    pub(crate) fn claim_for_page(
+        &self,
+        whose: Whose,
+        user: u8,
+        count: u32,
+    ) -> Option<(usize, Run)> {
         let claim = |index| self.claim_in(index, count, 1, Placement::Lowest);
-        self.claim_near(None, &self.page_users, user, claim)
+        self.claim_near(None, &self.page_users, (whose, user), claim)
     }
 
-    /// Claims a run for a large block, in a roomy segment if that is asked for.
+    /// Claims a run for a large block, for this user. If a roomy segment is asked for, that is first one of
+    /// its own or nobody's.
     pub(crate) fn claim_for_block(
         &self,
+        whose: Whose,
         user: u8,
         count: u32,
         align: u32,
@@ -155,16 +186,16 @@ impl<const SEGMENTS: usize, const WORDS: usize> Segments<SEGMENTS, WORDS> {
     ) -> Option<(usize, Run)> {
         let users = &self.block_users;
         let claim = |index| self.claim_in(index, count, align, placement);
-        let roomiest = match placement {
-            Placement::Lowest => None,
-            Placement::Roomy => {
+        let roomiest = match (whose, placement) {
+            (Whose::Own, Placement::Roomy) => {
                 let segments =
                     self.open_segments_of(users, |of| of == user || of == 0).take(ROOMY_SEGMENTS);
                 // Of those with as much room the highest: it was used lately.
                 segments.max_by_key(|index| (self.at(*index).room(), *index))
             }
+            _ => None,
         };
-        self.claim_near(roomiest, users, user, claim)
+        self.claim_near(roomiest, users, (whose, user), claim)
     }
 
     /// Claims a run in a segment.

@@ -5,7 +5,7 @@ use core::ptr::NonNull;
 
 use crate::os::{self, MEMORY};
 use crate::segment::{Placement, SEGMENT, SLICE, SLICES, Segment};
-use crate::segments::Segments;
+use crate::segments::{Segments, in_turn};
 use crate::sync::{Arc, Ordering, model, thread};
 
 /// Numbers of processors.
@@ -31,7 +31,8 @@ impl<const SEGMENTS: usize> World<SEGMENTS> {
 
     /// A slice for a page, and the segment that it is in.
     fn claim(&self, processor: u8) -> Option<(usize, usize)> {
-        let (slice, run) = self.segments.claim_for_page(processor, 1)?;
+        let claim = |whose| self.segments.claim_for_page(whose, processor, 1);
+        let (slice, run) = in_turn(claim)?;
         self.look_at(slice, run.dirty);
         Some((slice, slice / SLICES as usize))
     }
@@ -190,6 +191,33 @@ fn two_processors_pages_go_to_segments_of_their_own() {
         assert_ne!(segments[0], segments[1], "both in one segment");
         let again = [FIRST, SECOND].map(|processor| world.next_segment(processor));
         assert_eq!(again, segments, "a processor changed its segment");
+    });
+}
+
+/// The arena, of two, that a processor's page gets.
+fn place_in(arenas: &[Arc<World<1>>; 2], processor: u8) -> usize {
+    let claim_in =
+        |arena: &World<1>, whose| arena.segments.claim_for_page(whose, processor, 1).is_some();
+    let claim = |whose| arenas.iter().position(|arena| claim_in(arena, whose));
+    in_turn(claim).expect("a slice is free")
+}
+
+#[test]
+fn two_processors_pages_go_to_segments_of_their_own_also_in_different_arenas() {
+    model(|| {
+        let arenas = [(); 2].map(|()| World::<1>::new(MEMORY as u32));
+        let other = arenas.clone();
+        let thread = thread::spawn(move || place_in(&other, FIRST));
+        place_in(&arenas, SECOND);
+        thread.join().unwrap();
+        // As above, where both are in one arena.
+        let placed = [FIRST, SECOND].map(|processor| place_in(&arenas, processor));
+        assert_ne!(
+            placed[0], placed[1],
+            "both in one segment, of which the first arena has no more"
+        );
+        let again = [FIRST, SECOND].map(|processor| place_in(&arenas, processor));
+        assert_eq!(again, placed, "a processor changed its segment");
     });
 }
 
