@@ -25,6 +25,7 @@ use crate::record::{Head, Kind};
 use crate::segment::{Placement, Run, SEGMENT, SLICE_SHIFT, SLICES, Segment};
 use crate::{counters, os, window};
 
+use huge_pages::SegmentBits;
 use page_records::PageRecords;
 use segments::{Segments, Whose};
 
@@ -62,8 +63,10 @@ pub(crate) struct Arena {
     /// What is recorded of each segment's pages; null where no segment ever was.
     pages: [AtomicPtr<PageRecords>; ARENA_SEGMENTS],
     segments: Segments<ARENA_SEGMENTS, { ARENA_SEGMENTS / 64 }>,
-    /// A bit for each segment that huge pages were asked for.
-    huge: [AtomicU64; ARENA_SEGMENTS / 64],
+    /// The segments that huge pages were asked for, and those of them that gave a part of their memory back
+    /// since: they are made of ordinary ones.
+    huge: SegmentBits,
+    parted: SegmentBits,
     /// Next arena of [`FIRST`]'s list.
     next: AtomicPtr<Arena>,
     /// Number of its first slice: its address divided by [`SLICE`](crate::segment::SLICE).
@@ -164,6 +167,9 @@ impl Arena {
     pub(crate) fn purge(&self, all: bool) -> usize {
         let mut purged = 0;
         for index in 0..ARENA_SEGMENTS {
+            if self.segment(index * SLICES as usize).is_purged_in_part(all) {
+                self.part(index * SLICES as usize);
+            }
             if let Some(bytes) = self.segments.purge(index, all) {
                 purged += bytes;
                 self.begin_anew(index);
@@ -383,7 +389,7 @@ fn reserve_segments(count: usize) -> bool {
         let found = slice_number(base.addr().get()).and_then(|number| Some((number, get(number)?)));
         // Both ends were found above and a reservation is smaller than an arena.
         let Some((number, arena)) = found else { continue };
-        arena.note_huge(slice_index(number) / SLICES as usize, is_huge);
+        arena.decide(slice_index(number) / SLICES as usize, is_huge);
         arena.segment(slice_index(number)).install(base);
         arena.segments.set_open(slice_index(number) / SLICES as usize);
     }

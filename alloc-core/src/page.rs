@@ -490,6 +490,9 @@ impl Page {
             let stop = if end == blocks { self.bytes() } else { end * self.class.size() };
             let bytes = (stop & !(os_page - 1)).saturating_sub(start);
             let range = NonNull::new(self.start().wrapping_add(start)).filter(|_| bytes != 0);
+            if range.is_some() {
+                self.arena.part(arena::slice_index(self.number));
+            }
             // SAFETY: the range lies in this page, begins and ends with an OS page, and holds but
             // parts of blocks that are free, which nobody hands out meanwhile: the caller owns the
             // page.

@@ -72,6 +72,16 @@ const fn multiples(align: u32) -> u64 {
 const _: () = assert!(multiples(1) == u64::MAX && multiples(16) == 0x0001_0001_0001_0001);
 const _: () = assert!(multiples(64) == 1);
 
+/// Slices of a huge page.
+const HUGE_PAGE_SLICES: u32 = (2 << 20) / SLICE as u32;
+
+/// All slices of the huge pages that these are in.
+fn around(slices: u64) -> u64 {
+    let pages = (0..SLICES).step_by(HUGE_PAGE_SLICES as usize);
+    let masks = pages.map(|first| mask(first, HUGE_PAGE_SLICES));
+    masks.filter(|page| slices & page != 0).fold(0, |all, page| all | page)
+}
+
 /// Set bits in the longest run of them.
 fn longest_run(bits: u64) -> u32 {
     let mut length = 0;
@@ -243,17 +253,34 @@ impl Segment {
     }
 
     /// Gives the memory of free dirty slices back to the OS: all of them, or those that have been
-    /// free since before the last call.
+    /// free since before the last call. And what huge pages hold beside it in slices that nobody used.
     ///
     /// `None` if there were none. Otherwise the bytes that went, of slices that were out of others'
     /// reach meanwhile: the segment may have seemed full.
     pub(crate) fn purge(&self, all: bool) -> Option<usize> {
         let recent = self.recent.swap(0, Ordering::Relaxed);
         let keep = if all { 0 } else { recent };
-        let wanted = self.dirty.load(Ordering::Relaxed) & !keep & self.free.load(Ordering::Relaxed);
+        let (dirty, free) = (self.dirty(), self.free());
+        let wanted = dirty & !keep & free;
         if wanted == 0 {
             return None;
         }
+        Some(self.give_back(wanted | around(wanted) & free & !dirty))
+    }
+
+    /// Gives back what huge pages hold in slices that nobody used. `false` if there are no such slices;
+    /// otherwise the segment may have seemed full.
+    pub(crate) fn purge_unused(&self) -> bool {
+        let wanted = self.free() & !self.dirty();
+        if wanted != 0 {
+            self.give_back(wanted);
+        }
+        wanted != 0
+    }
+
+    /// Gives the memory of these slices back, as far as they are free. Returns the bytes of those that were
+    /// dirty.
+    fn give_back(&self, wanted: u64) -> usize {
         // Own what is still free of it while its memory changes. Pairs with `release`.
         let claimed = self.free.fetch_and(!wanted, Ordering::Acquire) & wanted;
         let mut purged = 0;
@@ -261,7 +288,8 @@ impl Segment {
         while rest != 0 {
             let first = rest.trailing_zeros();
             let count = (rest >> first).trailing_ones();
-            rest &= !mask(first, count);
+            let run = mask(first, count);
+            rest &= !run;
             let bytes = (count as usize) << SLICE_SHIFT;
             let Some(start) = NonNull::new(self.slice(first)) else {
                 fatal("a segment without memory has free slices", 0)
@@ -269,14 +297,22 @@ impl Segment {
             // SAFETY: the run lies in this segment's mapping, is claimed by this call, and held
             // nobody's contents while it was free.
             if unsafe { os::purge(start, bytes) } {
-                self.dirty.fetch_and(!mask(first, count), Ordering::Relaxed);
-                counters::DIRTY_SLICES.sub(count as usize);
-                purged += bytes;
+                let dirty = self.dirty.fetch_and(!run, Ordering::Relaxed) & run;
+                counters::DIRTY_SLICES.sub(dirty.count_ones() as usize);
+                purged += (dirty.count_ones() as usize) << SLICE_SHIFT;
             }
         }
         // Pairs with the `Acquire` in `take`: the next owner sees the cleared dirty bits.
         self.free.fetch_or(claimed, Ordering::Release);
-        Some(purged)
+        purged
+    }
+
+    /// Whether [`purge`](Self::purge) would take some of the memory now and leave some.
+    pub(crate) fn is_purged_in_part(&self, all: bool) -> bool {
+        let keep = if all { 0 } else { self.recent.load(Ordering::Relaxed) };
+        let dirty = self.dirty();
+        let goes = dirty & self.free() & !keep;
+        goes != 0 && goes != dirty
     }
 
     /// Runs `operation` on the segment's mapping if no slice is in use or holds memory, which stays so
@@ -377,6 +413,14 @@ mod tests {
         {
             assert_eq!(longest_run(bits), length, "{bits:b}");
         }
+    }
+
+    #[test]
+    fn what_is_around_a_slice_is_its_huge_page() {
+        assert_eq!(around(0), 0);
+        assert_eq!(around(1 << 7), u64::from(u32::MAX));
+        assert_eq!(around(1 << 32), u64::from(u32::MAX) << 32);
+        assert_eq!(around(1 << 31 | 1 << 63), u64::MAX);
     }
 
     #[test]

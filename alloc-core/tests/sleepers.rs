@@ -1,9 +1,6 @@
 //! What many threads took, each a little, goes back to the OS while they sleep: whoever freed it, in
 //! whichever order. Each case is a process of its own with a time limit; within that, it may take as
 //! long as it takes.
-//!
-//! What comes to less than 8 MiB asks for nobody. So where a thread is so late that the others' memory has gone
-//! back before it frees its own, its part may stay.
 
 use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
@@ -37,11 +34,8 @@ enum Freer {
     Another,
 }
 
-/// What asks for the heap's thread: of less nobody takes care.
-const ASKS: usize = 8 << 20;
-
 /// So many threads have so much each at once, and sleep when it is freed, until nine tenths of it have
-/// gone back, but for what may stay.
+/// gone back.
 fn check(threads: usize, bytes: usize, sizes: &'static [usize], order: Order, freer: Freer) {
     check_but(|_| false, threads, bytes, sizes, order, freer);
 }
@@ -102,7 +96,7 @@ fn check_but(
     assert!(at_peak > before + threads * bytes / 2, "{before}, then {at_peak}");
     all_are_here.wait();
     // Nothing here asks the heap for anything.
-    while HEAP.resident_bytes() > before + (at_peak - before) / 10 + ASKS {
+    while HEAP.resident_bytes() > before + (at_peak - before) / 10 {
         thread::sleep(Duration::from_millis(20));
     }
     for sender in senders {

@@ -5,6 +5,11 @@
 //! large blocks it is decided when one begins a segment that holds no memory: the kernel is asked how much
 //! is resident of those that large blocks are in already. Blocks that are touched here and there stay in
 //! ordinary pages.
+//!
+//! A segment that gives back a part of its memory, and has another in use, is made of ordinary pages from
+//! then on. The kernel's own thread for that (`khugepaged`) would else make huge ones of what is left, be it a
+//! few bytes, with as much new memory as had gone. And what a huge page holds beside the slices that were used
+//! goes back with them. Where all of a segment has gone back it is decided anew.
 
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -36,6 +41,32 @@ pub(super) fn are_worth_it_for_pages() -> bool {
             >= (SEGMENTS_BEFORE_HUGE_PAGES / 2).max(heaps) * SLICES as usize
 }
 
+/// A bit for each segment of an arena.
+#[derive(Debug)]
+pub(super) struct SegmentBits([AtomicU64; ARENA_SEGMENTS / 64]);
+
+impl SegmentBits {
+    fn get(&self, segment: usize) -> bool {
+        self.word(segment).load(Ordering::Relaxed) & Self::bit(segment) != 0
+    }
+
+    fn set(&self, segment: usize, is_set: bool) {
+        if is_set {
+            self.word(segment).fetch_or(Self::bit(segment), Ordering::Relaxed);
+        } else {
+            self.word(segment).fetch_and(!Self::bit(segment), Ordering::Relaxed);
+        }
+    }
+
+    fn word(&self, segment: usize) -> &AtomicU64 {
+        &self.0[segment % ARENA_SEGMENTS / 64]
+    }
+
+    fn bit(segment: usize) -> u64 {
+        1 << (segment % 64)
+    }
+}
+
 impl Arena {
     /// Decides for a segment if it holds no memory, but for what `count` slices from `slice` on will, which a
     /// large block was given just now, clean.
@@ -43,8 +74,8 @@ impl Arena {
         let index = slice / SLICES as usize;
         let segment = self.segment(slice);
         let is_first = segment.dirty() & !mask(slice as u32 % SLICES, count) == 0;
-        if is_first && !self.is_huge(index) && self.are_blocks_touched(index) {
-            self.note_huge(index, true);
+        if is_first && !self.huge.get(index) && self.are_blocks_touched(index) {
+            self.decide(index, true);
             if let Some(base) = NonNull::new(segment.slice(0)) {
                 // SAFETY: the segment's mapping, of which a slice is in use.
                 unsafe { os::prefer_huge_pages(base, SEGMENT) };
@@ -52,15 +83,39 @@ impl Arena {
         }
     }
 
-    /// Lets a segment be decided on again if all its memory was given back.
+    /// Has the segment of a slice stay in parts, before one of them is given back.
+    pub(crate) fn part(&self, slice: usize) {
+        let index = slice / SLICES as usize;
+        if !self.huge.get(index) || self.parted.get(index) {
+            return;
+        }
+        self.parted.set(index, true);
+        if let Some(base) = NonNull::new(self.segment(slice).slice(0)) {
+            // SAFETY: the segment's mapping, of which a slice is in use or may be.
+            unsafe { os::prefer_ordinary_pages(base, SEGMENT) };
+        }
+        self.segments.purge_unused(index);
+    }
+
+    /// Decides on a segment again if all its memory was given back. Large blocks decide for themselves when
+    /// they begin one of ordinary pages.
     pub(super) fn begin_anew(&self, index: usize) {
-        if !self.is_huge(index) || are_worth_it_for_pages() {
+        if !self.huge.get(index) {
+            return;
+        }
+        let is_huge = are_worth_it_for_pages();
+        if is_huge && !self.parted.get(index) {
             return;
         }
         let seemed_full = self.segment(index * SLICES as usize).if_clean(|base| {
-            self.note_huge(index, false);
-            // SAFETY: a segment's mapping, which nobody else has a part of meanwhile.
-            unsafe { os::prefer_ordinary_pages(base, SEGMENT) };
+            self.decide(index, is_huge);
+            if is_huge {
+                // SAFETY: a segment's mapping, which nobody else has a part of meanwhile.
+                unsafe { os::prefer_huge_pages(base, SEGMENT) };
+            } else {
+                // SAFETY: as above.
+                unsafe { os::prefer_ordinary_pages(base, SEGMENT) };
+            }
         });
         if seemed_full {
             // A claim may have closed it.
@@ -74,7 +129,7 @@ impl Arena {
         let has_user = |index: &usize| self.segments.block_user(*index) != 0;
         let asked = (0..ARENA_SEGMENTS)
             .rev()
-            .filter(|index| *index != but && !self.is_huge(*index))
+            .filter(|index| *index != but && !self.huge.get(*index))
             .filter(has_user)
             .take(ASKED_SEGMENTS);
         let (mut used, mut resident) = (0, 0);
@@ -86,24 +141,9 @@ impl Arena {
         used >= USED_BEFORE_HUGE_PAGES && resident >= used / 4 * 3
     }
 
-    fn is_huge(&self, segment: usize) -> bool {
-        self.huge_word(segment).load(Ordering::Relaxed) & huge_bit(segment) != 0
+    /// Notes whether huge pages were asked for, for a segment that holds no memory.
+    pub(super) fn decide(&self, index: usize, is_huge: bool) {
+        self.parted.set(index, false);
+        self.huge.set(index, is_huge);
     }
-
-    /// Notes whether huge pages were asked for.
-    pub(super) fn note_huge(&self, segment: usize, is_huge: bool) {
-        if is_huge {
-            self.huge_word(segment).fetch_or(huge_bit(segment), Ordering::Relaxed);
-        } else {
-            self.huge_word(segment).fetch_and(!huge_bit(segment), Ordering::Relaxed);
-        }
-    }
-
-    fn huge_word(&self, segment: usize) -> &AtomicU64 {
-        &self.huge[segment % ARENA_SEGMENTS / 64]
-    }
-}
-
-fn huge_bit(segment: usize) -> u64 {
-    1 << (segment % 64)
 }

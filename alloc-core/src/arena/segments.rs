@@ -223,6 +223,14 @@ impl<const SEGMENTS: usize, const WORDS: usize> Segments<SEGMENTS, WORDS> {
         Some(bytes)
     }
 
+    /// Purges what nobody used of a segment; see [`Segment::purge_unused`].
+    pub(crate) fn purge_unused(&self, index: usize) {
+        if self.at(index).purge_unused() {
+            // As above.
+            self.set_open(index);
+        }
+    }
+
     /// Makes a segment that is free anybody's.
     pub(crate) fn forget_users(&self, index: usize) {
         if self.at(index).is_free() {
