@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::cpp_library;
 use crate::frame::Frame;
 
 /// A call site: the frame of a backtrace that is responsible for an event.
@@ -30,7 +31,7 @@ pub struct CallSite {
 pub(crate) enum FrameKind {
     /// The allocator, the recorder, and the functions by which they are called.
     Allocator,
-    /// Rust's own libraries, and the C library.
+    /// Rust's own libraries, the C library and C++'s.
     Library,
     /// What calls `main`: nothing outside of it is the program's.
     Entry,
@@ -188,7 +189,9 @@ pub(crate) fn classify(frame: &Frame) -> FrameKind {
     // Where the source file is known it decides: names alone cannot tell an implementation of the
     // program's from a blanket one of the library's.
     let library = match &frame.file {
-        Some(file) => LIBRARY_SOURCES.iter().any(|root| file.contains(root)),
+        Some(file) => {
+            LIBRARY_SOURCES.iter().any(|root| file.contains(root)) || cpp_library::is_source(file)
+        }
         None => is_library_name(function),
     };
     if library { FrameKind::Library } else { FrameKind::Program }
@@ -246,9 +249,13 @@ pub(crate) fn is_runtime_module(path: &str) -> bool {
     RUNTIME_MODULES.iter().any(|runtime| base_name.starts_with(runtime))
 }
 
-/// Whether a function is of Rust's own libraries, judged by its name: every path in it that could
+/// Whether a function is of C++'s library or of Rust's own, judged by its name: every path in it that could
 /// make it the program's is theirs, or is no path.
 fn is_library_name(function: &str) -> bool {
+    // C++ has namespaces that are called as crates of Rust's are.
+    if function.starts_with("_Z") || cpp_library::qualified_name(function).is_some() {
+        return cpp_library::is_function(function);
+    }
     let mut any = false;
     for path in paths(function) {
         any = true;
@@ -263,7 +270,11 @@ fn is_library_name(function: &str) -> bool {
 
 /// The crate that a call site's function is of; `None` for C and C++, and where there is no name.
 pub(crate) fn crate_name(site: &CallSite) -> Option<&str> {
-    if site.file.as_deref().is_some_and(|file| !file.ends_with(".rs")) {
+    let other_language = match &site.file {
+        Some(file) => !file.ends_with(".rs"),
+        None => cpp_library::qualified_name(&site.function).is_some(),
+    };
+    if other_language {
         return None;
     }
     // Of `<[T] as app::Trait>::method` the trait's.
@@ -392,6 +403,32 @@ mod tests {
         assert_eq!(classify(&frame(blanket, Some("src/tree.rs"))), FrameKind::Program);
         let sources = "/root/.rustup/toolchains/stable/lib/rustlib/src/rust/library/core/src/a.rs";
         assert_eq!(classify(&frame("core::iter::next", Some(sources))), FrameKind::Library);
+    }
+
+    #[test]
+    fn c_plus_plus_s_library_is_folded_and_what_it_was_given_is_not() {
+        let header = "/usr/include/c++/12/bits/std_function.h";
+        let handler =
+            "std::_Function_handler<int (int), run(int)::{lambda(int)#1}>::_M_invoke(int)";
+        let mangled = "_ZNKSt14default_deleteIA_cEclIcEENSt9enable_ifIXsrSt14is_convertibleE";
+        let frames = |files: bool| {
+            let file = |file| Some(file).filter(|_| files);
+            [
+                frame("operator new(unsigned long)", file("src/a.cpp")),
+                frame("void* std::__new_allocator<char>::allocate(unsigned long)", file(header)),
+                frame(if files { "_M_create" } else { mangled }, file(header)),
+                frame("run(int)::{lambda(int)#1}::operator()(int) const", file("src/a.cpp")),
+                frame(handler, file(header)),
+                frame("run(int)", file("src/a.cpp")),
+            ]
+        };
+        for files in [true, false] {
+            let frames = frames(files);
+            assert_eq!(call_site(&frames).map(|(site, _)| site), Some(&frames[3]), "{files}");
+            assert_eq!(call_site(&frames[4..]).map(|(site, _)| site), Some(&frames[5]), "{files}");
+        }
+        let own = frame("core::Thing::run(int)", None);
+        assert_eq!(classify(&own), FrameKind::Program, "a namespace of the program's");
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod backtraces;
 mod blocks;
 mod call_site;
 mod call_tree;
+mod cpp_library;
 mod definitions;
 mod diff;
 mod error;

@@ -11,8 +11,24 @@ pub(super) fn demangle(mangled: &str) -> String {
     {
         return name;
     }
+    if let Some(name) = cpp_name_alone(mangled) {
+        return name;
+    }
     // A version, as in `malloc@@GLIBC_2.2.5`, says nothing about the call site.
     mangled.split('@').next().unwrap_or(mangled).to_owned()
+}
+
+/// The name of a C++ function whose return type or arguments cannot be read, without these.
+fn cpp_name_alone(mangled: &str) -> Option<String> {
+    /// Each of its parts is tried, so that longer names would take long. Few are.
+    const MOST_BYTES: usize = 8 << 10;
+    let is_nested = mangled.starts_with("_ZN") && mangled.len() <= MOST_BYTES && mangled.is_ascii();
+    let nested = is_nested.then_some(mangled)?;
+    // A nested name ends in an `E`, and the first one that leaves a whole name is its own.
+    nested.match_indices('E').find_map(|(index, _)| {
+        let name = cpp_demangle::Symbol::new(&nested[..=index]).ok()?;
+        name.demangle().ok()
+    })
 }
 
 /// Shortens a function's name to at most `columns` characters for a person to read: first generic
@@ -99,6 +115,14 @@ mod tests {
         assert_eq!(demangle("_ZN3foo3barEi"), "foo::bar(int)");
         assert_eq!(demangle("malloc@@GLIBC_2.2.5"), "malloc");
         assert_eq!(demangle("main"), "main");
+    }
+
+    #[test]
+    fn of_a_cpp_function_whose_types_cannot_be_read_the_name_is() {
+        let mangled = "_ZNKSt14default_deleteIA_cEclIcEENSt9enable_ifIXsrSt14is_convertibleIPA_T_PS0_E\
+                       5valueEvE4typeEPS5_";
+        assert_eq!(demangle(mangled), "std::default_delete<char []>::operator()<char> const");
+        assert_eq!(demangle("_ZNotAName"), "_ZNotAName");
     }
 
     #[test]
