@@ -13,6 +13,7 @@
 //! again from the same place, with no event in between that shows it. A block that is handed from
 //! one such call to the next counts as enclosed by the function.
 
+mod activations;
 mod block;
 mod gather;
 mod growth;
@@ -135,7 +136,7 @@ pub enum Evidence {
         frame: Arc<str>,
         /// How many lived within an activation of that one.
         in_frame: u64,
-        /// How many were freed only after their thread had made the next one here. Where nearly all
+        /// How many were freed while one was live that their thread had made here later. Where nearly all
         /// were, they may be handed from one call to the next, through a field or a static.
         after_next: u64,
     },

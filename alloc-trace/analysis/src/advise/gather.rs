@@ -6,6 +6,7 @@
 use alloc_trace_format::{Event, EventKind, ReadError, Stamp};
 use rustc_hash::FxHashMap;
 
+use super::activations::Live;
 use super::block::{Block, Blocks, History, Ticks};
 use super::late_drops;
 use super::made_in::MadeIn;
@@ -62,54 +63,6 @@ struct Made {
 
 /// A hash table that grows has about twice the size afterwards, and no more than this beyond.
 const TABLE_EXTRA_BYTES: u64 = 64;
-
-/// The live blocks of one call site and one thread.
-#[derive(Debug, Default)]
-struct Live {
-    blocks: u64,
-    /// The numbers of the last allocations, increasing: so many at most as may live in a frame.
-    last: Vec<u64>,
-    /// The newest block that ever had no room there: all of those were allocated after it, and lived
-    /// together with it.
-    left_out: Option<u64>,
-    /// The number of the last allocation, whether that block is still live or not.
-    newest: Option<u64>,
-    /// The place of that.
-    place: Option<Place>,
-}
-
-impl Live {
-    fn add(&mut self, event: u64, place: Place) {
-        self.blocks += 1;
-        self.newest = Some(event);
-        self.place = Some(place);
-        if self.last.len() as u64 == AT_ONCE {
-            self.left_out = Some(self.last.remove(0));
-        }
-        self.last.push(event);
-    }
-
-    fn remove(&mut self, event: u64) {
-        self.blocks = self.blocks.saturating_sub(1);
-        if let Ok(index) = self.last.binary_search(&event) {
-            self.last.remove(index);
-        }
-    }
-
-    /// Whether the block that was allocated last is live.
-    fn newest_lives(&self) -> bool {
-        self.newest.is_some() && self.last.last().copied() == self.newest
-    }
-
-    /// How many are live that were allocated at an event or after it; one more than [`AT_ONCE`] where
-    /// there are more than that, or were at some time after the event.
-    fn since(&self, event: u64) -> u64 {
-        if self.left_out.is_some_and(|left_out| left_out >= event) {
-            return AT_ONCE + 1;
-        }
-        (self.last.len() - self.last.partition_point(|&number| number < event)) as u64
-    }
-}
 
 /// Whether a block that is freed was a hash table's that has just moved to a larger one.
 fn is_grown(prepared: &mut Prepared<'_>, old: &Block, made: &Made) -> bool {
@@ -310,8 +263,10 @@ impl Gather {
             evidence.last_request = event.stamp;
             evidence.align_log2 = event.align_log2;
             let live = self.live.entry((site, thread)).or_default();
-            evidence.repeats += u64::from(!live.newest_lives() && live.place == Some(place));
-            live.add(number, place);
+            evidence.repeats += u64::from(live.place_of_the_last_one() == Some(place));
+            if let Some(state) = self.threads.get(thread as usize) {
+                live.add(number, place, &state.watermark);
+            }
         }
         self.rise(event.size);
         Block {
@@ -380,8 +335,7 @@ impl Gather {
             growth.steps.add(old.size, new.size);
         }
         if let Some(live) = self.live.get_mut(&(old.site, old.thread)) {
-            live.remove(new.event);
-            (live.newest, live.place) = (Some(old.event), Some(old.place));
+            live.carry_on(old.event, old.place, new.event);
         }
         let history = (old.history)
             .and(History::REALLOCATED, true)
@@ -419,9 +373,11 @@ impl Gather {
             _ => None,
         };
         let live = self.live.get(&(block.site, block.thread));
-        let brief = own && live.is_some_and(|live| live.newest == Some(block.event));
-        let enclosed =
-            encloser.zip(live).map(|((function, since), live)| (function, live.since(since)));
+        let brief = own && live.is_some_and(|live| live.is_newest(block.event));
+        let innermost = own && live.is_some_and(|live| live.is_innermost(block.event));
+        let enclosed = encloser
+            .zip(live)
+            .map(|((function, since), live)| (function, live.since(since, AT_ONCE)));
         self.end(&block, event.stamp);
         self.leave_span(&block, (event.stamp, span), true, lives);
         self.drop_live(&block);
@@ -430,6 +386,7 @@ impl Gather {
         evidence.events += 1;
         evidence.live = evidence.live.saturating_sub(1);
         evidence.brief += u64::from(brief);
+        evidence.innermost += u64::from(innermost);
         if !own {
             evidence.remote += 1;
             evidence.remote_bytes = evidence.remote_bytes.saturating_add(block.size);

@@ -72,6 +72,8 @@ pub(super) struct SiteEvidence {
     pub(super) repeats: u64,
     /// Blocks that their thread freed before it made the next one here.
     pub(super) brief: u64,
+    /// Blocks that their thread freed when none was live that it had made here later.
+    pub(super) innermost: u64,
     /// Of lists and what is not known, and of text: one call site can have both, and they differ in size.
     pub(super) growth: [GrowthEvidence; 2],
     pub(super) first_request: Stamp,

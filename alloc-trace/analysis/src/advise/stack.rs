@@ -6,8 +6,8 @@
 //! [`FRAME_BYTES`] together).
 //!
 //! Of a block that is handed from one call to the next, through a field or a static, nothing but a hint
-//! is recorded: it is freed after the next block of its call site was made. Where nearly all are, the
-//! candidate is told of last, and what to look at first is said.
+//! is recorded: it is freed when the next block of its call site is there already, which of a recursion is gone by
+//! then. Where nearly all are, the candidate is told of last, and what to look at first is said.
 
 use super::quantity::in_bytes;
 use super::site::{Context, SiteEvidence};
@@ -59,7 +59,7 @@ pub(super) fn judge(site: &SiteEvidence, context: &Context<'_>) -> Option<Verdic
         at_once,
         frame,
         in_frame: in_frame.blocks,
-        after_next: enclosed.saturating_sub(site.brief),
+        after_next: enclosed.saturating_sub(site.innermost),
     };
     if is_handed_on(&evidence) {
         remedy = format!(
@@ -70,8 +70,8 @@ pub(super) fn judge(site: &SiteEvidence, context: &Context<'_>) -> Option<Verdic
     Some(Verdict { rule: Rule::Stack, bytes: site.bytes, events: site.events, evidence, remedy })
 }
 
-/// Whether nearly all blocks of a candidate were freed only after the next one was made. Of blocks that
-/// fit a frame together at least the last one of them was not.
+/// Whether nearly all blocks of a candidate were freed while a later one was live. Of blocks that fit a frame
+/// together at least the last one of them was not.
 pub(super) fn is_handed_on(evidence: &Evidence) -> bool {
     match *evidence {
         Evidence::Stack { enclosed, after_next, .. } => {

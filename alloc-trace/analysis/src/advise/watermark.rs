@@ -41,6 +41,13 @@ impl Watermark {
         let index = self.lows.partition_point(|&(_, mark)| mark < 2 * frame + 1);
         index.checked_sub(1).and_then(|index| self.lows.get(index)).map_or(1, |&(number, _)| number)
     }
+
+    /// Whether an activation that is still there may have begun after one event, and no later than another.
+    #[inline]
+    pub(super) fn begins_between(&self, after: u64, until: u64) -> bool {
+        let index = self.lows.partition_point(|&(number, _)| number <= after);
+        self.lows.get(index).is_some_and(|&(number, _)| number <= until)
+    }
 }
 
 #[cfg(test)]

@@ -112,6 +112,17 @@ fn of_calls_from_one_place_the_advice_cannot_tell_and_names_the_callee() {
 }
 
 #[test]
+fn a_block_in_each_call_of_a_recursion_could_live_in_its_frame_however_deep_that_is() {
+    let findings = findings("list_in_each_call");
+    let [finding] = findings.as_slice() else { panic!("{findings:?}") };
+    let Evidence::Stack { enclosed, at_once, after_next, .. } = finding.evidence else {
+        panic!("{finding:?}")
+    };
+    assert_eq!((enclosed, at_once, after_next), (41 * ROUNDS, 1, 0));
+    assert!(finding.remedy.starts_with("use an array"), "{}", finding.remedy);
+}
+
+#[test]
 fn a_tree_is_a_collection() {
     assert_eq!(frames("boxed_tree"), [""; 0]);
 }

@@ -58,6 +58,7 @@ pub(crate) fn named(name: &str) -> fn() {
         "one_channel" => one_channel,
         "map_of_few" => map_of_few,
         "boxed_in_their_like" => boxed_in_their_like,
+        "list_in_each_call" => list_in_each_call,
         "texts_of_all_lengths" => texts_of_all_lengths,
         other => panic!("no program: {other}"),
     }
@@ -583,5 +584,21 @@ fn texts_of_all_lengths() {
     for number in 0..ROUNDS as usize {
         let text = "x".repeat(100 + 37 * (number % 50));
         black_box(text.as_str());
+    }
+}
+
+/// Each call has a list of its own, which lives as long as the calls within it.
+#[inline(never)]
+fn descend(depth: u64) -> u64 {
+    let list = vec![depth; 8];
+    let below = if depth > 0 { descend(depth - 1) } else { 0 };
+    below + sum(&list)
+}
+
+/// Deeper than what a frame may hold at a time.
+#[inline(never)]
+fn list_in_each_call() {
+    for _ in 0..ROUNDS {
+        black_box(descend(40));
     }
 }
