@@ -18,12 +18,16 @@
 //! - A reallocation counts at its end; on the way to a peak it has its place in the merged order.
 //!
 //! Memory grows with live blocks, with call sites and functions in their call tree, and with cells,
-//! whose number is bounded: where there would be too many, every two bins become one.
+//! whose number is bounded: where there would be too many, every two bins become one. That goes only so far, so
+//! [`Resolution::rows`] bounds how many parts have figures of their own.
 
 mod axis;
 mod classes;
 mod fold;
+mod folding;
 mod gather;
+mod rows;
+mod weights;
 
 use std::sync::Arc;
 
@@ -41,6 +45,9 @@ use crate::summary::Program;
 pub use self::axis::{Cell, Row};
 pub use self::classes::{lifetime_class, size_class};
 use crate::flame_tree::FlameNode;
+
+/// Of more call sites the advice waits for the intervals: each of the two takes a kilobyte or so of each.
+const SITES_AT_ONCE: usize = 50_000;
 
 /// The figures of a recording by bins of time, and of its parts.
 #[derive(Debug, Clone, PartialEq)]
@@ -179,11 +186,12 @@ pub struct SpanKey {
 pub struct Resolution {
     bins: u32,
     cells: usize,
+    rows: usize,
 }
 
 impl Default for Resolution {
     fn default() -> Self {
-        Self { bins: 1024, cells: 1 << 20 }
+        Self { bins: 1024, cells: 1 << 20, rows: usize::MAX }
     }
 }
 
@@ -202,6 +210,17 @@ impl Resolution {
     #[must_use]
     pub const fn cells(mut self, cells: usize) -> Self {
         self.cells = cells;
+        self
+    }
+
+    /// At most so many call sites, functions, threads and so on have rows of their own, those that are the
+    /// largest in any respect; all others are one row, the last, whose [`Row::parts`] says how many they are. In
+    /// the call tree they are a node below their caller. By default all have their own.
+    ///
+    /// Where there may be more, finding the largest takes another pass over the recording.
+    #[must_use]
+    pub const fn rows(mut self, rows: usize) -> Self {
+        self.rows = rows;
         self
     }
 }
@@ -231,7 +250,8 @@ impl Intervals {
         gather::run(recording, Self::prepare(recording, options)?, resolution)
     }
 
-    /// As [`Intervals::of`], and the advice too: at the same time where there is a second processor.
+    /// As [`Intervals::of`], and the advice too: at the same time where there is a second processor, but one
+    /// after the other where call sites are so many that both together would take too much memory.
     ///
     /// # Errors
     ///
@@ -244,6 +264,10 @@ impl Intervals {
     ) -> Result<(Self, Advice), AnalysisError> {
         // One after the other: the second finds the names that the first one keeps.
         let prepared = Self::prepare(recording, options.clone())?;
+        if prepared.sites.len() > SITES_AT_ONCE {
+            let intervals = gather::run(recording, prepared, resolution)?;
+            return Ok((intervals, Advice::of(recording, options, thresholds)?));
+        }
         let advised = Advice::prepare(recording, options)?;
         std::thread::scope(|scope| {
             let advice = scope.spawn(|| Advice::of_prepared(recording, advised, thresholds));

@@ -109,6 +109,11 @@ impl<'a> Prepared<'a> {
         self.selection.is_some()
     }
 
+    /// Whether spans of one name are told apart by their fields: then there can be any number of kinds.
+    pub(crate) const fn has_span_fields(&self) -> bool {
+        self.span_fields
+    }
+
     /// A backtrace's node in the call tree by functions.
     pub(crate) fn flame_node(&self, place: Place) -> NodeIndex {
         self.flame_tree.as_ref().map_or(0, |tree| tree.of(place))
@@ -183,6 +188,14 @@ impl<'a> Replay<'a> {
             gaps: Vec::new(),
             prepared,
         }
+    }
+
+    /// From the beginning again.
+    pub(crate) fn again(mut self) -> Self {
+        if let Some(selection) = &mut self.prepared.selection {
+            selection.rewind();
+        }
+        Self::new(self.prepared)
     }
 
     /// Follows how long spans live, from the beginning of the recording on.

@@ -128,6 +128,11 @@ pub(crate) struct BitsInOrder {
 }
 
 impl BitsInOrder {
+    /// Goes back to the first request.
+    pub(crate) const fn rewind(&mut self) {
+        self.request = 0;
+    }
+
     /// The next request's bit; of one behind the last that was set it is not set.
     pub(crate) fn next_bit(&mut self) -> io::Result<bool> {
         let request = self.request;
@@ -203,9 +208,12 @@ mod tests {
         }
         assert!(bits.file.is_some());
         let mut bits = bits.read().expect("written");
-        for request in 0..requests + 100_000 {
-            let is_set = bits.next_bit().expect("readable");
-            assert_eq!(is_set, set.contains(&request), "{request}");
+        for _ in 0..2 {
+            for request in 0..requests + 100_000 {
+                let is_set = bits.next_bit().expect("readable");
+                assert_eq!(is_set, set.contains(&request), "{request}");
+            }
+            bits.rewind();
         }
     }
 

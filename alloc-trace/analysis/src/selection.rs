@@ -84,6 +84,14 @@ impl Selection {
         })
     }
 
+    /// The recording is read from the beginning again.
+    pub(crate) fn rewind(&mut self) {
+        if let Some(future) = &mut self.future {
+            future.rewind();
+        }
+        self.blocks = self.blocks.take().map(|_| LiveBlocks::new(()));
+    }
+
     /// What the filter says of the next event; every event must be asked for, in order.
     pub(crate) fn judge(
         &mut self,
@@ -167,8 +175,10 @@ enum Future {
     Bits(BitsInOrder),
     /// No more than were live at a time.
     Numbers {
-        /// Their numbers from 0, the greatest first. Those that were asked for are gone.
+        /// Their numbers from 0, the smallest first.
         numbers: Vec<u64>,
+        /// How many of them have been asked for.
+        passed: usize,
         /// How many successful requests have been asked for.
         requests: u64,
     },
@@ -234,8 +244,8 @@ impl Future {
         if times.live_at_ns.is_none() {
             return bits.read().map(Self::Bits).map_err(temporary_file);
         }
-        numbers.sort_unstable_by(|one, other| other.cmp(one));
-        Ok(Self::Numbers { numbers, requests: 0 })
+        numbers.sort_unstable();
+        Ok(Self::Numbers { numbers, passed: 0, requests: 0 })
     }
 
     /// Whether the block that the next event obtains is picked; of a free and of a failed request it is not.
@@ -245,11 +255,19 @@ impl Future {
         }
         match self {
             Self::Bits(bits) => bits.next_bit().map_err(temporary_file),
-            Self::Numbers { numbers, requests } => {
-                let request = *requests;
+            Self::Numbers { numbers, passed, requests } => {
+                let picked = numbers.get(*passed) == Some(requests);
+                *passed += usize::from(picked);
                 *requests += 1;
-                Ok(numbers.pop_if(|number| *number == request).is_some())
+                Ok(picked)
             }
+        }
+    }
+
+    fn rewind(&mut self) {
+        match self {
+            Self::Bits(bits) => bits.rewind(),
+            Self::Numbers { passed, requests, .. } => (*passed, *requests) = (0, 0),
         }
     }
 }

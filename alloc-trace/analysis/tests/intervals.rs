@@ -15,6 +15,8 @@ use support::{Script, alloc, at, failed, free, realloc};
 
 const THREADS: u32 = 3;
 const SITES: u32 = 5;
+/// The row of call sites that have none of their own.
+const OTHERS: &str = "[other call sites]";
 
 /// A kind of step, a thread, a call site, a size, which live block, and how long nothing happens.
 type Step = (u8, u32, u32, u64, prop::sample::Index, u64);
@@ -114,20 +116,20 @@ fn part(cells: &[Cell], from: u32, to: u32, peak: u32) -> Part {
     part
 }
 
-fn of_figures(figures: &Figures) -> (u64, u64, u64, u64, u64) {
-    (
+fn of_figures(figures: &Figures) -> [u64; 5] {
+    [
         figures.allocated_bytes,
         figures.requests(),
         figures.temporary_allocations,
         figures.live_bytes_at_end,
         figures.live_blocks_at_end,
-    )
+    ]
 }
 
-fn of_part(part: &Part) -> (u64, u64, u64, u64, u64) {
+fn of_part(part: &Part) -> [u64; 5] {
     let Part { allocated_bytes, requests, temporary_allocations, kept_bytes, kept_blocks, .. } =
         *part;
-    (allocated_bytes, requests, temporary_allocations, kept_bytes, kept_blocks)
+    [allocated_bytes, requests, temporary_allocations, kept_bytes, kept_blocks]
 }
 
 fn of_bins(bins: &[Bin]) -> Figures {
@@ -208,14 +210,21 @@ fn compare(
         .iter()
         .map(|row| (row.key.function.to_string(), part(&row.cells, from, to, peak)))
         .collect();
+    // A row is of its call site; that of the others of all that have none.
+    let is_of = |name: &str, site: &str| match name {
+        OTHERS => rows.iter().all(|(own, _)| own != site),
+        _ => name == site,
+    };
     for (name, found) in &rows {
-        let none = Figures::default();
         let of = |summary: &Summary| {
-            let row = summary.sites.iter().find(|row| *row.site.function == **name);
-            row.map_or(none, |row| row.figures)
+            let sites = summary.sites.iter().filter(|row| is_of(name, &row.site.function));
+            sites.fold([0; 5], |sum, row| {
+                let figures = of_figures(&row.figures);
+                std::array::from_fn(|index| sum[index] + figures[index])
+            })
         };
-        prop_assert_eq!(of_figures(&of(&requested)), of_part(found), "{}", name);
-        prop_assert_eq!(of(&live).allocated_bytes, found.live_bytes, "{} live", name);
+        prop_assert_eq!(of(&requested), of_part(found), "{}", name);
+        prop_assert_eq!(of(&live)[0], found.live_bytes, "{} live", name);
     }
     let requests: u64 = rows.iter().map(|(_, part)| part.requests).sum();
     prop_assert_eq!(requests, requested.total.requests());
@@ -229,7 +238,8 @@ fn compare(
     let first = points.iter().find(|point| point.1 == most);
     for (name, found) in &rows {
         let of = |point: &(u64, u64, BTreeMap<String, u64>)| {
-            point.2.get(name).copied().unwrap_or_default()
+            let sites = point.2.iter().filter(|(site, _)| is_of(name, site));
+            sites.map(|(_, bytes)| bytes).sum::<u64>()
         };
         let most = points.iter().map(|point| of(point)).max().unwrap_or(0);
         prop_assert_eq!(found.peak_bytes, most, "peak of {}", name);
@@ -284,15 +294,18 @@ proptest! {
         steps in steps(),
         bins in 1..80_u32,
         cells in prop_oneof![Just(0_usize), Just(200), Just(usize::MAX)],
+        rows in prop_oneof![2 => Just(usize::MAX), 1 => 0..6_usize],
         fold in 0..400_usize,
         picks in prop::collection::vec(any::<(prop::sample::Index, prop::sample::Index)>(), 2),
     ) {
         let mut script = Script::new();
         let curve = curve(&write(&mut script, &steps));
-        let resolution = Resolution::default().bins(bins).cells(cells);
+        let resolution = Resolution::default().bins(bins).cells(cells).rows(rows);
         let recording = script.recording();
         let mut intervals =
             Intervals::of(&recording, Options::default(), resolution).expect("readable");
+        let most = [intervals.sites.len(), intervals.functions.len(), intervals.threads.len()];
+        prop_assert!(most.iter().all(|&most| most <= rows.saturating_add(1)));
         // A smaller call tree is still all of it.
         intervals.fold_nodes(fold);
         let all = intervals.bins.len();
@@ -302,6 +315,61 @@ proptest! {
             let (one, other) = (one.index(all) as u32, other.index(all) as u32);
             compare(&mut script, &curve, one.min(other), one.max(other) + 1, &intervals)?;
         }
+    }
+}
+
+/// Of a filter that asks for lifetimes, too, which has to be asked again for the second pass.
+#[test]
+fn the_largest_in_any_respect_have_rows_and_the_others_are_the_last_one() {
+    let mut script = Script::new();
+    script.thread(1, "main", false);
+    for site in 0..6 {
+        script.node(2 + site, 0, 0x1000 * u64::from(1 + site));
+    }
+    let mut block = 0;
+    let mut request = |script: &mut Script, site: u32, size: u64, freed: bool| {
+        block += 0x1000;
+        script.event(at(2 + site, alloc(1, block, size)));
+        if freed {
+            script.event(free(1, block, size));
+        }
+    };
+    // Little of anything; many bytes; many requests; little, twice; the only one that keeps any.
+    request(&mut script, 0, 10, true);
+    request(&mut script, 1, 5_000, true);
+    (0..50).for_each(|_| request(&mut script, 2, 1, true));
+    request(&mut script, 3, 20, true);
+    request(&mut script, 4, 30, true);
+    request(&mut script, 5, 1, false);
+    script.now += 10;
+    script.end();
+    let recording = script.recording();
+    for filter in [Filter::default(), Filter::default().lifetimes(1..)] {
+        let of = |rows| {
+            let options = Options::default().filter(filter.clone());
+            let resolution = Resolution::default().bins(4).rows(rows);
+            Intervals::of(&recording, options, resolution).expect("readable")
+        };
+        let all = of(usize::MAX);
+        let some = of(3);
+        let found: Vec<(&str, u32, u64)> = some
+            .sites
+            .iter()
+            .map(|row| {
+                let bytes = row.cells.iter().map(|cell| cell.allocated_bytes).sum();
+                (&*row.key.function, row.parts, bytes)
+            })
+            .collect();
+        let expected = [("[0x2000]", 1, 5_000), ("[0x3000]", 1, 50), ("[0x6000]", 1, 1)];
+        assert_eq!(found[..3], expected);
+        assert_eq!(found[3..], [(OTHERS, 3, 60)]);
+        assert_eq!(some.sites[..2], [1, 2].map(|site| all.sites[site].clone()));
+        assert_eq!(some.bins, all.bins);
+        let nodes: Vec<(&str, u32)> =
+            some.nodes.iter().map(|row| (&*row.key.function, row.parts)).collect();
+        let own = ["[0x2000]", "[0x3000]", "[0x6000]"].map(|name| (name, 1));
+        assert_eq!(nodes[0], ("[smaller functions]", 3));
+        assert_eq!(nodes[1..], own);
     }
 }
 

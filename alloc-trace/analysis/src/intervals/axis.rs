@@ -9,6 +9,8 @@ use crate::live_bytes::LiveBytes;
 pub struct Row<K> {
     /// Whose figures these are.
     pub key: K,
+    /// How many parts' they are: more than one of those that were too many for rows of their own.
+    pub parts: u32,
     /// A cell for each bin in which anything changed, in the order of the bins.
     pub cells: Vec<Cell>,
 }
@@ -301,12 +303,14 @@ impl Axis {
         }
     }
 
-    /// The parts that have any cells, with their keys.
-    pub(super) fn rows<K>(self, key: impl Fn(usize) -> Option<K>) -> Vec<Row<K>> {
-        let parts = self.parts.into_iter().enumerate();
-        parts
-            .filter(|(_, part)| !part.is_empty())
-            .filter_map(|(index, part)| Some(Row { key: key(index)?, cells: part.finish() }))
+    /// The parts that have any cells, with their keys and how many parts those stand for.
+    pub(super) fn rows<K>(self, key: impl Fn(usize) -> Option<(K, u32)>) -> Vec<Row<K>> {
+        let rows = self.parts.into_iter().enumerate();
+        rows.filter(|(_, row)| !row.is_empty())
+            .filter_map(|(index, row)| {
+                let (key, parts) = key(index)?;
+                Some(Row { key, parts, cells: row.finish() })
+            })
             .collect()
     }
 

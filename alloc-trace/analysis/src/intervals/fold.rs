@@ -2,17 +2,14 @@
 
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::axis::Cell;
+use super::weights::Weights;
 use super::{FlameNode, Intervals, Row};
 
 /// What the nodes are called that stand for others.
 const SMALLER: &str = "[smaller functions]";
-
-/// What is counted of a node and of all below it: bytes, requests, temporaries, what was never
-/// released, and the most that can have been live at a time.
-type Weights = [u64; 5];
 
 impl Intervals {
     /// Leaves the call tree with at most about so many cells: functions that have, with all that they
@@ -23,12 +20,17 @@ impl Intervals {
         let mut total = Weights::default();
         for (row, weights) in self.nodes.iter().zip(&weights) {
             if row.key.parent.is_none() {
-                add(&mut total, weights);
+                total.add(weights);
             }
         }
         let mut share = 0.0;
         loop {
-            let kept: Vec<bool> = weights.iter().map(|own| is_large(own, &total, share)).collect();
+            let rows = self.nodes.iter().zip(&weights);
+            // What stands for others already goes with those that come to it.
+            let kept = rows.map(|(row, own)| {
+                share == 0.0 || (*row.key.function != *SMALLER && own.is_large(&total, share))
+            });
+            let kept: Vec<bool> = kept.collect();
             if self.cells_with(&kept) <= cells || share >= 1.0 {
                 if share > 0.0 {
                     self.keep_nodes(&kept);
@@ -44,7 +46,7 @@ impl Intervals {
         for (index, row) in self.nodes.iter().enumerate().rev() {
             if let Some(parent) = row.key.parent {
                 let own = weights[index];
-                add(&mut weights[parent as usize], &own);
+                weights[parent as usize].add(&own);
             }
         }
         weights
@@ -54,72 +56,108 @@ impl Intervals {
     fn cells_with(&self, kept: &[bool]) -> usize {
         let mut folded: FxHashMap<Option<u32>, usize> = FxHashMap::default();
         let mut cells = 0;
-        for (index, row) in self.nodes.iter().enumerate() {
-            if kept[index] {
+        for ((row, caller), &kept) in self.nodes.iter().zip(self.callers(kept)).zip(kept) {
+            if kept {
                 cells += row.cells.len();
             } else {
-                *folded.entry(self.caller(index, kept)).or_default() += row.cells.len();
+                *folded.entry(caller).or_default() += row.cells.len();
             }
         }
         cells + folded.values().map(|&cells| cells.min(self.bins.len())).sum::<usize>()
     }
 
-    /// The next caller that is kept.
-    fn caller(&self, index: usize, kept: &[bool]) -> Option<u32> {
-        let mut caller = self.nodes[index].key.parent;
-        while let Some(number) = caller.filter(|&number| !kept[number as usize]) {
-            caller = self.nodes[number as usize].key.parent;
-        }
-        caller
+    fn callers(&self, kept: &[bool]) -> Vec<Option<u32>> {
+        callers(self.nodes.iter().map(|row| &row.key), kept)
     }
 
     fn keep_nodes(&mut self, kept: &[bool]) {
-        let mut folded: FxHashMap<Option<u32>, Vec<usize>> = FxHashMap::default();
-        for index in (0..self.nodes.len()).filter(|&index| !kept[index]) {
-            folded.entry(self.caller(index, kept)).or_default().push(index);
+        let nodes: Vec<&FlameNode> = self.nodes.iter().map(|row| &row.key).collect();
+        let (tree, row_of) = fold_tree(&nodes, kept, |node| !self.nodes[node].cells.is_empty());
+        let mut rows: Vec<Vec<usize>> = vec![Vec::new(); tree.len()];
+        let figures = |node: usize| kept[node] || !self.nodes[node].cells.is_empty();
+        for (node, &row) in row_of.iter().enumerate().filter(|&(node, _)| figures(node)) {
+            rows[row as usize].push(node);
         }
-        let name: Arc<str> = Arc::from(SMALLER);
-        let mut numbers = vec![0_u32; self.nodes.len()];
-        let mut nodes: Vec<Row<FlameNode>> = Vec::new();
-        let others = |caller: Option<u32>, parent: Option<u32>| {
-            let rows = folded.get(&caller)?;
-            let rows: Vec<&[Cell]> = rows.iter().map(|&row| &*self.nodes[row].cells).collect();
-            let key = FlameNode { parent, function: Arc::clone(&name) };
-            Some(Row { key, cells: merge(&rows) }).filter(|row| !row.cells.is_empty())
-        };
-        nodes.extend(others(None, None));
-        for (index, row) in self.nodes.iter().enumerate().filter(|&(index, _)| kept[index]) {
-            let number = nodes.len() as u32;
-            numbers[index] = number;
-            let parent = row.key.parent.map(|parent| numbers[parent as usize]);
-            let key = FlameNode { parent, function: Arc::clone(&row.key.function) };
-            nodes.push(Row { key, cells: row.cells.clone() });
-            nodes.extend(others(Some(index as u32), Some(number)));
-        }
-        self.nodes = nodes;
+        let rows = tree.into_iter().zip(rows).map(|(key, nodes)| {
+            if let [node] = *nodes
+                && kept[node]
+            {
+                return Row { key, parts: 1, cells: self.nodes[node].cells.clone() };
+            }
+            let parts = nodes.iter().map(|&node| self.nodes[node].parts).sum();
+            let cells: Vec<&[Cell]> = nodes.iter().map(|&node| &*self.nodes[node].cells).collect();
+            Row { key, parts, cells: merge(&cells) }
+        });
+        self.nodes = rows.collect();
     }
+}
+
+/// The next caller of each node that is kept; parents stand before their children.
+fn callers<'a>(nodes: impl Iterator<Item = &'a FlameNode>, kept: &[bool]) -> Vec<Option<u32>> {
+    let mut callers: Vec<Option<u32>> = Vec::with_capacity(kept.len());
+    for node in nodes {
+        callers.push(match node.parent {
+            Some(parent) if !kept[parent as usize] => callers[parent as usize],
+            parent => parent,
+        });
+    }
+    callers
+}
+
+/// A call tree of those nodes that are kept, and one below each caller for all others with figures of their
+/// `own`; and the node there of each that there was.
+///
+/// What a node is kept for its callers are, too. Of nodes that are not kept and have no figures the node
+/// means nothing.
+pub(super) fn fold_tree(
+    nodes: &[&FlameNode],
+    kept: &[bool],
+    own: impl Fn(usize) -> bool,
+) -> (Vec<FlameNode>, Vec<u32>) {
+    let callers = callers(nodes.iter().copied(), kept);
+    let folded = (0..nodes.len()).filter(|&node| !kept[node] && own(node));
+    let with_others: FxHashSet<Option<u32>> = folded.map(|node| callers[node]).collect();
+    let name: Arc<str> = Arc::from(SMALLER);
+    let mut tree: Vec<FlameNode> = Vec::new();
+    let mut others: FxHashMap<Option<u32>, u32> = FxHashMap::default();
+    let mut new_of = vec![0_u32; nodes.len()];
+    let mut add_others = |tree: &mut Vec<FlameNode>, caller: Option<u32>, parent: Option<u32>| {
+        if with_others.contains(&caller) {
+            others.insert(caller, tree.len() as u32);
+            tree.push(FlameNode { parent, function: Arc::clone(&name) });
+        }
+    };
+    add_others(&mut tree, None, None);
+    for (node, &FlameNode { parent, ref function }) in (0..).zip(nodes.iter().copied()) {
+        if !kept[node as usize] {
+            continue;
+        }
+        let number = tree.len() as u32;
+        new_of[node as usize] = number;
+        let parent = parent.map(|parent| new_of[parent as usize]);
+        tree.push(FlameNode { parent, function: Arc::clone(function) });
+        add_others(&mut tree, Some(node), Some(number));
+    }
+    for (node, new) in new_of.iter_mut().enumerate().filter(|&(node, _)| !kept[node]) {
+        *new = others.get(&callers[node]).copied().unwrap_or_default();
+    }
+    (tree, new_of)
 }
 
 fn own_weights(row: &Row<FlameNode>) -> Weights {
     let mut weights = Weights::default();
     for cell in &row.cells {
-        let of_cell =
-            [cell.allocated_bytes, cell.requests, cell.temporary_allocations, cell.kept_bytes, 0];
-        add(&mut weights, &of_cell);
-        weights[4] = weights[4].max(cell.peak_bytes);
+        weights.add(&Weights([
+            cell.allocated_bytes,
+            cell.requests,
+            cell.temporary_allocations,
+            cell.kept_bytes,
+            0,
+        ]));
+        let [.., most] = &mut weights.0;
+        *most = cell.peak_bytes.max(*most);
     }
     weights
-}
-
-fn add(sum: &mut Weights, weights: &Weights) {
-    for (sum, weight) in sum.iter_mut().zip(weights) {
-        *sum = sum.saturating_add(*weight);
-    }
-}
-
-fn is_large(own: &Weights, total: &Weights, share: f64) -> bool {
-    share == 0.0
-        || own.iter().zip(total).any(|(&own, &total)| own > 0 && own as f64 >= share * total as f64)
 }
 
 /// The cells of several nodes as one node's; own peaks are not kept.

@@ -3,22 +3,19 @@
 use std::sync::Arc;
 
 use alloc_trace_format::{Clock, EventKind, Recording, Stamp};
-use rustc_hash::FxHashMap;
 
 use super::axis::{Axis, Cell, Now};
 use super::classes::{lifetime_class, size_class};
-use super::{Bin, Intervals, Resolution, Row, SpanKey, ThreadKey};
-use crate::call_site::crate_name;
-use crate::call_tree::Place;
+use super::rows::{PlaceRows, Rows};
+use super::weights::weigh;
+use super::{Bin, Intervals, Resolution};
 use crate::error::AnalysisError;
-use crate::flame_tree::{FlameNode, NodeIndex};
 use crate::held_size::{HeldSize, LargeSizes};
 use crate::ledger::{Account, How, Ledger, Posted, Posting, Release};
 use crate::live_bytes::LiveBytes;
 use crate::owners::{Owner, OwnerParts};
 use crate::recording_state::RecordingState;
 use crate::replay::{Prepared, Replay};
-use crate::sites::SiteIndex;
 use crate::summary::Program;
 
 /// Bins are not merged to fewer than these, however many cells they have.
@@ -30,34 +27,6 @@ pub(super) struct Held {
     obtained: Stamp,
     size: HeldSize,
     owner: Owner,
-}
-
-/// What the texts of an axis are numbered by.
-#[derive(Debug)]
-struct Keys<K> {
-    keys: Vec<K>,
-    /// The number of each call site's.
-    of_site: Vec<u32>,
-}
-
-impl<K: Clone + Eq + std::hash::Hash> Keys<K> {
-    fn new(of_site: impl Iterator<Item = K>) -> Self {
-        let mut numbers: FxHashMap<K, u32> = FxHashMap::default();
-        let mut keys = Vec::new();
-        let of_site = of_site.map(|key| {
-            *numbers.entry(key.clone()).or_insert_with(|| {
-                keys.push(key);
-                keys.len() as u32 - 1
-            })
-        });
-        let of_site = of_site.collect();
-        Self { keys, of_site }
-    }
-
-    #[inline]
-    fn of(&self, site: SiteIndex) -> u32 {
-        self.of_site.get(site as usize).copied().unwrap_or_default()
-    }
 }
 
 /// The axes, one part of each of which every block belongs to.
@@ -90,12 +59,7 @@ pub(super) struct Gather {
     axes: Axes,
     /// By the number of the class: see [`class_number`].
     lifetimes: Axis,
-    functions: Keys<Arc<str>>,
-    files: Keys<Option<Arc<str>>>,
-    crates: Keys<Option<Arc<str>>>,
-    /// The site and the node of each place of the call tree, and of a backtrace that was lost.
-    of_place: Vec<(SiteIndex, NodeIndex)>,
-    lost: (SiteIndex, NodeIndex),
+    rows: Rows,
     large: LargeSizes,
 }
 
@@ -104,13 +68,12 @@ impl Gather {
         recording: &Recording,
         prepared: &Prepared<'_>,
         resolution: Resolution,
+        rows: Rows,
     ) -> Self {
         let clock = *recording.clock();
         let duration_ns = clock.ns(prepared.definitions.last_stamp);
         // One more nanosecond than the last event's, so that no bin begins behind the end.
         let bin_ns = duration_ns / u64::from(resolution.bins) + 1;
-        let of_place = |place| (prepared.sites.at(Some(place)), prepared.flame_node(place));
-        let sites = || (0..prepared.sites.len() as SiteIndex).map(|site| prepared.sites.get(site));
         Self {
             clock,
             duration_ns,
@@ -122,14 +85,7 @@ impl Gather {
             live_bytes: LiveBytes::default(),
             axes: Axes::default(),
             lifetimes: Axis::default(),
-            functions: Keys::new(
-                sites()
-                    .map(|site| site.map_or_else(|| "".into(), |site| Arc::clone(&site.function))),
-            ),
-            files: Keys::new(sites().map(|site| site?.file.clone())),
-            crates: Keys::new(sites().map(|site| site.and_then(crate_name).map(Arc::from))),
-            of_place: prepared.definitions.call_tree.places().map(of_place).collect(),
-            lost: of_place(Place::LOST),
+            rows,
             large: LargeSizes::default(),
         }
     }
@@ -206,15 +162,14 @@ impl Gather {
     /// Does something with every axis, and the number of the part in it.
     #[inline]
     fn each(&mut self, owner: OwnerParts, size: u64, mut change: impl FnMut(&mut Axis, u32)) {
-        let OwnerParts { key, thread, span } = owner;
-        let (site, node) = self.of_place.get(key as usize).copied().unwrap_or(self.lost);
+        let PlaceRows { site, function, file, krate, node } = self.rows.of_place(owner);
         let axes = &mut self.axes;
         change(&mut axes.sites, site);
-        change(&mut axes.functions, self.functions.of(site));
-        change(&mut axes.files, self.files.of(site));
-        change(&mut axes.crates, self.crates.of(site));
-        change(&mut axes.threads, thread);
-        change(&mut axes.spans, span);
+        change(&mut axes.functions, function);
+        change(&mut axes.files, file);
+        change(&mut axes.crates, krate);
+        change(&mut axes.threads, self.rows.of_thread(owner.thread));
+        change(&mut axes.spans, self.rows.of_span(owner.span));
         change(&mut axes.sizes, class_number(size_class(size)));
         change(&mut axes.nodes, node);
     }
@@ -375,8 +330,14 @@ pub(super) fn run(
     prepared: Prepared<'_>,
     resolution: Resolution,
 ) -> Result<Intervals, AnalysisError> {
-    let gather = Gather::new(recording, &prepared, resolution);
+    let mut rows = Rows::new(&prepared);
     let mut replay = Replay::new(prepared);
+    if rows.may_exceed(resolution.rows, &replay.prepared) {
+        let (owners, weights) = weigh(&mut replay)?;
+        rows.fold(resolution.rows, &owners, &weights);
+        replay = replay.again();
+    }
+    let gather = Gather::new(recording, &replay.prepared, resolution, rows);
     let mut ledger = Ledger::run(gather, &mut replay)?;
     ledger.account.end(replay.prepared.definitions.last_stamp);
     ledger.close(|account, owner, address, held| account.keep(address, *held, owner));
@@ -389,24 +350,8 @@ fn intervals(recording: &Recording, replay: &Replay<'_>, ledger: Ledger<Gather>)
     let gather = ledger.account;
     let prepared = &replay.prepared;
     let definitions = &prepared.definitions;
-    let threads = |index: usize| {
-        let thread = definitions.threads.get(index)?;
-        Some(ThreadKey { thread: thread.id.0, name: thread.name.as_deref().map(Arc::from) })
-    };
-    let spans = |index: usize| match index.checked_sub(1) {
-        None => Some(None),
-        Some(index) => replay.spans.kinds().get(index).map(|kind| {
-            Some(SpanKey {
-                name: Arc::clone(&kind.name),
-                target: Arc::clone(&kind.target),
-                fields: kind.fields.clone(),
-            })
-        }),
-    };
-    let Axes { sites, functions, files, crates, threads: by_thread, spans: by_span, sizes, nodes } =
-        gather.axes;
-    let tree: &[FlameNode] = prepared.flame_tree.as_ref().map_or(&[], |tree| tree.nodes());
-    let nodes = nodes.all(tree.len());
+    let Axes { sites, functions, files, crates, threads, spans, sizes, nodes } = gather.axes;
+    let rows = gather.rows;
     Intervals {
         state: RecordingState::new(recording, prepared).inferred(inferred_frees),
         program: definitions.process.as_ref().map(Program::from),
@@ -425,18 +370,18 @@ fn intervals(recording: &Recording, replay: &Replay<'_>, ledger: Ledger<Gather>)
             .collect(),
         bin_ns: gather.bin_ns,
         bins: gather.bins,
-        sites: sites.rows(|index| prepared.sites.get(index as SiteIndex).cloned()),
-        functions: functions.rows(|index| gather.functions.keys.get(index).cloned()),
-        files: files.rows(|index| gather.files.keys.get(index).cloned()),
-        crates: crates.rows(|index| gather.crates.keys.get(index).cloned()),
-        threads: by_thread.rows(threads),
-        spans: by_span.rows(spans),
-        sizes: sizes.rows(|index| class_of(index as u32, size_class)),
+        sites: rows.sites(sites, prepared),
+        functions: rows.functions(functions),
+        files: rows.files(files),
+        crates: rows.crates(crates),
+        threads: rows.threads(threads, prepared),
+        spans: rows.spans(spans, &replay.spans),
+        sizes: sizes.rows(|index| Some((class_of(index as u32, size_class)?, 1))),
         lifetimes: gather.lifetimes.rows(|index| match index as u32 {
-            NEVER => Some(None),
-            number => class_of(number, lifetime_class).map(Some),
+            NEVER => Some((None, 1)),
+            number => Some((Some(class_of(number, lifetime_class)?), 1)),
         }),
-        nodes: tree.iter().zip(nodes).map(|(key, cells)| Row { key: key.clone(), cells }).collect(),
+        nodes: rows.nodes(nodes),
     }
 }
 

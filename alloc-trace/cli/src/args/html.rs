@@ -10,7 +10,8 @@ use super::ReadingArguments;
 ///
 /// The page has everything in it and asks no network for anything. It shows live bytes over time;
 /// an interval that is picked there is what all tables, the flame graph and the histograms are of.
-/// What they say is exact: intervals begin and end at the edges of bins of time.
+/// What they say is exact: intervals begin and end at the edges of bins of time. Of more than 10,000
+/// call sites, functions, threads and so on the smallest are one row, and no page has more than 30 MB.
 #[derive(Debug, Args)]
 pub(crate) struct HtmlArguments {
     /// The recording, finished or still being written

@@ -37,19 +37,42 @@ const SCRIPTS: [&str; 9] = [
 /// How many cells the page's call tree may have: what a browser unpacks in a blink.
 const NODE_CELLS: usize = 300_000;
 
+/// How many cells there may be in all.
+const CELLS: usize = 1 << 20;
+
+/// How many call sites, functions and so on have rows of their own.
+const ROWS: usize = 10_000;
+
+/// No page has more bytes, whatever the recording.
+const MOST_BYTES: usize = 30_000_000;
+
+/// As many as a page has around its figures, at most.
+const PAGE_BYTES: usize = 200_000;
+
 pub(crate) fn run(arguments: &HtmlArguments) -> Result<ExitCode, CommandError> {
     let reading = &arguments.reading;
     written::refuse_mixture("html", arguments.json, reading)?;
     let recording = open::recording(&arguments.file)?;
     let mut output = reading.open_output()?;
     let mut progress = Progress::reading(&recording);
-    let resolution = Resolution::default().bins(arguments.bins);
+    let bins = Resolution::default().bins(arguments.bins);
+    let mut detail = 1;
+    let resolution = |detail| bins.rows(ROWS / detail).cells(CELLS / detail);
     let thresholds = Thresholds::default();
+    let options = reading.options();
     let (mut intervals, advice) =
-        Intervals::with_advice(&recording, reading.options(), resolution, thresholds)?;
-    intervals.fold_nodes(NODE_CELLS);
-    progress.now("writing the page");
-    let packed = data::pack(&arguments.file, reading.is_filtered(), &intervals, &advice);
+        Intervals::with_advice(&recording, options.clone(), resolution(detail), thresholds)?;
+    let packed = loop {
+        progress.now("writing the page");
+        intervals.fold_nodes(NODE_CELLS / detail);
+        let packed = data::pack(&arguments.file, reading.is_filtered(), &intervals, &advice);
+        if packed.len() / 3 * 4 + PAGE_BYTES <= MOST_BYTES || detail > ROWS {
+            break packed;
+        }
+        // Names are long, or figures in no order: a quarter of the rows may do.
+        detail *= 4;
+        intervals = Intervals::of(&recording, options.clone(), resolution(detail))?;
+    };
     output.write(|out| write_page(out, &title(&intervals), &packed))?;
     let bytes = output.finish_counted()?;
     drop(progress);

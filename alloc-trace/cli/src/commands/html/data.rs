@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use alloc_trace_analysis::{Advice, Bin, CallSite, Intervals, Program, Rule};
+use alloc_trace_analysis::{Advice, Bin, CallSite, Intervals, Program, Row, Rule};
 use serde::Serialize;
 
 use super::encode::{self, Texts};
 use crate::commands::advise;
 use crate::text::short_path;
+use crate::units::count;
 use crate::warnings;
 
 /// The description. Functions, files and names are numbers of [`Description::texts`].
@@ -36,7 +37,8 @@ struct Description<'a> {
     functions: Vec<usize>,
     files: Vec<Option<usize>>,
     crates: Vec<Option<usize>>,
-    threads: Vec<(u32, Option<usize>)>,
+    /// Number and name; the row of all other threads has no number.
+    threads: Vec<(Option<u32>, Option<usize>)>,
     spans: Vec<Option<(usize, usize, Option<usize>)>>,
     sizes: Vec<u64>,
     lifetimes: Vec<Option<u64>>,
@@ -68,6 +70,10 @@ struct Found {
 
 /// No function's name is cut in a sentence of the page.
 const COLUMNS: usize = 1_000;
+
+/// Of one rule no more findings are in a page, and no more markers.
+const MOST_FINDINGS: usize = 1_000;
+const MOST_MARKERS: usize = 1_000;
 
 /// Everything that a page shows, packed.
 pub(super) fn pack(file: &Path, filtered: bool, intervals: &Intervals, advice: &Advice) -> Vec<u8> {
@@ -106,9 +112,10 @@ fn describe<'a>(
     let files = files.map(|row| row.key.as_ref().map(|file| path(&mut texts, file))).collect();
     let crates = intervals.crates.iter();
     let crates = crates.map(|row| row.key.as_ref().map(|name| texts.number(name))).collect();
-    let threads = intervals.threads.iter();
-    let threads =
-        threads.map(|row| (row.key.thread, row.key.name.as_ref().map(|name| texts.number(name))));
+    let threads = intervals.threads.iter().map(|row| {
+        let number = (row.parts == 1).then_some(row.key.thread);
+        (number, row.key.name.as_ref().map(|name| texts.number(name)))
+    });
     let threads = threads.collect();
     let spans = intervals.spans.iter().map(|row| {
         let span = row.key.as_ref()?;
@@ -130,11 +137,14 @@ fn describe<'a>(
         internal_events: intervals.internal_events,
         unmatched_frees: intervals.unmatched_frees,
         inferred_frees: intervals.inferred_frees,
-        warnings: warnings::of_state(&intervals.state),
+        warnings: warnings::of_state(&intervals.state)
+            .into_iter()
+            .chain(folded(intervals))
+            .collect(),
         symbol_problems: warnings::of_symbols(&intervals.state.symbol_problems),
         bin_ns: intervals.bin_ns,
         resident: resident(intervals),
-        markers: &intervals.markers,
+        markers: intervals.markers.get(..MOST_MARKERS).unwrap_or(&intervals.markers),
         backtraces: advice.backtraces,
         sites,
         functions,
@@ -149,6 +159,31 @@ fn describe<'a>(
         advice: advice_groups,
         texts: texts.texts,
     }
+}
+
+/// What is said of parts that have no rows of their own.
+fn folded(intervals: &Intervals) -> Option<String> {
+    fn others<K>(rows: &[Row<K>], what: &str) -> Option<String> {
+        let parts = rows.iter().map(|row| row.parts).filter(|&parts| parts > 1).max()?;
+        Some(format!("{} {what}", count(u64::from(parts))))
+    }
+    let Intervals { sites, functions, files, crates, threads, spans, .. } = intervals;
+    let folded = [
+        others(sites, "call sites"),
+        others(functions, "functions"),
+        others(files, "files"),
+        others(crates, "crates"),
+        others(threads, "threads"),
+        others(spans, "spans"),
+    ];
+    let folded: Vec<String> = folded.into_iter().flatten().collect();
+    let (last, first) = folded.split_last()?;
+    let named =
+        if first.is_empty() { last.clone() } else { format!("{} and {last}", first.join(", ")) };
+    Some(format!(
+        "too many for a page to show one by one: the smallest {named} have one row together each, \
+         [other …], and in the flame graph nodes [smaller functions]"
+    ))
 }
 
 /// One sample a bin: a recording can have far more than a page has columns.
@@ -172,6 +207,7 @@ fn groups(advice: &Advice, texts: &mut Texts) -> Vec<Group> {
             .findings
             .iter()
             .filter(|finding| finding.rule == rule)
+            .take(MOST_FINDINGS)
             .map(|finding| Found {
                 function: texts.number(&finding.site.function),
                 place: advise::place(&finding.site),

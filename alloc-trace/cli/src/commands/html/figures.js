@@ -121,6 +121,7 @@ class Figures {
       case 'crate': return { name: about.crates[row] === null ? '[no crate]' : text(about.crates[row]) };
       case 'thread': {
         const [thread, name] = about.threads[row];
+        if (thread === null) return { name: text(name) };
         return { name: name === null ? `thread ${thread}` : text(name), detail: `thread ${thread}` };
       }
       case 'span': {
