@@ -217,6 +217,13 @@ pub(crate) trait Account {
     /// A block was obtained.
     fn obtained(&mut self, owner: Owner, parts: OwnerParts, posting: &Posting) -> Self::Held;
 
+    /// An event that counts obtained a block: [`Self::made`] and [`Self::obtained`] at once.
+    #[inline(always)]
+    fn requested(&mut self, owner: Owner, parts: OwnerParts, posting: &Posting) -> Self::Held {
+        self.made(owner, parts, posting);
+        self.obtained(owner, parts, posting)
+    }
+
     /// An event that counts was a free, and what it freed is older than the recording.
     fn freed_unknown(&mut self, by: &Posting) {
         let _ = by;
@@ -443,8 +450,8 @@ impl<A: Account> Ledger<A> {
         // Made again where little is done: what is handed on has to lie in memory.
         let posting = lead.posting(event, whose);
         let parts = self.account.parts(&posting);
-        self.account.made(owner, parts, &posting);
         if event.kind == EventKind::Free {
+            self.account.made(owner, parts, &posting);
             match self.live.remove_seen(home, entry, address) {
                 Some(held) => self.end(held, address, How::Freed, &posting),
                 None => self.release_elsewhere(&lead.posting(event, whose)),
@@ -452,7 +459,9 @@ impl<A: Account> Ledger<A> {
             return;
         }
         let account = &mut self.account;
-        if !self.live.add_at_home(home, address, || account.obtained(owner, parts, &posting)) {
+        let request = || account.requested(owner, parts, &posting);
+        if !self.live.add_at_home(home, address, request) {
+            self.account.made(owner, parts, &posting);
             self.obtain_elsewhere(&lead.posting(event, whose));
         }
         if let Some(last) = self.last_obtained.get_mut(whose.thread as usize) {
