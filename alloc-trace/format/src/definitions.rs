@@ -171,7 +171,8 @@ impl<'a> Definitions<'a> {
         self.events
     }
 
-    /// The time at which the record that was given last stands in its stream.
+    /// The time at which the record that was given last stands in its stream; of a node in a packed chunk
+    /// that of a record before it.
     #[must_use]
     pub const fn stamp(&self) -> Stamp {
         self.stamp

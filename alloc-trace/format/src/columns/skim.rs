@@ -72,7 +72,7 @@ impl Skim {
     }
 
     /// Appends the next records that are no events, each with the time at which it stands in its
-    /// stream: at most [`BATCH`] of them, none at the end of the chunk.
+    /// stream, or of a node one before: at most [`BATCH`] of them, none at the end of the chunk.
     ///
     /// # Errors
     ///
@@ -83,17 +83,7 @@ impl Skim {
             return Ok(());
         }
         let mut columns = Columns::at(self.inflater.bytes(), &self.columns);
-        let mut result = Ok(());
-        for _ in 0..BATCH {
-            match skim(&mut columns, &mut self.state, &mut self.events) {
-                Ok(Some(record)) => records.push_back((record, self.state.stamp())),
-                Ok(None) => break,
-                Err(expected) => {
-                    result = Err(expected);
-                    break;
-                }
-            }
-        }
+        let result = skim(&mut columns, &mut self.state, &mut self.events, records);
         // What was read of each column is behind it now; of a broken chunk nothing more is read.
         for ((begin, end), rest) in self.columns.iter_mut().zip(columns.lengths()) {
             *begin = if result.is_ok() { *end - rest } else { *end };
@@ -107,50 +97,74 @@ impl Skim {
     }
 }
 
+/// Reads on by a batch. Ticks are added up where a record needs to know its time, or where the batch ends: events
+/// between nodes are few, and together they are added many at a time.
 fn skim(
     columns: &mut Columns<'_>,
     state: &mut DecodeState,
     events: &mut u64,
-) -> Result<Option<Record>, Expected> {
+    records: &mut VecDeque<(Record, Stamp)>,
+) -> Result<(), Expected> {
     let controls = columns.rest(CONTROL);
-    let passed = leading_events(controls);
-    let ticks = columns.ticks_of_all(&controls[..passed])?;
+    let (mut passed, mut timed, mut untimed) = (0, 0, 0);
+    for _ in 0..BATCH {
+        let leading = leading_events(controls.get(passed..).unwrap_or_default());
+        passed += leading;
+        untimed += leading;
+        *events += leading as u64;
+        let Some(&control) = controls.get(passed) else { break };
+        let record = if control & control::KIND_MASK == tag::NODE {
+            node(control, columns, state)?
+        } else {
+            advance(columns, state, &controls[timed..passed], untimed)?;
+            (timed, untimed) = (passed, 0);
+            other(columns, state)?
+        };
+        passed += 1;
+        records.push_back((record, state.stamp()));
+    }
+    advance(columns, state, &controls[timed..passed], untimed)?;
+    columns.pass(CONTROL, passed);
+    Ok(())
+}
+
+/// Goes on by the ticks of the events among these, which are so many.
+fn advance(
+    columns: &mut Columns<'_>,
+    state: &mut DecodeState,
+    controls: &[u8],
+    events: usize,
+) -> Result<(), Expected> {
+    let ticks = columns.ticks_of_all(controls, events)?;
     let stamp = state.stamp().checked_add(ticks).ok_or("a stamp below 2^64")?;
     state.advance_to(stamp);
-    *events += passed as u64;
-    columns.pass(CONTROL, passed);
-    match columns.next_byte(CONTROL) {
-        None => Ok(None),
-        Some(control) if control & control::KIND_MASK == tag::NODE => {
-            node(control, columns, state).map(Some)
-        }
-        Some(_) => other(columns, state).map(Some),
-    }
+    Ok(())
 }
 
 #[inline]
 const fn is_event(control: u8) -> bool {
     let kind = control & control::KIND_MASK;
-    kind != 0 && kind != tag::NODE
+    (kind != 0) & (kind != tag::NODE)
 }
 
-/// How many records are events before the first that is none. Where there are many they are looked at many at
-/// a time, without a branch for each; nodes come several at a time, with no event between them.
+/// How many records are events before the first that is none: eight are looked at at a time.
 fn leading_events(controls: &[u8]) -> usize {
-    const FEW: usize = 8;
-    const AT_A_TIME: usize = 64;
-    let count = |controls: &[u8]| controls.iter().take_while(|&&byte| is_event(byte)).count();
-    let mut passed = count(controls.get(..FEW).unwrap_or(controls));
-    if passed < FEW {
-        return passed;
-    }
-    for some in controls.get(FEW..).unwrap_or_default().chunks_exact(AT_A_TIME) {
-        if !some.iter().fold(true, |all, &control| all & is_event(control)) {
-            break;
+    const ONES: u64 = u64::MAX / 0xff;
+    const KINDS: u64 = u64::from_ne_bytes([control::KIND_MASK; 8]);
+    const NODES: u64 = u64::from_ne_bytes([tag::NODE; 8]);
+    // The lowest bit is that of the first byte that is 0: a borrow makes others only above it.
+    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & (ONES << 7);
+    let (words, rest) = controls.as_chunks::<8>();
+    let mut passed = 0;
+    for word in words {
+        let kinds = u64::from_le_bytes(*word) & KINDS;
+        let others = zeros(kinds) | zeros(kinds ^ NODES);
+        if others != 0 {
+            return passed + others.trailing_zeros() as usize / 8;
         }
-        passed += AT_A_TIME;
+        passed += 8;
     }
-    passed + count(controls.get(passed..).unwrap_or_default())
+    passed + rest.iter().take_while(|&&control| is_event(control)).count()
 }
 
 fn other(columns: &mut Columns<'_>, state: &mut DecodeState) -> Result<Record, Expected> {
@@ -223,12 +237,18 @@ impl Columns<'_> {
         Ok(low | self.varint(TICKS_HIGH)?.wrapping_add(0xff) << 8)
     }
 
-    /// The ticks of records with these control bytes, added up.
-    fn ticks_of_all(&mut self, controls: &[u8]) -> Result<u64, Expected> {
-        let low = self.rest(TICKS).get(..controls.len()).ok_or("a longer column of bytes")?;
-        let mut ticks: u64 = low.iter().map(|&byte| u64::from(byte)).sum();
-        self.pass(TICKS, controls.len());
-        let long = controls.iter().filter(|&&control| control & control::LONG_TICKS != 0).count();
+    /// The ticks of the events among records with these control bytes, which are so many, added up.
+    fn ticks_of_all(&mut self, controls: &[u8], events: usize) -> Result<u64, Expected> {
+        // So many that counts fit a byte and sums 16 bits: then the processor adds many at a time.
+        const AT_A_TIME: usize = 128;
+        let low = self.rest(TICKS).get(..events).ok_or("a longer column of bytes")?;
+        let sum = |bytes: &[u8]| bytes.iter().map(|&byte| u16::from(byte)).sum::<u16>();
+        let mut ticks: u64 = low.chunks(AT_A_TIME).map(|some| u64::from(sum(some))).sum();
+        self.pass(TICKS, events);
+        let is_long = |control: u8| is_event(control) & (control & control::LONG_TICKS != 0);
+        let count =
+            |some: &[u8]| some.iter().map(|&control| u8::from(is_long(control))).sum::<u8>();
+        let long: usize = controls.chunks(AT_A_TIME).map(|some| usize::from(count(some))).sum();
         for _ in 0..long {
             let mut high = self.byte(TICKS_HIGH)?;
             if high == 0xff {
@@ -237,5 +257,48 @@ impl Columns<'_> {
             ticks = ticks.checked_add(high << 8).ok_or("a stamp below 2^64")?;
         }
         Ok(ticks)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_byte_ends_a_row_of_events_wherever_is_found() {
+        for control in 0..=u8::MAX {
+            for place in 0..20 {
+                let mut controls = [control::ALLOC_AT_DEPTH | control::LONG_TICKS; 20];
+                controls[place] = control;
+                let kind = control & control::KIND_MASK;
+                let expected = if kind == 0 || kind == tag::NODE { place } else { 20 };
+                assert_eq!(leading_events(&controls), expected, "{control:#x} at {place}");
+            }
+        }
+    }
+
+    #[test]
+    fn ticks_of_events_add_up_whatever_stands_between_them() {
+        // All controls, in an order in which each has many neighbours.
+        let controls: Vec<u8> = (0..1_000_u32).map(|number| (number * number / 3) as u8).collect();
+        let (mut low, mut high, mut expected) = (Vec::new(), Vec::new(), 0);
+        for (number, &control) in (0..).zip(&controls) {
+            if is_event(control) {
+                low.push(0xff);
+                expected += 0xff;
+                if control & control::LONG_TICKS != 0 {
+                    high.push((number % 0xff) as u8);
+                    expected += (number % 0xff) << 8;
+                }
+            }
+        }
+        let mut lengths = [0; COLUMNS];
+        (lengths[TICKS], lengths[TICKS_HIGH]) = (low.len(), high.len());
+        let events = low.len();
+        let bytes = [low, high].concat();
+        let mut columns = Columns::new(&bytes, &lengths);
+        assert_eq!(columns.ticks_of_all(&controls, events), Ok(expected));
+        assert_eq!(columns.lengths(), [0; COLUMNS]);
+        assert_eq!(columns.ticks_of_all(&controls, events), Err("a longer column of bytes"));
     }
 }
