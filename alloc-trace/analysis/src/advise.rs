@@ -3,7 +3,8 @@
 //!
 //! A *block* here is one piece of data from its allocation to its free: a reallocation carries it on,
 //! and it stays its allocation's. It belongs to the call site, the thread and the moment of its
-//! allocation. Each rule is one file; each looks at what was gathered of one call site.
+//! allocation. Each rule is one file; each looks at what was gathered of the blocks of one call site that are the
+//! memory of one thing: a list, boxes, text.
 //!
 //! # What a stack candidate rests on
 //!
@@ -20,6 +21,7 @@ mod growth;
 mod late_drops;
 mod leaks;
 mod made_in;
+mod origins;
 mod quantity;
 mod remote_frees;
 mod site;
@@ -67,10 +69,10 @@ pub struct Finding {
     /// Where the blocks are allocated.
     #[serde(flatten)]
     pub site: CallSite,
-    /// What nearly all blocks of the call site are the memory of, as far as the names of the library's
-    /// functions that were called there tell.
+    /// What the blocks are the memory of, as far as the names of the library's functions that were called there
+    /// tell. Where a call site allocates several such things each is judged by itself.
     pub holder: Option<Holder>,
-    /// How many blocks the call site allocated.
+    /// How many blocks of that kind the call site allocated.
     pub blocks: u64,
     /// Requested bytes that would not be asked for, copied or held: the rule says which.
     pub bytes: u64,
@@ -124,13 +126,13 @@ impl Rule {
 pub enum Evidence {
     /// Of [`Rule::Stack`].
     Stack {
-        /// The smallest block, in requested bytes.
+        /// The smallest block, in requested bytes; where 95 % of them have one size, that.
         min_size: u64,
-        /// The largest one.
+        /// The size that 95 % of them do not exceed.
         max_size: u64,
-        /// Blocks whose whole life lay within one activation of some frame.
+        /// Blocks whose whole life lay within one activation of a function in which few lived at a time.
         enclosed: u64,
-        /// The most of them that lived at a time within one activation.
+        /// The most of them that lived at a time within one such activation.
         at_once: u64,
         /// The function whose frame enclosed most of them.
         frame: Arc<str>,
@@ -199,7 +201,7 @@ pub enum Evidence {
     },
     /// Of [`Rule::SmallBoxes`].
     SmallBoxes {
-        /// The smallest size.
+        /// The smallest size; where nine in ten have one size, that.
         min_size: u64,
         /// The size that nine in ten of them do not exceed.
         size: u64,
@@ -334,16 +336,14 @@ impl Advice {
             ns: &ns,
         };
         let mut findings = Vec::new();
-        for (index, evidence) in (0..).zip(&sites) {
-            // Of what the runtime does for itself nobody can change anything.
-            let Some(site) = prepared.sites.get(index).filter(|_| index != RUNTIME) else {
-                continue;
-            };
+        // Of what the runtime does for itself nobody can change anything.
+        for evidence in sites.iter().filter(|evidence| evidence.site != RUNTIME) {
+            let Some(site) = prepared.sites.get(evidence.site) else { continue };
             let found = judge(evidence, &context);
             findings.extend(found.into_iter().map(|verdict| Finding {
                 rule: verdict.rule,
                 site: site.clone(),
-                holder: evidence.holder(),
+                holder: evidence.holder,
                 blocks: evidence.blocks,
                 bytes: verdict.bytes,
                 events: verdict.events,

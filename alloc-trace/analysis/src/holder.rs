@@ -30,15 +30,8 @@ pub enum Holder {
 }
 
 impl Holder {
-    const ALL: [Self; 7] = [
-        Self::Box,
-        Self::Shared,
-        Self::Vec,
-        Self::Text,
-        Self::HashTable,
-        Self::BTree,
-        Self::Channel,
-    ];
+    /// How many there are.
+    pub(crate) const COUNT: usize = Self::Channel as usize + 1;
 }
 
 /// What a frame's function works on.
@@ -143,33 +136,6 @@ pub(crate) fn holder(
     })
 }
 
-/// How many blocks of a call site are the memory of what.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Holders {
-    /// By the holder's number; the last is for what is not known.
-    counts: [u64; Holder::Channel as usize + 2],
-}
-
-/// One call site can be of several: `list.push(text.to_owned())`. The share, in percent, that stands for all.
-const NEARLY_ALL_PERCENT: u64 = 95;
-
-impl Holders {
-    pub(crate) fn add(&mut self, holder: Option<Holder>) {
-        let index = holder.map_or(self.counts.len() - 1, |holder| holder as usize);
-        self.counts[index] += 1;
-    }
-
-    /// The one that nearly all of them are of.
-    pub(crate) fn one(self) -> Option<Holder> {
-        let all: u64 = self.counts.iter().sum();
-        let is_one = |holder: &Holder| {
-            let count = self.counts[*holder as usize];
-            count > 0 && count * 100 >= all * NEARLY_ALL_PERCENT
-        };
-        Holder::ALL.into_iter().find(is_one)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -238,22 +204,5 @@ mod tests {
         let other = "/root/.cargo/registry/src/index/hashbrown-0.15.2/src/raw/mod.rs";
         assert_eq!(part(other), Some(Part::Whole(Holder::HashTable)));
         assert_eq!(part("/home/me/alloc/src/rc.rs"), None);
-    }
-
-    #[test]
-    fn a_call_site_has_a_holder_where_nearly_all_its_blocks_have_it() {
-        let holders = |all: &[Option<Holder>]| {
-            let mut holders = Holders::default();
-            all.iter().for_each(|holder| holders.add(*holder));
-            holders.one()
-        };
-        assert_eq!(holders(&[Some(Holder::Vec), Some(Holder::Vec)]), Some(Holder::Vec));
-        assert_eq!(holders(&[Some(Holder::Vec), Some(Holder::Box), Some(Holder::Vec)]), None);
-        assert_eq!(holders(&[None, Some(Holder::Vec)]), None);
-        let texts = |lists: usize| {
-            let all = [vec![Some(Holder::Text); 95], vec![Some(Holder::Vec); lists]].concat();
-            holders(&all)
-        };
-        assert_eq!((texts(5), texts(6)), (Some(Holder::Text), None));
     }
 }

@@ -495,6 +495,37 @@ fn many_small_blocks_at_a_time_are_told_and_large_ones_are_not() {
 }
 
 #[test]
+fn a_few_large_blocks_hide_nothing_of_many_small_ones() {
+    let found = |rule: Rule, large: u64| {
+        let mut script = script();
+        for number in 1..=large {
+            script.event(at(MAKE, alloc(1, 0x100_0000 * number, 400_000)));
+            if rule == Rule::Stack {
+                script.event(at(DROP, free(2, 0x100_0000 * number, 400_000)));
+            }
+        }
+        for number in 1..=1000 {
+            script.event(at(MAKE, alloc(1, 0x100 * number, 24)));
+            if rule == Rule::Stack {
+                script.event(at(DROP, free(1, 0x100 * number, 24)));
+            }
+        }
+        of_rule(&advice(&mut script), rule).map(|found| found.evidence.clone())
+    };
+    let small =
+        |large: u64| Evidence::SmallBoxes { min_size: 24, size: 24, peak_blocks: 1000 + large };
+    assert_eq!(found(Rule::SmallBoxes, 111), Some(small(111)));
+    assert_eq!(found(Rule::SmallBoxes, 112), None, "less than nine in ten");
+    for (large, is_found) in [(52, true), (53, false)] {
+        let is_24 = |evidence| match evidence {
+            Evidence::Stack { min_size, max_size, .. } => (min_size, max_size) == (24, 24),
+            _ => false,
+        };
+        assert_eq!(found(Rule::Stack, large).is_some_and(is_24), is_found, "{large} large ones");
+    }
+}
+
+#[test]
 fn remote_frees_are_told_where_they_are_the_rule() {
     let remote = |remote: u64, own: u64| {
         let mut script = script();

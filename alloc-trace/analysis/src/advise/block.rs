@@ -2,21 +2,21 @@
 
 use alloc_trace_format::Stamp;
 
+use super::origins::OriginIndex;
 use crate::call_tree::Place;
 use crate::held_size::{HeldSize, LargeSizes};
 use crate::live::LiveBlocks;
 use crate::owners::{Owner, OwnerParts, Owners};
-use crate::sites::SiteIndex;
 
 /// A live block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Block {
-    pub(super) site: SiteIndex,
+    pub(super) origin: OriginIndex,
     pub(super) thread: u32,
     pub(super) place: Place,
     /// The number of its allocation among the events of its thread, below 2⁴⁸.
     pub(super) event: u64,
-    /// How many blocks its call site had allocated before.
+    /// How many blocks of its origin there had been before.
     pub(super) ordinal: u32,
     pub(super) align_log2: u8,
     pub(super) size: u64,
@@ -37,10 +37,8 @@ impl History {
     pub(super) const SHRANK: Self = Self(4);
     /// Another thread reallocated it.
     pub(super) const STRAYED: Self = Self(8);
-    /// It is a text's: no fate, but known from the beginning.
-    pub(super) const TEXT: Self = Self(16);
     /// It was reallocated after the span that it was made in had closed.
-    pub(super) const USED_PAST: Self = Self(32);
+    pub(super) const USED_PAST: Self = Self(16);
 
     pub(super) const fn has(self, what: Self) -> bool {
         self.0 & what.0 != 0
@@ -79,7 +77,7 @@ impl Ticks {
 /// What is kept of a live block: with its address 32 bytes.
 #[derive(Debug, Clone, Copy)]
 struct Held {
-    /// Its place, its thread and its call site.
+    /// Its place, its thread and its origin.
     owner: Owner,
     event_low: u32,
     event_high: u16,
@@ -127,10 +125,10 @@ impl Blocks {
     /// Adds a block; answers the one that seemed to be live there.
     pub(super) fn insert(&mut self, address: u64, block: Block) -> Option<Block> {
         let before = self.remove(address);
-        let Block { site, thread, place, event, ordinal, align_log2, history, .. } = block;
+        let Block { origin, thread, place, event, ordinal, align_log2, history, .. } = block;
         // An owner has a number for all that it is told apart by, whatever that means.
         let key = place.index() as u32;
-        let owner = self.owners.number(OwnerParts { key, thread, span: site });
+        let owner = self.owners.number(OwnerParts { key, thread, span: origin });
         let detail = if history.has(History::SHRANK) {
             self.max_sizes.hold(address, block.max_size).bits()
         } else {
@@ -181,7 +179,7 @@ impl Blocks {
         };
         let OwnerParts { key, thread, span } = self.owners.get(held.owner);
         Block {
-            site: span,
+            origin: span,
             thread,
             place: Place::of_index(key),
             event: u64::from(held.event_high) << 32 | u64::from(held.event_low),
@@ -203,7 +201,7 @@ mod tests {
     fn a_block_is_given_back_as_it_was() {
         let four_gib = 1_u64 << 32;
         let block = Block {
-            site: 3,
+            origin: 3,
             thread: 4,
             place: Place::of_index(5),
             event: (1 << 40) + 6,

@@ -1,4 +1,5 @@
-//! Follows every block from its allocation to its free, and adds up what happened by call site.
+//! Follows every block from its allocation to its free, and adds up what happened by call site and by what they are the
+//! memory of.
 //!
 //! Memory grows with live blocks and call sites. What an activation encloses is asked once a block,
 //! at its free, of the thread's [`Watermark`].
@@ -10,16 +11,16 @@ use super::activations::Live;
 use super::block::{Block, Blocks, History, Ticks};
 use super::late_drops;
 use super::made_in::MadeIn;
+use super::origins::{OriginIndex, Origins};
 use super::site::SiteEvidence;
 use super::stack::AT_ONCE;
 use super::watermark::Watermark;
 use crate::call_tree::Place;
-use crate::frames::Frames;
 use crate::holder::Holder;
 use crate::live_bytes::LiveBytes;
 use crate::replay::{HeapEvent, Prepared, Replay};
 use crate::selection::Picked;
-use crate::sites::{SiteIndex, Traced};
+use crate::sites::Traced;
 use crate::span_lives::{NO_SPAN, SpanLives};
 
 /// How many events are read before they are looked at, so that the processor fetches the entries of many
@@ -56,24 +57,19 @@ struct ThreadState {
 #[derive(Debug, Clone, Copy)]
 struct Made {
     address: u64,
-    site: SiteIndex,
+    origin: OriginIndex,
     size: u64,
-    place: Place,
 }
 
 /// A hash table that grows has about twice the size afterwards, and no more than this beyond.
 const TABLE_EXTRA_BYTES: u64 = 64;
 
 /// Whether a block that is freed was a hash table's that has just moved to a larger one.
-fn is_grown(prepared: &mut Prepared<'_>, old: &Block, made: &Made) -> bool {
-    let of_table = |frames: &mut Frames, place| frames.holder(place) == Some(Holder::HashTable);
-    made.site == old.site
+fn is_grown(origins: &Origins, old: &Block, made: &Made) -> bool {
+    made.origin == old.origin
         && made.size > old.size
         && made.size <= old.size.saturating_mul(2).saturating_add(TABLE_EXTRA_BYTES)
-        && prepared
-            .frames
-            .as_mut()
-            .is_some_and(|frames| of_table(frames, made.place) && of_table(frames, old.place))
+        && origins.get(old.origin).is_some_and(|origin| origin.holder == Some(Holder::HashTable))
 }
 
 /// Gathers the evidence, event by event.
@@ -81,8 +77,10 @@ fn is_grown(prepared: &mut Prepared<'_>, old: &Block, made: &Made) -> bool {
 pub(super) struct Gather {
     threads: Vec<ThreadState>,
     blocks: Blocks,
-    live: FxHashMap<(SiteIndex, u32), Live>,
-    sites: Vec<SiteEvidence>,
+    live: FxHashMap<(OriginIndex, u32), Live>,
+    origins: Origins,
+    /// Of each call site its last request.
+    last_requests: Vec<Stamp>,
     ticks: Ticks,
     /// Half of the recording, in ticks of its clock.
     half: Stamp,
@@ -102,7 +100,8 @@ impl Gather {
             threads: prepared.definitions.threads.iter().map(|_| ThreadState::default()).collect(),
             blocks: Blocks::new(),
             live: FxHashMap::default(),
-            sites: (0..prepared.sites.len()).map(|_| SiteEvidence::default()).collect(),
+            origins: Origins::new(prepared.sites.len()),
+            last_requests: vec![0; prepared.sites.len()],
             ticks: Ticks::new(first_stamp, last_stamp),
             half: last_stamp.saturating_sub(first_stamp) / 2,
             live_bytes: LiveBytes::default(),
@@ -196,7 +195,8 @@ impl Gather {
         let obtained = match (event.kind, old) {
             (EventKind::Free, old) => {
                 if let Some(block) = old {
-                    let table = made.filter(|made| !internal && is_grown(prepared, &block, made));
+                    let table =
+                        made.filter(|made| !internal && is_grown(&self.origins, &block, made));
                     let continued =
                         table.is_some_and(|made| self.carry_on(&block, &made, &event, lives));
                     if !continued {
@@ -215,18 +215,13 @@ impl Gather {
             (_, Some(block)) => Some(self.change(block, &event, thread, lives)),
             (_, None) if !begins => None,
             (_, None) => {
-                let mut block = self.begin(&event, site, thread, number, place);
-                if let Some(evidence) = self.sites.get_mut(site as usize)
-                    && let Some(frames) = &mut prepared.frames
-                {
-                    let holder = frames.holder(block.place);
-                    evidence.holders.add(holder);
-                    let is_text = holder == Some(Holder::Text);
-                    block.history = block.history.and(History::TEXT, is_text);
-                }
+                let at = place.unwrap_or(Place::CUT);
+                let holder = prepared.frames.as_mut().and_then(|frames| frames.holder(at));
+                let origin = self.origins.number(site, holder);
+                let block = self.begin(&event, origin, thread, number, at);
                 if let Some(state) = self.threads.get_mut(thread as usize) {
-                    let Block { site, size, place, .. } = block;
-                    state.made = Some(Made { address: event.address, site, size, place });
+                    let size = block.size;
+                    state.made = Some(Made { address: event.address, origin, size });
                     state.made_in.add(number, span, lives);
                 }
                 Some(block)
@@ -244,14 +239,13 @@ impl Gather {
     fn begin(
         &mut self,
         event: &Event,
-        site: SiteIndex,
+        origin: OriginIndex,
         thread: u32,
         number: u64,
-        place: Option<Place>,
+        place: Place,
     ) -> Block {
-        let place = place.unwrap_or(Place::CUT);
-        let ordinal = self.sites.get(site as usize).map_or(0, |evidence| evidence.blocks);
-        if let Some(evidence) = self.sites.get_mut(site as usize) {
+        let ordinal = self.origins.get(origin).map_or(0, |evidence| evidence.blocks);
+        if let Some(evidence) = self.origins.get_mut(origin) {
             evidence.blocks += 1;
             evidence.bytes = evidence.bytes.saturating_add(event.size);
             evidence.events += 1;
@@ -261,8 +255,11 @@ impl Gather {
                 evidence.first_request = event.stamp;
             }
             evidence.last_request = event.stamp;
+            if let Some(last) = self.last_requests.get_mut(evidence.site as usize) {
+                *last = event.stamp;
+            }
             evidence.align_log2 = event.align_log2;
-            let live = self.live.entry((site, thread)).or_default();
+            let live = self.live.entry((origin, thread)).or_default();
             evidence.repeats += u64::from(live.place_of_the_last_one() == Some(place));
             if let Some(state) = self.threads.get(thread as usize) {
                 live.add(number, place, &state.watermark);
@@ -270,7 +267,7 @@ impl Gather {
         }
         self.rise(event.size);
         Block {
-            site,
+            origin,
             thread,
             place,
             event: number,
@@ -286,12 +283,15 @@ impl Gather {
     /// A block was reallocated.
     fn change(&mut self, block: Block, event: &Event, thread: u32, lives: &SpanLives) -> Block {
         let past = self.is_past_its_span(&block, event.stamp, lives);
-        if let Some(evidence) = self.sites.get_mut(block.site as usize) {
+        if let Some(evidence) = self.origins.get_mut(block.origin) {
             evidence.bytes = evidence.bytes.saturating_add(event.size);
             evidence.events += 1;
             evidence.last_request = event.stamp;
+            if let Some(last) = self.last_requests.get_mut(evidence.site as usize) {
+                *last = event.stamp;
+            }
             if event.size > block.size {
-                let growth = evidence.growth_of(block.history.has(History::TEXT));
+                let growth = &mut evidence.growth;
                 growth.moves += u64::from(event.address != event.old_address);
                 growth.steps.add(block.size, event.size);
                 if !block.history.has(History::REALLOCATED) {
@@ -326,15 +326,15 @@ impl Gather {
             state.made_in.remove(new.event);
         }
         self.live_bytes.take(old.size);
-        if let Some(evidence) = self.sites.get_mut(old.site as usize) {
+        if let Some(evidence) = self.origins.get_mut(old.origin) {
             evidence.blocks = evidence.blocks.saturating_sub(1);
             evidence.live = evidence.live.saturating_sub(1);
             evidence.events += 1;
-            let growth = evidence.growth_of(false);
+            let growth = &mut evidence.growth;
             growth.moves += 1;
             growth.steps.add(old.size, new.size);
         }
-        if let Some(live) = self.live.get_mut(&(old.site, old.thread)) {
+        if let Some(live) = self.live.get_mut(&(old.origin, old.thread)) {
             live.carry_on(old.event, old.place, new.event);
         }
         let history = (old.history)
@@ -372,7 +372,7 @@ impl Gather {
             }
             _ => None,
         };
-        let live = self.live.get(&(block.site, block.thread));
+        let live = self.live.get(&(block.origin, block.thread));
         let brief = own && live.is_some_and(|live| live.is_newest(block.event));
         let innermost = own && live.is_some_and(|live| live.is_innermost(block.event));
         let enclosed = encloser
@@ -381,7 +381,7 @@ impl Gather {
         self.end(&block, event.stamp);
         self.leave_span(&block, (event.stamp, span), true, lives);
         self.drop_live(&block);
-        let Some(evidence) = self.sites.get_mut(block.site as usize) else { return };
+        let Some(evidence) = self.origins.get_mut(block.origin) else { return };
         evidence.freed += 1;
         evidence.events += 1;
         evidence.live = evidence.live.saturating_sub(1);
@@ -391,7 +391,9 @@ impl Gather {
             evidence.remote += 1;
             evidence.remote_bytes = evidence.remote_bytes.saturating_add(block.size);
         }
-        let idle = event.stamp.saturating_sub(evidence.last_request);
+        // What the call site made for itself there counts, too: a list is in use while what it holds is made.
+        let last_request = self.last_requests.get(evidence.site as usize).copied();
+        let idle = event.stamp.saturating_sub(last_request.unwrap_or(event.stamp));
         if idle >= self.half && self.half > 0 {
             evidence.late += 1;
             evidence.late_bytes = evidence.late_bytes.saturating_add(block.size);
@@ -407,7 +409,7 @@ impl Gather {
     /// A block whose end is not known is gone.
     fn forget(&mut self, block: &Block) {
         self.drop_live(block);
-        if let Some(evidence) = self.sites.get_mut(block.site as usize) {
+        if let Some(evidence) = self.origins.get_mut(block.origin) {
             evidence.live = evidence.live.saturating_sub(1);
         }
     }
@@ -419,7 +421,7 @@ impl Gather {
 
     fn drop_live(&mut self, block: &Block) {
         self.live_bytes.take(block.size);
-        if let Some(live) = self.live.get_mut(&(block.site, block.thread)) {
+        if let Some(live) = self.live.get_mut(&(block.origin, block.thread)) {
             live.remove(block.event);
         }
         if let Some(state) = self.threads.get_mut(block.thread as usize) {
@@ -448,7 +450,7 @@ impl Gather {
         }
         if let Some(outlived) = lives.outlived(made_in, now, span)
             && late_drops::is_late(outlived, self.half)
-            && let Some(evidence) = self.sites.get_mut(block.site as usize)
+            && let Some(evidence) = self.origins.get_mut(block.origin)
         {
             evidence.past_spans.entry(outlived.kind).or_default().add(outlived, block.size, freed);
         }
@@ -456,9 +458,9 @@ impl Gather {
 
     /// What is known of a block when it has had its last size.
     fn end(&mut self, block: &Block, stamp: Stamp) {
-        let Some(evidence) = self.sites.get_mut(block.site as usize) else { return };
-        evidence.resized |= block.history.has(History::REALLOCATED);
-        let growth = evidence.growth_of(block.history.has(History::TEXT));
+        let Some(evidence) = self.origins.get_mut(block.origin) else { return };
+        evidence.resized += u64::from(block.history.has(History::REALLOCATED));
+        let growth = &mut evidence.growth;
         growth.sizes.add(block.max_size);
         if block.history.has(History::GREW) {
             growth.blocks += 1;
@@ -471,7 +473,7 @@ impl Gather {
         }
     }
 
-    /// The evidence of each call site, by its index.
+    /// The evidence of each origin, by call site.
     pub(super) fn finish(mut self, replay: &mut Replay<'_>) -> Vec<SiteEvidence> {
         let blocks = std::mem::replace(&mut self.blocks, Blocks::new());
         let lives = replay.span_lives.take().unwrap_or_default();
@@ -480,7 +482,7 @@ impl Gather {
             let current = replay.spans.current(block.thread as usize);
             let span = current.map_or(NO_SPAN, |entered| entered.instance);
             self.leave_span(&block, (self.last_stamp, span), false, &lives);
-            if let Some(evidence) = self.sites.get_mut(block.site as usize) {
+            if let Some(evidence) = self.origins.get_mut(block.origin) {
                 evidence.live_bytes = evidence.live_bytes.saturating_add(block.size);
                 let quarter = u64::from(block.ordinal) * 4 / evidence.blocks.max(1);
                 if let Some(left) = evidence.left_in_quarters.get_mut(quarter as usize) {
@@ -488,7 +490,6 @@ impl Gather {
                 }
             }
         }
-        self.sites.iter_mut().for_each(SiteEvidence::sum_up);
-        self.sites
+        self.origins.finish()
     }
 }

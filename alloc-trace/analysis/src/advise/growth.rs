@@ -14,7 +14,7 @@ use crate::holder::Holder;
 const STEP_BYTES: u64 = 64;
 
 pub(super) fn judge(site: &SiteEvidence, context: &Context<'_>) -> Option<Verdict> {
-    let growth = site.growth.iter().max_by_key(|growth| growth.steps.reallocations)?;
+    let growth = &site.growth;
     // A single block that grew by many steps is as good a case as many that grew by few.
     if growth.steps.reallocations < context.thresholds.min_blocks {
         return None;
@@ -22,7 +22,7 @@ pub(super) fn judge(site: &SiteEvidence, context: &Context<'_>) -> Option<Verdic
     let [half, most, all] = [50, 90, 100].map(|percent| growth.largest.percentile(percent));
     let element_size = growth.beginning.and_then(element_size);
     let capacity = |bytes: u64| match element_size {
-        _ if site.holder() == Some(Holder::HashTable) => {
+        _ if site.holder == Some(Holder::HashTable) => {
             format!("with_capacity for the entries that fit {}", at_least_in_bytes(bytes))
         }
         Some(element) => format!("with_capacity({})", bytes / element),

@@ -1,4 +1,4 @@
-//! What is gathered of one call site, for the rules to judge.
+//! What is gathered of the blocks of one call site that are the memory of one thing, for the rules to judge.
 
 use std::sync::Arc;
 
@@ -7,7 +7,8 @@ use rustc_hash::FxHashMap;
 
 use super::Thresholds;
 use crate::frames::FunctionIndex;
-use crate::holder::{Holder, Holders};
+use crate::holder::Holder;
+use crate::sites::SiteIndex;
 use crate::span_lives::Outlived;
 use crate::spans::KindIndex;
 
@@ -40,9 +41,12 @@ impl Context<'_> {
     }
 }
 
-/// What happened to the blocks of one call site.
+/// What happened to the blocks of one call site that are the memory of one thing.
 #[derive(Debug, Default)]
 pub(super) struct SiteEvidence {
+    pub(super) site: SiteIndex,
+    /// What they are the memory of, as far as that is known.
+    pub(super) holder: Option<Holder>,
     /// Blocks, each with its reallocations.
     pub(super) blocks: u64,
     /// Requested bytes; a reallocation counts its new size.
@@ -58,14 +62,10 @@ pub(super) struct SiteEvidence {
     pub(super) peak_blocks: u64,
     /// Of the first, second, third and last quarter of its blocks, how many were never freed.
     pub(super) left_in_quarters: [u64; 4],
-    /// The sizes that blocks had at their largest, once all are known.
-    pub(super) sizes: Sizes,
-    /// Whether any of them was reallocated.
-    pub(super) resized: bool,
+    /// How many of them were reallocated.
+    pub(super) resized: u64,
     /// The alignment of the last one, as a power of two.
     pub(super) align_log2: u8,
-    /// What they are the memory of.
-    pub(super) holders: Holders,
     /// Blocks whose life one activation enclosed, by its function.
     pub(super) enclosed: FxHashMap<FunctionIndex, Enclosed>,
     /// Blocks whose predecessor in their thread had the same backtrace and was freed already.
@@ -74,8 +74,7 @@ pub(super) struct SiteEvidence {
     pub(super) brief: u64,
     /// Blocks that their thread freed when none was live that it had made here later.
     pub(super) innermost: u64,
-    /// Of lists and what is not known, and of text: one call site can have both, and they differ in size.
-    pub(super) growth: [GrowthEvidence; 2],
+    pub(super) growth: GrowthEvidence,
     pub(super) first_request: Stamp,
     pub(super) last_request: Stamp,
     pub(super) late: u64,
@@ -121,28 +120,30 @@ impl PastSpans {
 }
 
 impl SiteEvidence {
-    /// What grew of what is text, or of what is not.
-    pub(super) fn growth_of(&mut self, text: bool) -> &mut GrowthEvidence {
-        let [others, texts] = &mut self.growth;
-        if text { texts } else { others }
+    pub(super) fn new(site: SiteIndex, holder: Option<Holder>) -> Self {
+        Self { site, holder, ..Self::default() }
     }
 
-    /// Nothing more comes: makes the sizes of all blocks out of those of its parts.
+    /// Nothing more comes.
     pub(super) fn sum_up(&mut self) {
-        self.sizes = Sizes::default();
-        for (&size, &count) in self.growth.iter().flat_map(|part| &part.sizes.counts) {
-            *self.sizes.counts.entry(size).or_default() += count;
-            self.sizes.total += count;
+        // `Vec::from([…])` makes one out of a `Box`; no `Box` is ever reallocated.
+        if self.holder == Some(Holder::Box) && self.resized > 0 {
+            self.holder = Some(Holder::Vec);
         }
     }
 
-    /// What nearly all of them are the memory of, as far as that is known.
-    pub(super) fn holder(&self) -> Option<Holder> {
-        match self.holders.one() {
-            // `Vec::from([…])` makes one out of a `Box`; no `Box` is ever reallocated.
-            Some(Holder::Box) if self.resized => Some(Holder::Vec),
-            holder => holder,
-        }
+    /// The sizes that blocks had at their largest.
+    pub(super) const fn sizes(&self) -> &Sizes {
+        &self.growth.sizes
+    }
+
+    /// The size that so many percent of the blocks have, if there is one and no more of them were reallocated than
+    /// are left.
+    pub(super) fn prevailing_size(&self, percent: u64) -> Option<u64> {
+        let (size, of_that_size) = self.sizes().most_frequent();
+        let is_part =
+            |blocks: u64| blocks.saturating_mul(100) >= self.blocks.saturating_mul(percent);
+        (is_part(of_that_size) && is_part(self.blocks.saturating_sub(self.resized))).then_some(size)
     }
 }
 

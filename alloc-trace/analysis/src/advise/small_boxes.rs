@@ -1,6 +1,6 @@
 //! Many small blocks that live together, where what surrounds a block weighs as much as the block.
 //!
-//! They have one size, or are lists or text, nine in ten of them small. Many are [`AT_ONCE`]; of values of one size
+//! Nine in ten have one size, or are lists or text, and small. Many are [`AT_ONCE`]; of values of one size
 //! in a `Box`, an `Rc` or an `Arc` it is enough that as many are made and freed by their own thread, if more live
 //! at a time than a stack frame's array would hold ([`super::stack`]), and they are a part of the program's
 //! events that matters. There it is the requests that cost, such as those of a list of `Box<dyn …>` that is made in each
@@ -22,9 +22,11 @@ const POINTER_BYTES: u64 = 8;
 const ROUNDED_TO_BYTES: u64 = 16;
 
 pub(super) fn judge(site: &SiteEvidence, context: &Context<'_>) -> Option<Verdict> {
-    // One call site can make a list, too, which is not small.
-    let (min_size, size) = (site.sizes.min(), site.sizes.percentile(NEARLY_ALL_PERCENT));
-    let holder = site.holder();
+    // Where nothing is known of what they are, a list may be among them.
+    let one_size = site.prevailing_size(NEARLY_ALL_PERCENT);
+    let size = one_size.unwrap_or_else(|| site.sizes().percentile(NEARLY_ALL_PERCENT));
+    let min_size = one_size.unwrap_or_else(|| site.sizes().min());
+    let holder = site.holder;
     // Ranges of one buffer may have any length, and an element of a list one only.
     let of_ranges = matches!(holder, Some(Holder::Vec | Holder::Text));
     let own = site.enclosed.values().map(|enclosed| enclosed.blocks).sum::<u64>();
@@ -35,10 +37,10 @@ pub(super) fn judge(site: &SiteEvidence, context: &Context<'_>) -> Option<Verdic
         && context.matters(site.events, 0);
     let is_case = site.blocks >= context.thresholds.min_blocks
         && (site.peak_blocks >= AT_ONCE || again_and_again)
-        && (of_ranges || (min_size == site.sizes.max() && !site.resized))
+        && (of_ranges || one_size.is_some())
         && size <= SMALL_BYTES
         && holder != Some(Holder::Channel);
-    let usual = site.sizes.percentile(50);
+    let usual = site.sizes().percentile(50);
     let overhead = usual.next_multiple_of(ROUNDED_TO_BYTES) - usual + POINTER_BYTES;
     is_case.then(|| Verdict {
         rule: Rule::SmallBoxes,

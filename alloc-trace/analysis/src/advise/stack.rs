@@ -1,9 +1,8 @@
 //! Blocks that could be values in a stack frame.
 //!
 //! A call site is a candidate if at least 95 % of its blocks were freed by their own thread within one
-//! activation of a function of the program, are small ([`FIXED_BYTES`] if all have one size,
-//! [`BOUNDED_BYTES`] otherwise), and few lived at a time within an activation ([`AT_ONCE`], of
-//! [`FRAME_BYTES`] together).
+//! activation of a function of the program where few lived at a time ([`AT_ONCE`], of [`FRAME_BYTES`]
+//! together), and as many are small: [`FIXED_BYTES`] if they have one size, [`BOUNDED_BYTES`] otherwise.
 //!
 //! Of a block that is handed from one call to the next, through a field or a static, nothing but a hint
 //! is recorded: it is freed when the next block of its call site is there already, which of a recursion is gone by
@@ -22,31 +21,34 @@ const BOUNDED_BYTES: u64 = 256;
 pub(super) const AT_ONCE: u64 = 16;
 /// What they may take of a frame together.
 const FRAME_BYTES: u64 = 4096;
-/// The share of blocks that must be enclosed, in percent.
-const ENCLOSED_PERCENT: u64 = 95;
+/// The share of blocks that must be enclosed and small, in percent.
+const NEARLY_ALL_PERCENT: u64 = 95;
 
 pub(super) fn judge(site: &SiteEvidence, context: &Context<'_>) -> Option<Verdict> {
-    let (min_size, max_size) = (site.sizes.min(), site.sizes.max());
-    let enclosed: u64 = site.enclosed.values().map(|enclosed| enclosed.blocks).sum();
-    let at_once = site.enclosed.values().map(|enclosed| enclosed.at_once).max()?;
-    let fixed = min_size == max_size && !site.resized;
+    let few = || site.enclosed.values().filter(|enclosed| enclosed.at_once <= AT_ONCE);
+    let enclosed: u64 = few().map(|enclosed| enclosed.blocks).sum();
+    let at_once = few().map(|enclosed| enclosed.at_once).max()?;
+    let fixed = site.prevailing_size(NEARLY_ALL_PERCENT);
+    let max_size = fixed.unwrap_or_else(|| site.sizes().percentile(NEARLY_ALL_PERCENT));
+    let min_size = fixed.unwrap_or_else(|| site.sizes().min());
+    let fixed = fixed.is_some();
     let bound = if fixed { FIXED_BYTES } else { BOUNDED_BYTES };
     let is_candidate = site.blocks >= context.thresholds.min_blocks
-        && enclosed * 100 >= site.blocks * ENCLOSED_PERCENT
+        && enclosed * 100 >= site.blocks * NEARLY_ALL_PERCENT
         && max_size <= bound
-        && at_once <= AT_ONCE
         && at_once.saturating_mul(max_size) <= FRAME_BYTES;
     // What a channel holds is another's to free, at any time.
-    if !is_candidate || site.holder() == Some(Holder::Channel) {
+    if !is_candidate || site.holder == Some(Holder::Channel) {
         return None;
     }
     let most = |&(function, enclosed): &(_, &super::site::Enclosed)| {
         (enclosed.blocks, std::cmp::Reverse(function))
     };
-    let enclosers = site.enclosed.iter().map(|(&function, enclosed)| (function, enclosed));
+    let enclosers = site.enclosed.iter().filter(|(_, enclosed)| enclosed.at_once <= AT_ONCE);
+    let enclosers = enclosers.map(|(&function, enclosed)| (function, enclosed));
     let (function, in_frame) = enclosers.max_by_key(most)?;
     let frame = (context.function)(function);
-    let holder = match site.holder() {
+    let holder = match site.holder {
         // Values in a `Box` that have any number of bytes: a `Box<str>` or the like.
         Some(Holder::Box) if !fixed && site.align_log2 == 0 => Some(Holder::Text),
         holder => holder,

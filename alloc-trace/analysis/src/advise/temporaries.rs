@@ -19,11 +19,11 @@ const REPEATS: u64 = 100;
 const KEPT_PART: u64 = 100;
 
 pub(super) fn judge(site: &SiteEvidence, context: &Context<'_>) -> Option<Verdict> {
-    let (size, of_that_size) = site.sizes.most_frequent();
-    let holder = site.holder();
+    let (size, of_that_size) = site.sizes().most_frequent();
+    let holder = site.holder;
     let one_size = of_that_size * 10 >= site.blocks * 9;
     let takes_any = matches!(holder, Some(Holder::Vec | Holder::Text | Holder::HashTable));
-    let usual = if one_size { size } else { site.sizes.mean() };
+    let usual = if one_size { size } else { site.sizes().mean() };
     let (bytes, events) = (site.repeats.saturating_mul(usual), site.repeats * 2);
     let is_case = site.blocks >= context.thresholds.min_blocks
         && (site.repeats >= REPEATS
@@ -40,7 +40,7 @@ pub(super) fn judge(site: &SiteEvidence, context: &Context<'_>) -> Option<Verdic
         evidence: Evidence::Temporaries {
             size,
             of_that_size,
-            max_size: site.sizes.max(),
+            max_size: site.sizes().max(),
             repeats: site.repeats,
         },
         remedy: remedy(holder, some_kept, one_size.then_some(size)),

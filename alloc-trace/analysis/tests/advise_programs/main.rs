@@ -3,9 +3,11 @@
 //! This test is recorded itself: it runs itself again with `ALLOC_TRACE`, and the child does what
 //! the variable [`TASK`] names.
 
+mod one_line;
 mod programs;
 #[path = "../recorded/mod.rs"]
 mod recorded;
+mod recursions;
 
 use std::alloc::System;
 
@@ -226,6 +228,26 @@ fn a_list_that_grew_and_stays_is_told_to_shrink() {
 #[test]
 fn many_small_boxes_are_found() {
     assert!(rules("list_of_small_boxes").contains(&Rule::SmallBoxes));
+}
+
+#[test]
+fn a_list_and_what_it_holds_are_told_apart_though_one_line_makes_both() {
+    for (task, holder, blocks, size) in [
+        ("shared_numbers", Holder::Shared, 10 * ROUNDS, 24),
+        ("boxes_in_a_list", Holder::Box, one_line::BOXES, 8),
+    ] {
+        let findings = findings(task);
+        let found: Vec<_> = findings.iter().filter(|it| it.rule == Rule::SmallBoxes).collect();
+        let [found] = found.as_slice() else { panic!("{task}: {findings:?}") };
+        assert_eq!((found.blocks, found.holder), (blocks, Some(holder)), "{task}");
+        let expected = Evidence::SmallBoxes { min_size: size, size, peak_blocks: blocks };
+        assert_eq!(found.evidence, expected);
+    }
+    // The list is one block that grew.
+    let findings = findings("boxes_in_a_list");
+    let growth: Vec<_> = findings.iter().filter(|it| it.rule == Rule::Growth).collect();
+    let [growth] = growth.as_slice() else { panic!("{findings:?}") };
+    assert_eq!((growth.blocks, growth.holder), (1, Some(Holder::Vec)));
 }
 
 #[test]

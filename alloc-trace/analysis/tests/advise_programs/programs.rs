@@ -8,6 +8,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use crate::{one_line, recursions};
+
 /// How often each of them does what it does, unless it says otherwise.
 pub(crate) const ROUNDS: u64 = 200;
 
@@ -20,7 +22,7 @@ pub(crate) fn named(name: &str) -> fn() {
         "boxed_for_another_thread" => boxed_for_another_thread,
         "boxed_for_the_next_call" => boxed_for_the_next_call,
         "boxed_for_the_next_round" => boxed_for_the_next_round,
-        "boxed_tree" => boxed_tree,
+        "boxed_tree" => recursions::boxed_tree,
         "short_text" => short_text,
         "grown_list" => grown_list,
         "reserved_list" => reserved_list,
@@ -57,8 +59,10 @@ pub(crate) fn named(name: &str) -> fn() {
         "channel_a_request" => channel_a_request,
         "one_channel" => one_channel,
         "map_of_few" => map_of_few,
-        "boxed_in_their_like" => boxed_in_their_like,
-        "list_in_each_call" => list_in_each_call,
+        "boxed_in_their_like" => recursions::boxed_in_their_like,
+        "list_in_each_call" => recursions::list_in_each_call,
+        "shared_numbers" => one_line::shared_numbers,
+        "boxes_in_a_list" => one_line::boxes_in_a_list,
         "texts_of_all_lengths" => texts_of_all_lengths,
         other => panic!("no program: {other}"),
     }
@@ -70,7 +74,7 @@ fn make(number: u64) -> Box<[u64; 4]> {
 }
 
 #[inline(never)]
-fn sum(values: &[u64]) -> u64 {
+pub(crate) fn sum(values: &[u64]) -> u64 {
     black_box(values).iter().sum()
 }
 
@@ -142,24 +146,6 @@ fn boxed_for_the_next_round() {
         keep(number);
     }
     KEPT.take();
-}
-
-#[derive(Debug)]
-#[expect(clippy::vec_box, reason = "the fault that is to be found, or not")]
-struct Tree {
-    branches: Vec<Box<Tree>>,
-}
-
-#[inline(never)]
-fn tree(depth: usize) -> Tree {
-    let branches = (0..if depth == 0 { 0 } else { 4 }).map(|_| Box::new(tree(depth - 1)));
-    Tree { branches: branches.collect() }
-}
-
-/// Lives within one call, but is a collection.
-#[inline(never)]
-fn boxed_tree() {
-    black_box(tree(4).branches.len());
 }
 
 #[inline(never)]
@@ -559,46 +545,10 @@ fn map_of_few() {
     }
 }
 
-#[derive(Debug)]
-struct Like {
-    inner: Option<Box<Like>>,
-    number: u64,
-}
-
-#[inline(never)]
-fn like(depth: u64) -> Box<Like> {
-    let inner = (depth > 0).then(|| like(depth - 1));
-    Box::new(Like { inner, number: depth })
-}
-
-#[inline(never)]
-fn boxed_in_their_like() {
-    for _ in 0..ROUNDS {
-        let like = black_box(like(3));
-        black_box(like.number + like.inner.as_ref().map_or(0, |inner| inner.number));
-    }
-}
-
 #[inline(never)]
 fn texts_of_all_lengths() {
     for number in 0..ROUNDS as usize {
         let text = "x".repeat(100 + 37 * (number % 50));
         black_box(text.as_str());
-    }
-}
-
-/// Each call has a list of its own, which lives as long as the calls within it.
-#[inline(never)]
-fn descend(depth: u64) -> u64 {
-    let list = vec![depth; 8];
-    let below = if depth > 0 { descend(depth - 1) } else { 0 };
-    below + sum(&list)
-}
-
-/// Deeper than what a frame may hold at a time.
-#[inline(never)]
-fn list_in_each_call() {
-    for _ in 0..ROUNDS {
-        black_box(descend(40));
     }
 }
