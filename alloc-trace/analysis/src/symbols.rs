@@ -6,6 +6,7 @@
 
 mod cache;
 mod debug_file;
+mod found;
 mod function_table;
 mod module;
 mod name;
@@ -20,7 +21,7 @@ use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 use self::cache::{Cache, CachedFrame};
-pub(crate) use self::debug_file::hexadecimal;
+pub(crate) use self::found::hexadecimal;
 use self::module::ModuleSymbols;
 pub use self::name::shorten;
 use crate::call_site::{self, CallSite};

@@ -16,6 +16,7 @@ mod json;
 mod limits;
 mod measures;
 mod message;
+mod never_freed;
 mod open;
 mod output;
 mod printable;

@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use object::Object;
 use object::read::ReadCache;
 
-use super::module::Found;
+use super::found::{Found, hexadecimal};
 
 const SYSTEM: &str = "/usr/lib/debug";
 
@@ -57,11 +57,6 @@ pub(super) fn download(found: &Found) -> Option<PathBuf> {
     let answered = output.status.success() && !path.is_empty();
     let path = answered.then(|| PathBuf::from(OsStr::from_bytes(path)))?;
     belongs(&path, found).then_some(path)
-}
-
-/// A build id as it is written.
-pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Where the debug information of a build is installed.

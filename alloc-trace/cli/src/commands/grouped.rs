@@ -7,10 +7,10 @@ use std::path::Path;
 use alloc_trace_analysis::{By, Group, GroupKey, Grouped};
 
 use crate::args::{ByName, ReadingArguments, SortKey};
-use crate::commands::leaks;
 use crate::error::CommandError;
 use crate::json;
 use crate::measures;
+use crate::never_freed;
 use crate::open;
 use crate::progress::Progress;
 use crate::style::Style;
@@ -100,7 +100,7 @@ struct Layout {
 
 fn write_text(out: &mut dyn Write, grouped: &Grouped, layout: Layout) -> io::Result<()> {
     if layout.leaks && grouped.groups.is_empty() {
-        return writeln!(out, "{}", leaks::NOTHING);
+        return writeln!(out, "{}", never_freed::NOTHING);
     }
     let total = &grouped.total;
     let line = if layout.leaks {
@@ -180,7 +180,7 @@ const fn add(one: (u64, u64), other: (u64, u64)) -> (u64, u64) {
 fn of_runtime(grouped: &Grouped) -> Option<String> {
     let of_group = |group: &Group| (group.runtime_blocks_at_end, group.runtime_bytes_at_end);
     let (blocks, of_bytes) = grouped.groups.iter().map(of_group).fold((0, 0), add);
-    leaks::of_runtime(blocks, of_bytes)
+    never_freed::of_runtime(blocks, of_bytes)
 }
 
 fn mean_lifetime(group: &Group) -> String {

@@ -10,6 +10,7 @@ use crate::args::{ByName, LeakKey, LeaksArguments};
 use crate::commands::grouped;
 use crate::error::CommandError;
 use crate::json;
+use crate::never_freed;
 use crate::open;
 use crate::progress::Progress;
 use crate::style::Style;
@@ -20,8 +21,6 @@ use crate::warnings;
 
 /// How many call sites are shown unless the user says otherwise.
 const ROWS: usize = 10;
-/// What is said where there is nothing to show.
-pub(crate) const NOTHING: &str = "Every block of the program was freed.";
 /// How many threads and spans of a call site are named.
 const NAMES: usize = 3;
 
@@ -79,9 +78,9 @@ fn write_text(
     columns: usize,
     style: Style,
 ) -> io::Result<()> {
-    let runtime = of_runtime(leaks.runtime_blocks, leaks.runtime_bytes);
+    let runtime = never_freed::of_runtime(leaks.runtime_blocks, leaks.runtime_bytes);
     if leaks.blocks == 0 {
-        writeln!(out, "{NOTHING}")?;
+        writeln!(out, "{}", never_freed::NOTHING)?;
         return runtime.iter().try_for_each(|line| writeln!(out, "{line}"));
     }
     let shown = match leaks.sites.len() {
@@ -109,12 +108,6 @@ fn write_text(
     }
     table.write(out, columns, style, text::function)?;
     runtime.iter().try_for_each(|line| writeln!(out, "\n{line}"))
-}
-
-/// What Rust's runtime keeps, where it keeps anything.
-pub(crate) fn of_runtime(blocks: u64, total: u64) -> Option<String> {
-    let held = || format!("{} in {}", bytes(total), counted(blocks, "block"));
-    (blocks > 0).then(|| format!("Rust's runtime keeps {} of its own.", held()))
 }
 
 /// Where the call site is, and by which threads and in which spans the blocks were obtained.
