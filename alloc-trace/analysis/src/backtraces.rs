@@ -9,10 +9,11 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
-use crate::call_site::{self, FrameKind};
+use crate::call_site::FrameKind;
 use crate::call_tree::{CallTree, Place};
 use crate::frame::Frame;
-use crate::sites::Sites;
+use crate::sites::{RUNTIME, Sites};
+use crate::surroundings::Surroundings;
 use crate::symbols::Symbols;
 
 /// A tree of frames. Node 0 is the root; a parent's number is less than its children's.
@@ -83,7 +84,16 @@ struct Way {
     node: u32,
     /// Whether there is a frame of the program on it.
     program: bool,
+    surroundings: Surroundings,
 }
+
+impl Way {
+    const ROOT: Self = Self { node: ROOT, program: false, surroundings: Surroundings::Program };
+}
+
+/// The frames at a return address by number, the outermost first, what kind each is, and what surrounds what
+/// they call.
+type At = (Arc<[(u32, FrameKind)]>, Surroundings);
 
 #[derive(Debug, Default)]
 struct Builder {
@@ -93,8 +103,8 @@ struct Builder {
     frame_numbers: FxHashMap<Frame, u32>,
     nodes: Vec<BacktraceNode>,
     node_numbers: FxHashMap<(u32, u32), u32>,
-    /// The frames at each return address, the outermost first.
-    addresses: FxHashMap<u64, Arc<[(u32, FrameKind)]>>,
+    /// What is at each return address, by what surrounds it.
+    addresses: FxHashMap<(u64, Surroundings), At>,
 }
 
 impl Builder {
@@ -114,25 +124,27 @@ impl Builder {
             let site = sites.at(Some(place));
             let Some((address, parent)) = call_tree.frame(place) else {
                 let node = if place == Place::CUT { cut } else { ROOT };
-                ways.push(Way { node, program: false });
+                ways.push(Way { node, ..Way::ROOT });
                 by_place.push(self.named(site, sites));
                 continue;
             };
-            let mut way =
-                ways.get(parent.index()).copied().unwrap_or(Way { node: ROOT, program: false });
-            for &(frame, kind) in self.at(address, symbols, full).iter() {
+            let mut way = ways.get(parent.index()).copied().unwrap_or(Way::ROOT);
+            let (frames, inside) = self.at(address, way.surroundings, symbols, full);
+            for &(frame, kind) in frames.iter() {
                 match kind {
                     _ if full => way.node = self.child(way.node, frame),
                     FrameKind::Program => {
-                        way = Way { node: self.child(way.node, frame), program: true };
+                        (way.node, way.program) = (self.child(way.node, frame), true);
                     }
                     // Nothing outside of it is the program's.
-                    FrameKind::Entry => way = Way { node: ROOT, program: false },
+                    FrameKind::Entry => (way.node, way.program) = (ROOT, false),
                     FrameKind::Allocator | FrameKind::Library => {}
                 }
             }
+            way.surroundings = inside;
             ways.push(way);
-            by_place.push(if full || way.program { way.node } else { self.named(site, sites) });
+            let known = full || (way.program && site != RUNTIME);
+            by_place.push(if known { way.node } else { self.named(site, sites) });
         }
         let (frames, addresses, nodes) = (self.frames, self.frame_addresses, self.nodes);
         Backtraces { frames, addresses, nodes, by_place, lost }
@@ -140,23 +152,24 @@ impl Builder {
 
     /// The frames at a return address, and what kind each is. Of one that is folded away the number says
     /// nothing.
-    fn at(&mut self, address: u64, symbols: &mut Symbols, full: bool) -> Arc<[(u32, FrameKind)]> {
-        if let Some(known) = self.addresses.get(&address) {
-            return Arc::clone(known);
+    fn at(&mut self, address: u64, outside: Surroundings, symbols: &mut Symbols, full: bool) -> At {
+        if let Some((frames, inside)) = self.addresses.get(&(address, outside)) {
+            return (Arc::clone(frames), *inside);
         }
         let frames = symbols.frames(address);
+        let mut surroundings = outside;
         let numbered: Arc<[(u32, FrameKind)]> = frames
             .iter()
             .rev()
-            .map(|frame| match call_site::classify(frame) {
-                kind if full || kind == FrameKind::Program => {
-                    (self.number(frame.clone(), address), kind)
-                }
-                kind => (0, kind),
+            .map(|frame| {
+                let (kind, inside) = surroundings.enter(frame);
+                surroundings = inside;
+                let shown = full || kind == FrameKind::Program;
+                (if shown { self.number(frame.clone(), address) } else { 0 }, kind)
             })
             .collect();
-        self.addresses.insert(address, Arc::clone(&numbered));
-        numbered
+        self.addresses.insert((address, outside), (Arc::clone(&numbered), surroundings));
+        (numbered, surroundings)
     }
 
     fn number(&mut self, frame: Frame, address: u64) -> u32 {

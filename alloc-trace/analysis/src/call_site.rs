@@ -18,12 +18,21 @@ pub struct CallSite {
     /// The function's demangled name. `[no backtrace]` where none was recorded, `[unknown]` where
     /// it was lost, `[module+offset]` where the function has no name (`[allocator module+offset]` where
     /// backtraces tell that it is the allocator's). `[runtime]` is what Rust's
-    /// runtime asked for on its own behalf, before `main` or around a thread's first function.
+    /// runtime asked for on its own behalf: before `main`, around a thread's first function, and for the
+    /// names of functions in backtraces, which it reads once and keeps. `[main, inlined]` and
+    /// `[a thread's function, inlined]` where these have no frame of their own.
     pub function: Arc<str>,
     /// The source file, where there is debug information.
     pub file: Option<Arc<str>>,
     /// The line of the call, where there is debug information.
     pub line: Option<u32>,
+}
+
+impl CallSite {
+    pub(crate) fn of(frame: &Frame) -> Self {
+        let function = Arc::clone(&frame.function);
+        Self { function, file: frame.file.clone(), line: frame.line }
+    }
 }
 
 /// What kind of code a frame is.
@@ -126,17 +135,24 @@ const RUNTIME_FUNCTIONS: [&str; 10] = [
     "clone3",
 ];
 
-/// The call site among `frames`, innermost first: the responsible frame, and whether it is the
-/// program's.
+/// What calls `main` or a thread's first function. Backtraces that are shown begin there.
+const SHORT_BACKTRACES: [&str; 2] = [
+    "std::sys::backtrace::__rust_begin_short_backtrace",
+    "std::sys_common::backtrace::__rust_begin_short_backtrace",
+];
+
+/// The call site among `frames`, innermost first and with what kind of code each is: the responsible frame, and
+/// whether it is the program's.
 pub(crate) fn call_site<'a>(
-    frames: impl IntoIterator<Item = &'a Frame>,
+    frames: &[&'a Frame],
+    kinds: &[FrameKind],
 ) -> Option<(&'a Frame, bool)> {
-    let mut innermost = None;
     let mut fallback = None;
-    for frame in frames {
-        innermost = innermost.or(Some(frame));
-        match classify(frame) {
+    for (&frame, kind) in frames.iter().zip(kinds) {
+        match kind {
             FrameKind::Program => return Some((frame, true)),
+            // The program's function has no frame where it was inlined and there is no debug information.
+            FrameKind::Entry if hides_function(frame) => return Some((frame, false)),
             FrameKind::Entry => {
                 fallback = fallback.or(Some(frame));
                 break;
@@ -145,42 +161,60 @@ pub(crate) fn call_site<'a>(
             FrameKind::Allocator => {}
         }
     }
-    fallback.or(innermost).map(|frame| (frame, false))
+    fallback.or(frames.first().copied()).map(|frame| (frame, false))
 }
 
-/// Whether one of these frames is such that nothing outside of it is the program's.
-pub(crate) fn ends_search(frames: &[Frame]) -> bool {
-    frames.iter().any(|frame| classify(frame) == FrameKind::Entry)
+/// Whether a function is the one that calls the program's `main`, or a thread's first function.
+pub(crate) fn begins_short_backtrace(function: &str) -> bool {
+    SHORT_BACKTRACES.iter().any(|begin| function.starts_with(begin))
 }
 
-/// Whether what Rust's runtime does for itself made a request, by the frames that asked, innermost
-/// first: what surrounds `main` or a thread's first function, with neither running inside of it.
-pub(crate) fn is_runtime_s_own<'a>(frames: impl IntoIterator<Item = &'a Frame>) -> bool {
-    for frame in frames {
-        let function = frame.function.trim_start_matches('<');
-        if function.starts_with("std::rt::lang_start")
-            || (function.starts_with("std::sys::") && function.ends_with("::thread_start"))
-        {
-            return true;
-        }
-        // Of the entries only what calls `main` is left: `main` may have been inlined into it.
-        if matches!(classify(frame), FrameKind::Program | FrameKind::Entry) {
-            return false;
-        }
+/// Whether a frame calls `main` or a thread's first function, which have none of their own where they were
+/// inlined: only debug information would tell.
+fn hides_function(frame: &Frame) -> bool {
+    begins_short_backtrace(&frame.function) && frame.file.is_none()
+}
+
+/// How a call site's function is called: of one that was inlined into what calls it, as far as that tells.
+/// `frames` are those of the whole backtrace, the innermost first.
+pub(crate) fn shown_function(site: &Frame, frames: &[&Frame]) -> Arc<str> {
+    if !hides_function(site) {
+        return Arc::clone(&site.function);
     }
-    false
+    // Only one of two manglings has the types that a function is for: `…::<app::main::{closure#0}, ()>`.
+    let types = site.function.split_once("::<").map(|(_, types)| types);
+    let function = types.map(|types| &types[..argument_end(types)]);
+    if let Some(function) = function.filter(|name| name.contains("::")) {
+        return function.into();
+    }
+    let starts = |frame: &&Frame| frame.function.starts_with("std::rt::lang_start");
+    if frames.iter().any(starts) { "[main, inlined]" } else { "[a thread's function, inlined]" }
+        .into()
 }
 
-/// What kind of code a frame is.
+/// Where the first of some generic arguments ends.
+fn argument_end(arguments: &str) -> usize {
+    let (mut depth, mut previous) = (0_usize, ' ');
+    for (index, c) in arguments.char_indices() {
+        match c {
+            ',' | '>' if depth == 0 && previous != '-' => return index,
+            '<' | '(' | '[' => depth += 1,
+            '>' if previous == '-' => {}
+            '>' | ')' | ']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        previous = c;
+    }
+    arguments.len()
+}
+
+/// What kind of code a frame is, by itself: see [`surroundings`](crate::surroundings).
 pub(crate) fn classify(frame: &Frame) -> FrameKind {
     let function = &*frame.function;
     if is_allocator(frame) {
         return FrameKind::Allocator;
     }
-    if function.starts_with("std::rt::lang_start")
-        || function.starts_with("std::sys::backtrace::__rust_begin_short_backtrace")
-        || function.starts_with("std::sys_common::backtrace::__rust_begin_short_backtrace")
-    {
+    if function.starts_with("std::rt::lang_start") || begins_short_backtrace(function) {
         return FrameKind::Entry;
     }
     if is_runtime(frame) {
@@ -350,6 +384,7 @@ fn split_as(head: &str) -> Option<(&str, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::surroundings::{self, Surroundings};
 
     fn frame(function: &str, file: Option<&str>) -> Frame {
         Frame {
@@ -359,6 +394,15 @@ mod tests {
             module: Some("/app".into()),
             named: true,
         }
+    }
+
+    fn innermost_of<'a>(frames: &[&'a Frame]) -> Option<(&'a Frame, bool)> {
+        let (kinds, _) = surroundings::kinds(frames, Surroundings::default());
+        call_site(frames, &kinds)
+    }
+
+    fn innermost(frames: &[Frame]) -> Option<(&Frame, bool)> {
+        innermost_of(&frames.iter().collect::<Vec<_>>())
     }
 
     #[test]
@@ -424,8 +468,8 @@ mod tests {
         };
         for files in [true, false] {
             let frames = frames(files);
-            assert_eq!(call_site(&frames).map(|(site, _)| site), Some(&frames[3]), "{files}");
-            assert_eq!(call_site(&frames[4..]).map(|(site, _)| site), Some(&frames[5]), "{files}");
+            assert_eq!(innermost(&frames).map(|(site, _)| site), Some(&frames[3]), "{files}");
+            assert_eq!(innermost(&frames[4..]).map(|(site, _)| site), Some(&frames[5]), "{files}");
         }
         let own = frame("core::Thing::run(int)", None);
         assert_eq!(classify(&own), FrameKind::Program, "a namespace of the program's");
@@ -474,35 +518,44 @@ mod tests {
             frame("std::rt::lang_start_internal", None),
             frame("main", None),
         ];
-        let (site, program) = call_site(&frames).expect("frames");
+        let (site, program) = innermost(&frames).expect("frames");
         assert_eq!((&*site.function, program), ("std::thread::main_thread", false));
         let frames = [frame("malloc", None), frame("main", None), frame("_start", None)];
-        assert_eq!(&*call_site(&frames).expect("frames").0.function, "main", "a C program's");
+        assert_eq!(&*innermost(&frames).expect("frames").0.function, "main", "a C program's");
     }
 
     #[test]
-    fn the_runtime_s_own_are_those_outside_of_main_and_of_a_thread_s_function() {
-        let is_own = |functions: &[&str]| {
-            let frames: Vec<Frame> = functions.iter().map(|name| frame(name, None)).collect();
-            is_runtime_s_own(&frames)
-        };
-        let btree = "alloc::collections::btree::map::entry::VacantEntry<K,V,A>::insert_entry";
-        let (start, begin) = ("std::rt::lang_start_internal", "std::rt::lang_start::{{closure}}");
+    fn a_function_that_was_inlined_into_what_calls_it_is_named_as_far_as_that_tells() {
         let short = "std::sys::backtrace::__rust_begin_short_backtrace";
-        let thread = "<std::sys::thread::unix::Thread>::new::thread_start";
-        assert!(is_own(&["__rustc::__rust_alloc", btree, start, "main", "_start"]));
-        assert!(is_own(&["__rustc::__rust_alloc", btree, thread, "start_thread"]));
-        assert!(!is_own(&["__rustc::__rust_alloc", btree, "app::main", short, begin, start]));
-        assert!(!is_own(&["__rustc::__rust_alloc", btree, short, begin, start]), "main inlined");
-        assert!(!is_own(&["__rustc::__rust_alloc", btree, "app::worker", thread]));
-        assert!(!is_own(&["malloc", "main", "_start"]), "a C program's");
-        assert!(!is_own(&[btree]), "who asked is not known");
+        let with_types = format!("{short}::<app::main::{{closure#0}}, ()>");
+        let returns = format!("{short}::<fn(u8) -> app::Tree, app::Tree>");
+        let site = |functions: &[&str]| {
+            let frames: Vec<Frame> = functions.iter().map(|name| frame(name, None)).collect();
+            let frames: Vec<&Frame> = frames.iter().collect();
+            let (site, _) = innermost_of(&frames).expect("frames");
+            shown_function(site, &frames).to_string()
+        };
+        let (grow, start) =
+            ("alloc::raw_vec::RawVec<T,A>::grow_one", "std::rt::lang_start_internal");
+        assert_eq!(site(&[grow, &with_types, "start_thread"]), "app::main::{closure#0}");
+        assert_eq!(site(&[grow, &returns, "start_thread"]), "fn(u8) -> app::Tree");
+        assert_eq!(site(&[grow, short, "start_thread"]), "[a thread's function, inlined]");
+        assert_eq!(site(&[grow, short, start, "main"]), "[main, inlined]");
+        assert_eq!(site(&[grow, "app::work", short, start, "main"]), "app::work");
+        let known =
+            Frame { file: Some("/rustc/1/library/std/src/a.rs".into()), ..frame(short, None) };
+        let frames = [&frame(grow, None), &known];
+        assert_eq!(
+            &*innermost_of(&frames).expect("frames").0.function,
+            grow,
+            "with debug information"
+        );
     }
 
     #[test]
     fn allocator_frames_alone_give_the_innermost() {
         let frames = [frame("malloc", None), frame("calloc", None)];
-        assert_eq!(&*call_site(&frames).expect("frames").0.function, "malloc");
-        assert_eq!(call_site(&[]), None);
+        assert_eq!(&*innermost(&frames).expect("frames").0.function, "malloc");
+        assert_eq!(innermost(&[]), None);
     }
 }

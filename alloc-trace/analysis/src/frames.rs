@@ -22,10 +22,11 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use crate::call_site::{self, CallSite, FrameKind};
+use crate::call_site::{CallSite, FrameKind};
 use crate::call_tree::{CallTree, Place};
 use crate::frame::Frame;
 use crate::holder::{self, Holder, Part};
+use crate::surroundings::Surroundings;
 use crate::symbols::Symbols;
 
 /// How much two successive events have in common: see the module.
@@ -106,38 +107,41 @@ impl Frames {
             marks: vec![(Place::LOST, Place::LOST, 0); REMEMBERED_PAIRS],
             enclosers: vec![(Place::LOST, 0, None); REMEMBERED_PAIRS],
         };
-        let mut numbers: FxHashMap<u64, u32> = FxHashMap::default();
+        // By return address and what surrounds it; with what surrounds what is called there.
+        let mut numbers: FxHashMap<(u64, Surroundings), (u32, Surroundings)> = FxHashMap::default();
+        let mut inside_of: Vec<Surroundings> = Vec::with_capacity(call_tree.len());
         let mut names: FxHashMap<Arc<str>, FunctionIndex> = FxHashMap::default();
         for place in call_tree.places() {
             let Some((address, parent)) = call_tree.frame(place) else {
                 this.places.push(PlaceFrames { parent: place, ..PlaceFrames::ROOT });
+                inside_of.push(Surroundings::default());
                 continue;
             };
-            let number = *numbers.entry(address).or_insert_with(|| {
+            let surroundings = inside_of.get(parent.index()).copied().unwrap_or_default();
+            let (number, inside) = *numbers.entry((address, surroundings)).or_insert_with(|| {
                 let frames = symbols.frames(address);
+                let mut surroundings = surroundings;
                 let of = |frame: &Frame| {
                     let next = this.functions.len() as FunctionIndex;
                     let function = *names.entry(Arc::clone(&frame.function)).or_insert(next);
                     if function == next {
                         this.functions.push(Arc::clone(&frame.function));
                     }
-                    let kind = call_site::classify(frame);
+                    let (kind, inside) = surroundings.enter(frame);
+                    surroundings = inside;
                     let is_library = matches!(kind, FrameKind::Allocator | FrameKind::Library);
                     let part = || holder::part(&frame.function, frame.file.as_deref());
                     InlineFrame {
                         function,
-                        place: CallSite {
-                            function: Arc::clone(&frame.function),
-                            file: frame.file.clone(),
-                            line: frame.line,
-                        },
+                        place: CallSite::of(frame),
                         kind,
                         part: is_library.then(part).flatten(),
                     }
                 };
                 this.addresses.push(frames.iter().rev().map(of).collect());
-                (this.addresses.len() - 1) as u32
+                ((this.addresses.len() - 1) as u32, surroundings)
             });
+            inside_of.push(inside);
             let outside = this.place(parent);
             let own: &[InlineFrame] =
                 this.addresses.get(number as usize).map_or(&[], |frames| frames);

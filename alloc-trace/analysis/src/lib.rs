@@ -55,6 +55,7 @@ mod span_lives;
 mod span_names;
 mod spans;
 mod summary;
+mod surroundings;
 mod symbols;
 mod tallies;
 mod times;

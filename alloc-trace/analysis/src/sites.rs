@@ -5,9 +5,10 @@ use std::sync::Arc;
 use alloc_trace_format::NodeId;
 use rustc_hash::FxHashMap;
 
-use crate::call_site::{self, CallSite};
+use crate::call_site::{self, CallSite, FrameKind};
 use crate::call_tree::{CallTree, Place};
 use crate::frame::Frame;
+use crate::surroundings::{self, Surroundings};
 use crate::symbols::{SymbolProblem, Symbols};
 
 /// A call site's number in [`Sites`].
@@ -97,13 +98,14 @@ impl TracedNodes {
 }
 
 /// What is known of a place when its parents have been looked at.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Found {
     /// The site of the place itself.
     site: SiteIndex,
-    /// Whether that is a frame of the program: then it is the site of whatever the place calls,
-    /// as long as that has no frame of the program itself.
-    program: bool,
+    /// The site of the innermost frame of the program: that of whatever the place calls, as long as that has
+    /// no frame of the program itself.
+    program: Option<SiteIndex>,
+    surroundings: Surroundings,
 }
 
 /// What the frames at a return address are.
@@ -120,8 +122,8 @@ enum Own {
 /// Finds the site of every place.
 struct Finder<'a> {
     symbols: &'a mut Symbols,
-    /// What the frames at each return address are: many places have one.
-    addresses: FxHashMap<u64, Own>,
+    /// What the frames at each return address are, and what surrounds what they call: many places have one.
+    addresses: FxHashMap<(u64, Surroundings), (Own, Surroundings)>,
     sites: Vec<CallSite>,
     numbers: FxHashMap<CallSite, SiteIndex>,
     all_frames: bool,
@@ -146,9 +148,9 @@ impl<'a> Finder<'a> {
         let mut found: Vec<Found> = Vec::with_capacity(call_tree.len());
         for place in call_tree.places() {
             let site = match call_tree.frame(place) {
-                None => Found { site: NO_BACKTRACE, program: false },
+                None => Found { site: NO_BACKTRACE, ..Found::default() },
                 Some((address, parent)) => {
-                    let outside = found.get(parent.index()).copied();
+                    let outside = found.get(parent.index()).copied().unwrap_or_default();
                     self.site(call_tree, place, address, outside)
                 }
             };
@@ -162,71 +164,59 @@ impl<'a> Finder<'a> {
     }
 
     /// The site of a place, from its own frames and what was found for those outside.
-    fn site(
-        &mut self,
-        call_tree: &CallTree,
-        place: Place,
-        address: u64,
-        outside: Option<Found>,
-    ) -> Found {
-        match self.own(address) {
-            Own::Program(site) => return Found { site, program: true },
+    fn site(&mut self, call_tree: &CallTree, place: Place, address: u64, outside: Found) -> Found {
+        let (own, surroundings) = self.own(address, outside.surroundings);
+        let program = match own {
+            Own::Program(site) => Some(site),
             // The frames that surround `main` end the search.
-            Own::Entry => {}
-            Own::Other => {
-                if let Some(outside) = outside.filter(|outside| outside.program) {
-                    return outside;
-                }
-            }
+            Own::Entry => None,
+            Own::Other => outside.program,
+        };
+        let found = |site| Found { site, program, surroundings };
+        if surroundings == Surroundings::Runtime && !self.all_frames {
+            return found(RUNTIME);
+        }
+        if let Some(site) = program {
+            return found(site);
         }
         // Nothing of the program's: then the innermost frame that is not the allocator's.
         let frames: Vec<Arc<[Frame]>> =
             call_tree.frames(place).map(|address| self.symbols.frames(address)).collect();
-        let frames = || frames.iter().flat_map(|frames| frames.iter());
-        if call_site::is_runtime_s_own(frames()) {
-            return Found { site: RUNTIME, program: false };
-        }
         // An event is asked for by code outside of the C runtime, where the allocator is. What has none of
         // that is only on the way to others, as what calls `main` is.
-        let asked = frames().next().is_some_and(|frame| !call_site::is_in_runtime_module(frame));
+        let innermost = frames.first().and_then(|frames| frames.first());
+        let asked = innermost.is_some_and(|frame| !call_site::is_in_runtime_module(frame));
         let lacks_line = |frame| asked && call_site::is_in_runtime_module(frame);
-        let site = match call_site::call_site(frames()) {
+        let site = match responsible(&frames) {
             Some((frame, _)) if lacks_line(frame) => {
                 let frames: Vec<Arc<[Frame]>> = call_tree
                     .frames(place)
                     .map(|address| self.symbols.whole_frames(address))
                     .collect();
-                let site = call_site::call_site(frames.iter().flat_map(|frames| frames.iter()));
-                site.map_or(UNKNOWN, |(frame, _)| self.of_frame(frame))
+                responsible(&frames).map_or(UNKNOWN, |(_, site)| self.number(site))
             }
-            Some((frame, _)) => self.of_frame(frame),
+            Some((_, site)) => self.number(site),
             None => UNKNOWN,
         };
-        Found { site, program: false }
+        found(site)
     }
 
-    fn own(&mut self, address: u64) -> Own {
-        if let Some(&known) = self.addresses.get(&address) {
+    fn own(&mut self, address: u64, outside: Surroundings) -> (Own, Surroundings) {
+        if let Some(&known) = self.addresses.get(&(address, outside)) {
             return known;
         }
         let frames = self.symbols.frames(address);
+        let listed: Vec<&Frame> = frames.iter().collect();
+        let (kinds, inside) = surroundings::kinds(&listed, outside);
         // Where nothing is folded away all code counts as the program's.
-        let innermost = frames.first().filter(|_| self.all_frames).map(|frame| (frame, true));
-        let own = match innermost.or_else(|| call_site::call_site(frames.iter())) {
-            Some((frame, true)) => Own::Program(self.of_frame(frame)),
-            _ if call_site::ends_search(&frames) => Own::Entry,
+        let innermost = listed.first().filter(|_| self.all_frames).map(|&frame| (frame, true));
+        let own = match innermost.or_else(|| call_site::call_site(&listed, &kinds)) {
+            Some((frame, true)) => Own::Program(self.number(CallSite::of(frame))),
+            _ if kinds.contains(&FrameKind::Entry) => Own::Entry,
             _ => Own::Other,
         };
-        self.addresses.insert(address, own);
-        own
-    }
-
-    fn of_frame(&mut self, frame: &Frame) -> SiteIndex {
-        self.number(CallSite {
-            function: Arc::clone(&frame.function),
-            file: frame.file.clone(),
-            line: frame.line,
-        })
+        self.addresses.insert((address, outside), (own, inside));
+        (own, inside)
     }
 
     fn number(&mut self, site: CallSite) -> SiteIndex {
@@ -238,4 +228,14 @@ impl<'a> Finder<'a> {
         self.numbers.insert(site, number);
         number
     }
+}
+
+/// The responsible frame of a whole backtrace, given by the frames at each return address, the innermost
+/// first; and the call site that it is.
+pub(crate) fn responsible(frames: &[Arc<[Frame]>]) -> Option<(&Frame, CallSite)> {
+    let frames: Vec<&Frame> = frames.iter().flat_map(|frames| frames.iter()).collect();
+    let (kinds, _) = surroundings::kinds(&frames, Surroundings::default());
+    let (frame, _) = call_site::call_site(&frames, &kinds)?;
+    let function = call_site::shown_function(frame, &frames);
+    Some((frame, CallSite { function, ..CallSite::of(frame) }))
 }

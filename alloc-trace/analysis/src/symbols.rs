@@ -26,6 +26,7 @@ use self::module::ModuleSymbols;
 pub use self::name::shorten;
 use crate::call_site::{self, CallSite};
 use crate::frame::Frame;
+use crate::sites::responsible;
 
 /// Why some frames have no name, or no line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -275,12 +276,7 @@ impl Symbols {
     pub fn call_site(&mut self, return_addresses: &[u64]) -> Option<CallSite> {
         let frames: Vec<Arc<[Frame]>> =
             return_addresses.iter().map(|&address| self.frames(address)).collect();
-        let (frame, _) = call_site::call_site(frames.iter().flat_map(|frames| frames.iter()))?;
-        Some(CallSite {
-            function: Arc::clone(&frame.function),
-            file: frame.file.clone(),
-            line: frame.line,
-        })
+        responsible(&frames).map(|(_, site)| site)
     }
 
     /// What stood in the way of names and lines, of the modules that were asked.
