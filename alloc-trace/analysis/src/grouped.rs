@@ -207,7 +207,7 @@ impl Grouped {
         }
         let account = Grouping::new(by, *recording.clock(), &replay.prepared);
         let mut ledger = Ledger::run(account, &mut replay)?;
-        ledger.account.tallies.finish(replay.prepared.definitions.last_stamp, recording.clock());
+        ledger.account.tallies.finish(replay.prepared.definitions.last_stamp);
         let Grouping { tallies, levels, lifetimes, clock, names, .. } = &ledger.account;
         let owners = &ledger.owners;
         let mut figures = levels.figures(tallies, |owner| Some(owners.get(owner).key));
@@ -338,7 +338,7 @@ impl Grouping {
             clock,
             of_sites,
             names,
-            tallies: Tallies::default(),
+            tallies: Tallies::new(clock),
             levels: Levels::default(),
             lifetimes: Vec::new(),
             large: LargeSizes::default(),

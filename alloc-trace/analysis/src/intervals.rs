@@ -225,6 +225,15 @@ impl Resolution {
     }
 }
 
+/// By what the figures are divided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Parts {
+    /// By everything.
+    All,
+    /// By threads and spans.
+    WithoutSites,
+}
+
 impl Intervals {
     /// Reads a whole recording.
     ///
@@ -247,7 +256,21 @@ impl Intervals {
         options: Options,
         resolution: Resolution,
     ) -> Result<Self, AnalysisError> {
-        gather::run(recording, Self::prepare(recording, options)?, resolution)
+        gather::run(recording, Self::prepare(recording, options)?, Parts::All, resolution)
+    }
+
+    /// As [`Intervals::of`], by threads and spans only: there are no call sites, nothing that goes by them, no
+    /// classes of size and no call tree, and no memory is taken for any.
+    ///
+    /// # Errors
+    ///
+    /// Where the operating system cannot read the file.
+    pub fn over_time(
+        recording: &Recording,
+        options: Options,
+        resolution: Resolution,
+    ) -> Result<Self, AnalysisError> {
+        gather::run(recording, Prepared::new(recording, options)?, Parts::WithoutSites, resolution)
     }
 
     /// As [`Intervals::of`], and the advice too: at the same time where there is a second processor, but one
@@ -265,13 +288,13 @@ impl Intervals {
         // One after the other: the second finds the names that the first one keeps.
         let prepared = Self::prepare(recording, options.clone())?;
         if prepared.sites.len() > SITES_AT_ONCE {
-            let intervals = gather::run(recording, prepared, resolution)?;
+            let intervals = gather::run(recording, prepared, Parts::All, resolution)?;
             return Ok((intervals, Advice::of(recording, options, thresholds)?));
         }
         let advised = Advice::prepare(recording, options)?;
         std::thread::scope(|scope| {
             let advice = scope.spawn(|| Advice::of_prepared(recording, advised, thresholds));
-            let intervals = gather::run(recording, prepared, resolution);
+            let intervals = gather::run(recording, prepared, Parts::All, resolution);
             let advice = advice.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             Ok((intervals?, advice?))
         })

@@ -60,7 +60,7 @@ impl ProgramPoints {
         let mut replay = Replay::new(prepared);
         let account = Pointing {
             backtraces: Arc::clone(&backtraces),
-            tallies: Tallies::default(),
+            tallies: Tallies::new(clock),
             levels: Levels::default(),
             extras: vec![Extra::default(); backtraces.nodes.len()],
             large: LargeSizes::default(),
@@ -68,7 +68,7 @@ impl ProgramPoints {
         let mut ledger = Ledger::run(account, &mut replay)?;
         let inferred_frees = ledger.inferred_frees;
         let account = &mut ledger.account;
-        account.tallies.finish(end, &clock);
+        account.tallies.finish(end);
         let owners = &ledger.owners;
         let figures = account.levels.figures(&account.tallies, |owner| Some(owners.get(owner).key));
         let points = (0..)

@@ -195,20 +195,45 @@ impl Summary {
     /// Where the operating system cannot read the file. Damage in it is no error: see
     /// [`Summary::skipped`].
     pub fn of(recording: &Recording, options: Options) -> Result<Self, AnalysisError> {
-        let mut replay = Replay::new(Prepared::new(recording, options)?);
-        let ledger = Ledger::run(Totals::default(), &mut replay)?;
-        Ok(close(ledger, recording, &replay))
+        let lifetimes = options.lifetimes;
+        let prepared = Prepared::new(recording, options)?;
+        if lifetimes {
+            sum_up::<true>(recording, prepared)
+        } else {
+            sum_up::<false>(recording, prepared)
+        }
     }
 }
 
+fn sum_up<const LIFETIMES: bool>(
+    recording: &Recording,
+    prepared: Prepared<'_>,
+) -> Result<Summary, AnalysisError> {
+    let mut replay = Replay::new(prepared);
+    let ledger = Ledger::run(Totals::<LIFETIMES>::new(recording), &mut replay)?;
+    Ok(close(ledger, recording, &replay))
+}
+
 /// The figures as they grow, event by event.
-#[derive(Debug, Default)]
-struct Totals {
-    tallies: Tallies,
+#[derive(Debug)]
+struct Totals<const LIFETIMES: bool> {
+    tallies: Tallies<LIFETIMES>,
     sites: Levels,
     threads: Levels,
     spans: Levels,
     large: LargeSizes,
+}
+
+impl<const LIFETIMES: bool> Totals<LIFETIMES> {
+    fn new(recording: &Recording) -> Self {
+        Self {
+            tallies: Tallies::new(*recording.clock()),
+            sites: Levels::default(),
+            threads: Levels::default(),
+            spans: Levels::default(),
+            large: LargeSizes::default(),
+        }
+    }
 }
 
 /// What is kept of a live block: with its address 16 bytes.
@@ -218,7 +243,7 @@ struct Held {
     owner: Owner,
 }
 
-impl Account for Totals {
+impl<const LIFETIMES: bool> Account for Totals<LIFETIMES> {
     type Held = Held;
 
     const NONE: Held = Held { size: HeldSize::ZERO, owner: 0 };
@@ -267,11 +292,15 @@ impl Account for Totals {
     }
 }
 
-fn close(mut ledger: Ledger<Totals>, recording: &Recording, replay: &Replay<'_>) -> Summary {
+fn close<const LIFETIMES: bool>(
+    mut ledger: Ledger<Totals<LIFETIMES>>,
+    recording: &Recording,
+    replay: &Replay<'_>,
+) -> Summary {
     let definitions = &replay.prepared.definitions;
     let clock = recording.clock();
     let totals = &mut ledger.account;
-    totals.tallies.finish(definitions.last_stamp, clock);
+    totals.tallies.finish(definitions.last_stamp);
     let owners = &ledger.owners;
     let of = |levels: &Levels, part: fn(OwnerParts) -> Option<u32>| {
         let mut figures = levels.figures(&totals.tallies, |owner| part(owners.get(owner)));

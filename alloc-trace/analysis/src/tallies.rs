@@ -19,8 +19,8 @@ struct Hot {
     /// The low halves of these sums.
     allocated_bytes: u64,
     freed_bytes: u64,
-    /// That of the stamps of all releases less those of all requests: once all blocks are gone that is how
-    /// long they lived, in ticks, and no block needs to remember when it was obtained.
+    /// That of the times of all releases less those of all requests: once all blocks are gone that is how
+    /// long they lived, in nanoseconds, and no block needs to remember when it was obtained.
     lived: u64,
     live_blocks: u64,
     /// The number of the last change.
@@ -52,9 +52,11 @@ pub(crate) struct Tally<'a> {
     cold: &'a Cold,
 }
 
-/// The tallies of all owners, and the level of the whole program.
-#[derive(Debug, Default)]
-pub(crate) struct Tallies {
+/// The tallies of all owners, and the level of the whole program; with the sums of lifetimes, or without
+/// them where nobody asks.
+#[derive(Debug)]
+pub(crate) struct Tallies<const LIFETIMES: bool = true> {
+    clock: Clock,
     hot: Vec<Hot>,
     cold: Vec<Cold>,
     /// How many blocks were obtained or released so far.
@@ -64,7 +66,13 @@ pub(crate) struct Tallies {
     peak_change: u64,
 }
 
-impl Tallies {
+impl<const LIFETIMES: bool> Tallies<LIFETIMES> {
+    /// Nothing counted yet of a recording with this clock.
+    pub(crate) fn new(clock: Clock) -> Self {
+        let (hot, cold, program) = (Vec::new(), Vec::new(), Level::NOTHING);
+        Self { clock, hot, cold, changes: 0, program, peak_change: 0 }
+    }
+
     /// There is an owner with this number; something of its tally.
     #[inline]
     pub(crate) fn touch(&mut self, owner: Owner) -> u64 {
@@ -103,11 +111,14 @@ impl Tallies {
     /// The owner obtained a block.
     #[inline(always)]
     pub(crate) fn obtain(&mut self, owner: Owner, size: u64, stamp: Stamp) {
+        let ns = if LIFETIMES { self.clock.ns(stamp) } else { 0 };
         let hot = self.change(owner);
         let (bytes, over) = hot.allocated_bytes.overflowing_add(size);
         hot.allocated_bytes = bytes;
         hot.live_blocks += 1;
-        let (lived, under) = hot.lived.overflowing_sub(stamp);
+        // Each time by itself, not their sum: so the parts of any division add up, and to what rows of
+        // blocks and bins of time have.
+        let (lived, under) = hot.lived.overflowing_sub(ns);
         hot.lived = lived;
         if over {
             self.cold[owner as usize].carry_allocated();
@@ -123,11 +134,12 @@ impl Tallies {
     /// A block of the owner was released.
     #[inline(always)]
     pub(crate) fn release(&mut self, owner: Owner, size: u64, stamp: Stamp, temporary: bool) {
+        let ns = if LIFETIMES { self.clock.ns(stamp) } else { 0 };
         let hot = self.change(owner);
         let (bytes, over) = hot.freed_bytes.overflowing_add(size);
         hot.freed_bytes = bytes;
         hot.live_blocks = hot.live_blocks.saturating_sub(1);
-        let (lived, lived_over) = hot.lived.overflowing_add(stamp);
+        let (lived, lived_over) = hot.lived.overflowing_add(ns);
         hot.lived = lived;
         if over {
             self.cold[owner as usize].carry_freed();
@@ -165,12 +177,16 @@ impl Tallies {
     }
 
     /// All has been counted, and the recording ended at this stamp.
-    pub(crate) fn finish(&mut self, end: Stamp, clock: &Clock) {
+    pub(crate) fn finish(&mut self, end: Stamp) {
         for owner in 0..self.hot.len() as Owner {
             self.change(owner);
         }
+        if !LIFETIMES {
+            return;
+        }
+        let end_ns = self.clock.ns(end);
         for (hot, cold) in self.hot.iter().zip(&mut self.cold) {
-            cold.lifetime_ns = clock.span_ns(hot.lived_ticks(cold.lived_high, end));
+            cold.lifetime_ns = hot.lived_ns(cold.lived_high, end_ns);
         }
     }
 
@@ -191,7 +207,7 @@ impl Tallies {
 }
 
 /// Where [`Hot::lived`] begins: in the middle, so that a block that comes and goes, which takes it down by a
-/// stamp and up again, does not carry each time.
+/// time and up again, does not carry each time.
 const LIVED_NOTHING: u64 = 1 << 63;
 
 impl Default for Hot {
@@ -210,10 +226,10 @@ impl Default for Hot {
 impl Hot {
     /// How long all blocks together lived, those that are live until `end`. Stamps that are out of order, which
     /// only a damaged file has, never come to less than nothing.
-    fn lived_ticks(&self, high: i64, end: Stamp) -> u128 {
+    fn lived_ns(&self, high: i64, end_ns: u64) -> u128 {
         let released =
             (i128::from(high) << u64::BITS) + i128::from(self.lived) - i128::from(LIVED_NOTHING);
-        let live = u128::from(self.live_blocks) * u128::from(end);
+        let live = u128::from(self.live_blocks) * u128::from(end_ns);
         u128::try_from(released.saturating_add_unsigned(live)).unwrap_or(0)
     }
 
@@ -291,7 +307,7 @@ impl Tally<'_> {
 }
 
 /// The live bytes of a part of the program, and their peak.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Level {
     /// The low half of the sum: what is above shows in the peak, which stops there.
     live_bytes: u64,
@@ -300,6 +316,8 @@ pub(crate) struct Level {
 }
 
 impl Level {
+    const NOTHING: Self = Self { live_bytes: 0, peak_bytes: 0, peak_stamp: 0 };
+
     /// More is live; whether it is more than ever before.
     #[inline]
     fn rise(&mut self, size: u64, stamp: Stamp) -> bool {
@@ -354,15 +372,15 @@ impl Levels {
     /// The level of a part that had none.
     #[cold]
     fn add(&mut self, part: u32) -> &mut Level {
-        self.0.resize(part as usize + 1, Level::default());
+        self.0.resize(part as usize + 1, Level::NOTHING);
         &mut self.0[part as usize]
     }
 
     /// The figures of each part: the sums of its owners' tallies, and its own peak. `part` says which
     /// part an owner is of, if any.
-    pub(crate) fn figures(
+    pub(crate) fn figures<const LIFETIMES: bool>(
         &self,
-        tallies: &Tallies,
+        tallies: &Tallies<LIFETIMES>,
         part: impl Fn(Owner) -> Option<u32>,
     ) -> Vec<Figures> {
         let mut parts = vec![Figures::default(); self.0.len()];
@@ -387,52 +405,69 @@ mod tests {
 
     use super::*;
 
-    fn lifetime_ns(tallies: &mut Tallies, end: Stamp, ticks_per_us: u64) -> u128 {
+    fn tallies(ticks_per_us: u64) -> Tallies {
         let last = Anchor { ticks: ticks_per_us, monotonic_ns: 1_000 };
-        tallies.finish(end, &Clock::new(Anchor::default(), last));
+        let mut tallies = Tallies::new(Clock::new(Anchor::default(), last));
+        tallies.touch(0);
+        tallies.touch(1);
+        tallies
+    }
+
+    fn lifetime_ns(tallies: &mut Tallies, end: Stamp) -> u128 {
+        tallies.finish(end);
         tallies.total().lifetime_ns
     }
 
     #[test]
     fn lifetimes_add_up_whatever_the_stamps_are() {
-        let mut tallies = Tallies::default();
-        tallies.touch(0);
+        let mut tallies = tallies(1_000);
         // Far more than 64 bits, in both directions.
-        let far = u64::MAX - 1_000;
-        for block in 0..8 {
+        let far = i64::MAX as u64 - 1_000;
+        for block in 0..12 {
             tallies.obtain(0, 1, block);
         }
-        for block in 0..6 {
+        for block in 0..10 {
             tallies.release(0, 1, far + block, false);
         }
         for block in 0..4 {
             tallies.obtain(0, 1, far + block);
         }
         // Two from the beginning, and four from far on.
-        let released = 6 * u128::from(far);
-        let early = 2 * u128::from(far + 100) - 6 - 7;
+        let released = 10 * u128::from(far);
+        let early = 2 * u128::from(far + 100) - 10 - 11;
         let late = 4 * 100 - (1 + 2 + 3);
-        assert_eq!(lifetime_ns(&mut tallies, far + 100, 1_000), released + early + late);
+        assert_eq!(lifetime_ns(&mut tallies, far + 100), released + early + late);
+    }
+
+    #[test]
+    fn the_lifetimes_of_owners_are_sums_of_whole_nanoseconds() {
+        // A tick is half of one: each time is rounded by itself.
+        let mut tallies = tallies(2_000);
+        for owner in [0, 1] {
+            for number in 0..100 {
+                tallies.obtain(owner, 1, number * 10);
+                tallies.release(owner, 1, number * 10 + 3, false);
+            }
+        }
+        assert_eq!(lifetime_ns(&mut tallies, 10_000), 200);
     }
 
     #[test]
     fn blocks_that_come_and_go_carry_nothing() {
-        let mut tallies = Tallies::default();
-        tallies.touch(0);
+        let mut tallies = tallies(2_000);
         for pair in 0..1_000_u64 {
             tallies.obtain(0, 1, pair << 40);
             tallies.release(0, 1, (pair << 40) + 8, false);
             assert_eq!(tallies.cold[0].lived_high, 0);
         }
-        assert_eq!(lifetime_ns(&mut tallies, 1 << 60, 2_000), 4_000);
+        assert_eq!(lifetime_ns(&mut tallies, 1 << 60), 4_000);
     }
 
     #[test]
     fn stamps_that_are_out_of_order_come_to_nothing() {
-        let mut tallies = Tallies::default();
-        tallies.touch(0);
+        let mut tallies = tallies(1_000);
         tallies.obtain(0, 1, 1 << 40);
         tallies.release(0, 1, 7, false);
-        assert_eq!(lifetime_ns(&mut tallies, 1 << 41, 1_000), 0);
+        assert_eq!(lifetime_ns(&mut tallies, 1 << 41), 0);
     }
 }

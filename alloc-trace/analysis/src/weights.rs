@@ -66,14 +66,14 @@ impl CallTreeWeights {
         let backtraces = prepared.backtraces();
         let mut replay = Replay::new(prepared);
         let account = Weighing {
-            tallies: Tallies::default(),
+            tallies: Tallies::new(*recording.clock()),
             large: LargeSizes::default(),
             backtraces: Arc::clone(&backtraces),
         };
         let Ledger { account, owners, inferred_frees, .. } = Ledger::run(account, &mut replay)?;
         let mut tallies = account.tallies;
         let clock = recording.clock();
-        tallies.finish(replay.prepared.definitions.last_stamp, clock);
+        tallies.finish(replay.prepared.definitions.last_stamp);
         let mut own = vec![Figures::default(); backtraces.nodes.len()];
         for (parts, tally) in owners.all().iter().zip(tallies.all()) {
             if let Some(figures) = own.get_mut(parts.key as usize) {

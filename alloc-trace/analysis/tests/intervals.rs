@@ -6,7 +6,8 @@ mod support;
 use std::collections::BTreeMap;
 
 use alloc_trace_analysis::{
-    Bin, Cell, EventKind, Figures, Filter, Intervals, Moment, Options, Resolution, Row, Summary,
+    Bin, Blocks, By, CallTreeWeights, Cell, EventKind, Figures, Filter, Grouped, Intervals, Moment,
+    Options, Resolution, Row, Summary,
 };
 use alloc_trace_format::Event;
 use proptest::prelude::*;
@@ -306,6 +307,17 @@ proptest! {
             Intervals::of(&recording, Options::default(), resolution).expect("readable");
         let most = [intervals.sites.len(), intervals.functions.len(), intervals.threads.len()];
         prop_assert!(most.iter().all(|&most| most <= rows.saturating_add(1)));
+        let over_time =
+            Intervals::over_time(&recording, Options::default(), resolution).expect("readable");
+        prop_assert!(over_time.sites.is_empty() && over_time.nodes.is_empty());
+        // With fewer cells it has more bins.
+        if over_time.bins.len() == intervals.bins.len() {
+            prop_assert_eq!(&over_time.bins, &intervals.bins);
+            prop_assert_eq!(&over_time.threads, &intervals.threads);
+            prop_assert_eq!(&over_time.spans, &intervals.spans);
+        } else {
+            prop_assert!(cells != usize::MAX && over_time.bins.len() > intervals.bins.len());
+        }
         // A smaller call tree is still all of it.
         intervals.fold_nodes(fold);
         let all = intervals.bins.len();
@@ -370,6 +382,44 @@ fn the_largest_in_any_respect_have_rows_and_the_others_are_the_last_one() {
         let own = ["[0x2000]", "[0x3000]", "[0x6000]"].map(|name| (name, 1));
         assert_eq!(nodes[0], ("[smaller functions]", 3));
         assert_eq!(nodes[1..], own);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #[test]
+    fn lifetimes_add_up_to_the_same_in_every_reading(steps in steps()) {
+        // A time is no whole number of stamps here, so what is rounded late adds up to something else.
+        let mut script = Script::in_thirds();
+        write(&mut script, &steps);
+        let recording = script.recording();
+        let options = Options::default;
+        let summary = Summary::of(&recording, options()).expect("readable");
+        let total = summary.total.lifetime_ns;
+        let mut rows = 0;
+        let mut blocks = Blocks::of(&recording, options()).expect("readable");
+        while let Some(row) = blocks.next_row().expect("readable") {
+            let to_the_end = summary.duration_ns - row.obtained_ns;
+            rows += u128::from(row.end.map_or(to_the_end, |end| end.lifetime_ns));
+        }
+        prop_assert_eq!(rows, total, "rows");
+        let sum = |figures: &mut dyn Iterator<Item = &Figures>| -> u128 {
+            figures.map(|figures| figures.lifetime_ns).sum()
+        };
+        prop_assert_eq!(sum(&mut summary.sites.iter().map(|site| &site.figures)), total);
+        prop_assert_eq!(sum(&mut summary.by_thread.iter().map(|thread| &thread.figures)), total);
+        let intervals =
+            Intervals::of(&recording, options(), Resolution::default()).expect("readable");
+        prop_assert_eq!(of_bins(&intervals.bins).lifetime_ns, total, "bins");
+        let tree = CallTreeWeights::of(&recording, options()).expect("readable");
+        prop_assert_eq!(tree.total.lifetime_ns, total, "tree");
+        prop_assert_eq!(sum(&mut tree.own.iter()), total, "nodes");
+        for by in [By::Site, By::Function, By::Thread, By::Span, By::Size, By::Lifetime] {
+            let grouped = Grouped::of(&recording, options(), by).expect("readable");
+            prop_assert_eq!(grouped.total.lifetime_ns, total, "{:?}", by);
+            let groups = sum(&mut grouped.groups.iter().map(|group| &group.figures));
+            prop_assert_eq!(groups, total, "groups of {:?}", by);
+        }
     }
 }
 

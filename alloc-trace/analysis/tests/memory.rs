@@ -150,6 +150,61 @@ fn what_becomes_of_blocks_takes_no_memory_for_each_request() {
     assert!(of_long.is_some(), "far more than {of_none}, of nothing, of what lived long");
 }
 
+/// A recording of events that each have a backtrace of their own.
+fn recording_of_backtraces(directory: &Path, backtraces: u32) -> Recording {
+    let path = directory.join("backtraces.trace");
+    let header = FileHeader::of_nanoseconds(1, 1_000);
+    let mut writer = RecordingWriter::create(&path, &header, Window::default()).expect("created");
+    let mut stamp = header.start.ticks;
+    for number in 0..backtraces {
+        let (id, address) = (NodeId(2 + number), 0x1000 + u64::from(number));
+        let node = NodeDefinition { id, parent: NodeId(0), address };
+        writer.write(0, &Record::Node(node)).expect("written");
+        stamp += 10;
+        let kind = if number % 2 == 0 { EventKind::Alloc } else { EventKind::Free };
+        let event = Event {
+            kind,
+            failed: false,
+            thread: ThreadId(1),
+            stamp,
+            begin_stamp: stamp,
+            address: 0x10_0000,
+            size: 48,
+            align_log2: 3,
+            old_address: 0,
+            old_size: 0,
+            node: id,
+            stack_pointer: 0,
+            kept_frames: None,
+        };
+        writer.write(0, &Record::Event(event)).expect("written");
+    }
+    writer.finish(Some(Anchor { ticks: stamp, monotonic_ns: stamp })).expect("written");
+    Recording::open(&path).expect("readable")
+}
+
+#[test]
+fn what_is_told_over_time_takes_no_memory_for_each_call_site() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let backtraces = 50_000;
+    let recording = recording_of_backtraces(directory.path(), backtraces);
+    let [of_sites, over_time, of_all]: [u64; 3] = [
+        peak_bytes(&recording, |recording| {
+            drop(Summary::of(recording, options()).expect("readable"));
+        }),
+        peak_bytes(&recording, |recording| {
+            let resolution = Resolution::default();
+            drop(Intervals::over_time(recording, options(), resolution).expect("readable"));
+        }),
+        peak_bytes(&recording, |recording| {
+            drop(Intervals::of(recording, options(), Resolution::default()).expect("readable"));
+        }),
+    ];
+    // A summary has figures of each site; a page has those of each in each bin, and the call tree.
+    assert!(over_time < of_sites, "{over_time} over time, {of_sites} in a summary");
+    assert!(of_all > 3 * over_time, "{over_time} over time, {of_all} of all");
+}
+
 #[test]
 fn no_reading_takes_more_than_forty_eight_bytes_a_live_block() {
     let directory = tempfile::tempdir().expect("a directory");

@@ -13,6 +13,10 @@ pub struct Anchor {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Clock {
     start_ticks: u64,
+    /// Ticks beyond these all count as these: there the nanoseconds reach [`i64::MAX`].
+    most_ticks: u64,
+    /// What fraction of 2^64 a tick is of a nanosecond; 0 where it is one or more.
+    fraction: u64,
     ns_per_tick: f64,
 }
 
@@ -23,36 +27,37 @@ impl Clock {
     /// Where the two readings do not allow a rate, a tick counts as a nanosecond.
     #[must_use]
     pub fn new(start: Anchor, last: Anchor) -> Self {
+        const ONE: f64 = (1_u128 << 64) as f64;
         let ticks = last.ticks.saturating_sub(start.ticks);
         let ns = last.monotonic_ns.saturating_sub(start.monotonic_ns);
         let ns_per_tick = if ticks == 0 || ns == 0 { 1.0 } else { ns as f64 / ticks as f64 };
-        Self { start_ticks: start.ticks, ns_per_tick }
+        // The casts saturate.
+        let most_ticks = (i64::MAX as f64 / ns_per_tick) as u64;
+        let fraction = if ns_per_tick < 1.0 { (ns_per_tick * ONE) as u64 } else { 0 };
+        Self { start_ticks: start.ticks, most_ticks, fraction, ns_per_tick }
     }
 
-    /// Nanoseconds from the beginning of the recording to `stamp`; 0 for one before it.
+    /// Nanoseconds from the beginning of the recording to `stamp`, rounded down; 0 for one before it.
     ///
     /// At most [`i64::MAX`], which is 292 years: two times can be added, whatever a damaged file says.
     #[must_use]
     #[inline]
     pub fn ns(&self, stamp: u64) -> u64 {
-        // The cast saturates, and nothing here is negative.
-        (stamp.saturating_sub(self.start_ticks) as f64 * self.ns_per_tick) as i64 as u64
+        let ticks = stamp.saturating_sub(self.start_ticks).min(self.most_ticks);
+        if self.fraction == 0 {
+            return self.ns_of_long_ticks(ticks);
+        }
+        // Asked of every event: a product is cheaper than to and from a floating point number.
+        ((u128::from(ticks) * u128::from(self.fraction)) >> 64) as u64
     }
 
-    /// How many nanoseconds so many ticks take, rounded down.
-    #[must_use]
-    pub fn span_ns(&self, ticks: u128) -> u128 {
+    /// Where a tick is a nanosecond or more.
+    fn ns_of_long_ticks(&self, ticks: u64) -> u64 {
         if self.ns_per_tick == 1.0 {
-            return ticks;
+            return ticks.min(i64::MAX as u64);
         }
         // The cast saturates, and nothing here is negative.
-        (ticks as f64 * self.ns_per_tick) as u128
-    }
-
-    /// The first stamp at or after `ns` nanoseconds from the beginning.
-    #[must_use]
-    pub fn stamp(&self, ns: u64) -> u64 {
-        self.start_ticks.saturating_add((ns as f64 / self.ns_per_tick).ceil() as u64)
+        (ticks as f64 * self.ns_per_tick) as i64 as u64
     }
 }
 
@@ -69,9 +74,18 @@ mod tests {
         assert_eq!(clock.ns(1_000), 0);
         assert_eq!(clock.ns(2_500), 500);
         assert_eq!(clock.ns(3), 0);
-        assert_eq!(clock.stamp(500), 2_500);
-        assert_eq!(clock.span_ns(3_000_002), 1_000_000);
-        assert_eq!(clock.span_ns(3 << 80), 1 << 80);
+        assert_eq!(clock.ns(2_499), 499);
+    }
+
+    #[test]
+    fn a_tick_may_be_longer_than_a_nanosecond_or_as_long() {
+        let last = |monotonic_ns| Anchor { ticks: 1_000, monotonic_ns };
+        for (ns, expected) in [(41_667, 41), (1_000, 1), (999, 0), (333, 0)] {
+            let clock = Clock::new(Anchor::default(), last(ns));
+            assert_eq!(clock.ns(1), expected, "{ns}");
+            let many = 1_000_000_000_000;
+            assert!(clock.ns(many).abs_diff(many / 1_000 * ns) <= 1, "{ns}");
+        }
     }
 
     #[test]

@@ -79,7 +79,7 @@ impl ByLifetime {
     ) -> Result<Grouped, AnalysisError> {
         let account = Self {
             clock: *recording.clock(),
-            tallies: Tallies::default(),
+            tallies: Tallies::new(*recording.clock()),
             groups: vec![Sum::default(); LIFETIMES as usize],
             blockless: Figures::default(),
             large: LargeSizes::default(),
@@ -106,7 +106,7 @@ impl ByLifetime {
         let account = &mut ledger.account;
         account.groups.push(never);
         account.groups.push(Sum { figures: account.blockless, ..Sum::default() });
-        account.tallies.finish(end, recording.clock());
+        account.tallies.finish(end);
         let peak_change = account.tallies.peak_change();
         let groups = (0..).zip(&account.groups).filter(|(_, sum)| sum.figures.events > 0);
         let groups = groups.map(|(number, sum)| {

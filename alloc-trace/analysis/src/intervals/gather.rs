@@ -8,7 +8,7 @@ use super::axis::{Axis, Cell, Now};
 use super::classes::{lifetime_class, size_class};
 use super::rows::{PlaceRows, Rows};
 use super::weights::weigh;
-use super::{Bin, Intervals, Resolution};
+use super::{Bin, Intervals, Parts, Resolution};
 use crate::error::AnalysisError;
 use crate::held_size::{HeldSize, LargeSizes};
 use crate::ledger::{Account, How, Ledger, Posted, Posting, Release};
@@ -60,6 +60,7 @@ pub(super) struct Gather {
     /// By the number of the class: see [`class_number`].
     lifetimes: Axis,
     rows: Rows,
+    parts: Parts,
     large: LargeSizes,
 }
 
@@ -67,6 +68,7 @@ impl Gather {
     pub(super) fn new(
         recording: &Recording,
         prepared: &Prepared<'_>,
+        parts: Parts,
         resolution: Resolution,
         rows: Rows,
     ) -> Self {
@@ -86,6 +88,7 @@ impl Gather {
             axes: Axes::default(),
             lifetimes: Axis::default(),
             rows,
+            parts,
             large: LargeSizes::default(),
         }
     }
@@ -162,14 +165,17 @@ impl Gather {
     /// Does something with every axis, and the number of the part in it.
     #[inline]
     fn each(&mut self, owner: OwnerParts, size: u64, mut change: impl FnMut(&mut Axis, u32)) {
-        let PlaceRows { site, function, file, krate, node } = self.rows.of_place(owner);
         let axes = &mut self.axes;
+        change(&mut axes.threads, self.rows.of_thread(owner.thread));
+        change(&mut axes.spans, self.rows.of_span(owner.span));
+        if self.parts == Parts::WithoutSites {
+            return;
+        }
+        let PlaceRows { site, function, file, krate, node } = self.rows.of_place(owner);
         change(&mut axes.sites, site);
         change(&mut axes.functions, function);
         change(&mut axes.files, file);
         change(&mut axes.crates, krate);
-        change(&mut axes.threads, self.rows.of_thread(owner.thread));
-        change(&mut axes.spans, self.rows.of_span(owner.span));
         change(&mut axes.sizes, class_number(size_class(size)));
         change(&mut axes.nodes, node);
     }
@@ -219,7 +225,12 @@ impl Account for Gather {
     #[inline]
     fn parts(&self, posting: &Posting) -> OwnerParts {
         let Posting { place, thread, span_kind, .. } = *posting;
-        OwnerParts { key: place.index() as u32, thread, span: span_kind }
+        // Owners are not told apart by what nobody asks for.
+        let key = match self.parts {
+            Parts::All => place.index() as u32,
+            Parts::WithoutSites => 0,
+        };
+        OwnerParts { key, thread, span: span_kind }
     }
 
     /// A request, whether it succeeds or not. Frees go with what they release.
@@ -328,16 +339,20 @@ impl Account for Gather {
 pub(super) fn run(
     recording: &Recording,
     prepared: Prepared<'_>,
+    parts: Parts,
     resolution: Resolution,
 ) -> Result<Intervals, AnalysisError> {
-    let mut rows = Rows::new(&prepared);
+    let mut rows = match parts {
+        Parts::All => Rows::new(&prepared),
+        Parts::WithoutSites => Rows::without_sites(),
+    };
     let mut replay = Replay::new(prepared);
     if rows.may_exceed(resolution.rows, &replay.prepared) {
         let (owners, weights) = weigh(&mut replay)?;
         rows.fold(resolution.rows, &owners, &weights);
         replay = replay.again();
     }
-    let gather = Gather::new(recording, &replay.prepared, resolution, rows);
+    let gather = Gather::new(recording, &replay.prepared, parts, resolution, rows);
     let mut ledger = Ledger::run(gather, &mut replay)?;
     ledger.account.end(replay.prepared.definitions.last_stamp);
     ledger.close(|account, owner, address, held| account.keep(address, *held, owner));

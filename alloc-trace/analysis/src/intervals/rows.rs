@@ -99,6 +99,19 @@ impl Rows {
         }
     }
 
+    /// Threads and spans have their own, and nothing else has any.
+    pub(super) fn without_sites() -> Self {
+        Self {
+            of_place: Vec::new(),
+            lost: PlaceRows { site: 0, function: 0, file: 0, krate: 0, node: 0 },
+            functions: Vec::new(),
+            files: Vec::new(),
+            crates: Vec::new(),
+            tree: Vec::new(),
+            foldings: Foldings::default(),
+        }
+    }
+
     /// Whether an axis may have more rows than that.
     pub(super) fn may_exceed(&self, most: usize, prepared: &Prepared<'_>) -> bool {
         let threads = prepared.definitions.threads.len();

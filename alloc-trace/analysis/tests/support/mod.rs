@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use alloc_trace_analysis::{Options, Recording, Summary};
 use alloc_trace_format::{
-    EndReason, Event, EventKind, FileHeader, NodeDefinition, NodeId, Record, RecordingWriter, Span,
-    SpanId, ThreadId, ThreadStart, Window,
+    Anchor, EndReason, Event, EventKind, FileHeader, NodeDefinition, NodeId, Record,
+    RecordingWriter, Span, SpanId, ThreadId, ThreadStart, Window,
 };
 use tempfile::TempDir;
 
@@ -22,9 +22,19 @@ pub(crate) struct Script {
 
 impl Script {
     pub(crate) fn new() -> Self {
+        Self::with(FileHeader::of_nanoseconds(42, 1_000))
+    }
+
+    /// One whose stamps are thirds of nanoseconds.
+    pub(crate) fn in_thirds() -> Self {
+        let ready = Anchor { ticks: 1_000 + 3_000_000, monotonic_ns: 1_000 + 1_000_000 };
+        Self::with(FileHeader { ready, ..FileHeader::of_nanoseconds(42, 1_000) })
+    }
+
+    fn with(header: FileHeader) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("script.trace");
-        let header = FileHeader { start_realtime_ns: 5, ..FileHeader::of_nanoseconds(42, 1_000) };
+        let header = FileHeader { start_realtime_ns: 5, ..header };
         let window = Window { slots: 8, chunk_bytes: 1024 };
         let writer = RecordingWriter::create(&path, &header, window).expect("created");
         Self { _directory: directory, path, writer, now: 1_000, events: 0 }

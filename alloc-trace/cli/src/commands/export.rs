@@ -170,7 +170,8 @@ impl Export<'_> {
         while let Some(block) = blocks.next_row()? {
             changes.add(&block);
         }
-        let intervals = Intervals::of(self.recording, options, Resolution::default().bins(BINS))?;
+        let intervals =
+            Intervals::over_time(self.recording, options, Resolution::default().bins(BINS))?;
         let moments = self.moments(&intervals.state)?;
         let header = self.recording.header();
         let about = firefox::About {
@@ -187,7 +188,8 @@ impl Export<'_> {
 
     fn perfetto(&self, output: &mut Output) -> Result<Exported, CommandError> {
         let options = self.options();
-        let intervals = Intervals::of(self.recording, options, Resolution::default().bins(BINS))?;
+        let intervals =
+            Intervals::over_time(self.recording, options, Resolution::default().bins(BINS))?;
         let moments = self.moments(&intervals.state)?;
         let program = moments.program.as_ref();
         let about = perfetto::About {

@@ -43,7 +43,8 @@ pub(crate) fn run(arguments: &ReportArguments) -> Result<ExitCode, CommandError>
     let recording = open::recording(&arguments.file)?;
     // Before the work, so that nobody waits for an output that cannot be written.
     let mut output = arguments.reading.open_output()?;
-    let options = arguments.reading.options();
+    // The text says nothing of them.
+    let options = arguments.reading.options().lifetimes(arguments.json);
     let progress = Progress::reading(&recording);
     let mut summary = Summary::of(&recording, options)?;
     drop(progress);

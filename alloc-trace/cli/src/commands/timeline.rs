@@ -24,7 +24,7 @@ pub(crate) fn run(arguments: &TimelineArguments) -> Result<ExitCode, CommandErro
     // No plot has anything that is called by its call site, unless that picks it.
     let names = reading.filters.asks_for_sites() && !reading.no_symbols;
     let resolution = Resolution::default().bins(arguments.bins);
-    let intervals = Intervals::of(&recording, options.symbols(names), resolution)?;
+    let intervals = Intervals::over_time(&recording, options.symbols(names), resolution)?;
     drop(progress);
     if arguments.json {
         output.write(|out| figures::write(out, &intervals))?;
