@@ -353,7 +353,7 @@ impl Advice {
         }
         findings.sort_by(|one, other| {
             let saved = |finding: &Finding| (finding.events, finding.bytes);
-            let last = |finding: &Finding| stack::is_handed_on(&finding.evidence);
+            let last = |finding: &Finding| finding.evidence.is_handed_on();
             let order = (one.rule, last(one)).cmp(&(other.rule, last(other)));
             let order = order.then_with(|| saved(other).cmp(&saved(one)));
             order.then_with(|| one.site.cmp(&other.site))
@@ -377,7 +377,7 @@ struct Verdict {
 fn judge(site: &SiteEvidence, context: &Context<'_>) -> Vec<Verdict> {
     let growth = growth::judge(site, context);
     let stack = stack::judge(site, context);
-    if stack.as_ref().is_some_and(|stack| !stack::is_handed_on(&stack.evidence)) {
+    if stack.as_ref().is_some_and(|stack| !stack.evidence.is_handed_on()) {
         return stack.into_iter().chain(growth).collect();
     }
     let late = late_drops::judge(site, context);

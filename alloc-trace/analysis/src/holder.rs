@@ -27,11 +27,13 @@ pub enum Holder {
     BTree,
     /// What a channel of the standard library has: its ends, its messages, who waits.
     Channel,
+    /// What the standard library has for a thread: what it begins with, what it answers, its handle, its scope.
+    Thread,
 }
 
 impl Holder {
     /// How many there are.
-    pub(crate) const COUNT: usize = Self::Channel as usize + 1;
+    pub(crate) const COUNT: usize = Self::Thread as usize + 1;
 }
 
 /// What a frame's function works on.
@@ -43,7 +45,7 @@ pub(crate) enum Part {
 }
 
 /// Where the sources of what holds blocks lie, below the library's directory.
-const SOURCES: [(&str, Holder); 15] = [
+const SOURCES: [(&str, Holder); 17] = [
     ("alloc/src/boxed", Holder::Box),
     ("alloc/src/rc.rs", Holder::Shared),
     ("alloc/src/sync.rs", Holder::Shared),
@@ -59,10 +61,12 @@ const SOURCES: [(&str, Holder); 15] = [
     ("alloc/src/collections/btree", Holder::BTree),
     ("std/src/sync/mpmc/", Holder::Channel),
     ("std/src/sync/mpsc", Holder::Channel),
+    ("std/src/thread/", Holder::Thread),
+    ("std/src/sys/thread/", Holder::Thread),
 ];
 
 /// What the names of functions begin with, where there is no file.
-const NAMES: [(&str, Holder); 14] = [
+const NAMES: [(&str, Holder); 15] = [
     ("alloc::boxed::", Holder::Box),
     ("alloc::rc::", Holder::Shared),
     ("alloc::sync::", Holder::Shared),
@@ -77,10 +81,18 @@ const NAMES: [(&str, Holder); 14] = [
     ("alloc::collections::btree", Holder::BTree),
     ("std::sync::mpmc::", Holder::Channel),
     ("std::sync::mpsc::", Holder::Channel),
+    ("std::thread::", Holder::Thread),
 ];
+
+/// Where a thread's own variables are: what they hold is no thread's.
+const THREAD_LOCALS: [&str; 2] = ["std/src/thread/local", "std::thread::local::"];
 
 /// What a function of the library works on; `None` where that says nothing of a block.
 pub(crate) fn part(function: &str, file: Option<&str>) -> Option<Part> {
+    let is_local = |text: &str| THREAD_LOCALS.iter().any(|local| text.contains(local));
+    if is_local(function) || file.is_some_and(is_local) {
+        return None;
+    }
     let of_file = file.and_then(|file| {
         if file.contains("/hashbrown-") {
             return Some(Holder::HashTable);
@@ -111,9 +123,13 @@ pub(crate) fn holder(
     frames: impl IntoIterator<Item = (FrameKind, Option<Part>)>,
 ) -> Option<Holder> {
     let mut found: Option<Part> = None;
+    let mut is_settled = false;
     for (kind, part) in frames {
         match (kind, found, part) {
             (FrameKind::Program | FrameKind::Entry, ..) => break,
+            // All that is asked for when a thread begins is for that.
+            (_, _, Some(Part::Whole(Holder::Thread))) => found = part,
+            _ if is_settled => {}
             // Before the first that says something.
             (_, None, part) => found = part,
             // A channel makes its ends, its messages' blocks and its list of who waits with these.
@@ -127,7 +143,7 @@ pub(crate) fn holder(
             | (_, Some(Part::Whole(Holder::Vec)), Some(Part::Whole(Holder::Text))) => found = part,
             (_, Some(known), Some(part)) if known == part => {}
             // A list of boxes asks for boxes: what is further out holds other blocks.
-            (_, Some(_), _) => break,
+            (_, Some(_), _) => is_settled = true,
         }
     }
     Some(match found? {
@@ -189,6 +205,8 @@ mod tests {
                 ],
                 Some(Holder::Text),
             ),
+            (&[boxed[0], boxed[1], "core::x", "std::thread::scoped::scope"], Some(Holder::Thread)),
+            (&[boxed[0], boxed[1], "std::thread::local::LocalKey<T>::with"], Some(Holder::Box)),
             (&["core::ops::function::FnOnce::call_once"], None),
             (&[], None),
         ] {

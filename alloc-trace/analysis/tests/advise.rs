@@ -402,6 +402,7 @@ fn what_is_freed_after_the_next_one_was_made_is_a_candidate_of_the_last_rank() {
     let [own, field] = stack.as_slice() else { panic!("{stack:?}") };
     assert_eq!((own.blocks, field.blocks), (20, 100), "the field's are more");
     assert!(field.remedy.starts_with("look first whether a field"), "{}", field.remedy);
+    assert!(field.evidence.is_handed_on() && !own.evidence.is_handed_on());
     assert!(matches!(field.evidence, Evidence::Stack { enclosed: 99, after_next: 99, .. }));
     assert!(!own.remedy.contains("look first"), "{}", own.remedy);
 }
@@ -432,11 +433,15 @@ fn table(used_for_ns: u64, freed_after_ns: u64) -> Advice {
 
 #[test]
 fn a_late_drop_is_one_long_after_the_last_request_at_its_call_site() {
-    let advice = table(0, 10_000);
+    const LONG: u64 = 100_000_000;
+    let advice = table(0, LONG);
     let found = of_rule(&advice, Rule::LateDrops).expect("found");
     assert_eq!((found.blocks, found.bytes, found.events), (2, 10_000, 0));
-    assert_eq!(found.evidence, Evidence::LateDrops { late: 2, least_idle_ns: 10_010, span: None });
-    assert_eq!(of_rule(&table(10_000, 100), Rule::LateDrops), None, "in use until then");
+    let least_idle_ns = LONG + 10;
+    assert_eq!(found.evidence, Evidence::LateDrops { late: 2, least_idle_ns, span: None });
+    assert_eq!(of_rule(&table(LONG, 100), Rule::LateDrops), None, "in use until then");
+    assert_eq!(of_rule(&table(0, LONG - 100), Rule::LateDrops), None, "it may be read meanwhile");
+    assert_eq!(of_rule(&table(LONG / 2, LONG), Rule::LateDrops), None, "two thirds, and only two");
 }
 
 #[test]

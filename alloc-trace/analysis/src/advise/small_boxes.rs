@@ -39,7 +39,7 @@ pub(super) fn judge(site: &SiteEvidence, context: &Context<'_>) -> Option<Verdic
         && (site.peak_blocks >= AT_ONCE || again_and_again)
         && (of_ranges || one_size.is_some())
         && size <= SMALL_BYTES
-        && holder != Some(Holder::Channel);
+        && !matches!(holder, Some(Holder::Channel | Holder::Thread));
     let usual = site.sizes().percentile(50);
     let overhead = usual.next_multiple_of(ROUNDED_TO_BYTES) - usual + POINTER_BYTES;
     is_case.then(|| Verdict {

@@ -37,8 +37,8 @@ pub(super) fn judge(site: &SiteEvidence, context: &Context<'_>) -> Option<Verdic
         && enclosed * 100 >= site.blocks * NEARLY_ALL_PERCENT
         && max_size <= bound
         && at_once.saturating_mul(max_size) <= FRAME_BYTES;
-    // What a channel holds is another's to free, at any time.
-    if !is_candidate || site.holder == Some(Holder::Channel) {
+    // What a channel or a thread holds is another's to free, at any time.
+    if !is_candidate || matches!(site.holder, Some(Holder::Channel | Holder::Thread)) {
         return None;
     }
     let most = |&(function, enclosed): &(_, &super::site::Enclosed)| {
@@ -63,7 +63,7 @@ pub(super) fn judge(site: &SiteEvidence, context: &Context<'_>) -> Option<Verdic
         in_frame: in_frame.blocks,
         after_next: enclosed.saturating_sub(site.innermost),
     };
-    if is_handed_on(&evidence) {
+    if evidence.is_handed_on() {
         remedy = format!(
             "look first whether a field or a static hands each of them on to the next call: then \
              it cannot live in a frame; else {remedy}"
@@ -72,14 +72,18 @@ pub(super) fn judge(site: &SiteEvidence, context: &Context<'_>) -> Option<Verdic
     Some(Verdict { rule: Rule::Stack, bytes: site.bytes, events: site.events, evidence, remedy })
 }
 
-/// Whether nearly all blocks of a candidate were freed while a later one was live. Of blocks that fit a frame
-/// together at least the last one of them was not.
-pub(super) fn is_handed_on(evidence: &Evidence) -> bool {
-    match *evidence {
-        Evidence::Stack { enclosed, after_next, .. } => {
-            (enclosed - after_next.min(enclosed)).saturating_mul(AT_ONCE) < enclosed
+impl Evidence {
+    /// Whether nearly all blocks of a stack candidate were freed while a later one was live: they may be handed from
+    /// one call to the next, and then could not live in a frame. Of blocks that fit a frame together at least
+    /// the last one of them was not.
+    #[must_use]
+    pub fn is_handed_on(&self) -> bool {
+        match *self {
+            Self::Stack { enclosed, after_next, .. } => {
+                (enclosed - after_next.min(enclosed)).saturating_mul(AT_ONCE) < enclosed
+            }
+            _ => false,
         }
-        _ => false,
     }
 }
 

@@ -4,7 +4,7 @@
 //! before in their thread, which was freed already, and not by another thread: that one has no buffer to
 //! give back. Those of a `Box` or of what is not known have one size, nine in ten of them; a list, a text
 //! or a hash table takes any. Others may live meanwhile: what is kept is no buffer, and what is dropped at
-//! once is.
+//! once is. What the standard library has for a thread nobody can make once.
 //!
 //! Told of from [`REPEATS`] on, and of fewer where they are a part of the program's events or bytes.
 
@@ -30,7 +30,8 @@ pub(super) fn judge(site: &SiteEvidence, context: &Context<'_>) -> Option<Verdic
             || (site.repeats >= context.thresholds.min_blocks && context.matters(events, bytes)))
         && site.repeats * 2 >= site.blocks
         && (one_size || takes_any)
-        && site.remote * 2 <= site.freed;
+        && site.remote * 2 <= site.freed
+        && holder != Some(Holder::Thread);
     let kept = site.blocks.saturating_sub(site.brief);
     let some_kept = kept >= context.thresholds.min_blocks && kept * KEPT_PART >= site.blocks;
     is_case.then(|| Verdict {

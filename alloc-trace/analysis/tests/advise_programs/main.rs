@@ -8,6 +8,7 @@ mod programs;
 #[path = "../recorded/mod.rs"]
 mod recorded;
 mod recursions;
+mod threads;
 
 use std::alloc::System;
 
@@ -262,6 +263,16 @@ fn boxes_that_are_made_again_and_again_are_many_though_few_live_at_a_time() {
         assert_eq!(found.evidence, expected);
         assert!(found.remedy.contains("variants of an enum"), "{}", found.remedy);
     }
+}
+
+#[test]
+fn what_the_standard_library_has_for_a_thread_is_told_of_only_where_threads_are_many() {
+    let scopes = findings("threads_in_scopes");
+    assert!(scopes.is_empty(), "{scopes:?}");
+    let many = findings("many_threads");
+    let told = many.iter().map(|found| (found.rule, found.holder)).collect::<Vec<_>>();
+    assert_eq!(told, [(Rule::RemoteFrees, Some(Holder::Thread))], "{many:?}");
+    assert!(many.iter().all(|found| found.remedy.starts_with("start fewer threads")), "{many:?}");
 }
 
 #[test]

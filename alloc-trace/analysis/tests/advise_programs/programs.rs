@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use crate::{one_line, recursions};
+use crate::{one_line, recursions, threads};
 
 /// How often each of them does what it does, unless it says otherwise.
 pub(crate) const ROUNDS: u64 = 200;
@@ -61,6 +61,8 @@ pub(crate) fn named(name: &str) -> fn() {
         "map_of_few" => map_of_few,
         "boxed_in_their_like" => recursions::boxed_in_their_like,
         "list_in_each_call" => recursions::list_in_each_call,
+        "threads_in_scopes" => threads::threads_in_scopes,
+        "many_threads" => threads::many_threads,
         "shared_numbers" => one_line::shared_numbers,
         "boxes_in_a_list" => one_line::boxes_in_a_list,
         "texts_of_all_lengths" => texts_of_all_lengths,

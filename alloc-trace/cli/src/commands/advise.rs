@@ -182,9 +182,10 @@ pub(crate) fn evidence(finding: &Finding, columns: usize) -> String {
                 0 => "",
                 _ => " (or another caller)",
             };
+            let saves = if finding.evidence.is_handed_on() { "would save" } else { "saves" };
             format!(
                 "{blocks} of {size}, at most {} at a time, {enclosed} within one activation of {}\
-                 {others}: saves {saved}",
+                 {others}: {saves} {saved}",
                 count(*at_once),
                 text::function(frame, columns),
             )
