@@ -27,6 +27,7 @@ mod remote_frees;
 mod site;
 mod small_boxes;
 mod stack;
+mod table_entries;
 mod temporaries;
 mod watermark;
 

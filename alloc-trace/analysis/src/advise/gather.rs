@@ -333,6 +333,10 @@ impl Gather {
             let growth = &mut evidence.growth;
             growth.moves += 1;
             growth.steps.add(old.size, new.size);
+            if !old.history.has(History::REALLOCATED) {
+                let align = 1 << (old.align_log2 & 63);
+                growth.beginning.get_or_insert((old.size, new.size, align));
+            }
         }
         if let Some(live) = self.live.get_mut(&(old.origin, old.thread)) {
             live.carry_on(old.event, old.place, new.event);

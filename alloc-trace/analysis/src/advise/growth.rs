@@ -5,9 +5,9 @@
 //! beyond their need, and once more that part of it that is held at a time. That capacity is named that
 //! saves the most beyond its cost; where none saves more than it costs none is recommended.
 
-use super::quantity::at_least_in_bytes;
+use super::quantity::exact;
 use super::site::{Context, GrowthEvidence, SiteEvidence};
-use super::{Evidence, Reserve, Rule, Verdict};
+use super::{Evidence, Reserve, Rule, Verdict, table_entries};
 use crate::holder::Holder;
 
 /// What a reallocation costs beside its copy: about as much as copying this.
@@ -20,13 +20,24 @@ pub(super) fn judge(site: &SiteEvidence, context: &Context<'_>) -> Option<Verdic
         return None;
     }
     let [half, most, all] = [50, 90, 100].map(|percent| growth.largest.percentile(percent));
-    let element_size = growth.beginning.and_then(element_size);
-    let capacity = |bytes: u64| match element_size {
-        _ if site.holder == Some(Holder::HashTable) => {
-            format!("with_capacity for the entries that fit {}", at_least_in_bytes(bytes))
+    let holder = site.holder;
+    let beginning = growth.beginning;
+    let element_size = match holder {
+        Some(Holder::HashTable) => None,
+        // A text's capacity is in bytes.
+        Some(Holder::Text) => Some(1),
+        _ => beginning.and_then(element_size),
+    };
+    let capacity = |bytes: u64| match (holder, element_size) {
+        (Some(Holder::HashTable), _) => {
+            let entries = |(first, second, _)| table_entries::entries(first, second, bytes);
+            beginning.and_then(entries).map_or_else(
+                || format!("with_capacity for the entries that fit {}", exact(bytes)),
+                |entries| format!("with_capacity({entries})"),
+            )
         }
-        Some(element) => format!("with_capacity({})", bytes / element),
-        None => format!("with_capacity for {}", at_least_in_bytes(bytes)),
+        (_, Some(element)) => format!("with_capacity({})", bytes / element),
+        (_, None) => format!("with_capacity for {}", exact(bytes)),
     };
     let reserves = reserves(site, growth);
     let best = reserves.iter().copied().max_by_key(Weighed::worth).filter(|best| best.worth() > 0);

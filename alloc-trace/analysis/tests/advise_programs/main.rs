@@ -84,7 +84,9 @@ fn the_remedy_is_for_what_holds_the_blocks() {
         ("grown_list", Holder::Vec, "with_capacity"),
         ("boxed_trait", Holder::Box, "enum of the types"),
         ("list_of_one_that_grows", Holder::Vec, "with_capacity"),
-        ("table_from_empty", Holder::HashTable, "with_capacity for the entries"),
+        // Room for a hundred, and for as many as then are.
+        ("table_from_empty", Holder::HashTable, "with_capacity(112)"),
+        ("text_that_grows", Holder::Text, "with_capacity(512) would"),
         ("keys_asked_by_value", Holder::Text, "borrow to look up"),
         ("words_of_a_text", Holder::Text, "in one buffer"),
         ("channel_a_request", Holder::Channel, "one channel"),

@@ -49,6 +49,7 @@ pub(crate) fn named(name: &str) -> fn() {
         "forgotten_again_and_again" => forgotten_again_and_again,
         "few_made_at_the_beginning" => few_made_at_the_beginning,
         "small_part_kept_too_long" => small_part_kept_too_long,
+        "text_that_grows" => text_that_grows,
         "table_from_empty" => table_from_empty,
         "table_reserved" => table_reserved,
         "text_replaced_by_longer" => text_replaced_by_longer,
@@ -441,6 +442,15 @@ fn small_part_kept_too_long() {
     black_box(&table);
     thread::sleep(Duration::from_secs(2));
     drop(table);
+}
+
+#[inline(never)]
+fn text_that_grows() {
+    for _ in 0..ROUNDS {
+        let mut text = String::new();
+        (0..500).for_each(|_| text.push('x'));
+        black_box(text.as_str());
+    }
 }
 
 #[inline(never)]
