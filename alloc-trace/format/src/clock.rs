@@ -13,9 +13,7 @@ pub struct Anchor {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Clock {
     start_ticks: u64,
-    /// Ticks beyond these all count as these: there the nanoseconds reach [`i64::MAX`].
-    most_ticks: u64,
-    /// What fraction of 2^64 a tick is of a nanosecond; 0 where it is one or more.
+    /// How much of a nanosecond a tick is, of 2^64 and rounded up; 0 where it is a whole one or more.
     fraction: u64,
     ns_per_tick: f64,
 }
@@ -27,14 +25,13 @@ impl Clock {
     /// Where the two readings do not allow a rate, a tick counts as a nanosecond.
     #[must_use]
     pub fn new(start: Anchor, last: Anchor) -> Self {
-        const ONE: f64 = (1_u128 << 64) as f64;
         let ticks = last.ticks.saturating_sub(start.ticks);
         let ns = last.monotonic_ns.saturating_sub(start.monotonic_ns);
         let ns_per_tick = if ticks == 0 || ns == 0 { 1.0 } else { ns as f64 / ticks as f64 };
-        // The casts saturate.
-        let most_ticks = (i64::MAX as f64 / ns_per_tick) as u64;
-        let fraction = if ns_per_tick < 1.0 { (ns_per_tick * ONE) as u64 } else { 0 };
-        Self { start_ticks: start.ticks, most_ticks, fraction, ns_per_tick }
+        let part = (u128::from(ns) << 64).checked_div(u128::from(ticks)).unwrap_or(0);
+        // Rounded up: what is a whole number of nanoseconds comes out as that. A whole one does not fit.
+        let fraction = if ns_per_tick < 1.0 { u64::try_from(part + 1).unwrap_or(0) } else { 0 };
+        Self { start_ticks: start.ticks, fraction, ns_per_tick }
     }
 
     /// Nanoseconds from the beginning of the recording to `stamp`, rounded down; 0 for one before it.
@@ -43,12 +40,13 @@ impl Clock {
     #[must_use]
     #[inline]
     pub fn ns(&self, stamp: u64) -> u64 {
-        let ticks = stamp.saturating_sub(self.start_ticks).min(self.most_ticks);
+        let ticks = stamp.saturating_sub(self.start_ticks);
         if self.fraction == 0 {
             return self.ns_of_long_ticks(ticks);
         }
         // Asked of every event: a product is cheaper than to and from a floating point number.
-        ((u128::from(ticks) * u128::from(self.fraction)) >> 64) as u64
+        let ns = (u128::from(ticks) * u128::from(self.fraction)) >> 64;
+        (ns as u64).min(i64::MAX as u64)
     }
 
     /// Where a tick is a nanosecond or more.

@@ -11,8 +11,8 @@
 //! after.
 //!
 //! A stream's chunks follow each other, unless one begins before the last one ended: a thread can
-//! take over another's slot and write what began before, and so can a thread that a signal handler
-//! interrupted. Such a chunk is merged as if it were of another stream. Where stamps are equal, as
+//! take over another's slot and write what began before, or at the same moment, and so can a thread that a
+//! signal handler interrupted. Such a chunk is merged as if it were of another stream. Where stamps are equal, as
 //! they are where the clock is coarse, a stream's own order holds, and among streams a free comes
 //! before a reallocation's end, and that before an allocation.
 

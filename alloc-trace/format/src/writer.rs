@@ -234,9 +234,12 @@ impl RecordingWriter {
         if matches!(record, Record::Unknown { .. }) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "a record of unknown kind"));
         }
-        // No chunk holds what began before its last record: readers merge on that.
+        // No chunk holds what began before its last record, or at its moment where that is another thread's:
+        // readers merge on that.
+        let last = stream.encoder.last_stamp();
+        let is_same_thread = thread(record).is_none_or(|thread| thread == stream.thread);
         let in_order = stream.length == 0
-            || record.stamp().is_none_or(|stamp| stamp >= stream.encoder.last_stamp());
+            || record.stamp().is_none_or(|stamp| stamp > last || stamp == last && is_same_thread);
         if in_order && self.try_append(stream, record) {
             return Ok(());
         }
@@ -269,8 +272,11 @@ impl RecordingWriter {
         let thread = thread(record).unwrap_or(stream.thread);
         let explicit = matches!(record, Record::Context(_));
         if (length == 0 || thread != stream.thread) && !explicit {
-            let stamp = record.stamp().unwrap_or_else(|| stream.encoder.last_stamp());
-            let context = self.context(thread, stamp);
+            let last = stream.encoder.last_stamp();
+            let stamp = record.stamp().unwrap_or(last);
+            // A chunk that begins before the one before it ended does not follow it.
+            let is_apart = length == 0 && thread != stream.thread && stamp == last;
+            let context = self.context(thread, stamp - Stamp::from(is_apart && stamp > 0));
             length += stream.encoder.context(stream.payload.get_mut(length..)?, &context)?;
             if stream.first_stamp.is_none() {
                 stream.first_stamp = Some(context.stamp);

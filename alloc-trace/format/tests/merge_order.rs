@@ -326,6 +326,14 @@ fn a_reallocation_that_took_no_time_still_leaves_its_address_first() {
 }
 
 #[test]
+fn at_one_stamp_threads_that_share_a_stream_are_merged_as_if_they_did_not() {
+    // The first thread takes what the second one leaves, ends, and the second one goes on in its stream.
+    let shared = [event(Alloc, 1, 1_030, 0xa0, 8), realloc(2, 1_030, 1_031, 0xa0, 0xb0)];
+    let order = merged(&[&shared, &[event(Alloc, 3, 1_001, 0xa0, 8)]]);
+    assert_eq!(order, [(Alloc, 0xa0), (Realloc, 0xb0), (Alloc, 0xa0)]);
+}
+
+#[test]
 fn at_one_stamp_a_thread_s_own_order_is_kept() {
     let order = merged(&[&[
         event(Alloc, 1, 1_001, 0xa0, 8),

@@ -119,22 +119,23 @@ impl ChunkWriter {
 
     /// Goes on with the records of `thread`, none of which begins before `earliest`.
     ///
-    /// The slot's previous owner may have written later ones: then a chunk of its own begins here,
-    /// which the reader merges by its own beginning.
+    /// The slot's previous owner may have written later ones, or one at the same moment: then a chunk of its
+    /// own begins here, before that moment, which the reader merges by its own beginning.
     pub(super) fn switch_to(
         &mut self,
         thread: ThreadId,
         earliest: Stamp,
         log: &Log,
     ) -> Result<(), Errno> {
+        let last = self.last_stamp();
+        let overtakes = earliest < last || earliest == last && thread != self.thread;
         self.thread = thread;
-        let overtakes = earliest < self.last_stamp();
         if overtakes || self.position + 512 > self.capacity {
             let _errno = PreserveErrno::new();
             self.drain(log)?;
         }
         let begins = if overtakes {
-            earliest
+            earliest.min(last.saturating_sub(1))
         } else if self.position == 0 && log.is_ring() {
             // As late as can be: a ring knows by it how far back an unfinished chunk reaches.
             clock::now().min(earliest).max(self.last_stamp())
