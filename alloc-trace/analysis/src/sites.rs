@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 use crate::call_site::{self, CallSite, FrameKind};
 use crate::call_tree::{CallTree, Place};
 use crate::frame::Frame;
-use crate::surroundings::{self, Surroundings};
+use crate::surroundings::{self, Surroundings, responsible};
 use crate::symbols::{SymbolProblem, Symbols};
 
 /// A call site's number in [`Sites`].
@@ -228,14 +228,4 @@ impl<'a> Finder<'a> {
         self.numbers.insert(site, number);
         number
     }
-}
-
-/// The responsible frame of a whole backtrace, given by the frames at each return address, the innermost
-/// first; and the call site that it is.
-pub(crate) fn responsible(frames: &[Arc<[Frame]>]) -> Option<(&Frame, CallSite)> {
-    let frames: Vec<&Frame> = frames.iter().flat_map(|frames| frames.iter()).collect();
-    let (kinds, _) = surroundings::kinds(&frames, Surroundings::default());
-    let (frame, _) = call_site::call_site(&frames, &kinds)?;
-    let function = call_site::shown_function(frame, &frames);
-    Some((frame, CallSite { function, ..CallSite::of(frame) }))
 }

@@ -5,7 +5,11 @@
 //! standard library has one to find the names of a backtrace's functions, and the program may have another.
 //! So frames are looked at from the outermost on, and what is known when one is entered is carried inwards.
 
-use crate::call_site::{FrameKind, begins_short_backtrace, classify};
+use std::sync::Arc;
+
+use crate::call_site::{
+    CallSite, FrameKind, begins_short_backtrace, call_site, classify, shown_function,
+};
 use crate::frame::Frame;
 
 /// What surrounds the frames that are still to come, further inside.
@@ -102,6 +106,16 @@ pub(crate) fn kinds(frames: &[&Frame], outside: Surroundings) -> (Vec<FrameKind>
     }
     kinds.reverse();
     (kinds, surroundings)
+}
+
+/// The responsible frame of a whole backtrace, given by the frames at each return address, the innermost
+/// first; and the call site that it is.
+pub(crate) fn responsible(frames: &[Arc<[Frame]>]) -> Option<(&Frame, CallSite)> {
+    let frames: Vec<&Frame> = frames.iter().flat_map(|frames| frames.iter()).collect();
+    let (kinds, _) = kinds(&frames, Surroundings::default());
+    let (frame, _) = call_site(&frames, &kinds)?;
+    let function = shown_function(frame, &frames);
+    Some((frame, CallSite { function, ..CallSite::of(frame) }))
 }
 
 #[cfg(test)]

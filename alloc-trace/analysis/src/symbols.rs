@@ -26,7 +26,7 @@ use self::module::ModuleSymbols;
 pub use self::name::shorten;
 use crate::call_site::{self, CallSite};
 use crate::frame::Frame;
-use crate::sites::responsible;
+use crate::surroundings::responsible;
 
 /// Why some frames have no name, or no line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -129,3 +129,62 @@ fn what_is_folded_away_is_no_frame_of_the_backtraces() {
     let used: BTreeSet<_> = tree.nodes.iter().filter_map(|node| node.frame).collect();
     assert_eq!(used.len(), tree.frames.len(), "{:?}", tree.frames);
 }
+
+/// A recording of events with these frames, the innermost first, which are kept beside it as names.
+fn with_names(backtraces: &[&[&str]]) -> (Script, Options) {
+    let mut script = Script::new();
+    script.thread(1, "main", false);
+    let mut names = "alloc-trace symbols 1 42 1000 5\n".to_owned();
+    let (start, end) = (PROGRAM, PROGRAM + 0x1000);
+    let (path, build_id) = ("/nowhere/app".into(), [1].into());
+    let module = Module { stamp: script.now, start, end, bias: start, path, build_id };
+    script.record(1, Record::Module(Box::new(module)));
+    let mut node = 1;
+    for (size, functions) in (1..).zip(backtraces) {
+        let mut parent = 0;
+        for function in functions.iter().rev() {
+            node += 1;
+            let address = PROGRAM + u64::from(node);
+            script.node(node, parent, address);
+            names.push_str(&format!("{address:x}\n\t{function}\t\t\t/nowhere/app\n"));
+            parent = node;
+        }
+        script.event(at(node, alloc(1, 0x100 * size, size)));
+    }
+    let recording = script.recording();
+    fs::write(recording.path().with_extension("trace.symbols"), names).expect("written");
+    (script, Options::default().keep_symbols(true))
+}
+
+#[test]
+fn what_the_runtime_keeps_is_no_leak_and_what_it_calls_is_the_program_s() {
+    let cache = "<std::backtrace_rs::symbolize::gimli::Context>::new";
+    let resolve = "<std::backtrace::Backtrace>::resolve::{closure#0}";
+    let (mut script, options) = with_names(&[
+        &["std::sys::pal::unix::stack_overflow::thread_info::set_current_info", "main", "_start"],
+        &["<gimli::read::abbrev::Abbreviations>::insert", cache, "app::panics", "main", "_start"],
+        &["<[u8]>::to_vec", resolve, cache, "app::asks", "main", "_start"],
+        &["<gimli::read::abbrev::Abbreviations>::insert", "app::reads", "main", "_start"],
+        &["app::works", "std::sys::backtrace::__rust_begin_short_backtrace", "start_thread"],
+        &["std::sys::backtrace::__rust_begin_short_backtrace", "start_thread"],
+    ]);
+    let summary = script.summary_with(options);
+    assert_eq!((summary.runtime_blocks_at_end, summary.runtime_bytes_at_end), (2, 1 + 2));
+    let mut sites: Vec<(u64, &str)> = summary
+        .sites
+        .iter()
+        .map(|site| (site.figures.allocated_bytes, &*site.site.function))
+        .filter(|&(bytes, _)| bytes > 0)
+        .collect();
+    sites.sort_unstable();
+    assert_eq!(
+        sites,
+        [
+            (3, "[runtime]"),
+            (3, "app::asks"),
+            (4, "<gimli::read::abbrev::Abbreviations>::insert"),
+            (5, "app::works"),
+            (6, "[a thread's function, inlined]"),
+        ]
+    );
+}
