@@ -32,7 +32,8 @@ fn cpp_name_alone(mangled: &str) -> Option<String> {
 }
 
 /// Shortens a function's name to at most `columns` characters for a person to read: first generic
-/// arguments go, then the outer modules, in the end whatever is left over.
+/// arguments go, then the outer modules, then the word `closure`, in the end whatever is left over. The function
+/// that a closure is in stays.
 ///
 /// ```
 /// use alloc_trace_analysis::shorten;
@@ -40,6 +41,7 @@ fn cpp_name_alone(mangled: &str) -> Option<String> {
 /// let name = "app::cache::Cache<alloc::string::String, u64>::insert";
 /// assert_eq!(shorten(name, 80), "app::cache::Cache::insert");
 /// assert_eq!(shorten(name, 15), "…Cache::insert");
+/// assert_eq!(shorten("app::request::{{closure}}::{{closure}}", 20), "…request::{{}}::{{}}");
 /// assert_eq!(shorten("<app::Tree as core::clone::Clone>::clone", 80), "<app::Tree as Clone>::clone");
 /// ```
 #[must_use]
@@ -50,18 +52,29 @@ pub fn shorten(name: &str, columns: usize) -> String {
         return plain;
     }
     let Some(room) = columns.checked_sub(1) else { return String::new() };
-    // From the back, at a `::`, so that what stays is a whole path.
-    let whole = plain
-        .match_indices("::")
-        .map(|(index, _)| &plain[index + 2..])
-        .find(|rest| rest.chars().count() <= room && !rest.is_empty());
-    match whole {
+    if let Some(rest) = last_names(&plain, room) {
+        return format!("…{rest}");
+    }
+    let plain = plain.replace("{{closure}}", "{{}}").replace("{closure#", "{#");
+    let length = plain.chars().count();
+    if length <= columns {
+        return plain;
+    }
+    match last_names(&plain, room) {
         Some(rest) => format!("…{rest}"),
         None => {
             let cut: String = plain.chars().skip(length - room).collect();
             format!("…{cut}")
         }
     }
+}
+
+/// As much of the end of a path as fits, from a `::` on, so that it is a whole path; and from a name on: what a
+/// closure is called says nothing without it.
+fn last_names(path: &str, columns: usize) -> Option<&str> {
+    path.match_indices("::")
+        .map(|(index, _)| &path[index + 2..])
+        .find(|rest| rest.chars().count() <= columns && !rest.is_empty() && !rest.starts_with('{'))
 }
 
 /// Removes generic arguments, and the path of a trait in `<Type as path::Trait>`.
@@ -137,6 +150,20 @@ mod tests {
         ];
         for (name, short) in cases {
             assert_eq!(shorten(name, 80).trim_end_matches("::"), short, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_function_that_closures_are_in_stays() {
+        let cases = [
+            ("asyncs::request::{{closure}}::{{closure}}", 40, "…request::{{closure}}::{{closure}}"),
+            ("asyncs::request::{{closure}}::{{closure}}", 28, "asyncs::request::{{}}::{{}}"),
+            ("asyncs::request::{{closure}}::{{closure}}", 24, "…request::{{}}::{{}}"),
+            ("asyncs::main::{closure#0}::{closure#1}", 20, "…main::{#0}::{#1}"),
+            ("asyncs::request::{{closure}}::{{closure}}", 15, "…st::{{}}::{{}}"),
+        ];
+        for (name, columns, short) in cases {
+            assert_eq!(shorten(name, columns), short, "{columns}");
         }
     }
 
