@@ -86,11 +86,17 @@ impl fmt::Display for SymbolProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreadable { module, reason } => {
-                write!(f, "{}: no names, because it cannot be read: {reason}", module.display())
+                write!(
+                    f,
+                    "{}: no names, because it cannot be read: {reason}; put the recorded file there, or \
+                     report once where it is and keep the recording's .symbols file beside it",
+                    module.display()
+                )
             }
             Self::Changed { module } => write!(
                 f,
-                "{}: no names, because the file has changed since the recording",
+                "{}: no names, because the file has changed since the recording; put the recorded one back, \
+                 or record again",
                 module.display()
             ),
             Self::NoDebugInfo { module } => write!(

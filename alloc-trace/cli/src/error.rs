@@ -146,9 +146,25 @@ pub(crate) fn print(error: &CommandError) {
         line.push_str(&cause.to_string());
         source = cause.source();
     }
-    if let CommandError::Run { hint: Some(hint), .. } = error {
+    if let Some(hint) = hint(error) {
         line.push_str("; ");
         line.push_str(hint);
     }
     message::print(&line);
+}
+
+/// What to do about an error whose cause does not say so.
+fn hint(error: &CommandError) -> Option<&str> {
+    match error {
+        CommandError::Run { hint, .. } => hint.as_deref(),
+        CommandError::Analysis(AnalysisError::Read(ReadError::Io { source, .. }))
+            if source.kind() == io::ErrorKind::NotFound =>
+        {
+            Some(
+                "name the file that `alloc-trace record -o FILE` made, or a program with \
+                 ALLOC_TRACE=FILE",
+            )
+        }
+        _ => None,
+    }
 }

@@ -168,13 +168,14 @@ mod tests {
         };
         let told = of_symbols(&problems(5, "/lib/a.so"));
         assert_eq!(told.len(), 5);
-        let whole = "/lib/a.so: no names, because the file has changed since the recording";
+        let whole = "/lib/a.so: no names, because the file has changed since the recording; put the \
+                     recorded one back, or record again";
         assert!(told.iter().all(|line| line == whole), "{told:?}");
         let told = of_symbols(&problems(1_005, &"/long".repeat(800)));
         assert_eq!(told.len(), 6);
         assert_eq!(told[5], "1,000 more modules lack names, or files and lines");
         for line in &told[..5] {
-            assert!(line.chars().count() < 300 && line.ends_with("since the recording"), "{line}");
+            assert!(line.chars().count() < 300 && line.ends_with("or record again"), "{line}");
         }
     }
 }

@@ -44,8 +44,11 @@ fn assert_refused(path: &Path, told: &str) {
 fn what_is_no_recording_is_refused_with_its_name_and_the_reason() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = |name: &str| directory.path().join(name);
-    assert_refused(&path("missing"), "cannot open: No such file or directory (os error 2)");
-    assert_refused(directory.path(), "not a regular file; expected a recording");
+    let made = "that `alloc-trace record -o FILE` made, or a program with ALLOC_TRACE=FILE";
+    let told = "cannot open: No such file or directory (os error 2)";
+    assert_refused(&path("missing"), &format!("{told}; name the file {made}"));
+    let told = "not a regular file; expected a recording: name the file";
+    assert_refused(directory.path(), &format!("{told} {made}"));
     for (name, content) in [("empty", ""), ("text", "this is no recording at all")] {
         fs::write(path(name), content).expect("written");
         let told = "not an alloc-trace recording (no magic number at offset 0): give one that \

@@ -78,7 +78,12 @@ impl fmt::Display for ReadError {
         match self {
             Self::Io { path, attempt, .. } => write!(f, "{}: cannot {attempt}", path.display()),
             Self::NotAFile { path } => {
-                write!(f, "{}: not a regular file; expected a recording", path.display())
+                write!(
+                    f,
+                    "{}: not a regular file; expected a recording: name the file that `alloc-trace record \
+                     -o FILE` made, or a program with ALLOC_TRACE=FILE",
+                    path.display()
+                )
             }
             Self::NotARecording { path } => write!(
                 f,

@@ -47,7 +47,7 @@ pub(crate) fn run(request: Request<'_>) -> Result<(), CommandError> {
     let progress = Progress::reading(&recording);
     let mut grouped = Grouped::of(&recording, options, by)?;
     drop(progress);
-    let runtime = of_runtime(&grouped).filter(|_| request.leaks);
+    let runtime = of_runtime(&grouped, output.columns).filter(|_| request.leaks);
     warnings::print(request.file, &warnings::of_state(&grouped.state));
     if request.leaks {
         grouped.groups.retain(|group| leaked(group).0 > 0);
@@ -177,10 +177,10 @@ const fn add(one: (u64, u64), other: (u64, u64)) -> (u64, u64) {
 }
 
 /// What the runtime keeps in all groups, where it keeps anything.
-fn of_runtime(grouped: &Grouped) -> Option<String> {
+fn of_runtime(grouped: &Grouped, columns: usize) -> Option<String> {
     let of_group = |group: &Group| (group.runtime_blocks_at_end, group.runtime_bytes_at_end);
     let (blocks, of_bytes) = grouped.groups.iter().map(of_group).fold((0, 0), add);
-    never_freed::of_runtime(blocks, of_bytes)
+    never_freed::of_runtime(blocks, of_bytes, columns)
 }
 
 fn mean_lifetime(group: &Group) -> String {

@@ -78,7 +78,7 @@ fn write_text(
     columns: usize,
     style: Style,
 ) -> io::Result<()> {
-    let runtime = never_freed::of_runtime(leaks.runtime_blocks, leaks.runtime_bytes);
+    let runtime = never_freed::of_runtime(leaks.runtime_blocks, leaks.runtime_bytes, columns);
     if leaks.blocks == 0 {
         writeln!(out, "{}", never_freed::NOTHING)?;
         return runtime.iter().try_for_each(|line| writeln!(out, "{line}"));
