@@ -25,6 +25,7 @@ mod origins;
 mod quantity;
 mod remote_frees;
 mod site;
+mod sizes;
 mod small_boxes;
 mod stack;
 mod table_entries;

@@ -5,8 +5,33 @@
 //! of these lies between are one part, of which it is enough to know how many they are: nothing is kept of a
 //! block.
 
+use super::origins::OriginIndex;
 use super::watermark::Watermark;
 use crate::call_tree::Place;
+use crate::owners::{OwnerParts, Owners};
+
+/// The live blocks of all, by origin and thread.
+#[derive(Debug)]
+pub(super) struct LiveByThread {
+    numbers: Owners,
+    live: Vec<Live>,
+}
+
+impl LiveByThread {
+    pub(super) fn new() -> Self {
+        Self { numbers: Owners::new(), live: Vec::new() }
+    }
+
+    /// Those of one origin and one thread.
+    #[inline]
+    pub(super) fn of(&mut self, origin: OriginIndex, thread: u32) -> &mut Live {
+        let number = self.numbers.number(OwnerParts { key: origin, thread, span: 0 }) as usize;
+        if number >= self.live.len() {
+            self.live.resize_with(number + 1, Live::default);
+        }
+        &mut self.live[number]
+    }
+}
 
 /// The live blocks of one call site and one thread.
 #[derive(Debug, Default)]

@@ -5,9 +5,8 @@
 //! at its free, of the thread's [`Watermark`].
 
 use alloc_trace_format::{Event, EventKind, ReadError, Stamp};
-use rustc_hash::FxHashMap;
 
-use super::activations::Live;
+use super::activations::LiveByThread;
 use super::block::{Block, Blocks, History, Ticks};
 use super::late_drops;
 use super::made_in::MadeIn;
@@ -77,7 +76,7 @@ fn is_grown(origins: &Origins, old: &Block, made: &Made) -> bool {
 pub(super) struct Gather {
     threads: Vec<ThreadState>,
     blocks: Blocks,
-    live: FxHashMap<(OriginIndex, u32), Live>,
+    live: LiveByThread,
     origins: Origins,
     /// Of each call site its last request.
     last_requests: Vec<Stamp>,
@@ -91,6 +90,8 @@ pub(super) struct Gather {
     backtraces: bool,
     inferred_frees: u64,
     batch: Vec<Found>,
+    /// Of blocks whose largest size is not counted yet: their origin, and that.
+    ended: Vec<(OriginIndex, u64)>,
 }
 
 impl Gather {
@@ -99,7 +100,7 @@ impl Gather {
         Self {
             threads: prepared.definitions.threads.iter().map(|_| ThreadState::default()).collect(),
             blocks: Blocks::new(),
-            live: FxHashMap::default(),
+            live: LiveByThread::new(),
             origins: Origins::new(prepared.sites.len()),
             last_requests: vec![0; prepared.sites.len()],
             ticks: Ticks::new(first_stamp, last_stamp),
@@ -111,6 +112,7 @@ impl Gather {
             backtraces: false,
             inferred_frees: 0,
             batch: Vec::with_capacity(BATCH),
+            ended: Vec::with_capacity(BATCH),
         }
     }
 
@@ -149,6 +151,7 @@ impl Gather {
         for found in &batch {
             self.take(&mut replay.prepared, &mut lives, found);
         }
+        self.count_sizes();
         // Not before: blocks of the batch may have been made in spans that closed meanwhile.
         lives.sweep();
         replay.span_lives = Some(lives);
@@ -259,7 +262,7 @@ impl Gather {
                 *last = event.stamp;
             }
             evidence.align_log2 = event.align_log2;
-            let live = self.live.entry((origin, thread)).or_default();
+            let live = self.live.of(origin, thread);
             evidence.repeats += u64::from(live.place_of_the_last_one() == Some(place));
             if let Some(state) = self.threads.get(thread as usize) {
                 live.add(number, place, &state.watermark);
@@ -338,9 +341,7 @@ impl Gather {
                 growth.beginning.get_or_insert((old.size, new.size, align));
             }
         }
-        if let Some(live) = self.live.get_mut(&(old.origin, old.thread)) {
-            live.carry_on(old.event, old.place, new.event);
-        }
+        self.live.of(old.origin, old.thread).carry_on(old.event, old.place, new.event);
         let history = (old.history)
             .and(History::REALLOCATED, true)
             .and(History::GREW, true)
@@ -376,12 +377,10 @@ impl Gather {
             }
             _ => None,
         };
-        let live = self.live.get(&(block.origin, block.thread));
-        let brief = own && live.is_some_and(|live| live.is_newest(block.event));
-        let innermost = own && live.is_some_and(|live| live.is_innermost(block.event));
-        let enclosed = encloser
-            .zip(live)
-            .map(|((function, since), live)| (function, live.since(since, AT_ONCE)));
+        let live = self.live.of(block.origin, block.thread);
+        let brief = own && live.is_newest(block.event);
+        let innermost = own && live.is_innermost(block.event);
+        let enclosed = encloser.map(|(function, since)| (function, live.since(since, AT_ONCE)));
         self.end(&block, event.stamp);
         self.leave_span(&block, (event.stamp, span), true, lives);
         self.drop_live(&block);
@@ -425,9 +424,7 @@ impl Gather {
 
     fn drop_live(&mut self, block: &Block) {
         self.live_bytes.take(block.size);
-        if let Some(live) = self.live.get_mut(&(block.origin, block.thread)) {
-            live.remove(block.event);
-        }
+        self.live.of(block.origin, block.thread).remove(block.event);
         if let Some(state) = self.threads.get_mut(block.thread as usize) {
             state.made_in.remove(block.event);
         }
@@ -465,7 +462,7 @@ impl Gather {
         let Some(evidence) = self.origins.get_mut(block.origin) else { return };
         evidence.resized += u64::from(block.history.has(History::REALLOCATED));
         let growth = &mut evidence.growth;
-        growth.sizes.add(block.max_size);
+        self.ended.push((block.origin, block.max_size));
         if block.history.has(History::GREW) {
             growth.blocks += 1;
             growth.largest.add(block.max_size);
@@ -477,12 +474,27 @@ impl Gather {
         }
     }
 
+    /// Counts the sizes of the blocks that ended: all of a batch, so that the processor fetches their entries
+    /// together.
+    fn count_sizes(&mut self) {
+        let touched = self.ended.iter().fold(0, |touched, &(origin, size)| {
+            touched ^ self.origins.get(origin).map_or(0, |evidence| evidence.sizes().touch(size))
+        });
+        std::hint::black_box(touched);
+        for (origin, size) in self.ended.drain(..) {
+            if let Some(evidence) = self.origins.get_mut(origin) {
+                evidence.growth.sizes.add(size);
+            }
+        }
+    }
+
     /// The evidence of each origin, by call site.
     pub(super) fn finish(mut self, replay: &mut Replay<'_>) -> Vec<SiteEvidence> {
         let blocks = std::mem::replace(&mut self.blocks, Blocks::new());
         let lives = replay.span_lives.take().unwrap_or_default();
         for block in blocks.iter() {
             self.end(&block, self.last_stamp);
+            self.count_sizes();
             let current = replay.spans.current(block.thread as usize);
             let span = current.map_or(NO_SPAN, |entered| entered.instance);
             self.leave_span(&block, (self.last_stamp, span), false, &lives);
