@@ -34,8 +34,8 @@ pub(crate) struct FilterArguments {
     #[arg(long, value_name = "MIN..MAX", value_parser = parse_sizes)]
     size: Option<Range>,
 
-    /// Whose block lived so long until it was freed or reallocated, as in 1ms.. or ..10us; ns, us,
-    /// ms, s, min and h are understood
+    /// Whose block lived so long until it was freed or reallocated, or else until the recording ended, as
+    /// in 1ms.. or ..10us; ns, us, ms, s, min and h are understood
     #[arg(long, value_name = "MIN..MAX", value_parser = parse_lifetimes)]
     lifetime: Option<Range>,
 

@@ -24,7 +24,7 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
 }
 
 /// A number of nanoseconds: `250ms`, `1.5s`, `2min`. It has a unit always, or a forgotten one would be
-/// taken for some other.
+/// taken for some other; only 0 is the same in each.
 pub(crate) fn parse_duration(text: &str) -> Result<u64, String> {
     let (number, unit) = split(text);
     let factor = match unit {
@@ -34,6 +34,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<u64, String> {
         "s" => 1_000_000_000,
         "m" | "min" => 60_000_000_000,
         "h" => 3_600_000_000_000,
+        "" if number == "0" => 1,
         "" => return Err(format!("`{text}` has no unit: ns, us, ms, s, min or h")),
         other => return Err(format!("no unit of time: `{other}`; ns, us, ms, s, min and h are")),
     };
@@ -146,6 +147,7 @@ mod tests {
             ("3us", 3_000),
             ("0.5µs", 500),
             ("7ns", 7),
+            ("0", 0),
             ("2min", 120_000_000_000),
             ("1h", 3_600_000_000_000),
         ] {

@@ -224,7 +224,7 @@ pub(crate) fn label(key: &GroupKey) -> String {
             Some(fields) => format!("{span}{{{fields}}}"),
         },
         GroupKey::Size { min_size, max_size } if min_size == max_size => bytes(*min_size),
-        GroupKey::Size { max_size, .. } => format!("≤ {}", bytes(*max_size)),
+        GroupKey::Size { max_size, .. } => format!("< {}", bytes(max_size.saturating_add(1))),
         GroupKey::Lifetime { max_lifetime_ns: Some(max), .. } => {
             format!("< {}", duration(max.saturating_add(1)))
         }
