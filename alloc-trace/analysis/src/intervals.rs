@@ -48,6 +48,8 @@ use crate::flame_tree::FlameNode;
 
 /// Of more call sites the advice waits for the intervals: each of the two takes a kilobyte or so of each.
 const SITES_AT_ONCE: usize = 50_000;
+/// And of more backtraces: each takes a hundred bytes or more of each.
+const BACKTRACES_AT_ONCE: usize = 1 << 22;
 
 /// The figures of a recording by bins of time, and of its parts.
 #[derive(Debug, Clone, PartialEq)]
@@ -274,7 +276,7 @@ impl Intervals {
     }
 
     /// As [`Intervals::of`], and the advice too: at the same time where there is a second processor, but one
-    /// after the other where call sites are so many that both together would take too much memory.
+    /// after the other where call sites or backtraces are so many that both together would take too much memory.
     ///
     /// # Errors
     ///
@@ -287,7 +289,8 @@ impl Intervals {
     ) -> Result<(Self, Advice), AnalysisError> {
         // One after the other: the second finds the names that the first one keeps.
         let prepared = Self::prepare(recording, options.clone())?;
-        if prepared.sites.len() > SITES_AT_ONCE {
+        let backtraces = prepared.definitions.call_tree.len();
+        if prepared.sites.len() > SITES_AT_ONCE || backtraces > BACKTRACES_AT_ONCE {
             let intervals = gather::run(recording, prepared, Parts::All, resolution)?;
             return Ok((intervals, Advice::of(recording, options, thresholds)?));
         }

@@ -15,6 +15,25 @@ use std::path::Path;
 #[global_allocator]
 static ALLOCATOR: TraceAlloc<System> = TraceAlloc::new(System);
 
+/// What a thread does with a block of 48 bytes.
+fn event(kind: EventKind, stamp: u64, address: u64, node: NodeId) -> Event {
+    Event {
+        kind,
+        failed: false,
+        thread: ThreadId(1),
+        stamp,
+        begin_stamp: stamp,
+        address,
+        size: 48,
+        align_log2: 3,
+        old_address: 0,
+        old_size: 0,
+        node,
+        stack_pointer: 0,
+        kept_frames: None,
+    }
+}
+
 /// A recording of so many events, of which so many blocks are live at a time.
 fn recording(directory: &Path, events: u64, live: u64) -> Recording {
     recording_in_chunks(directory, events, live, Window::default().chunk_bytes)
@@ -42,21 +61,7 @@ fn recording_in_chunks(directory: &Path, events: u64, live: u64, chunk_bytes: u3
             _ if block < live => continue,
             _ => (EventKind::Free, block - live),
         };
-        let event = Event {
-            kind,
-            failed: false,
-            thread: ThreadId(1),
-            stamp,
-            begin_stamp: stamp,
-            address: 0x10_0000 + block * 64,
-            size: 48,
-            align_log2: 3,
-            old_address: 0,
-            old_size: 0,
-            node: NodeId(2 + (block % 64) as u32),
-            stack_pointer: 0,
-            kept_frames: None,
-        };
+        let event = event(kind, stamp, 0x10_0000 + block * 64, NodeId(2 + (block % 64) as u32));
         writer.write(0, &Record::Event(event)).expect("written");
     }
     let end = Record::End { stamp, reason: EndReason::Exited, events: 0 };
@@ -162,21 +167,7 @@ fn recording_of_backtraces(directory: &Path, backtraces: u32) -> Recording {
         writer.write(0, &Record::Node(node)).expect("written");
         stamp += 10;
         let kind = if number % 2 == 0 { EventKind::Alloc } else { EventKind::Free };
-        let event = Event {
-            kind,
-            failed: false,
-            thread: ThreadId(1),
-            stamp,
-            begin_stamp: stamp,
-            address: 0x10_0000,
-            size: 48,
-            align_log2: 3,
-            old_address: 0,
-            old_size: 0,
-            node: id,
-            stack_pointer: 0,
-            kept_frames: None,
-        };
+        let event = event(kind, stamp, 0x10_0000, id);
         writer.write(0, &Record::Event(event)).expect("written");
     }
     writer.finish(Some(Anchor { ticks: stamp, monotonic_ns: stamp })).expect("written");
