@@ -10,15 +10,20 @@ use crate::fresh::Memory;
 /// The kernel keeps the two apart: what was released as OS pages is seldom handed out as a huge page.
 /// With OS pages alone, an allocator that uses huge pages took four times as long in every third run.
 const ORDINARY_BYTES: usize = 768 << 20;
-const HUGE_BYTES: usize = 1 << 30;
+const HUGE_BYTES: usize = 256 << 20;
 
 /// Touches memory and releases it.
 ///
 /// A virtual machine may hand idle memory back to its host; whoever touches memory first after that
 /// pays many times a page fault's usual cost. This pays for it, outside of what is measured.
 pub fn touch_and_release() {
+    touch_and_release_huge(HUGE_BYTES);
+}
+
+/// The same, with so many bytes of huge pages: for what takes more of them than the usual.
+pub fn touch_and_release_huge(huge_bytes: usize) {
     // All is touched before any is released. Where there is not that much, less is warm.
-    let _touched = [(ORDINARY_BYTES, false), (HUGE_BYTES, true)].map(|(bytes, huge_pages)| {
+    let _touched = [(ORDINARY_BYTES, false), (huge_bytes, true)].map(|(bytes, huge_pages)| {
         let mut memory = Memory::new(bytes)?;
         memory.huge_pages(huge_pages);
         memory.bytes().fill(1);

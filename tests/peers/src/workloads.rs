@@ -13,6 +13,7 @@ mod sources;
 mod threads;
 
 use self::race::Raced;
+use crate::warm_up;
 
 /// A workload.
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +29,16 @@ pub struct Workload {
 }
 
 impl Workload {
+    /// Makes the machine ready for it.
+    pub fn warm_up(&self) {
+        if LIVE_SETS.iter().chain(LIVE_SETS_ALONE).any(|set| set.name == self.name) {
+            // The largest takes nearly that much.
+            warm_up::touch_and_release_huge(1 << 30);
+        } else {
+            warm_up::touch_and_release();
+        }
+    }
+
     /// Whether it makes no difference under which allocator it is run.
     #[must_use]
     pub fn is_without_allocator(&self) -> bool {

@@ -41,7 +41,7 @@ pub fn run(plan: &Plan, rounds: u32, budget: Option<u64>, file: &Path) -> Result
             }
             random.shuffle(&mut allocators);
             for allocator in allocators {
-                warm_up::touch_and_release();
+                workload.warm_up();
                 let measured = run_one(allocator, workload.name, threads)?;
                 let of_cell = results.cells.entry(cell.clone()).or_default();
                 let other =
