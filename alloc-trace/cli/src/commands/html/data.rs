@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::encode::{self, Texts};
 use crate::commands::advise;
 use crate::text::short_path;
-use crate::units::count;
+use crate::units::{count, counted};
 use crate::warnings;
 
 /// The description. Functions, files and names are numbers of [`Description::texts`].
@@ -140,6 +140,7 @@ fn describe<'a>(
         warnings: warnings::of_state(&intervals.state)
             .into_iter()
             .chain(folded(intervals))
+            .chain(left_out(intervals.markers.len(), findings_by_rule(advice)))
             .collect(),
         symbol_problems: warnings::of_symbols(&intervals.state.symbol_problems),
         bin_ns: intervals.bin_ns,
@@ -159,6 +160,30 @@ fn describe<'a>(
         advice: advice_groups,
         texts: texts.texts,
     }
+}
+
+/// How many findings there are of each rule.
+fn findings_by_rule(advice: &Advice) -> impl Iterator<Item = usize> {
+    Rule::ALL
+        .iter()
+        .map(|&rule| advice.findings.iter().filter(|finding| finding.rule == rule).count())
+}
+
+/// What is said of markers and findings that are not in the page, given how many there are in all.
+fn left_out(markers: usize, findings: impl Iterator<Item = usize>) -> Option<String> {
+    let markers = markers.saturating_sub(MOST_MARKERS) as u64;
+    let findings: usize = findings.map(|of_rule| of_rule.saturating_sub(MOST_FINDINGS)).sum();
+    let what = match (markers, findings as u64) {
+        (0, 0) => return None,
+        (markers, 0) => counted(markers, "marker"),
+        (0, findings) => counted(findings, "finding"),
+        (markers, findings) => {
+            format!("{} and {}", counted(markers, "marker"), counted(findings, "finding"))
+        }
+    };
+    Some(format!(
+        "too many for a page, which is without the last {what}: `timeline --json` has all markers, and `advise` all findings"
+    ))
 }
 
 /// What is said of parts that have no rows of their own.
@@ -220,4 +245,21 @@ fn groups(advice: &Advice, texts: &mut Texts) -> Vec<Group> {
             .collect(),
     });
     groups.filter(|group| !group.findings.is_empty()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_of_a_page_is_said() {
+        let said = |markers, findings: [usize; 2]| left_out(markers, findings.into_iter());
+        assert_eq!(said(MOST_MARKERS, [MOST_FINDINGS; 2]), None);
+        let text = said(MOST_MARKERS + 7, [0, MOST_FINDINGS + 1]).expect("something");
+        assert!(text.contains("the last 7 markers and 1 finding:"), "{text}");
+        let text = said(0, [MOST_FINDINGS + 2, MOST_FINDINGS + 3]).expect("something");
+        assert!(text.contains("the last 5 findings:"), "{text}");
+        let text = said(MOST_MARKERS + 1, [0, 0]).expect("something");
+        assert!(text.contains("the last 1 marker:"), "{text}");
+    }
 }
