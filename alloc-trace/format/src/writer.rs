@@ -276,7 +276,7 @@ impl RecordingWriter {
             let stamp = record.stamp().unwrap_or(last);
             // A chunk that begins before the one before it ended does not follow it.
             let is_apart = length == 0 && thread != stream.thread && stamp == last;
-            let context = self.context(thread, stamp - Stamp::from(is_apart && stamp > 0));
+            let context = self.context(thread, stamp.saturating_sub(Stamp::from(is_apart)));
             length += stream.encoder.context(stream.payload.get_mut(length..)?, &context)?;
             if stream.first_stamp.is_none() {
                 stream.first_stamp = Some(context.stamp);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::axis::Cell;
-use super::weights::Weights;
+use super::weights::{Weights, inclusive};
 use super::{FlameNode, Intervals, Row};
 
 /// What the nodes are called that stand for others.
@@ -42,14 +42,8 @@ impl Intervals {
     }
 
     fn inclusive_weights(&self) -> Vec<Weights> {
-        let mut weights: Vec<Weights> = self.nodes.iter().map(own_weights).collect();
-        for (index, row) in self.nodes.iter().enumerate().rev() {
-            if let Some(parent) = row.key.parent {
-                let own = weights[index];
-                weights[parent as usize].add(&own);
-            }
-        }
-        weights
+        let own = self.nodes.iter().map(own_weights).collect();
+        inclusive(own, |node| self.nodes[node].key.parent)
     }
 
     /// How many cells there would be, at most.

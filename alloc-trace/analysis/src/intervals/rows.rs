@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 use super::axis::{Axis, Row};
 use super::fold::fold_tree;
 use super::folding::{Folding, largest};
-use super::weights::Weights;
+use super::weights::{Weights, inclusive};
 use super::{SpanKey, ThreadKey};
 use crate::call_site::{CallSite, crate_name};
 use crate::call_tree::Place;
@@ -160,13 +160,7 @@ impl Rows {
     /// The new number of each node, where there are too many.
     fn fold_tree(&mut self, most: usize, own: &[Weights]) -> Option<Vec<u32>> {
         let nodes: Vec<&FlameNode> = self.tree.iter().map(|(node, _)| node).collect();
-        let mut inclusive = own.to_vec();
-        for (number, node) in nodes.iter().enumerate().rev() {
-            if let Some(parent) = node.parent {
-                let weights = inclusive[number];
-                inclusive[parent as usize].add(&weights);
-            }
-        }
+        let inclusive = inclusive(own.to_vec(), |node| nodes[node].parent);
         if inclusive.iter().filter(|weights| weights.any()).count() <= most {
             return None;
         }

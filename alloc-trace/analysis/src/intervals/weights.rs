@@ -41,6 +41,20 @@ impl Weights {
     }
 }
 
+/// What nodes weigh with all below them, where parents stand before their children; given what they weigh alone.
+pub(super) fn inclusive(
+    mut weights: Vec<Weights>,
+    parent: impl Fn(usize) -> Option<u32>,
+) -> Vec<Weights> {
+    for node in (0..weights.len()).rev() {
+        if let Some(parent) = parent(node) {
+            let own = weights[node];
+            weights[parent as usize].add(&own);
+        }
+    }
+    weights
+}
+
 /// Weighs the owners of a recording's blocks.
 pub(super) fn weigh(
     replay: &mut Replay<'_>,

@@ -171,16 +171,12 @@ fn findings_by_rule(advice: &Advice) -> impl Iterator<Item = usize> {
 
 /// What is said of markers and findings that are not in the page, given how many there are in all.
 fn left_out(markers: usize, findings: impl Iterator<Item = usize>) -> Option<String> {
-    let markers = markers.saturating_sub(MOST_MARKERS) as u64;
     let findings: usize = findings.map(|of_rule| of_rule.saturating_sub(MOST_FINDINGS)).sum();
-    let what = match (markers, findings as u64) {
-        (0, 0) => return None,
-        (markers, 0) => counted(markers, "marker"),
-        (0, findings) => counted(findings, "finding"),
-        (markers, findings) => {
-            format!("{} and {}", counted(markers, "marker"), counted(findings, "finding"))
-        }
-    };
+    let what = [(markers.saturating_sub(MOST_MARKERS), "marker"), (findings, "finding")]
+        .into_iter()
+        .filter(|&(number, _)| number > 0)
+        .map(|(number, noun)| counted(number as u64, noun));
+    let what = listed(&what.collect::<Vec<_>>())?;
     Some(format!(
         "too many for a page, which is without the last {what}: `timeline --json` has all markers, and `advise` all findings"
     ))
@@ -202,13 +198,17 @@ fn folded(intervals: &Intervals) -> Option<String> {
         others(spans, "spans"),
     ];
     let folded: Vec<String> = folded.into_iter().flatten().collect();
-    let (last, first) = folded.split_last()?;
-    let named =
-        if first.is_empty() { last.clone() } else { format!("{} and {last}", first.join(", ")) };
+    let named = listed(&folded)?;
     Some(format!(
         "too many for a page to show one by one: the smallest {named} have one row together each, \
          [other …], and in the flame graph nodes [smaller functions]"
     ))
+}
+
+/// Several things in a sentence: `a, b and c`; `None` where there is none.
+fn listed(things: &[String]) -> Option<String> {
+    let (last, others) = things.split_last()?;
+    Some(if others.is_empty() { last.clone() } else { format!("{} and {last}", others.join(", ")) })
 }
 
 /// One sample a bin: a recording can have far more than a page has columns.
