@@ -78,8 +78,6 @@ pub(super) struct Gather {
     blocks: Blocks,
     live: LiveByThread,
     origins: Origins,
-    /// Of each call site its last request.
-    last_requests: Vec<Stamp>,
     ticks: Ticks,
     /// Half of the recording, in ticks of its clock.
     half: Stamp,
@@ -102,7 +100,6 @@ impl Gather {
             blocks: Blocks::new(),
             live: LiveByThread::new(),
             origins: Origins::new(prepared.sites.len()),
-            last_requests: vec![0; prepared.sites.len()],
             ticks: Ticks::new(first_stamp, last_stamp),
             half: last_stamp.saturating_sub(first_stamp) / 2,
             live_bytes: LiveBytes::default(),
@@ -248,18 +245,12 @@ impl Gather {
         place: Place,
     ) -> Block {
         let ordinal = self.origins.get(origin).map_or(0, |evidence| evidence.blocks);
-        if let Some(evidence) = self.origins.get_mut(origin) {
+        if let Some(evidence) = self.origins.request(origin, event.size, event.stamp) {
             evidence.blocks += 1;
-            evidence.bytes = evidence.bytes.saturating_add(event.size);
-            evidence.events += 1;
             evidence.live += 1;
             evidence.peak_blocks = evidence.peak_blocks.max(evidence.live);
             if evidence.blocks == 1 {
                 evidence.first_request = event.stamp;
-            }
-            evidence.last_request = event.stamp;
-            if let Some(last) = self.last_requests.get_mut(evidence.site as usize) {
-                *last = event.stamp;
             }
             evidence.align_log2 = event.align_log2;
             let live = self.live.of(origin, thread);
@@ -286,21 +277,15 @@ impl Gather {
     /// A block was reallocated.
     fn change(&mut self, block: Block, event: &Event, thread: u32, lives: &SpanLives) -> Block {
         let past = self.is_past_its_span(&block, event.stamp, lives);
-        if let Some(evidence) = self.origins.get_mut(block.origin) {
-            evidence.bytes = evidence.bytes.saturating_add(event.size);
-            evidence.events += 1;
-            evidence.last_request = event.stamp;
-            if let Some(last) = self.last_requests.get_mut(evidence.site as usize) {
-                *last = event.stamp;
-            }
-            if event.size > block.size {
-                let growth = &mut evidence.growth;
-                growth.moves += u64::from(event.address != event.old_address);
-                growth.steps.add(block.size, event.size);
-                if !block.history.has(History::REALLOCATED) {
-                    let align = 1 << (block.align_log2 & 63);
-                    growth.beginning.get_or_insert((block.size, event.size, align));
-                }
+        if let Some(evidence) = self.origins.request(block.origin, event.size, event.stamp)
+            && event.size > block.size
+        {
+            let growth = &mut evidence.growth;
+            growth.moves += u64::from(event.address != event.old_address);
+            growth.steps.add(block.size, event.size);
+            if !block.history.has(History::REALLOCATED) {
+                let align = 1 << (block.align_log2 & 63);
+                growth.beginning.get_or_insert((block.size, event.size, align));
             }
         }
         self.live_bytes.take(block.size);
@@ -384,6 +369,7 @@ impl Gather {
         self.end(&block, event.stamp);
         self.leave_span(&block, (event.stamp, span), true, lives);
         self.drop_live(&block);
+        let last_request = self.origins.last_request_at_site(block.origin);
         let Some(evidence) = self.origins.get_mut(block.origin) else { return };
         evidence.freed += 1;
         evidence.events += 1;
@@ -395,7 +381,6 @@ impl Gather {
             evidence.remote_bytes = evidence.remote_bytes.saturating_add(block.size);
         }
         // What the call site made for itself there counts, too: a list is in use while what it holds is made.
-        let last_request = self.last_requests.get(evidence.site as usize).copied();
         let idle = event.stamp.saturating_sub(last_request.unwrap_or(event.stamp));
         if idle >= self.half && self.half > 0 {
             evidence.late += 1;

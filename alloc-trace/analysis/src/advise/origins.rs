@@ -3,6 +3,8 @@
 //! One line can ask for a list and for what it holds, as `list.push(Box::new(1))` does. The sizes, the number and
 //! the lives of the two have nothing to do with each other, so each is judged by itself.
 
+use alloc_trace_format::Stamp;
+
 use super::site::SiteEvidence;
 use crate::holder::Holder;
 use crate::sites::SiteIndex;
@@ -16,13 +18,15 @@ pub(super) struct Origins {
     /// By call site, and by holder; the last of these is for what is not known.
     numbers: Vec<[OriginIndex; Holder::COUNT + 1]>,
     evidence: Vec<SiteEvidence>,
+    /// Of each call site its last request, for whatever that was.
+    last_requests: Vec<Stamp>,
 }
 
 impl Origins {
     /// None of so many call sites.
     pub(super) fn new(sites: usize) -> Self {
         let numbers = vec![[OriginIndex::MAX; Holder::COUNT + 1]; sites];
-        Self { numbers, evidence: Vec::new() }
+        Self { numbers, evidence: Vec::new(), last_requests: vec![0; sites] }
     }
 
     /// The number of an origin.
@@ -47,6 +51,31 @@ impl Origins {
 
     pub(super) fn get_mut(&mut self, origin: OriginIndex) -> Option<&mut SiteEvidence> {
         self.evidence.get_mut(origin as usize)
+    }
+
+    /// So many bytes were requested there, for a new block or for one that is reallocated.
+    #[inline]
+    pub(super) fn request(
+        &mut self,
+        origin: OriginIndex,
+        bytes: u64,
+        stamp: Stamp,
+    ) -> Option<&mut SiteEvidence> {
+        let evidence = self.evidence.get_mut(origin as usize)?;
+        evidence.bytes = evidence.bytes.saturating_add(bytes);
+        evidence.events += 1;
+        evidence.last_request = stamp;
+        if let Some(last) = self.last_requests.get_mut(evidence.site as usize) {
+            *last = stamp;
+        }
+        Some(evidence)
+    }
+
+    /// When an origin's call site requested anything for the last time, be it for another origin.
+    #[inline]
+    pub(super) fn last_request_at_site(&self, origin: OriginIndex) -> Option<Stamp> {
+        let evidence = self.evidence.get(origin as usize)?;
+        self.last_requests.get(evidence.site as usize).copied()
     }
 
     /// The evidence of all of them, by call site.
