@@ -25,7 +25,7 @@ impl Plan {
     /// The allocators that a workload is run under.
     #[must_use]
     pub fn allocators_of(&self, workload: &Workload) -> Vec<Allocator> {
-        if workload.is_without_allocator() {
+        if workload.without_allocator {
             return Allocator::named(OURS).into_iter().collect();
         }
         self.allocators.clone()

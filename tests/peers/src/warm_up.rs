@@ -10,7 +10,9 @@ use crate::fresh::Memory;
 /// The kernel keeps the two apart: what was released as OS pages is seldom handed out as a huge page.
 /// With OS pages alone, an allocator that uses huge pages took four times as long in every third run.
 const ORDINARY_BYTES: usize = 768 << 20;
-const HUGE_BYTES: usize = 256 << 20;
+
+/// How much of it is huge pages, where nothing takes more.
+pub const HUGE_BYTES: usize = 256 << 20;
 
 /// Touches memory and releases it.
 ///

@@ -26,68 +26,63 @@ pub struct Workload {
     pub threads: &'static [usize],
     /// Runs it.
     pub run: fn(usize) -> Raced,
+    /// How many bytes of huge pages are warm when it begins: as much as it takes of them, or a little more.
+    warm_huge_bytes: usize,
+    /// Whether it makes no difference under which allocator it is run.
+    pub without_allocator: bool,
 }
 
 impl Workload {
+    /// Operations, on so many threads, that take no more huge pages than most.
+    const fn new(
+        name: &'static str,
+        operation: &'static str,
+        threads: &'static [usize],
+        run: fn(usize) -> Raced,
+    ) -> Self {
+        let warm_huge_bytes = warm_up::HUGE_BYTES;
+        Self { name, operation, threads, run, warm_huge_bytes, without_allocator: false }
+    }
+
+    /// The same, with so many bytes of warm huge pages.
+    const fn with_warm_huge_bytes(self, warm_huge_bytes: usize) -> Self {
+        Self { warm_huge_bytes, ..self }
+    }
+
+    /// The same, as one that allocates nothing that is measured.
+    const fn without_allocator(self) -> Self {
+        Self { without_allocator: true, ..self }
+    }
+
     /// Makes the machine ready for it.
     pub fn warm_up(&self) {
-        // The largest of each take that much or a little less.
-        if LIVE_SETS.iter().chain(LIVE_SETS_ALONE).any(|set| set.name == self.name) {
-            warm_up::touch_and_release_huge(1 << 30);
-        } else if self.name == PUSH_TO_256_MIB {
-            warm_up::touch_and_release_huge(2 << 30);
-        } else {
-            warm_up::touch_and_release();
-        }
-    }
-
-    /// Whether it makes no difference under which allocator it is run.
-    #[must_use]
-    pub fn is_without_allocator(&self) -> bool {
-        LIVE_SETS_ALONE.iter().any(|alone| alone.name == self.name)
+        warm_up::touch_and_release_huge(self.warm_huge_bytes);
     }
 }
-
-const PUSH_TO_256_MIB: &str = "push to 256 MiB";
 
 const ANY: &[usize] = &[1, 2, 8];
 
 /// Those that are compared.
 pub const ALL: &[Workload] = &[
-    Workload { name: "pairs 16 B", operation: "pair", threads: ANY, run: blocks::pairs::<16> },
-    Workload { name: "pairs 64 B", operation: "pair", threads: ANY, run: blocks::pairs::<64> },
-    Workload { name: "pairs 256 B", operation: "pair", threads: ANY, run: blocks::pairs::<256> },
-    Workload { name: "pairs 1024 B", operation: "pair", threads: ANY, run: blocks::pairs::<1024> },
-    Workload { name: "LIFO 1000, 32 B", operation: "pair", threads: ANY, run: blocks::lifo::<32> },
-    Workload {
-        name: "LIFO 1000, 256 B",
-        operation: "pair",
-        threads: ANY,
-        run: blocks::lifo::<256>,
-    },
-    Workload { name: "random, 10 k live", operation: "pair", threads: ANY, run: blocks::random },
-    Workload { name: "remote 64 B", operation: "block", threads: &[2, 8], run: remote::one_size },
-    Workload { name: "remote mixed", operation: "block", threads: &[2, 8], run: remote::mixed },
-    Workload { name: "push to 1 MiB", operation: "Vec", threads: ANY, run: growth::to_1_mib },
-    Workload { name: PUSH_TO_256_MIB, operation: "Vec", threads: ANY, run: growth::to_256_mib },
-    Workload {
-        name: "64 KiB-4 MiB, touched",
-        operation: "pair",
-        threads: ANY,
-        run: blocks::large_touched,
-    },
-    Workload { name: "64 KiB-4 MiB", operation: "pair", threads: ANY, run: blocks::large },
-    Workload {
-        name: "HashMap<String>",
-        operation: "step",
-        threads: ANY,
-        run: collections::hash_map,
-    },
-    Workload { name: "BTreeMap", operation: "step", threads: ANY, run: collections::btree_map },
-    Workload { name: "syn parse", operation: "file", threads: ANY, run: parse::rust },
-    Workload { name: "JSON parse", operation: "document", threads: ANY, run: parse::json },
-    Workload { name: "tokio server", operation: "request", threads: ANY, run: server::requests },
-    Workload { name: "thread churn", operation: "thread", threads: ANY, run: threads::churn },
+    Workload::new("pairs 16 B", "pair", ANY, blocks::pairs::<16>),
+    Workload::new("pairs 64 B", "pair", ANY, blocks::pairs::<64>),
+    Workload::new("pairs 256 B", "pair", ANY, blocks::pairs::<256>),
+    Workload::new("pairs 1024 B", "pair", ANY, blocks::pairs::<1024>),
+    Workload::new("LIFO 1000, 32 B", "pair", ANY, blocks::lifo::<32>),
+    Workload::new("LIFO 1000, 256 B", "pair", ANY, blocks::lifo::<256>),
+    Workload::new("random, 10 k live", "pair", ANY, blocks::random),
+    Workload::new("remote 64 B", "block", &[2, 8], remote::one_size),
+    Workload::new("remote mixed", "block", &[2, 8], remote::mixed),
+    Workload::new("push to 1 MiB", "Vec", ANY, growth::to_1_mib),
+    Workload::new("push to 256 MiB", "Vec", ANY, growth::to_256_mib).with_warm_huge_bytes(2 << 30),
+    Workload::new("64 KiB-4 MiB, touched", "pair", ANY, blocks::large_touched),
+    Workload::new("64 KiB-4 MiB", "pair", ANY, blocks::large),
+    Workload::new("HashMap<String>", "step", ANY, collections::hash_map),
+    Workload::new("BTreeMap", "step", ANY, collections::btree_map),
+    Workload::new("syn parse", "file", ANY, parse::rust),
+    Workload::new("JSON parse", "document", ANY, parse::json),
+    Workload::new("tokio server", "request", ANY, server::requests),
+    Workload::new("thread churn", "thread", ANY, threads::churn),
 ];
 
 /// How the time of an operation grows with the number of live blocks.
@@ -101,43 +96,34 @@ pub const LIVE_SETS: &[Workload] = &[
 
 /// The same loops without an allocator, in the same order.
 pub const LIVE_SETS_ALONE: &[Workload] = &[
-    live_set("live 10^3, the loop alone", live_set::alone::<1_000>),
-    live_set("live 10^4, the loop alone", live_set::alone::<10_000>),
-    live_set("live 10^5, the loop alone", live_set::alone::<100_000>),
-    live_set("live 10^6, the loop alone", live_set::alone::<1_000_000>),
-    live_set("live 10^7, the loop alone", live_set::alone::<10_000_000>),
+    live_set("live 10^3, the loop alone", live_set::alone::<1_000>).without_allocator(),
+    live_set("live 10^4, the loop alone", live_set::alone::<10_000>).without_allocator(),
+    live_set("live 10^5, the loop alone", live_set::alone::<100_000>).without_allocator(),
+    live_set("live 10^6, the loop alone", live_set::alone::<1_000_000>).without_allocator(),
+    live_set("live 10^7, the loop alone", live_set::alone::<10_000_000>).without_allocator(),
 ];
 
 const fn live_set(name: &'static str, run: fn(usize) -> Raced) -> Workload {
-    Workload { name, operation: "pair", threads: &[1], run }
+    Workload::new(name, "pair", &[1], run).with_warm_huge_bytes(1 << 30)
 }
 
 /// Run once, when all is done: nothing may have been tuned by them.
 pub const KEPT_ASIDE: &[Workload] = &[
-    Workload {
-        name: "expressions",
-        operation: "derivation",
-        threads: ANY,
-        run: kept_aside::expressions,
-    },
-    Workload { name: "text", operation: "line", threads: ANY, run: kept_aside::text },
-    Workload {
-        name: "shared lists",
-        operation: "version",
-        threads: ANY,
-        run: kept_aside::shared_lists,
-    },
-    Workload {
-        name: "changing owners",
-        operation: "pair",
-        threads: ANY,
-        run: kept_aside::changing_owners,
-    },
+    Workload::new("expressions", "derivation", ANY, kept_aside::expressions),
+    Workload::new("text", "line", ANY, kept_aside::text),
+    Workload::new("shared lists", "version", ANY, kept_aside::shared_lists),
+    Workload::new("changing owners", "pair", ANY, kept_aside::changing_owners),
 ];
 
 /// The workload of a name.
-#[must_use]
-pub fn named(name: &str) -> Option<&'static Workload> {
-    let all = [ALL, LIVE_SETS, LIVE_SETS_ALONE, KEPT_ASIDE];
-    all.into_iter().flatten().find(|workload| workload.name == name)
+///
+/// # Errors
+///
+/// If none has it; says which there are.
+pub fn named(name: &str) -> Result<&'static Workload, String> {
+    let all = || [ALL, LIVE_SETS, LIVE_SETS_ALONE, KEPT_ASIDE].into_iter().flatten();
+    all().find(|workload| workload.name == name).ok_or_else(|| {
+        let names: Vec<_> = all().map(|workload| workload.name).collect();
+        format!("no workload is called {name:?}; there are: {}", names.join("; "))
+    })
 }

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use peers::allocator::{self, Allocator};
-use peers::allocators::{Plan, build, chart, report, results::Results, run};
+use peers::allocators::{Error, Plan, build, chart, report, results::Results, run};
+use peers::choice;
 use peers::workloads::{self, Workload};
 
 /// Compares `CoreAlloc` with other people's allocators, each as a program's global allocator.
@@ -73,38 +74,42 @@ fn allocator_named(name: &str) -> Result<Allocator, String> {
 }
 
 impl Choice {
-    fn plan(&self) -> Plan {
+    fn plan(&self) -> Result<Plan, Error> {
         let sets: &[&'static [Workload]] = match (self.live_sets, self.kept_aside) {
             (true, _) => &[workloads::LIVE_SETS, workloads::LIVE_SETS_ALONE],
             (_, true) => &[workloads::KEPT_ASIDE],
             _ => &[workloads::ALL],
         };
-        let chosen = |workload: &&'static Workload| {
-            self.workload.as_ref().is_none_or(|text| workload.name.contains(text))
-        };
-        let workloads = sets.iter().copied().flatten().filter(chosen);
+        let all = || sets.iter().copied().flatten();
+        let text = self.workload.as_slice();
+        choice::check(text, "workload", all().map(|workload| workload.name))?;
+        let workloads = all().filter(|workload| choice::has(text, workload.name));
         let cells = workloads.flat_map(|workload| {
             let threads = workload.threads.iter().copied();
             threads.map(move |threads| (workload, threads))
         });
         let wanted = |threads| self.threads.is_empty() || self.threads.contains(&threads);
-        Plan {
-            allocators: match self.allocators.as_slice() {
-                [] => allocator::ALL.to_vec(),
-                some => some.to_vec(),
-            },
-            cells: cells.filter(|(_, threads)| wanted(*threads)).collect(),
+        let cells: Vec<_> = cells.filter(|(_, threads)| wanted(*threads)).collect();
+        if cells.is_empty() {
+            return Err("none of these workloads is run with that many threads".into());
         }
+        let allocators = match self.allocators.as_slice() {
+            [] => allocator::ALL.to_vec(),
+            some => some.to_vec(),
+        };
+        Ok(Plan { allocators, cells })
     }
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
-        Command::Build(choice) => build::build(&choice.plan().allocators),
+        Command::Build(choice) => choice.plan().and_then(|plan| build::build(&plan.allocators)),
         Command::Run { choice, rounds, budget, output } => {
-            run::run(&choice.plan(), rounds, budget, &output)
+            choice.plan().and_then(|plan| run::run(&plan, rounds, budget, &output))
         }
-        Command::Burst(choice) => run::bursts(&choice.plan().allocators)
+        Command::Burst(choice) => choice
+            .plan()
+            .and_then(|plan| run::bursts(&plan.allocators))
             .map(|bursts| print!("{}", report::bursts(&bursts))),
         Command::Report { results, chart } => Results::load(&results).and_then(|results| {
             print!("{}", report::tables(&results));

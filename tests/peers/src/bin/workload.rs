@@ -46,11 +46,18 @@ fn main() -> ExitCode {
         println!("{}", serde_json::to_string(&Burst::run()).expect("plain numbers"));
         return ExitCode::SUCCESS;
     }
-    let workload = arguments.next().and_then(|name| workloads::named(&name));
+    let name = arguments.next();
     let threads = arguments.next().and_then(|threads| threads.parse().ok());
-    let (Some(workload), Some(threads)) = (workload, threads) else {
+    let (Some(name), Some(threads)) = (name, threads) else {
         eprintln!("usage: workload NAME THREADS");
         return ExitCode::from(2);
+    };
+    let workload = match workloads::named(&name) {
+        Ok(workload) => workload,
+        Err(error) => {
+            eprintln!("workload: {error}");
+            return ExitCode::from(2);
+        }
     };
     let before = Usage::now();
     let raced = (workload.run)(threads);

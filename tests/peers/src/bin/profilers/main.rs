@@ -19,7 +19,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use peers::budget::Budget;
 use peers::child;
-use peers::choice::has;
+use peers::choice::{self, has};
 use peers::kept;
 use peers::packages;
 use peers::random::Random;
@@ -132,6 +132,8 @@ fn build() -> io::Result<()> {
 }
 
 fn run(choice: &Choice, rounds: usize, budget: u64, file: &Path) -> io::Result<()> {
+    choice::check(&choice.only, "workload", workload::ALL.map(|workload| workload.name))?;
+    choice::check(&choice.profilers, "profiler", profiler::ALL.map(|profiler| profiler.name))?;
     let mut results: Results = kept::load(file)?;
     results.machine = peers::machine::describe();
     let profilers = choice.profilers();

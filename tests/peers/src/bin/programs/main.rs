@@ -18,7 +18,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use peers::budget::Budget;
-use peers::choice::has;
+use peers::choice::{self, has};
 use peers::kept;
 use peers::random::Random;
 use peers::warm_up;
@@ -76,15 +76,17 @@ struct Choice {
 }
 
 impl Choice {
-    fn programs(&self) -> Vec<Program> {
-        program::ALL.into_iter().filter(|program| has(&self.only, program.name)).collect()
+    fn programs(&self) -> io::Result<Vec<Program>> {
+        choice::check(&self.only, "program", program::ALL.map(|program| program.name))?;
+        Ok(program::ALL.into_iter().filter(|program| has(&self.only, program.name)).collect())
     }
 
     fn libraries(&self) -> io::Result<Vec<Library>> {
         let built = target().join("libraries");
         fs::create_dir_all(&built)?;
-        let all = library::all(&built)?.into_iter();
-        Ok(all.filter(|library| has(&self.libraries, library.name)).collect())
+        let all = library::all(&built)?;
+        choice::check(&self.libraries, "library", all.iter().map(|library| library.name))?;
+        Ok(all.into_iter().filter(|library| has(&self.libraries, library.name)).collect())
     }
 }
 
@@ -121,7 +123,7 @@ fn run(choice: &Choice, rounds: usize, budget: u64, file: &Path) -> io::Result<(
     let budget = Budget::of(Some(budget));
     let mut random = Random::new(u64::from(std::process::id()));
     for round in 0..rounds {
-        let mut programs = choice.programs();
+        let mut programs = choice.programs()?;
         random.shuffle(&mut programs);
         for program in programs {
             // A program's round is run whole or not at all: its ratios are taken within it.
@@ -186,7 +188,7 @@ fn record(
 fn count(choice: &Choice, file: &Path) -> io::Result<()> {
     let mut results: Results = kept::load(file)?;
     let folder = folder("counted")?;
-    for program in choice.programs() {
+    for program in choice.programs()? {
         for library in choice.libraries()? {
             let counts = folder.join("counts");
             if counts.exists() {
