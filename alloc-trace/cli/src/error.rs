@@ -153,18 +153,24 @@ pub(crate) fn print(error: &CommandError) {
     message::print(&line);
 }
 
-/// What to do about an error whose cause does not say so.
+/// What to do about an error.
 fn hint(error: &CommandError) -> Option<&str> {
+    let error = match error {
+        CommandError::Run { hint, .. } => return hint.as_deref(),
+        CommandError::Analysis(AnalysisError::Read(error)) => error,
+        _ => return None,
+    };
     match error {
-        CommandError::Run { hint, .. } => hint.as_deref(),
-        CommandError::Analysis(AnalysisError::Read(ReadError::Io { source, .. }))
-            if source.kind() == io::ErrorKind::NotFound =>
-        {
+        ReadError::Io { source, .. } if source.kind() != io::ErrorKind::NotFound => None,
+        ReadError::Io { .. } | ReadError::NotAFile { .. } | ReadError::NotARecording { .. } => {
             Some(
-                "name the file that `alloc-trace record -o FILE` made, or a program with \
-                 ALLOC_TRACE=FILE",
+                "name the file that `alloc-trace record -o FILE` made, or a program with ALLOC_TRACE=FILE",
             )
         }
+        ReadError::UnsupportedVersion { .. } | ReadError::UnsupportedCodec { .. } => {
+            Some("record again, or read it with that version")
+        }
+        ReadError::Truncated { .. } | ReadError::Corrupt { .. } => Some("record again"),
         _ => None,
     }
 }

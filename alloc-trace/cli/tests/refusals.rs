@@ -44,31 +44,30 @@ fn assert_refused(path: &Path, told: &str) {
 fn what_is_no_recording_is_refused_with_its_name_and_the_reason() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = |name: &str| directory.path().join(name);
-    let made = "that `alloc-trace record -o FILE` made, or a program with ALLOC_TRACE=FILE";
+    let made =
+        "name the file that `alloc-trace record -o FILE` made, or a program with ALLOC_TRACE=FILE";
     let told = "cannot open: No such file or directory (os error 2)";
-    assert_refused(&path("missing"), &format!("{told}; name the file {made}"));
-    let told = "not a regular file; expected a recording: name the file";
-    assert_refused(directory.path(), &format!("{told} {made}"));
+    assert_refused(&path("missing"), &format!("{told}; {made}"));
+    assert_refused(directory.path(), &format!("not a regular file; {made}"));
     for (name, content) in [("empty", ""), ("text", "this is no recording at all")] {
         fs::write(path(name), content).expect("written");
-        let told = "not an alloc-trace recording (no magic number at offset 0): give one that \
-                    `alloc-trace record -o FILE` made, or a program with ALLOC_TRACE=FILE";
-        assert_refused(&path(name), told);
+        let told = "not an alloc-trace recording (no magic number at offset 0)";
+        assert_refused(&path(name), &format!("{told}; {made}"));
     }
     let mut bytes = support::header(1).encode().to_vec();
     fs::write(path("short"), &bytes).expect("written");
-    let told = "truncated at offset 88: expected the file header, without which nothing can be read: \
+    let told = "truncated at offset 88: expected the file header, without which nothing can be read; \
                 record again";
     assert_refused(&path("short"), told);
     bytes[30] ^= 1;
     fs::write(path("damaged"), &bytes).expect("written");
     let told = "corrupt at offset 84: expected the checksum of the file header, without which nothing \
-                can be read: record again";
+                can be read; record again";
     assert_refused(&path("damaged"), told);
     bytes[8] = 9;
     fs::write(path("later"), &bytes).expect("written");
-    let told = "made by another version of alloc-trace (format 9, this one reads up to 3): \
-                record again or read it with that version";
+    let told = "made by another version of alloc-trace (format 9, this one reads up to 3); \
+                record again, or read it with that version";
     assert_refused(&path("later"), told);
 }
 
@@ -199,8 +198,8 @@ fn a_recording_packed_by_another_version_is_told_as_such_by_every_command() {
     assert_eq!(header.kind, BlockKind::Chunk);
     block.copy_from_slice(&BlockHeader { codec: Codec::Other(2), ..header }.encode());
     fs::write(&path, bytes).expect("written");
-    let told = "made by another version of alloc-trace (codec 2, this one reads 3): \
-                record again or read it with that version";
+    let told = "made by another version of alloc-trace (codec 2, this one reads 3); \
+                record again, or read it with that version";
     assert_refused(&path, told);
     let (_other, sound) = sample(true);
     for order in [[&path, &sound], [&sound, &path]] {

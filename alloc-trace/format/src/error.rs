@@ -10,7 +10,8 @@ use crate::block::Codec;
 /// Why a recording could not be read.
 ///
 /// Truncated and corrupt are different answers: a truncated file ends before what it promises, a
-/// corrupt one contradicts itself.
+/// corrupt one contradicts itself. The messages name the file and what is wrong with it; what to do about it
+/// depends on the program that reads.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ReadError {
@@ -77,50 +78,34 @@ impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io { path, attempt, .. } => write!(f, "{}: cannot {attempt}", path.display()),
-            Self::NotAFile { path } => {
-                write!(
-                    f,
-                    "{}: not a regular file; expected a recording: name the file that `alloc-trace record \
-                     -o FILE` made, or a program with ALLOC_TRACE=FILE",
-                    path.display()
-                )
-            }
+            Self::NotAFile { path } => write!(f, "{}: not a regular file", path.display()),
             Self::NotARecording { path } => write!(
                 f,
-                "{}: not an alloc-trace recording (no magic number at offset 0): give one that \
-                 `alloc-trace record -o FILE` made, or a program with ALLOC_TRACE=FILE",
+                "{}: not an alloc-trace recording (no magic number at offset 0)",
                 path.display()
             ),
             Self::UnsupportedVersion { path, found } => write!(
                 f,
-                "{}: made by another version of alloc-trace (format {found}, this one reads up to {}): \
-                 record again or read it with that version",
+                "{}: made by another version of alloc-trace (format {found}, this one reads up to {})",
                 path.display(),
                 crate::FORMAT_VERSION
             ),
             Self::UnsupportedCodec { path, found } => write!(
                 f,
-                "{}: made by another version of alloc-trace (codec {found}, this one reads {}): \
-                 record again or read it with that version",
+                "{}: made by another version of alloc-trace (codec {found}, this one reads {})",
                 path.display(),
                 Codec::COLUMNS
             ),
-            Self::Truncated { path, offset, expected } => {
-                write!(
-                    f,
-                    "{}: truncated at offset {offset}: expected {expected}, without which nothing can be \
-                     read: record again",
-                    path.display()
-                )
-            }
-            Self::Corrupt { path, offset, expected } => {
-                write!(
-                    f,
-                    "{}: corrupt at offset {offset}: expected {expected}, without which nothing can be \
-                     read: record again",
-                    path.display()
-                )
-            }
+            Self::Truncated { path, offset, expected } => write!(
+                f,
+                "{}: truncated at offset {offset}: expected {expected}, without which nothing can be read",
+                path.display()
+            ),
+            Self::Corrupt { path, offset, expected } => write!(
+                f,
+                "{}: corrupt at offset {offset}: expected {expected}, without which nothing can be read",
+                path.display()
+            ),
         }
     }
 }
