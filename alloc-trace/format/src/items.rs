@@ -5,7 +5,7 @@
 //! by one from bytes that need not be all there are.
 
 use crate::decoder::{DecodeState, Decoder, Row};
-use crate::encoder::Output;
+use crate::output::Output;
 use crate::record::{Event, EventKind, NodeDefinition, NodeId, Record, Stamp, ThreadId, kind};
 use crate::varint;
 

@@ -35,7 +35,9 @@ mod heap_snapshot;
 mod input;
 mod items;
 mod merged;
+mod output;
 mod payload;
+mod plain_event;
 mod read_progress;
 mod record;
 mod recording;
@@ -52,7 +54,7 @@ pub use columns::pack::{Effort, HeapSpace, Lent, Packer, PackerSpace};
 pub use columns::unpack::{UnpackError, Unpacker};
 pub use decoder::{DecodeState, Decoder};
 pub use definitions::Definitions;
-pub use encoder::{Encoder, MAX_EVENT_BYTES, MAX_TEXT_BYTES};
+pub use encoder::{Encoder, MAX_EVENT_BYTES};
 pub use error::{ReadError, RecordError};
 pub use exit_status::append_exit_status;
 pub use follower::{Follower, Polled};
@@ -64,6 +66,7 @@ pub use items::{
     CarriedRecord, ChunkRow, HeldBlock, Item, ItemState, MAX_ITEM_BYTES, Rows, Subject,
 };
 pub use merged::{Merged, Run, Step};
+pub use output::MAX_TEXT_BYTES;
 pub use read_progress::ReadProgress;
 pub use record::{
     Context, EndReason, Event, EventKind, ExitStatus, Module, ModuleUnload, NodeDefinition, NodeId,

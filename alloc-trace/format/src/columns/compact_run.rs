@@ -11,8 +11,9 @@
 use super::pack::{Columns, Packing};
 use super::{CONTROL, TICKS, TICKS_HIGH, control};
 use crate::compact::{self, Compact, Last, Site};
-use crate::decoder::{DecodeState, PlainEvent};
+use crate::decoder::DecodeState;
 use crate::fields::{self, Lengths};
+use crate::plain_event::PlainEvent;
 use crate::record::{NodeId, tag};
 use crate::varint;
 

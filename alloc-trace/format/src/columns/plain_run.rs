@@ -12,7 +12,7 @@ use super::unpack::{Expected, Known, Rebuild};
 use super::{CONTROL, SIZE, SIZE_HIGH, TICKS, TICKS_HIGH, control};
 use crate::chunk_records::RunEvent;
 use crate::compact::Site;
-use crate::decoder::{PLAIN_KINDS, PlainEvent};
+use crate::plain_event::{PLAIN_KINDS, PlainEvent};
 use crate::record::{Stamp, tag};
 
 /// No run is longer: what the first pass finds is still in the nearest cache at the last one.

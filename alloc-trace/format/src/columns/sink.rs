@@ -3,8 +3,9 @@
 use super::plain_run::LONGEST;
 use super::unpack::Expected;
 use crate::chunk_records::{ChunkRecords, RunEvent};
-use crate::decoder::{DecodeState, Decoded, PlainEvent, Row};
+use crate::decoder::{DecodeState, Decoded, Row};
 use crate::encoder::{Encoder, MAX_EVENT_BYTES};
+use crate::plain_event::PlainEvent;
 use crate::record::{Event, NodeDefinition, Record, Stamp};
 use crate::recording::MAX_CHUNK_BYTES;
 
