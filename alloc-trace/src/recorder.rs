@@ -26,6 +26,7 @@
 mod backtrace;
 mod bus_error;
 mod call_tree;
+mod capture;
 mod chunk_writer;
 mod clock;
 mod compressor;
@@ -57,29 +58,29 @@ mod spill;
 mod stack;
 mod stack_switch;
 mod sys;
+mod thread;
 mod thread_names;
 mod unload;
 mod unwind_rules;
 mod workroom;
 
-use std::cell::Cell;
 use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use alloc_trace_format::{Encoder, EndReason, Event, EventKind, NodeId, SnapshotReason, Stamp};
 
-use self::backtrace::{Backtrace, Captured, Shared};
+use self::backtrace::Captured;
 use self::call_tree::CallTree;
 use self::chunk_writer::ChunkWriter;
 use self::heap_snapshots::HeapSnapshots;
 use self::interruptions::{interrupted, interrupted_slot};
 use self::log::Log;
 use self::modules::Modules;
-use self::sink::Sink;
 use self::slots::{Slot, Slots, State};
 use self::spare_stacks::SpareStacks;
 use self::sys::{Errno, PreserveErrno};
+use self::thread::{TAKEN, THREAD, Thread};
 use self::unwind_rules::Rules;
 
 use crate::request::Request;
@@ -92,6 +93,11 @@ pub(crate) use self::session::{
 };
 #[cfg(feature = "span-layer")]
 pub(crate) use self::spans::{session, span, span_close, span_enter, span_exit, span_fields};
+#[cfg(all(feature = "tracing-events", feature = "span-layer"))]
+pub(crate) use self::thread::is_thread_internal;
+#[cfg(feature = "tracing-events")]
+pub(crate) use self::thread::mark_thread_internal;
+pub(crate) use self::thread::unrecorded;
 
 /// Whether a recording can be started on this target.
 pub(crate) const SUPPORTED: bool = true;
@@ -148,56 +154,6 @@ struct Tables {
 
 /// What the epoch pointer leads to before any recording.
 static NO_EPOCH: AtomicU64 = AtomicU64::new(epoch::STOPPED);
-
-/// Stands for the recording that leaves a thread out, where none may.
-const TAKEN: u64 = u64::MAX;
-
-/// What the recorder keeps in each thread.
-struct Thread {
-    slot: Cell<*const Slot>,
-    /// Its number in the recording `session`, which knows it by a record of its own in a generation.
-    number: Cell<u32>,
-    session: Cell<u64>,
-    generation: Cell<u32>,
-    /// The recording that leaves it out by its name, and how often it would have joined.
-    left_out: Cell<u64>,
-    refusals: Cell<u32>,
-    /// Set while it takes a slot.
-    attaching: Cell<bool>,
-    /// Whether it exits and has given its slot back: nobody may tell when it is gone, so from here on it
-    /// keeps none.
-    left: Cell<bool>,
-    /// Whether it is the recorder's own.
-    internal: Cell<bool>,
-    /// Set while it does the recorder's work: its events are not the program's.
-    paused: Cell<bool>,
-    #[cfg(feature = "span-layer")]
-    entered: entered_spans::EnteredSpans,
-    /// Whether it entered or left spans that the recording was not told of.
-    #[cfg(feature = "span-layer")]
-    spans_are_untold: Cell<bool>,
-}
-
-thread_local! {
-    static THREAD: Thread = const {
-        Thread {
-            slot: Cell::new(ptr::null()),
-            number: Cell::new(0),
-            session: Cell::new(0),
-            generation: Cell::new(0),
-            left_out: Cell::new(0),
-            refusals: Cell::new(0),
-            attaching: Cell::new(false),
-            left: Cell::new(false),
-            internal: Cell::new(false),
-            paused: Cell::new(false),
-            #[cfg(feature = "span-layer")]
-            entered: entered_spans::EnteredSpans::new(),
-            #[cfg(feature = "span-layer")]
-            spans_are_untold: Cell::new(false),
-        }
-    };
-}
 
 /// Records a request that obtained a block, or that is about to release one. Where its thread cannot write
 /// at once it does nothing and answers `false`: then [`record`] knows why.
@@ -257,33 +213,6 @@ fn write_called(
     let registers = Registers { program_counter, stack_pointer, frame_pointer };
     state.writer.overtake(request.begin(), &RECORDER.log)?;
     RECORDER.write_event(state, request, registers)
-}
-
-/// Runs a closure whose heap events are the recorder's and not the program's: they are not recorded.
-pub(crate) fn unrecorded<T>(closure: impl FnOnce() -> T) -> T {
-    THREAD.with(|thread| {
-        thread.paused.set(true);
-        // SAFETY: a thread's pointer is null or leads to a slot, and slots are never given back.
-        if let Some(slot) = unsafe { thread.slot.get().as_ref() } {
-            // An event finds another epoch and asks to join again, which `paused` refuses.
-            slot.epoch.store(epoch::STOPPED, Ordering::Relaxed);
-        }
-    });
-    let result = closure();
-    THREAD.with(|thread| thread.paused.set(false));
-    result
-}
-
-/// Marks the calling thread as the recorder's own.
-#[cfg(feature = "tracing-events")]
-pub(crate) fn mark_thread_internal() {
-    THREAD.with(|thread| thread.internal.set(true));
-}
-
-/// Whether the calling thread is the recorder's own.
-#[cfg(all(feature = "tracing-events", feature = "span-layer"))]
-pub(crate) fn is_thread_internal() -> bool {
-    THREAD.with(|thread| thread.internal.get())
 }
 
 /// Records a marker.
@@ -495,67 +424,6 @@ impl Recorder {
         state.writer.write_event(&self.log, &event)
     }
 
-    /// Captures the backtrace of an event that begins at `stamp`, unless the options leave backtraces
-    /// out.
-    #[inline(always)]
-    fn capture(
-        &'static self,
-        state: &mut State,
-        registers: Registers,
-        stamp: Stamp,
-    ) -> Result<Option<Captured>, Errno> {
-        if self.depth.load(Ordering::Relaxed) == 0 {
-            return Ok(None);
-        }
-        let Some(tables) = self.tables.get() else { return Ok(None) };
-        let find = |path, parent| tables.call_tree.find(path, parent);
-        let in_place = state.backtrace.capture_in_place(registers, &tables.rules, find);
-        if in_place.is_some() && !self.check.load(Ordering::Relaxed) {
-            return Ok(in_place);
-        }
-        let mut written = Ok(());
-        let captured =
-            self.capture_anywhere(state, registers, stamp, tables, in_place, &mut written);
-        written.map(|()| Some(captured))
-    }
-
-    /// Captures a backtrace that could not be captured `in_place`, and checks it if that is asked. What
-    /// was discovered is `written`, or not.
-    #[inline(never)]
-    fn capture_anywhere(
-        &'static self,
-        state: &mut State,
-        registers: Registers,
-        stamp: Stamp,
-        tables: &Tables,
-        in_place: Option<Captured>,
-        written: &mut Result<(), Errno>,
-    ) -> Captured {
-        let (shared, mut sink) = self.means(tables, &mut state.writer, stamp);
-        let captured =
-            in_place.unwrap_or_else(|| state.backtrace.capture(registers, &shared, &mut sink));
-        if self.check.load(Ordering::Relaxed) {
-            check_backtrace(&state.backtrace, registers, &shared, &mut sink);
-        }
-        *written = sink.result;
-        captured
-    }
-
-    /// What a backtrace of an event that begins at `stamp` is found by, and where what is met with it goes.
-    #[inline(always)]
-    fn means<'a>(
-        &'static self,
-        tables: &'a Tables,
-        writer: &'a mut ChunkWriter,
-        stamp: Stamp,
-    ) -> (Shared<'a>, Sink<'a>) {
-        let depth = self.depth.load(Ordering::Relaxed);
-        let shared = Shared { modules: &self.modules, rules: &tables.rules, depth };
-        let stamp = stamp.max(writer.last_stamp());
-        let (tree, log) = (&tables.call_tree, &self.log);
-        (shared, Sink { tree, stamp, writer, log, result: Ok(()) })
-    }
-
     /// The recording cannot be written any more: it ends, and the program runs on.
     #[cold]
     fn fail(&'static self, error: Errno, state: &mut State) {
@@ -583,29 +451,4 @@ fn stamps(state: &State, request: &Request) -> (Stamp, Stamp) {
     let stamp = stamp.max(state.writer.last_stamp());
     let realloc = request.kind == EventKind::Realloc;
     (stamp, if realloc { request.begin.min(stamp) } else { stamp })
-}
-
-/// Compares a backtrace with a full unwind and ends the process where they differ.
-#[cold]
-fn check_backtrace(
-    incremental: &Backtrace,
-    registers: Registers,
-    shared: &Shared<'_>,
-    sink: &mut Sink<'_>,
-) {
-    // On memory of its own: the caller's stack may be a small one.
-    let bytes = size_of::<Backtrace>().next_multiple_of(4096);
-    let Some(memory) = sys::map_anonymous(bytes) else { return };
-    // SAFETY: the mapping is large enough, and zeroed memory is a backtrace of no frames.
-    let full = unsafe { memory.cast::<Backtrace>().as_mut() };
-    full.reset();
-    full.capture(registers, shared, sink);
-    let equal = incremental.addresses().eq(full.addresses());
-    // SAFETY: mapped above, and not used below.
-    unsafe { sys::unmap(memory, bytes) };
-    if !equal {
-        sys::complain(&[b"a backtrace differs from a full unwind; please report this"]);
-        // SAFETY: ends the process, as the option `check` promises.
-        unsafe { libc::abort() };
-    }
 }
