@@ -19,7 +19,7 @@ pub const MAX_EVENT_BYTES: usize = 1 + (2 + 1 + 5 * 8) + (2 + 8) + (2 + 3 * 8) +
 
 /// What the differences of one chunk's records are taken against.
 ///
-/// A chunk begins with a [`Context`], which resets the state, so that each chunk can be decoded
+/// A chunk begins with a [`Context`](crate::Context), which resets the state, so that each chunk can be decoded
 /// alone.
 #[derive(Debug, Clone)]
 pub struct Encoder {
