@@ -54,8 +54,8 @@ impl CoreAlloc {
         Self(())
     }
 
-    /// What the heap holds at this moment. Takes no lock and stops nobody; with other threads at
-    /// work the figures may be some steps apart from each other.
+    /// What the heap holds at this moment. Allocates nothing, takes no lock and stops nobody; with other
+    /// threads at work the figures may be some steps apart from each other.
     ///
     /// It looks at the record of every page, so it takes time in proportion to the heap.
     #[must_use]
@@ -64,7 +64,8 @@ impl CoreAlloc {
     }
 
     /// Bytes of the OS's memory behind the heap at this moment: its segments, huge blocks and
-    /// metadata. Asks the OS about all of it, so it takes time in proportion to `mapped_bytes`.
+    /// metadata. Asks the OS about all of it, so it takes time in proportion to
+    /// [`Stats::mapped_bytes`].
     #[must_use]
     pub fn resident_bytes(&self) -> usize {
         stats::resident_bytes()
@@ -82,11 +83,19 @@ impl CoreAlloc {
     }
 
     /// Gives all unused memory back to the OS now, instead of when it has been unused for a while.
-    /// Returns the bytes.
+    /// Returns the bytes; 0 where none was unused.
     ///
     /// The memory that other threads keep for their next requests stays, and this thread's cached
     /// blocks are handed to their pages first. What is used again afterwards costs page faults, so
     /// this is for a program that is about to be quiet, or that measures its memory.
+    ///
+    /// ```
+    /// # #[global_allocator]
+    /// # static HEAP: alloc_core::CoreAlloc = alloc_core::CoreAlloc::new();
+    /// let large = std::hint::black_box(vec![1u8; 1 << 20]);
+    /// drop(large);
+    /// assert!(HEAP.purge() >= 1 << 20);
+    /// ```
     pub fn purge(&self) -> usize {
         thread::with_own_heap::<Portable, _>(Heap::trim);
         decay::purge(true)
@@ -128,7 +137,8 @@ impl CoreAlloc {
     }
 
     /// The bytes that a block really has, at least as many as were asked for. All of them may be
-    /// used, but reallocating and freeing still take the layout that was asked for.
+    /// used, but reallocating and freeing still take the layout that was asked for. An address that lies in
+    /// no block of the heap ends the process, with one line that names it.
     ///
     /// # Safety
     ///
@@ -140,7 +150,8 @@ impl CoreAlloc {
 
     /// Looks through the calling thread's heap for contradictions: every list, count and bit.
     ///
-    /// For tests; it takes time in proportion to the pages that have free blocks.
+    /// For tests; it takes time in proportion to the pages that have free blocks. `Ok` where the
+    /// thread has no heap, as before its first request.
     ///
     /// # Errors
     ///

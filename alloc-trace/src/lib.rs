@@ -40,7 +40,6 @@
 //!
 //! - `tracing-events` (default): records as `tracing` events. Adds `tracing`.
 //! - `span-layer` (default): [`SpanLayer`]. Adds `tracing-subscriber`.
-//!
 //! - `heap-snapshots` (default): what the heap of `alloc-core` holds, now and then and on request (see
 //!   [`heap_snapshot`]). Adds `alloc-core`, which depends on nothing but `libc`.
 //!

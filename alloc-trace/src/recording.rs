@@ -18,7 +18,8 @@ pub enum Stacks {
     /// All frames, up to 128; deeper backtraces are marked as cut.
     #[default]
     Full,
-    /// At most this many of the innermost frames, 1 to 128.
+    /// At most this many of the innermost frames: 1 to 128, and what lies beyond is taken as the nearest
+    /// of these.
     Depth(u8),
 }
 
@@ -31,14 +32,16 @@ pub enum Compression {
     /// Packed and compressed at level 1.
     #[default]
     Fast,
-    /// Packed and compressed at a level from 1 to 9: a few per cent fewer bytes for more time.
+    /// Packed and compressed at a level from 1 to 9, and what lies beyond is taken as the nearest of these:
+    /// a few per cent fewer bytes for more time.
     Level(u8),
 }
 
 /// A recording under way. It is stopped when this is dropped, or at the latest when the process
 /// exits.
 ///
-/// There is one at a time in a process.
+/// There is one at a time in a process. A forked child goes on in a recording of its own, which its copy of
+/// this value does not end.
 #[derive(Debug)]
 #[must_use = "a recording ends when this value is dropped"]
 pub struct Recording {
@@ -49,7 +52,30 @@ pub struct Recording {
     live: Option<crate::live_events::LiveEvents>,
 }
 
-/// What a recording shall be.
+/// What a recording shall be. Every setter states its default; [`RecordingBuilder::start`] begins it.
+///
+/// ```
+/// use alloc_trace::{Recording, Stacks, TraceAlloc};
+/// use std::alloc::System;
+///
+/// #[global_allocator]
+/// static ALLOCATOR: TraceAlloc<System> = TraceAlloc::new(System);
+///
+/// # fn main() -> Result<(), alloc_trace::StartError> {
+/// # let folder = std::env::temp_dir().display().to_string();
+/// let recording = Recording::builder()
+///     .output(format!("{folder}/{{name}}.{{pid}}.trace"))
+///     .stacks(Stacks::Depth(32))
+///     .limit_bytes(1 << 30)
+///     .not_threads("logger*")
+///     .start()?;
+/// alloc_trace::mark("loaded");
+/// let file = recording.stop();
+/// assert!(file.metadata().is_ok_and(|file| file.len() > 0));
+/// # std::fs::remove_file(&file).unwrap();
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Default)]
 #[must_use = "a builder does nothing until `start`"]
 pub struct RecordingBuilder {
@@ -153,15 +179,16 @@ impl RecordingBuilder {
     }
 
     /// The length of the window through which records go to the file, 1 MiB to 8 MiB: 3 MiB by
-    /// default, of which a thread touches a sixteenth. A smaller one saves memory and compresses
-    /// less.
+    /// default, of which a thread touches a sixteenth. What lies beyond is taken as the nearest of
+    /// these. A smaller one saves memory and compresses less.
     pub const fn window_bytes(mut self, bytes: usize) -> Self {
         self.window_bytes = Some(bytes);
         self
     }
 
     /// How long the file may become: without a limit by default. When it would become longer the
-    /// recording ends, with that reason, and the program runs on.
+    /// recording ends, with that reason, and the program runs on. A limit that has no room for the window
+    /// is refused by [`start`](Self::start).
     pub const fn limit_bytes(mut self, bytes: u64) -> Self {
         self.limit_bytes = Some(bytes);
         self
@@ -187,14 +214,15 @@ impl RecordingBuilder {
     }
 
     /// A signal that pauses the recording and goes on with it, in turn, such as `SIGUSR1`: none by
-    /// default. A signal that the program handles already is left alone.
+    /// default. A signal that the program handles or ignores already, and one that cannot be handled, is
+    /// left alone, and that is said on standard error.
     pub const fn signal(mut self, signal: i32) -> Self {
         self.signal = Some(signal);
         self
     }
 
-    /// A signal that asks for a [`heap_snapshot`], such as `SIGUSR2`: none by default. A signal that the
-    /// program handles already is left alone. The thread takes it that the signal reaches; where the
+    /// A signal that asks for a [`heap_snapshot`], such as `SIGUSR2`: none by default. It is left alone where
+    /// [`signal`](Self::signal) says so. The thread takes the snapshot that the signal reaches; where the
     /// recording leaves that one out, the next thread that fills a chunk.
     pub const fn snapshot_signal(mut self, signal: i32) -> Self {
         self.snapshot_signal = Some(signal);
@@ -202,14 +230,15 @@ impl RecordingBuilder {
     }
 
     /// Only threads whose names match are recorded: all by default. `*` stands for any text, and a
-    /// name is what the kernel has of it, 15 bytes.
+    /// name is what the kernel has of it, 15 bytes. A pattern has 32 bytes at most.
     pub fn only_threads(mut self, pattern: impl Into<String>) -> Self {
         self.only_threads = Some(pattern.into());
         self
     }
 
-    /// Threads whose names match are not recorded; patterns are as in
-    /// [`RecordingBuilder::only_threads`].
+    /// Threads whose names match are not recorded: none by default. Patterns are as in
+    /// [`RecordingBuilder::only_threads`]. Where both are given, a thread is recorded whose name matches that
+    /// one and not this one.
     pub fn not_threads(mut self, pattern: impl Into<String>) -> Self {
         self.not_threads = Some(pattern.into());
         self
@@ -244,13 +273,14 @@ impl RecordingBuilder {
         self
     }
 
-    /// Begins the recording.
+    /// Begins the recording. It ends when the value that this answers is dropped.
     ///
     /// # Errors
     ///
-    /// Where another recording runs in this process, where the file cannot be made, and where the
-    /// target is not supported. A program that was told by `ALLOC_TRACE` to record is recording
-    /// already when its `main` begins.
+    /// Where another recording runs in this process ([`StartError::AlreadyRecording`]): a program that was
+    /// told by `ALLOC_TRACE` to record is recording already when its `main` begins. Where the file cannot be
+    /// made, or is there and no recording; where an option cannot be met, as [`StartError`] lists them;
+    /// where there is no memory; and where the target is not supported.
     pub fn start(self) -> Result<Recording, StartError> {
         if recorder::SUPPORTED && is_recording() {
             // The builder is released where the other recording, which knows its blocks, sees it.

@@ -34,7 +34,7 @@ impl<A> TraceAlloc<A> {
         Self { inner }
     }
 
-    /// The wrapped allocator.
+    /// The wrapped allocator, for what it offers beside `GlobalAlloc`, as `CoreAlloc` has `stats`.
     #[must_use]
     pub const fn inner(&self) -> &A {
         &self.inner
