@@ -17,21 +17,7 @@ static ALLOCATOR: TraceAlloc<System> = TraceAlloc::new(System);
 
 /// What a thread does with a block of 48 bytes.
 fn event(kind: EventKind, stamp: u64, address: u64, node: NodeId) -> Event {
-    Event {
-        kind,
-        failed: false,
-        thread: ThreadId(1),
-        stamp,
-        begin_stamp: stamp,
-        address,
-        size: 48,
-        align_log2: 3,
-        old_address: 0,
-        old_size: 0,
-        node,
-        stack_pointer: 0,
-        kept_frames: None,
-    }
+    Event { node, ..Event::new(kind, ThreadId(1), stamp, address, 48) }
 }
 
 /// A recording of so many events, of which so many blocks are live at a time.

@@ -78,19 +78,10 @@ impl Program {
     fn event(&mut self, thread: ThreadId, live: &mut Vec<(u64, u64)>) -> Event {
         self.stamp += 40 + self.random() % 40;
         let mut event = Event {
-            kind: EventKind::Alloc,
-            failed: false,
-            thread,
-            stamp: self.stamp,
-            begin_stamp: self.stamp,
-            address: 0,
             size: 8 + self.random() % 505,
-            align_log2: 3,
-            old_address: 0,
-            old_size: 0,
             node: NodeId(2 + (self.random() % u64::from(NODES)) as u32),
             stack_pointer: 0x7fff_0000_0000 + self.random() % 64 * 16,
-            kept_frames: None,
+            ..Event::new(EventKind::Alloc, thread, self.stamp, 0, 0)
         };
         let choice = self.random();
         if live.is_empty() || (live.len() < LIVE_BLOCKS && choice.is_multiple_of(3)) {

@@ -107,21 +107,43 @@ pub struct Event {
 
 impl Event {
     /// What stands where no event has been decoded yet.
-    pub(crate) const NONE: Self = Self {
-        kind: EventKind::Free,
-        failed: false,
-        thread: ThreadId(0),
-        stamp: 0,
-        begin_stamp: 0,
-        address: 0,
-        size: 0,
-        align_log2: 0,
-        old_address: 0,
-        old_size: 0,
-        node: NodeId::ROOT,
-        stack_pointer: 0,
-        kept_frames: None,
-    };
+    pub(crate) const NONE: Self =
+        Self { align_log2: 0, ..Self::new(EventKind::Free, ThreadId(0), 0, 0, 0) };
+
+    /// What a thread did with a block of `size` bytes, aligned to 8: without a backtrace, and of a reallocation
+    /// without the old block. For those who write recordings and set what else there is.
+    ///
+    /// ```
+    /// use alloc_trace_format::{Event, EventKind, NodeId, ThreadId};
+    ///
+    /// let event = Event::new(EventKind::Alloc, ThreadId(1), 1_000, 0x5000, 24);
+    /// let of_a_call = Event { node: NodeId(7), ..event };
+    /// assert_eq!((of_a_call.size, of_a_call.align(), of_a_call.begin_stamp), (24, 8, 1_000));
+    /// ```
+    #[must_use]
+    pub const fn new(
+        kind: EventKind,
+        thread: ThreadId,
+        stamp: Stamp,
+        address: u64,
+        size: u64,
+    ) -> Self {
+        Self {
+            kind,
+            failed: false,
+            thread,
+            stamp,
+            begin_stamp: stamp,
+            address,
+            size,
+            align_log2: 3,
+            old_address: 0,
+            old_size: 0,
+            node: NodeId::ROOT,
+            stack_pointer: 0,
+            kept_frames: None,
+        }
+    }
 
     /// The requested alignment in bytes.
     #[must_use]

@@ -218,21 +218,7 @@ mod tests {
     use alloc_trace_format::{Anchor, Context, Encoder};
 
     fn event(kind: EventKind, stamp: u64, address: u64) -> Event {
-        Event {
-            kind,
-            failed: false,
-            thread: ThreadId(3),
-            stamp,
-            begin_stamp: stamp,
-            address,
-            size: 24,
-            align_log2: 3,
-            old_address: 0,
-            old_size: 0,
-            node: NodeId(5),
-            stack_pointer: 0,
-            kept_frames: None,
-        }
+        Event { node: NodeId(5), ..Event::new(kind, ThreadId(3), stamp, address, 24) }
     }
 
     fn items(bytes: &[u8]) -> Vec<Item<'_>> {

@@ -125,21 +125,7 @@ impl Script {
 
 /// An allocation by a thread, or with another kind whatever else.
 pub(crate) fn alloc(thread: u32, address: u64, size: u64) -> Event {
-    Event {
-        kind: EventKind::Alloc,
-        failed: false,
-        thread: ThreadId(thread),
-        stamp: 0,
-        begin_stamp: 0,
-        address,
-        size,
-        align_log2: 3,
-        old_address: 0,
-        old_size: 0,
-        node: NodeId::ROOT,
-        stack_pointer: 0,
-        kept_frames: None,
-    }
+    Event::new(EventKind::Alloc, ThreadId(thread), 0, address, size)
 }
 
 pub(crate) fn free(thread: u32, address: u64, size: u64) -> Event {

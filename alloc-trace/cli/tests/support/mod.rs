@@ -117,21 +117,7 @@ pub(crate) fn header(pid: u32) -> FileHeader {
 }
 
 pub(crate) fn event(kind: EventKind, thread: u32, stamp: u64, address: u64, size: u64) -> Event {
-    Event {
-        kind,
-        failed: false,
-        thread: ThreadId(thread),
-        stamp,
-        begin_stamp: stamp,
-        address,
-        size,
-        align_log2: 3,
-        old_address: 0,
-        old_size: 0,
-        node: NodeId(2),
-        stack_pointer: 0,
-        kept_frames: None,
-    }
+    Event { node: NodeId(2), ..Event::new(kind, ThreadId(thread), stamp, address, size) }
 }
 
 /// The start of a thread, at the recording's beginning.
