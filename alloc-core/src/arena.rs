@@ -142,6 +142,7 @@ impl Arena {
     }
 
     /// Claims a run for a large block, in a roomy segment if that is asked for.
+    #[inline]
     fn claim_for_block(
         &self,
         whose: Whose,
@@ -300,6 +301,7 @@ pub(crate) fn claim_for_page(count: u32) -> Option<(&'static Arena, usize, Run)>
 }
 
 /// The same for a large block.
+#[inline]
 pub(crate) fn claim_for_block(
     count: u32,
     align: u32,
@@ -316,14 +318,17 @@ fn processor_mark() -> u8 {
 }
 
 /// Claims a run in the first arena that has one where it is best placed.
+#[inline]
 fn claim_somewhere(
     claim: impl Fn(&'static Arena, Whose) -> Option<(usize, Run)>,
 ) -> Option<(&'static Arena, usize, Run)> {
     segments::in_turn(|whose| {
-        all().find_map(|arena| {
-            let (slice, run) = claim(arena, whose)?;
-            Some((arena, slice, run))
-        })
+        for arena in all() {
+            if let Some((slice, run)) = claim(arena, whose) {
+                return Some((arena, slice, run));
+            }
+        }
+        None
     })
 }
 

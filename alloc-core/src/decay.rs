@@ -24,11 +24,22 @@ pub(crate) struct Period(pub(crate) u64);
 
 /// The current period. If it is a new one, purges what was unused since the last one ended.
 pub(crate) fn tick() -> Period {
-    let now = os::now_ms();
+    tick_at(os::now_ms())
+}
+
+/// The same by somebody who knows what the clock says.
+#[inline]
+pub(crate) fn tick_at(now: u64) -> Period {
     let next = NEXT.load(Ordering::Relaxed);
     if now < next {
         return Period(next);
     }
+    begin_next(now, next)
+}
+
+/// Begins the period after one that ended at `next`, and purges, unless another thread does.
+#[cold]
+fn begin_next(now: u64, next: u64) -> Period {
     let later = now.wrapping_add(PERIOD_MS);
     match NEXT.compare_exchange(next, later, Ordering::Relaxed, Ordering::Relaxed) {
         Ok(_) => {

@@ -107,13 +107,15 @@ fn note_request(block: NonNull<u8>, bytes: usize) {
 
 fn alloc_large(size: usize, align: u32, fill: Fill, placement: Placement) -> Option<NonNull<u8>> {
     let count = slices(size) as u32;
-    let claim = || arena::claim_for_block(count, align, placement);
-    let mut claimed = claim();
-    // Others may take what one of us reserved, hence the loop.
-    while claimed.is_none() && arena::reserve() {
-        claimed = claim();
-    }
-    let (arena, slice, run) = claimed?;
+    let (arena, slice, run) = loop {
+        if let Some(claimed) = arena::claim_for_block(count, align, placement) {
+            break claimed;
+        }
+        // Others may take what one of us reserved, hence the loop.
+        if !arena::reserve() {
+            return None;
+        }
+    };
     let segment = arena.segment(slice);
     arena.describe_block(slice, Kind::Large, count as usize * SLICE);
     arena.head(slice).set_requested(size);
@@ -228,8 +230,7 @@ pub(crate) unsafe fn dealloc(block: NonNull<u8>) {
             // SAFETY: the whole block, which the caller gives up.
             unsafe { scrub::clear(block.as_ptr(), bytes) };
             record.arena.release(record.slice, (bytes / SLICE) as u32);
-            purger::slices_were_freed(bytes / SLICE);
-            decay::tick();
+            note_freed(bytes / SLICE);
         }
         Kind::Huge => {
             record.expect_start(block);
@@ -242,6 +243,14 @@ pub(crate) unsafe fn dealloc(block: NonNull<u8>) {
             fatal("freed a large block that is not ours", block.addr().get())
         }
     }
+}
+
+/// Sees to it that slices which became free go back to the OS some time.
+#[inline]
+fn note_freed(slices: usize) {
+    let now = os::now_ms();
+    purger::slices_were_freed_at(now, slices);
+    decay::tick_at(now);
 }
 
 /// Changes a block's size, without copying its bytes. Null, with the block unchanged, when that
@@ -299,8 +308,7 @@ fn resize_large(record: Record, new_size: usize) -> bool {
         // SAFETY: the block's end, which its owner gives up.
         unsafe { scrub::clear(rest, (have - need) * SLICE) };
         record.arena.release(record.slice + need, (have - need) as u32);
-        purger::slices_were_freed(have - need);
-        decay::tick();
+        note_freed(have - need);
     }
     true
 }

@@ -98,12 +98,36 @@ const SEGMENTS_TO_A_SLICE: usize = 4;
 /// request for a large block, and one in each free.
 #[inline]
 pub(crate) fn slices_were_freed(count: usize) {
+    if are_worth_a_look(count) {
+        let now = os::now_ms();
+        if !is_just_asked(now) {
+            look_for_slices();
+        }
+    }
+}
+
+/// The same by somebody who knows what the clock says.
+#[inline]
+pub(crate) fn slices_were_freed_at(now: u64, count: usize) {
+    // One branch, which is seldom taken: after large blocks, whether so much was freed is guessed wrong every
+    // other time.
+    if are_worth_a_look(count) & !is_just_asked(now) {
+        look_for_slices();
+    }
+}
+
+/// Whether so many slices became free, with these, that it is worth a look how many are; asked once for all
+/// of them.
+#[inline]
+fn are_worth_a_look(count: usize) -> bool {
     let enough = WORTH_A_LOOK.max(counters::SEGMENTS.get() / SEGMENTS_TO_A_SLICE);
-    if FREED_SLICES.has_come_to(count, enough)
-        && counters::DIRTY_SLICES.get() >= WORTH_BYTES / SLICE
-        && !is_just_asked(os::now_ms())
-        && arena::has_unused_slices(WORTH_BYTES / SLICE)
-    {
+    let is_enough = FREED_SLICES.has_come_to(count, enough);
+    is_enough & (counters::DIRTY_SLICES.get() >= WORTH_BYTES / SLICE)
+}
+
+#[cold]
+fn look_for_slices() {
+    if arena::has_unused_slices(WORTH_BYTES / SLICE) {
         want();
     }
 }
@@ -144,8 +168,9 @@ fn want_if_worth() {
 }
 
 /// Whether need was said by this clock, which moves on every few milliseconds, and not seen yet.
+#[inline]
 fn is_just_asked(now: u64) -> bool {
-    ASKED.load(Ordering::Relaxed) == now && POST.has_need()
+    (ASKED.load(Ordering::Relaxed) == now) & POST.has_need()
 }
 
 /// Sees to it that a helper will look at the heap soon.

@@ -94,37 +94,54 @@ fn longest_run(bits: u64) -> u32 {
 }
 
 /// The lowest start of `count` set bits at a multiple of `align`, or one in the longest run.
-///
-/// What lies in front of the longest run may grow too, hence the middle of it: of the room between
-/// two blocks each gets half.
+#[inline]
 fn find(free: u64, count: u32, align: u32, placement: Placement) -> Option<u32> {
-    // Bit i of `starts`: `length` bits are set from i on. Each step adds up to as many as it has.
+    let mut starts = starts(free, count);
+    if align > 1 {
+        starts &= multiples(align);
+    }
+    match placement {
+        Placement::Lowest => (starts != 0).then(|| starts.trailing_zeros()),
+        Placement::Roomy => roomiest(free, starts, count, align),
+    }
+}
+
+/// The bits from which on `count` bits are set.
+#[inline]
+fn starts(free: u64, count: u32) -> u64 {
     let mut starts = free;
     let mut length = 1;
-    while length < count {
+    // Bit i of `starts`: `length` bits are set from i on. Each step adds up to as many as it has. There are as
+    // many steps for any count: where sizes are random, the end of fewer would be guessed wrong.
+    for _ in 0..SLICES.ilog2() {
         let step = length.min(count - length);
         starts &= starts >> step;
         length += step;
     }
-    if align > 1 {
-        starts &= multiples(align);
-    }
-    if placement == Placement::Roomy {
-        while length < u64::BITS {
-            let longer = starts & (free >> length);
-            if longer == 0 {
-                break;
-            }
-            starts = longer;
-            length += 1;
+    starts
+}
+
+/// The one of these starts of `count` bits that is in the longest run; a multiple of `align`, as they are.
+///
+/// What lies in front of the longest run may grow too, hence the middle of it: of the room between
+/// two blocks each gets half.
+fn roomiest(free: u64, starts: u64, count: u32, align: u32) -> Option<u32> {
+    let mut starts = starts;
+    let mut length = count;
+    while length < u64::BITS {
+        let longer = starts & (free >> length);
+        if longer == 0 {
+            break;
         }
-        let start = starts.trailing_zeros();
-        if start != 0 && start < u64::BITS {
-            // Down to a multiple of a power of two: a division could panic.
-            return Some(start + (((length - count) / 2) & !(align - 1)));
-        }
+        starts = longer;
+        length += 1;
     }
-    (starts != 0).then(|| starts.trailing_zeros())
+    let start = starts.trailing_zeros();
+    if start != 0 && start < u64::BITS {
+        // Down to a multiple of a power of two: a division could panic.
+        return Some(start + (((length - count) / 2) & !(align - 1)));
+    }
+    (starts != 0).then_some(start)
 }
 
 impl Segment {
@@ -183,6 +200,7 @@ impl Segment {
     }
 
     /// Claims a run. `count` is 1 to 64, `align` a power of two of slices.
+    #[inline]
     pub(crate) fn claim(&self, count: u32, align: u32, placement: Placement) -> Option<Run> {
         let mut free = self.free.load(Ordering::Relaxed);
         loop {
@@ -212,6 +230,7 @@ impl Segment {
 
     /// Moves `wanted` from free to owned if `free` is still what was read, and marks it dirty;
     /// returns which of it was dirty before.
+    #[inline]
     fn take(&self, free: u64, wanted: u64) -> Result<u64, u64> {
         self.free.compare_exchange_weak(
             free,

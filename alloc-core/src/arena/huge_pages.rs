@@ -70,6 +70,7 @@ impl SegmentBits {
 impl Arena {
     /// Decides for a segment if it holds no memory, but for what `count` slices from `slice` on will, which a
     /// large block was given just now, clean.
+    #[cold]
     pub(super) fn begin_with_block(&self, slice: usize, count: u32) {
         let index = slice / SLICES as usize;
         let segment = self.segment(slice);

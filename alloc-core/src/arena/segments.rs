@@ -26,19 +26,40 @@ pub(crate) enum Whose {
 }
 
 impl Whose {
-    /// Whether those of a user are meant, if this one asks.
-    fn includes(self, user: u8, of: u8) -> bool {
+    /// Where is looked after these had nothing.
+    fn next(self) -> Option<Self> {
         match self {
-            Self::Own => of == user,
-            Self::Nobodys => of == 0,
-            Self::Anybodys => true,
+            Self::Own => Some(Self::Nobodys),
+            Self::Nobodys => Some(Self::Anybodys),
+            Self::Anybodys => None,
+        }
+    }
+
+    /// Whose segments are meant if this one asks: of those of a user the bits that are set in the second
+    /// number are as in the first.
+    fn pattern(self, user: u8) -> (u8, u8) {
+        match self {
+            Self::Own => (user, u8::MAX),
+            Self::Nobodys => (0, u8::MAX),
+            Self::Anybodys => (0, 0),
         }
     }
 }
 
 /// Claims where it is best: `claim` is asked for each of these in turn, and looks into all arenas each time.
+///
+/// Here and in what it asks there are loops in place of iterators, and one call of each function: so it all
+/// becomes one function, and what is found stays in registers.
+#[inline]
 pub(crate) fn in_turn<T>(claim: impl Fn(Whose) -> Option<T>) -> Option<T> {
-    [Whose::Own, Whose::Nobodys, Whose::Anybodys].into_iter().find_map(claim)
+    let mut whose = Whose::Own;
+    loop {
+        let claimed = claim(whose);
+        if claimed.is_some() {
+            return claimed;
+        }
+        whose = whose.next()?;
+    }
 }
 
 /// For each segment the number of the processor whose threads use it first; 0 for none. A hint,
@@ -119,6 +140,7 @@ impl<const SEGMENTS: usize, const WORDS: usize> Segments<SEGMENTS, WORDS> {
     }
 
     /// Clears a segment's bit when its last slice was claimed.
+    #[cold]
     fn set_closed(&self, segment: usize) {
         open::close(&self.open, segment % SEGMENTS, || self.at(segment).free() != 0);
     }
@@ -136,34 +158,37 @@ impl<const SEGMENTS: usize, const WORDS: usize> Segments<SEGMENTS, WORDS> {
         })
     }
 
-    /// The open segments of users that are wanted, highest first.
-    fn open_segments_of(
+    /// Claims a run in one of these segments of a user, and makes it that one's if it is nobody's. Returns it
+    /// with its first slice's index.
+    #[inline]
+    fn claim_of(
         &self,
-        users: &Users<SEGMENTS>,
-        is_wanted: impl Fn(u8) -> bool,
-    ) -> impl Iterator<Item = usize> {
-        self.open_segments().filter(move |index| is_wanted(users.of(*index)))
-    }
-
-    /// Claims a run in a segment that is given, else in another of those that are wanted. Returns it with its
-    /// first slice's index.
-    fn claim_near(
-        &self,
-        given: Option<usize>,
         users: &Users<SEGMENTS>,
         (whose, user): (Whose, u8),
         claim: impl Fn(usize) -> Option<(usize, Run)>,
     ) -> Option<(usize, Run)> {
-        let wanted = self.open_segments_of(users, |of| whose.includes(user, of));
-        let (slice, run) = given.into_iter().chain(wanted).find_map(claim)?;
-        let segment = slice / SLICES as usize;
-        if users.of(segment) == 0 {
-            users.set(segment, user);
+        let (wanted, care) = whose.pattern(user);
+        for (word_index, word) in self.open.iter().enumerate().rev() {
+            let mut open = word.load(Ordering::Relaxed);
+            while let Some(highest) = open.checked_ilog2() {
+                open &= !(1 << highest);
+                let index = word_index * 64 + highest as usize;
+                let of = users.of(index);
+                if (of ^ wanted) & care != 0 {
+                    continue;
+                }
+                let Some(claimed) = claim(index) else { continue };
+                if of == 0 {
+                    users.set(index, user);
+                }
+                return Some(claimed);
+            }
         }
-        Some((slice, run))
+        None
     }
 
     /// Claims a run for a page, for this user.
+    #[inline]
     pub(crate) fn claim_for_page(
         &self,
         whose: Whose,
@@ -171,11 +196,12 @@ impl<const SEGMENTS: usize, const WORDS: usize> Segments<SEGMENTS, WORDS> {
         count: u32,
     ) -> Option<(usize, Run)> {
         let claim = |index| self.claim_in(index, count, 1, Placement::Lowest);
-        self.claim_near(None, &self.page_users, (whose, user), claim)
+        self.claim_of(&self.page_users, (whose, user), claim)
     }
 
     /// Claims a run for a large block, for this user. If a roomy segment is asked for, that is first one of
     /// its own or nobody's.
+    #[inline]
     pub(crate) fn claim_for_block(
         &self,
         whose: Whose,
@@ -184,21 +210,35 @@ impl<const SEGMENTS: usize, const WORDS: usize> Segments<SEGMENTS, WORDS> {
         align: u32,
         placement: Placement,
     ) -> Option<(usize, Run)> {
-        let users = &self.block_users;
-        let claim = |index| self.claim_in(index, count, align, placement);
-        let roomiest = match (whose, placement) {
-            (Whose::Own, Placement::Roomy) => {
-                let segments =
-                    self.open_segments_of(users, |of| of == user || of == 0).take(ROOMY_SEGMENTS);
-                // Of those with as much room the highest: it was used lately.
-                segments.max_by_key(|index| (self.at(*index).room(), *index))
+        if let (Whose::Own, Placement::Roomy) = (whose, placement) {
+            let claimed = self.claim_roomy(user, count, align);
+            if claimed.is_some() {
+                return claimed;
             }
-            _ => None,
-        };
-        self.claim_near(roomiest, users, (whose, user), claim)
+        }
+        let claim = |index| self.claim_in(index, count, align, placement);
+        self.claim_of(&self.block_users, (whose, user), claim)
+    }
+
+    /// Claims a run for a large block in the roomiest of some segments of this user's or nobody's.
+    fn claim_roomy(&self, user: u8, count: u32, align: u32) -> Option<(usize, Run)> {
+        let users = &self.block_users;
+        let is_wanted = |index: &usize| [user, 0].contains(&users.of(*index));
+        // Of those with as much room the highest: it was used lately.
+        let index = self
+            .open_segments()
+            .filter(is_wanted)
+            .take(ROOMY_SEGMENTS)
+            .max_by_key(|index| (self.at(*index).room(), *index))?;
+        let claimed = self.claim_in(index, count, align, Placement::Roomy)?;
+        if users.of(index) == 0 {
+            users.set(index, user);
+        }
+        Some(claimed)
     }
 
     /// Claims a run in a segment.
+    #[inline(always)]
     fn claim_in(
         &self,
         index: usize,

@@ -250,6 +250,23 @@ fn a_processor_takes_anothers_slices_before_there_are_none() {
 }
 
 #[test]
+fn a_block_that_grew_gets_most_room_of_its_processors_segments_and_nobodys() {
+    model(|| {
+        let world = World::<2>::new(MEMORY as u32);
+        // Pages leave less room.
+        let used = [(); 2].map(|()| world.next_segment(FIRST))[1];
+        let next_segment = |processor| {
+            let claim =
+                |whose| world.segments.claim_for_block(whose, processor, 1, 1, Placement::Roomy);
+            in_turn(claim).expect("a slice is free").0 / SLICES as usize
+        };
+        let roomiest = next_segment(FIRST);
+        assert_ne!(roomiest, used, "there is more room elsewhere");
+        assert_eq!(next_segment(SECOND), used, "the other one is another processor's");
+    });
+}
+
+#[test]
 fn a_segment_that_was_free_at_a_purge_is_anybodys() {
     model(|| {
         let world = World::<2>::new(MEMORY as u32);
