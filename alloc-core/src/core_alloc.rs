@@ -121,7 +121,8 @@ impl CoreAlloc {
 
     /// Runs `operation` while the heap has no thread: a change of the user or the groups of the process
     /// (`setuid`), which does not reach a thread that the C library does not know, or what a process of
-    /// several threads is refused (`unshare` of a user namespace). `operation` should not run long.
+    /// several threads is refused (`unshare` of a user namespace). `operation` should not run long; where it
+    /// panics, the heap may have its thread again as after its end.
     ///
     /// If the thread runs, this waits for its end: commonly some microseconds, or what it takes to
     /// purge what is just being purged, though not longer than two seconds. Under `LD_PRELOAD` of

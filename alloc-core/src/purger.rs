@@ -214,12 +214,21 @@ fn start(process: u32, now: u64) {
 
 /// Runs `operation`, which must not run long, while the heap has no thread.
 pub(crate) fn without_thread<R>(operation: impl FnOnce() -> R) -> R {
+    /// Opens the gate also where the operation unwinds.
+    struct OpensStarts(u32);
+
+    impl Drop for OpensStarts {
+        fn drop(&mut self) {
+            STARTS.open(self.0);
+        }
+    }
+
     let process = os::process();
     STARTS.shut(process);
     end(process);
-    let result = operation();
-    STARTS.open(process);
-    result
+    // Behind that, which does not unwind: where `operation` does not either, no unwinder is needed.
+    let _opens_starts = OpensStarts(process);
+    operation()
 }
 
 /// Has the helper end, and waits until it has; not forever, as a signal handler may ask for it in the

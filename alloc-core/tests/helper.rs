@@ -92,6 +92,15 @@ fn what_must_not_find_it_does_not() {
 }
 
 #[test]
+fn it_comes_back_after_a_panic_in_what_must_not_find_it() {
+    succeed("it_comes_back_after_a_panic_in_what_must_not_find_it", || {
+        let operation = || HEAP.without_background_thread(|| panic!("in the middle of it"));
+        assert!(std::panic::catch_unwind(operation).is_err());
+        helper();
+    });
+}
+
+#[test]
 fn it_does_not_stay_when_the_process_becomes_another_users() {
     // SAFETY: has no preconditions.
     if unsafe { libc::geteuid() } != 0 {

@@ -53,8 +53,9 @@ macro_rules! alone {
                 unsafe { *libc::__errno_location() = libc::ENOSYS };
                 return -1;
             }
+            // As one that does not unwind: with nothing to clean up there is no need of an unwinder.
             // SAFETY: the C library's function of that name takes these arguments.
-            let next: unsafe extern "C-unwind" fn($($type),*) -> c_int = unsafe { mem::transmute(next) };
+            let next: unsafe extern "C" fn($($type),*) -> c_int = unsafe { mem::transmute(next) };
             // SAFETY: passed on to the C program.
             CoreAlloc::new().without_background_thread(|| unsafe { next($($argument),*) })
         })*
