@@ -195,7 +195,7 @@ fn alloc_small(class: Class) -> *mut u8 {
 #[inline(never)]
 fn alloc_large(size: usize, fill: Fill) -> *mut u8 {
     Layout::from_size_align(size, ALIGN)
-        .map_or(ptr::null_mut(), |layout| large::alloc(layout, fill))
+        .map_or(ptr::null_mut(), |layout| large::alloc::<ForC>(layout, fill))
 }
 
 /// Frees what no cache takes at once.

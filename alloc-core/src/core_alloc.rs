@@ -226,7 +226,7 @@ unsafe fn move_block(
 ) -> *mut u8 {
     let grows = new_layout.size() > layout.size() && Class::of(new_layout).is_none();
     let new_block = if grows {
-        let grown = large::alloc_growing(new_layout);
+        let grown = large::alloc_growing::<Portable>(new_layout);
         tool::allocated(grown, new_layout.size());
         grown
     } else {
@@ -251,7 +251,7 @@ unsafe impl GlobalAlloc for CoreAlloc {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let block = match Class::of(layout) {
             Some(class) => thread::alloc::<Portable>(class),
-            None => large::alloc(layout, Fill::Any),
+            None => large::alloc::<Portable>(layout, Fill::Any),
         };
         tool::allocated(block, layout.size());
         block
@@ -285,7 +285,7 @@ unsafe impl GlobalAlloc for CoreAlloc {
                 block
             }
             None => {
-                let block = large::alloc(layout, Fill::Zero);
+                let block = large::alloc::<Portable>(layout, Fill::Zero);
                 tool::cleared(block, layout.size());
                 block
             }

@@ -1,8 +1,9 @@
 //! Large blocks (runs of slices in a segment) and huge ones (mappings of their own).
 //!
 //! Neither belongs to a thread: they are claimed and released by atomic operations on segments, or
-//! by the OS, so these functions may interrupt each other and need no heap. All blocks here begin
-//! at a multiple of [`SLICE`], which makes the slice's head their record.
+//! by the OS, so these functions may interrupt each other and need no heap. (Only where memory is out they
+//! have the thread's give up what it keeps.) All blocks here begin at a multiple of [`SLICE`], which makes
+//! the slice's head their record.
 
 use core::alloc::Layout;
 use core::iter;
@@ -11,11 +12,12 @@ use core::ptr::{self, NonNull};
 use crate::arena::{self, Arena};
 use crate::fatal::fatal;
 use crate::hardened::{IS_HARDENED, guards, scrub};
+use crate::place::Place;
 use crate::record::{Head, Kind};
 use crate::segment::{
     Placement, Run, SEGMENT, SLICE, SLICE_SHIFT, SLICES, Segment, USABLE_SLICES, mask,
 };
-use crate::{counters, decay, os, purger, tool};
+use crate::{counters, decay, os, purger, thread, tool};
 
 /// Largest block that is a run of slices.
 pub(crate) const LARGE_MAX: usize = USABLE_SLICES as usize * SLICE;
@@ -78,24 +80,33 @@ fn slices(bytes: usize) -> usize {
 
 /// Allocates a block of any size and alignment. Null when that cannot be.
 #[cold]
-pub(crate) fn alloc(layout: Layout, fill: Fill) -> *mut u8 {
-    alloc_at(Placement::Lowest, layout, fill)
+pub(crate) fn alloc<P: Place>(layout: Layout, fill: Fill) -> *mut u8 {
+    alloc_at::<P>(Placement::Lowest, layout, fill)
 }
 
 /// Allocates a block that takes another one's place because that had to grow, and so may grow again.
 #[cold]
-pub(crate) fn alloc_growing(layout: Layout) -> *mut u8 {
-    alloc_at(Placement::Roomy, layout, Fill::Any)
+pub(crate) fn alloc_growing<P: Place>(layout: Layout) -> *mut u8 {
+    alloc_at::<P>(Placement::Roomy, layout, Fill::Any)
 }
 
-fn alloc_at(placement: Placement, layout: Layout, fill: Fill) -> *mut u8 {
+fn alloc_at<P: Place>(placement: Placement, layout: Layout, fill: Fill) -> *mut u8 {
+    let block = claim_or_map(placement, layout, fill).or_else(|| {
+        // Memory is out: what is kept for small blocks is needed now, if it could be enough.
+        let is_worth_it = counters::SEGMENTS.get() >= layout.size().div_ceil(SEGMENT);
+        (is_worth_it && thread::give_up_unused::<P>())
+            .then(|| claim_or_map(placement, layout, fill))?
+    });
+    block.map_or(ptr::null_mut(), NonNull::as_ptr)
+}
+
+fn claim_or_map(placement: Placement, layout: Layout, fill: Fill) -> Option<NonNull<u8>> {
     let align = layout.align().max(SLICE);
-    let block = if layout.size() <= LARGE_MAX && align <= SEGMENT {
+    if layout.size() <= LARGE_MAX && align <= SEGMENT {
         alloc_large(layout.size(), (align / SLICE) as u32, fill, placement)
     } else {
         alloc_huge(layout.size(), align).inspect(|block| note_request(*block, layout.size()))
-    };
-    block.map_or(ptr::null_mut(), NonNull::as_ptr)
+    }
 }
 
 /// Notes what the program asked for in a huge block, for statistics.

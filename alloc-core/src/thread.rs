@@ -153,6 +153,19 @@ pub(crate) fn alloc_larger<P: Place>(class: Class) -> *mut u8 {
     with_own_heap::<P, _>(|heap| heap.pop_larger(class)).unwrap_or(ptr::null_mut())
 }
 
+/// Gives up what the thread's heap and those that wait for a thread keep for small blocks, for when memory
+/// is out. `false` if nothing of it can have gone, as the thread has no heap or is in the middle of an
+/// operation on it.
+#[cold]
+pub(crate) fn give_up_unused<P: Place>() -> bool {
+    if !matches!(P::here().role(), Role::Live) {
+        return false;
+    }
+    with_own_heap::<P, _>(Heap::trim);
+    heap::trim_idle_heaps();
+    true
+}
+
 #[cold]
 #[inline(never)]
 fn alloc_slow<P: Place>(class: Class) -> *mut u8 {

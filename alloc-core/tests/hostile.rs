@@ -300,38 +300,81 @@ fn growth_that_is_refused_takes_no_address_space() {
     });
 }
 
+/// A block that knows of the one obtained before it, so that nothing else is allocated.
+struct Link {
+    before: *mut Link,
+    layout: Layout,
+}
+
+/// Takes blocks of these sizes, which are a link's at least, until there is no memory. Returns the last one
+/// and the bytes of all.
+fn take_all(sizes: impl IntoIterator<Item = usize>) -> (*mut Link, usize) {
+    let mut last = std::ptr::null_mut();
+    let mut bytes = 0;
+    for size in sizes {
+        let layout = Layout::from_size_align(size, 8).expect("a layout");
+        // SAFETY: the layout is not empty.
+        let block: *mut Link = unsafe { HEAP.alloc(layout) }.cast();
+        if block.is_null() {
+            break;
+        }
+        // SAFETY: a live block of at least a link's size.
+        unsafe { block.write(Link { before: last, layout }) };
+        last = block;
+        bytes += size;
+    }
+    (last, bytes)
+}
+
+/// Frees what [`take_all`] took.
+fn free_all(mut last: *mut Link) {
+    while !last.is_null() {
+        // SAFETY: written when it was taken.
+        let Link { before, layout } = unsafe { last.read() };
+        // SAFETY: allocated with this layout, and not freed yet.
+        unsafe { HEAP.dealloc(last.cast(), layout) };
+        last = before;
+    }
+}
+
 #[test]
 fn out_of_memory_is_null_and_the_heap_goes_on() {
     succeed("out_of_memory_is_null_and_the_heap_goes_on", || {
         limit_address_space(512 << 20);
         for size in [64, 3000, 100_000, 3 << 20, 20 << 20] {
-            let layout = Layout::from_size_align(size, 8).expect("a layout");
-            let mut blocks = 0usize;
-            // A list through the blocks, so that nothing else is allocated.
-            let mut last: *mut *mut u8 = std::ptr::null_mut();
-            loop {
-                // SAFETY: the layout is not empty.
-                let block = unsafe { HEAP.alloc(layout) };
-                if block.is_null() {
-                    break;
-                }
-                let block: *mut *mut u8 = block.cast();
-                // SAFETY: a live block of at least a pointer's size.
-                unsafe { block.write(last.cast()) };
-                last = block;
-                blocks += 1;
-            }
-            assert!(blocks * size > 200 << 20, "{blocks} blocks of {size}");
-            while !last.is_null() {
-                // SAFETY: written above.
-                let next = unsafe { last.read() };
-                // SAFETY: allocated above with this layout, and not freed yet.
-                unsafe { HEAP.dealloc(last.cast(), layout) };
-                last = next.cast();
-            }
+            let (blocks, bytes) = take_all(std::iter::repeat(size));
+            assert!(bytes > 200 << 20, "{bytes} bytes in blocks of {size}");
+            free_all(blocks);
             HEAP.purge();
             work(100);
         }
+    });
+}
+
+#[test]
+fn what_is_kept_of_small_blocks_serves_large_ones_when_memory_is_out() {
+    succeed("what_is_kept_of_small_blocks_serves_large_ones_when_memory_is_out", || {
+        limit_address_space(256 << 20);
+        let take_and_free_small = || {
+            let (blocks, bytes) = take_all((1..=60).map(|n| 24 + n * n * 8).cycle());
+            free_all(blocks);
+            bytes
+        };
+        let take_and_free_large = |size: usize, bytes_before: usize| {
+            let (blocks, bytes) = take_all(std::iter::repeat(size));
+            free_all(blocks);
+            assert!(
+                bytes > bytes_before / 2,
+                "{bytes} bytes in blocks of {size}, {bytes_before} before"
+            );
+        };
+        for size in [3 << 20, 40 << 20] {
+            take_and_free_large(size, take_and_free_small());
+            // An ended thread's heap keeps some, too.
+            let small = thread::spawn(take_and_free_small).join().expect("a thread");
+            take_and_free_large(size, small);
+        }
+        HEAP.check_all().expect("a whole heap");
     });
 }
 

@@ -86,7 +86,7 @@ fn alloc_aligned(align: usize, size: usize) -> *mut u8 {
     let Ok(layout) = Layout::from_size_align(size.max(1), align) else { return ptr::null_mut() };
     let block = match Class::of(layout) {
         Some(class) => thread::alloc::<ForC>(class),
-        None => large::alloc(layout, Fill::Any),
+        None => large::alloc::<ForC>(layout, Fill::Any),
     };
     tool::allocated(block, layout.size());
     block

@@ -187,5 +187,5 @@ unsafe fn resize(block: NonNull<u8>, size: usize) -> *mut u8 {
 
 /// A large block in place of one that has to grow.
 fn alloc_growing(size: usize) -> *mut u8 {
-    Layout::from_size_align(size, ALIGN).map_or(ptr::null_mut(), large::alloc_growing)
+    Layout::from_size_align(size, ALIGN).map_or(ptr::null_mut(), large::alloc_growing::<ForC>)
 }
