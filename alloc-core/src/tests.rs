@@ -7,6 +7,8 @@ use std::ptr::NonNull;
 use crate::CoreAlloc;
 
 mod against_model;
+#[path = "../tests/filter/mod.rs"]
+pub(crate) mod filter;
 #[cfg(feature = "hardened")]
 mod overwritten;
 #[path = "../tests/process/mod.rs"]

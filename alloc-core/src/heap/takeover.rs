@@ -128,11 +128,12 @@ impl Heap {
 #[cfg(test)]
 mod tests {
     use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+    use std::sync::{Arc, Barrier};
 
     use super::*;
     use crate::class::SLOTS;
     use crate::place::Portable;
-    use crate::tests::process;
+    use crate::tests::{filter, process};
     use crate::{pool, thread};
 
     fn class(size: usize) -> Class {
@@ -237,6 +238,121 @@ mod tests {
             assert_eq!(resident(), 0);
         });
         sleeper.join().unwrap();
+    }
+
+    /// Fills the calling thread's caches of some classes.
+    fn fill_caches() {
+        for class in [16, 64, 700, 3000].map(class) {
+            let blocks: Vec<_> = (0..300).map(|_| thread::alloc::<Portable>(class)).collect();
+            assert!(blocks.iter().all(|block| !block.is_null()));
+            blocks.into_iter().for_each(|block| thread::dealloc::<Portable>(class, block));
+        }
+    }
+
+    #[test]
+    fn caches_stay_as_they_are_where_the_barrier_is_forbidden() {
+        let module = "heap::takeover::tests";
+        let name = "caches_stay_as_they_are_where_the_barrier_is_forbidden";
+        process::succeed(&format!("{module}::{name}"), || {
+            filter::forbid(&[libc::SYS_membarrier], libc::EPERM);
+            assert!(!os::barrier());
+            let heap = own_heap();
+            fill_caches();
+            let tops = || Class::all().map(|class| heap.top(class).get()).collect::<Vec<_>>();
+            let before = tops();
+            tend(heap);
+            assert_eq!(tops(), before);
+            assert!(heap.cached(class(16)) != 0);
+            heap.check().unwrap();
+            fill_caches();
+            heap.check().unwrap();
+        });
+    }
+
+    #[test]
+    fn a_child_of_a_fork_in_the_middle_has_whole_heaps_or_lets_go_of_them() {
+        let module = "heap::takeover::tests";
+        let name = "a_child_of_a_fork_in_the_middle_has_whole_heaps_or_lets_go_of_them";
+        process::succeed(&format!("{module}::{name}"), || {
+            if has_barrier() {
+                fork_beside_the_helper();
+            }
+        });
+    }
+
+    /// Forks again and again while the heaps of sleeping threads, and of this one, are looked after.
+    fn fork_beside_the_helper() {
+        const SLEEPERS: usize = 8;
+        /// Children with a heap that the helper had, which are enough.
+        const ENOUGH: usize = 20;
+        let turn = Arc::new(Barrier::new(SLEEPERS + 1));
+        let sleepers: [_; SLEEPERS] = core::array::from_fn(|_| {
+            let turn = Arc::clone(&turn);
+            std::thread::spawn(move || {
+                while !IS_OVER_FOR_SLEEPERS.load(Ordering::Relaxed) {
+                    fill_caches();
+                    turn.wait();
+                    turn.wait();
+                }
+            })
+        });
+        fill_caches();
+        let mut lost = 0;
+        for round in 0..2000 {
+            turn.wait();
+            let heaps = || pool::all().inspect(|heap| heap.tended.set(u64::MAX));
+            let helper =
+                std::thread::spawn(move || heaps().for_each(|heap| _ = heap.tend(os::process())));
+            // At another point each time: it takes some hundred microseconds.
+            (0..round * 97 % 3000).for_each(|_| core::hint::spin_loop());
+            // SAFETY: the child does nothing but what this test is about.
+            let child = unsafe { libc::fork() };
+            if child == 0 {
+                let found = heaps().map(look_in_child).max().unwrap_or(0);
+                fill_caches();
+                let has_heap = thread::with_own_heap::<Portable, _>(|_| ()).is_some();
+                // SAFETY: ends the child.
+                unsafe { libc::_exit(if has_heap { found } else { 9 }) };
+            }
+            helper.join().unwrap();
+            let mut status = 0;
+            // SAFETY: `status` is valid for writes.
+            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+            assert!(libc::WIFEXITED(status), "{status:#x}");
+            match libc::WEXITSTATUS(status) {
+                0 => {}
+                LOST => lost += 1,
+                other => panic!("{other}, in round {round}"),
+            }
+            IS_OVER_FOR_SLEEPERS.store(lost == ENOUGH, Ordering::Relaxed);
+            fill_caches();
+            turn.wait();
+            if lost == ENOUGH {
+                break;
+            }
+        }
+        assert_eq!(lost, ENOUGH, "few children had a heap that the helper had");
+        sleepers.into_iter().for_each(|sleeper| sleeper.join().unwrap());
+    }
+
+    static IS_OVER_FOR_SLEEPERS: AtomicBool = AtomicBool::new(false);
+
+    /// What a child says that found a heap which its parent's helper had.
+    const LOST: i32 = 1;
+
+    /// Looks at a heap in the child of a fork: 0 if it is whole, and can be looked after, or [`LOST`].
+    fn look_in_child(heap: &'static Heap) -> i32 {
+        let process = os::process();
+        if !heap.hold.take_as_helper(process) {
+            return if heap.hold.is_lost(|| process) { LOST } else { 5 };
+        }
+        heap.hold.let_go();
+        if heap.check().is_err() {
+            return 6;
+        }
+        heap.tend(process);
+        let is_empty = Class::all().all(|class| heap.cached(class) == 0);
+        if is_empty && heap.check().is_ok() { 0 } else { 7 }
     }
 
     /// A thread that is at work as fast as it can loses its caches again and again: each block is one
