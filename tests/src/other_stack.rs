@@ -1,5 +1,7 @@
 //! Calls on a stack that is made for them, as the crates `stacker` and `psm` make them: the switch keeps the
 //! old stack pointer in the frame pointer, and its unwind table says so.
+//!
+//! The recorder has such a switch, too. This one is none of the recorder's: it stands for other people's code.
 
 use std::ffi::c_void;
 use std::ptr;
