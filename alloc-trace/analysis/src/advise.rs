@@ -15,12 +15,14 @@
 //! one such call to the next counts as enclosed by the function.
 
 mod activations;
+mod batch;
 mod block;
 mod gather;
 mod growth;
 mod late_drops;
 mod leaks;
 mod made_in;
+mod makers;
 mod origins;
 mod quantity;
 mod remote_frees;

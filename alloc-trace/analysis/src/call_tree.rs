@@ -16,7 +16,7 @@ use self::index::Index;
 const BATCH: usize = 32;
 
 /// A backtrace: its number in a [`CallTree`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Place(u32);
 
 impl Place {

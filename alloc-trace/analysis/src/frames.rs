@@ -58,6 +58,8 @@ pub(crate) struct Encloser {
 pub(crate) struct Frames {
     /// The frames at each return address, the outermost first.
     addresses: Vec<Box<[InlineFrame]>>,
+    /// The place of the frames outside of each; a root's is itself. Ways outwards need nothing else.
+    parents: Vec<Place>,
     places: Vec<PlaceFrames>,
     functions: Vec<Arc<str>>,
     /// What is asked for at each place, as far as that was looked for.
@@ -70,11 +72,8 @@ pub(crate) struct Frames {
 
 #[derive(Debug, Clone, Copy)]
 struct PlaceFrames {
-    parent: Place,
     /// The index of its return address in [`Frames::addresses`]; `u32::MAX` for the roots.
     address: u32,
-    /// How many return addresses lead to it, its own included.
-    depth: u32,
     /// How many frames it has in all.
     frames: u32,
     /// How many it has up to the innermost one of the program, that one included.
@@ -82,8 +81,7 @@ struct PlaceFrames {
 }
 
 impl PlaceFrames {
-    const ROOT: Self =
-        Self { parent: Place::ROOT, address: u32::MAX, depth: 0, frames: 0, program_frames: 0 };
+    const ROOT: Self = Self { address: u32::MAX, frames: 0, program_frames: 0 };
 }
 
 /// So many pairs are remembered: what a second-level cache has room for. Most programs have
@@ -101,6 +99,7 @@ impl Frames {
     pub(crate) fn new(call_tree: &CallTree, symbols: &mut Symbols) -> Self {
         let mut this = Self {
             addresses: Vec::new(),
+            parents: Vec::with_capacity(call_tree.len()),
             places: Vec::with_capacity(call_tree.len()),
             functions: Vec::new(),
             holders: vec![None; call_tree.len()],
@@ -113,7 +112,8 @@ impl Frames {
         let mut names: FxHashMap<Arc<str>, FunctionIndex> = FxHashMap::default();
         for place in call_tree.places() {
             let Some((address, parent)) = call_tree.frame(place) else {
-                this.places.push(PlaceFrames { parent: place, ..PlaceFrames::ROOT });
+                this.parents.push(place);
+                this.places.push(PlaceFrames::ROOT);
                 inside_of.push(Surroundings::default());
                 continue;
             };
@@ -146,10 +146,9 @@ impl Frames {
             let own: &[InlineFrame] =
                 this.addresses.get(number as usize).map_or(&[], |frames| frames);
             let program = own.iter().rposition(|frame| frame.kind == FrameKind::Program);
+            this.parents.push(parent);
             this.places.push(PlaceFrames {
-                parent,
                 address: number,
-                depth: outside.depth + 1,
                 frames: outside.frames + own.len() as u32,
                 program_frames: match program {
                     Some(index) => outside.frames + index as u32 + 1,
@@ -163,6 +162,12 @@ impl Frames {
     /// The name of a function.
     pub(crate) fn function(&self, function: FunctionIndex) -> Option<&Arc<str>> {
         self.functions.get(function as usize)
+    }
+
+    /// What [`Self::between`] waits for first: asked for many at once, by whoever throws it away.
+    #[inline]
+    pub(crate) fn touch_pair(&self, before: Place, now: Place) -> u64 {
+        u64::from(self.marks[remembered(before.index(), now.index())].2)
     }
 
     /// The mark between two successive events of a thread; `kept` as the later one states it.
@@ -208,8 +213,7 @@ impl Frames {
     fn find_encloser(&self, place: Place, enclosing: u32) -> Option<Encloser> {
         let mut at = place;
         while let Some(own) = self.own(at) {
-            let PlaceFrames { parent, frames, .. } = self.place(at);
-            let outside = frames - own.len() as u32;
+            let outside = self.place(at).frames - own.len() as u32;
             let enclosing = enclosing.saturating_sub(outside) as usize;
             for (index, frame) in own.iter().enumerate().take(enclosing).rev() {
                 match frame.kind {
@@ -221,7 +225,7 @@ impl Frames {
                     FrameKind::Allocator | FrameKind::Library => {}
                 }
             }
-            at = parent;
+            at = self.parent(at);
         }
         None
     }
@@ -232,7 +236,7 @@ impl Frames {
         if let Some(&Some(known)) = self.holders.get(index) {
             return known;
         }
-        let ways = std::iter::successors(Some(place), |&at| Some(self.place(at).parent));
+        let ways = std::iter::successors(Some(place), |&at| Some(self.parent(at)));
         let own = ways.map_while(|at| self.own(at));
         let frames = own.flat_map(|own| own.iter().rev());
         let found = holder::holder(frames.map(|frame| (frame.kind, frame.part)));
@@ -246,50 +250,51 @@ impl Frames {
         self.addresses.get(self.place(place).address as usize).map(|list| &**list)
     }
 
+    #[inline]
+    fn parent(&self, place: Place) -> Place {
+        self.parents.get(place.index()).copied().unwrap_or(Place::ROOT)
+    }
+
     fn place(&self, place: Place) -> PlaceFrames {
         self.places.get(place.index()).copied().unwrap_or(PlaceFrames::ROOT)
     }
 
     /// How many frames the `kept` outermost return addresses of a place have.
     fn frames_outside(&self, place: Place, kept: u32) -> u32 {
-        let mut at = self.place(place);
-        while at.depth > kept {
-            at = self.place(at.parent);
-        }
-        at.frames
+        let ways = || std::iter::successors(Some(place), |&at| Some(self.parent(at)));
+        let depth = ways().take_while(|&at| self.own(at).is_some()).count();
+        let at = ways().nth(depth.saturating_sub(kept as usize));
+        at.map_or(0, |at| self.place(at).frames)
     }
 
     fn compare(&self, before: Place, now: Place) -> Mark {
         // Up to where both are the same; the last steps are the places directly inside of that.
-        let (mut one, mut other) = (before, now);
-        let (mut inside_one, mut inside_other) = (None, None);
-        while one != other {
-            let (one_depth, other_depth) = (self.place(one).depth, self.place(other).depth);
-            if one_depth == 0 && other_depth == 0 {
+        // A parent comes before its children, so that the later of two places is none that leads to the other: a step
+        // outwards is its. Where most pairs are new nothing else takes as long, and no branch asks whose it is.
+        let (mut later, mut earlier) = (before.max(now), before.min(now));
+        let (mut inside_later, mut inside_earlier) = (Place::LOST, Place::LOST);
+        while later != earlier {
+            if later <= Place::CUT {
                 // One of them was cut: which frames they share is unknown.
                 return 0;
             }
-            if one_depth >= other_depth {
-                inside_one = Some(one);
-                one = self.place(one).parent;
-            }
-            if other_depth >= one_depth {
-                inside_other = Some(other);
-                other = self.place(other).parent;
-            }
+            let outside = self.parent(later);
+            let overtakes = outside < earlier;
+            let inside = later;
+            later = if overtakes { earlier } else { outside };
+            earlier = if overtakes { outside } else { earlier };
+            inside_later = if overtakes { inside_earlier } else { inside };
+            inside_earlier = if overtakes { inside } else { inside_earlier };
         }
-        let shared = self.place(one).frames;
-        if one == Place::CUT && shared == 0 {
+        let shared = self.place(later).frames;
+        if later == Place::CUT && shared == 0 {
             return 0;
         }
-        let same_address = |a: Option<Place>, b: Option<Place>| {
-            a.zip(b).is_some_and(|(a, b)| self.place(a).address == self.place(b).address)
-        };
-        let own = |inside: Option<Place>| inside.and_then(|inside| self.own(inside));
-        let (Some(old), Some(new)) = (own(inside_one), own(inside_other)) else {
+        // Either may be where the other leads: then there is no frame of its own.
+        let (Some(old), Some(new)) = (self.own(inside_later), self.own(inside_earlier)) else {
             return 2 * shared;
         };
-        if same_address(inside_one, inside_other) {
+        if self.place(inside_later).address == self.place(inside_earlier).address {
             // One return address with two numbers: the recorder met it anew.
             return 2 * shared;
         }

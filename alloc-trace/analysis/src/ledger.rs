@@ -70,7 +70,7 @@ impl<A: Account> Ledger<A> {
                 break;
             }
             if let Some((run, prepared)) = replay.next_run(room) {
-                let HeapRun { events, thread, internal, span } = run;
+                let HeapRun { events, thread, internal, span, .. } = run;
                 // There are no runs where there is a filter.
                 let standing = if internal { Standing::Internal } else { Standing::Picked };
                 let whose = Whose::new(thread, span, standing);

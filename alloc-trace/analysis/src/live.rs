@@ -134,6 +134,15 @@ impl<H: Copy> LiveBlocks<H> {
         self.bucket(home.0 as usize).addresses[0]
     }
 
+    /// As [`Self::peek`], for whoever searches on where the home of an address is full: all lines of that one, and
+    /// where the next one begins.
+    #[inline]
+    pub(crate) fn peek_further(&self, home: Home, held: impl Fn(&H) -> u64) -> u64 {
+        let home = home.0 as usize;
+        let (found, next) = (self.bucket(home), self.bucket(self.next(home)));
+        found.addresses[0] ^ held(&found.held[BUCKET - 1]) ^ next.addresses[0]
+    }
+
     /// Makes room for so many more blocks: until they are there the homes of all addresses stay.
     #[inline]
     pub(crate) fn reserve(&mut self, more: usize) {

@@ -144,7 +144,7 @@ pub(crate) struct Replay<'a> {
     last_thread: (ThreadId, usize, bool),
     /// What the filter says of it.
     picked: Picked,
-    /// Threads that lost records since [`Replay::take_gap`] was last asked.
+    /// Threads that lost records since their last event that was given.
     gaps: Vec<ThreadId>,
 }
 
@@ -171,6 +171,8 @@ pub(crate) struct HeapRun<'a> {
     pub(crate) internal: bool,
     /// The span in which the thread is.
     pub(crate) span: Option<&'a Entered>,
+    /// Whether records of the thread were lost before them.
+    pub(crate) gap: bool,
 }
 
 impl<'a> Replay<'a> {
@@ -244,7 +246,7 @@ impl<'a> Replay<'a> {
         if self.prepared.selection.is_some() {
             return None;
         }
-        let Self { records, recorder_blocks, last_thread, prepared, .. } = self;
+        let Self { records, recorder_blocks, last_thread, prepared, gaps, .. } = self;
         let run = if recorder_blocks.is_empty() {
             records.next_run(most)
         } else {
@@ -261,7 +263,8 @@ impl<'a> Replay<'a> {
                 recorder_blocks.follow(&event.event(id), true);
             }
         }
-        let run = HeapRun { events, thread, internal, span: self.spans.current(thread) };
+        let (gap, span) = (take_gap(gaps, id), self.spans.current(thread));
+        let run = HeapRun { events, thread, internal, span, gap };
         Some((run, &self.prepared))
     }
 
@@ -284,13 +287,7 @@ impl<'a> Replay<'a> {
     /// Whether records of the event's thread were lost before it.
     #[inline]
     pub(crate) fn take_gap(&mut self) -> bool {
-        if self.gaps.is_empty() {
-            return false;
-        }
-        let thread = self.records.event().thread;
-        let before = self.gaps.len();
-        self.gaps.retain(|&gap| gap != thread);
-        self.gaps.len() < before
+        take_gap(&mut self.gaps, self.records.event().thread)
     }
 
     fn follow_spans(&mut self, record: Record) {
@@ -326,6 +323,17 @@ impl<'a> Replay<'a> {
             _ => {}
         }
     }
+}
+
+/// Whether records of a thread were lost since this was last asked.
+#[inline]
+fn take_gap(gaps: &mut Vec<ThreadId>, thread: ThreadId) -> bool {
+    if gaps.is_empty() {
+        return false;
+    }
+    let before = gaps.len();
+    gaps.retain(|&gap| gap != thread);
+    gaps.len() < before
 }
 
 /// A thread's index, and whether it is the recorder's own; `last` is what was answered before.

@@ -10,6 +10,10 @@ use super::watermark::Watermark;
 use crate::call_tree::Place;
 use crate::owners::{OwnerParts, Owners};
 
+/// A call site and what some of its blocks are the memory of, and a thread that makes such: a number in
+/// [`LiveByThread`].
+pub(super) type KinIndex = u32;
+
 /// The live blocks of all, by origin and thread.
 #[derive(Debug)]
 pub(super) struct LiveByThread {
@@ -22,14 +26,33 @@ impl LiveByThread {
         Self { numbers: Owners::new(), live: Vec::new() }
     }
 
-    /// Those of one origin and one thread.
-    #[inline]
-    pub(super) fn of(&mut self, origin: OriginIndex, thread: u32) -> &mut Live {
-        let number = self.numbers.number(OwnerParts { key: origin, thread, span: 0 }) as usize;
-        if number >= self.live.len() {
-            self.live.resize_with(number + 1, Live::default);
+    /// The number of those of one origin and one thread.
+    pub(super) fn number(&mut self, origin: OriginIndex, thread: u32) -> KinIndex {
+        let number = self.numbers.number(OwnerParts { key: origin, thread, span: 0 });
+        if number as usize >= self.live.len() {
+            self.live.resize_with(number as usize + 1, Live::default);
         }
-        &mut self.live[number]
+        number
+    }
+
+    /// Those that have a number.
+    #[inline]
+    pub(super) fn of(&mut self, kin: KinIndex) -> &mut Live {
+        &mut self.live[kin as usize]
+    }
+
+    /// What whoever asks for those that have a number waits for: asked for many at once, by whoever throws
+    /// it away.
+    #[inline]
+    pub(super) fn touch(&self, kin: KinIndex) -> u64 {
+        self.live.get(kin as usize).map_or(0, |live| live.parts.len() as u64)
+    }
+
+    /// What is waited for once [`Self::touch`] is there.
+    #[inline]
+    pub(super) fn touch_parts(&self, kin: KinIndex) -> u64 {
+        let parts = self.live.get(kin as usize).and_then(|live| live.parts.last());
+        parts.map_or(0, |part| part.live)
     }
 }
 
@@ -43,6 +66,19 @@ pub(super) struct Live {
     newest_lives: bool,
     /// The place of that.
     place: Option<Place>,
+}
+
+/// What is told of a block that is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ends {
+    /// Whether the last allocation had made it.
+    pub(super) newest: bool,
+    /// Whether it was the newest one that was live, as far as that is known: of several in one part only the last
+    /// allocation is.
+    pub(super) innermost: bool,
+    /// How many were live, itself included, that were made since an activation began that is still there; where they
+    /// are more than was asked for, some number that is greater. 0 where no activation was asked for.
+    pub(super) at_once: u64,
 }
 
 /// Blocks that no beginning of an activation that is still there lies between.
@@ -71,8 +107,24 @@ impl Live {
 
     /// A block is gone.
     pub(super) fn remove(&mut self, event: u64) {
+        self.remove_from(self.index(event), event);
+    }
+
+    /// A block is gone that was made in a part, and [what was asked for](Ends) of it is told.
+    pub(super) fn end(&mut self, event: u64, activation: Option<u64>, most: u64) -> Ends {
+        let at = self.index(event);
+        let last = self.parts.len().checked_sub(1);
+        let newest = self.newest == Some(event);
+        let alone = || self.parts.last().is_some_and(|part| part.live == 1);
+        let innermost = at == last && (newest || alone());
+        let at_once = activation.map_or(0, |activation| self.since(activation, most));
+        self.remove_from(at, event);
+        Ends { newest, innermost, at_once }
+    }
+
+    fn remove_from(&mut self, index: Option<usize>, event: u64) {
         self.newest_lives &= self.newest != Some(event);
-        if let Some(part) = self.index(event).and_then(|index| self.parts.get_mut(index)) {
+        if let Some(part) = index.and_then(|index| self.parts.get_mut(index)) {
             part.live = part.live.saturating_sub(1);
         }
         while self.parts.last().is_some_and(|last| last.live == 0) {
@@ -91,22 +143,9 @@ impl Live {
         self.place.filter(|_| !self.newest_lives)
     }
 
-    /// Whether a block was made by the last allocation.
-    pub(super) fn is_newest(&self, event: u64) -> bool {
-        self.newest == Some(event)
-    }
-
-    /// Whether a live block is the newest one that is live, as far as that is known: of several in one part only the
-    /// last allocation is.
-    pub(super) fn is_innermost(&self, event: u64) -> bool {
-        let last = self.parts.len().checked_sub(1);
-        self.index(event) == last
-            && (self.is_newest(event) || self.parts.last().is_some_and(|part| part.live == 1))
-    }
-
     /// How many are live that were made at an event or after it, where an activation began that is still
     /// there; where there are more than `most`, some number that is greater.
-    pub(super) fn since(&self, event: u64, most: u64) -> u64 {
+    fn since(&self, event: u64, most: u64) -> u64 {
         let mut sum = 0;
         for part in self.parts.iter().rev() {
             if part.first_event < event || sum > most {
@@ -149,10 +188,14 @@ mod tests {
                         let expected = all.iter().filter(|&&made| made >= since).count() as u64;
                         prop_assert_eq!(live.since(since, u64::MAX), expected);
                     }
-                    if live.is_innermost(freed) {
+                    let since = watermark.first_event_of(1);
+                    let at_once = all.iter().filter(|&&made| made >= since).count() as u64;
+                    let newest = live.newest == Some(freed);
+                    let ends = live.end(freed, Some(since), u64::MAX);
+                    prop_assert_eq!((ends.newest, ends.at_once), (newest, at_once));
+                    if ends.innermost {
                         prop_assert_eq!(all.last(), Some(&freed));
                     }
-                    live.remove(freed);
                     all.retain(|&made| made != freed);
                 }
             }

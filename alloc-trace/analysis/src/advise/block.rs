@@ -2,18 +2,14 @@
 
 use alloc_trace_format::Stamp;
 
-use super::origins::OriginIndex;
-use crate::call_tree::Place;
+use super::makers::MakerIndex;
 use crate::held_size::{HeldSize, LargeSizes};
 use crate::live::LiveBlocks;
-use crate::owners::{Owner, OwnerParts, Owners};
 
 /// A live block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Block {
-    pub(super) origin: OriginIndex,
-    pub(super) thread: u32,
-    pub(super) place: Place,
+    pub(super) maker: MakerIndex,
     /// The number of its allocation among the events of its thread, below 2⁴⁸.
     pub(super) event: u64,
     /// How many blocks of its origin there had been before.
@@ -77,8 +73,7 @@ impl Ticks {
 /// What is kept of a live block: with its address 32 bytes.
 #[derive(Debug, Clone, Copy)]
 struct Held {
-    /// Its place, its thread and its origin.
-    owner: Owner,
+    maker: MakerIndex,
     event_low: u32,
     event_high: u16,
     align_log2: u8,
@@ -92,7 +87,7 @@ struct Held {
 impl Held {
     /// Stands for no block.
     const NONE: Self = Self {
-        owner: 0,
+        maker: 0,
         event_low: 0,
         event_high: 0,
         align_log2: 0,
@@ -107,7 +102,6 @@ impl Held {
 #[derive(Debug)]
 pub(super) struct Blocks {
     table: LiveBlocks<Held>,
-    owners: Owners,
     sizes: LargeSizes,
     max_sizes: LargeSizes,
 }
@@ -116,7 +110,6 @@ impl Blocks {
     pub(super) fn new() -> Self {
         Self {
             table: LiveBlocks::new(Held::NONE),
-            owners: Owners::new(),
             sizes: LargeSizes::default(),
             max_sizes: LargeSizes::default(),
         }
@@ -124,18 +117,18 @@ impl Blocks {
 
     /// Adds a block; answers the one that seemed to be live there.
     pub(super) fn insert(&mut self, address: u64, block: Block) -> Option<Block> {
-        let before = self.remove(address);
-        let Block { origin, thread, place, event, ordinal, align_log2, history, .. } = block;
-        // An owner has a number for all that it is told apart by, whatever that means.
-        let key = place.index() as u32;
-        let owner = self.owners.number(OwnerParts { key, thread, span: origin });
+        let (before, place) = match self.table.place(address) {
+            Some(place) => (None, Some(place)),
+            None => (self.remove(address), self.table.place(address)),
+        };
+        let Block { maker, event, ordinal, align_log2, history, .. } = block;
         let detail = if history.has(History::SHRANK) {
             self.max_sizes.hold(address, block.max_size).bits()
         } else {
             block.last_change
         };
         let held = Held {
-            owner,
+            maker,
             event_low: event as u32,
             event_high: (event >> 32) as u16,
             align_log2,
@@ -144,14 +137,28 @@ impl Blocks {
             size: self.sizes.hold(address, block.size),
             detail,
         };
-        self.table.insert(address, held);
+        if let Some(place) = place {
+            self.table.put(place, address, held);
+        }
         before
     }
 
-    /// As [`LiveBlocks::peek`].
+    /// As [`LiveBlocks::reserve`].
+    pub(super) fn reserve(&mut self, more: usize) {
+        self.table.reserve(more);
+    }
+
+    /// As [`LiveBlocks::peek_further`]: entries are large, so that the table is fuller than others.
     #[inline]
     pub(super) fn peek(&self, address: u64) -> u64 {
-        self.table.peek(self.table.home(address))
+        self.table.peek_further(self.table.home(address), |held| u64::from(held.detail))
+    }
+
+    /// Who seems to have made the block that is live at an address: anybody where it stands further on, or
+    /// where there is none.
+    #[inline]
+    pub(super) fn glance(&self, address: u64) -> MakerIndex {
+        self.table.glance(self.table.home(address), address).1.maker
     }
 
     /// Takes out the block at an address, if one is live there.
@@ -177,11 +184,8 @@ impl Blocks {
         } else {
             (size, held.detail)
         };
-        let OwnerParts { key, thread, span } = self.owners.get(held.owner);
         Block {
-            origin: span,
-            thread,
-            place: Place::of_index(key),
+            maker: held.maker,
             event: u64::from(held.event_high) << 32 | u64::from(held.event_low),
             ordinal: held.ordinal,
             align_log2: held.align_log2,
@@ -201,9 +205,7 @@ mod tests {
     fn a_block_is_given_back_as_it_was() {
         let four_gib = 1_u64 << 32;
         let block = Block {
-            origin: 3,
-            thread: 4,
-            place: Place::of_index(5),
+            maker: 3,
             event: (1 << 40) + 6,
             ordinal: 7,
             align_log2: 8,

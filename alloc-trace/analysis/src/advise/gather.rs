@@ -4,41 +4,26 @@
 //! Memory grows with live blocks and call sites. What an activation encloses is asked once a block,
 //! at its free, of the thread's [`Watermark`].
 
-use alloc_trace_format::{Event, EventKind, ReadError, Stamp};
+use alloc_trace_format::{EventKind, ReadError, Stamp};
 
-use super::activations::LiveByThread;
+use super::activations::{Ends, LiveByThread};
+use super::batch::{self, BATCH, Found};
 use super::block::{Block, Blocks, History, Ticks};
 use super::late_drops;
 use super::made_in::MadeIn;
+use super::makers::{Maker, MakerIndex, Makers};
 use super::origins::{OriginIndex, Origins};
 use super::site::SiteEvidence;
 use super::stack::AT_ONCE;
 use super::watermark::Watermark;
 use crate::call_tree::Place;
+use crate::frames::{Frames, FunctionIndex};
 use crate::holder::Holder;
+use crate::ledger::Posted;
 use crate::live_bytes::LiveBytes;
-use crate::replay::{HeapEvent, Prepared, Replay};
-use crate::selection::Picked;
+use crate::replay::{Prepared, Replay};
 use crate::sites::Traced;
 use crate::span_lives::{NO_SPAN, SpanLives};
-
-/// How many events are read before they are looked at, so that the processor fetches the entries of many
-/// blocks at a time.
-const BATCH: usize = 64;
-
-/// A heap event and what it belongs to.
-#[derive(Debug, Clone, Copy)]
-struct Found {
-    event: Event,
-    /// The index of its thread.
-    thread: u32,
-    internal: bool,
-    filter: Picked,
-    /// Whether records of its thread were lost before it.
-    gap: bool,
-    /// The span that its thread was in.
-    span: u64,
-}
 
 /// What is known of a thread.
 #[derive(Debug, Default)]
@@ -63,12 +48,14 @@ struct Made {
 /// A hash table that grows has about twice the size afterwards, and no more than this beyond.
 const TABLE_EXTRA_BYTES: u64 = 64;
 
-/// Whether a block that is freed was a hash table's that has just moved to a larger one.
-fn is_grown(origins: &Origins, old: &Block, made: &Made) -> bool {
-    made.origin == old.origin
-        && made.size > old.size
-        && made.size <= old.size.saturating_mul(2).saturating_add(TABLE_EXTRA_BYTES)
-        && origins.get(old.origin).is_some_and(|origin| origin.holder == Some(Holder::HashTable))
+/// A block that ended, before that is counted where it may be waited for.
+#[derive(Debug, Clone, Copy)]
+struct Ended {
+    origin: OriginIndex,
+    /// The size that it had at its largest.
+    size: u64,
+    /// The function that enclosed its life, and how many were live at once in there.
+    enclosed: Option<(FunctionIndex, u64)>,
 }
 
 /// Gathers the evidence, event by event.
@@ -76,6 +63,7 @@ fn is_grown(origins: &Origins, old: &Block, made: &Made) -> bool {
 pub(super) struct Gather {
     threads: Vec<ThreadState>,
     blocks: Blocks,
+    makers: Makers,
     live: LiveByThread,
     origins: Origins,
     ticks: Ticks,
@@ -88,8 +76,7 @@ pub(super) struct Gather {
     backtraces: bool,
     inferred_frees: u64,
     batch: Vec<Found>,
-    /// Of blocks whose largest size is not counted yet: their origin, and that.
-    ended: Vec<(OriginIndex, u64)>,
+    ended: Vec<Ended>,
 }
 
 impl Gather {
@@ -98,6 +85,7 @@ impl Gather {
         Self {
             threads: prepared.definitions.threads.iter().map(|_| ThreadState::default()).collect(),
             blocks: Blocks::new(),
+            makers: Makers::new(),
             live: LiveByThread::new(),
             origins: Origins::new(prepared.sites.len()),
             ticks: Ticks::new(first_stamp, last_stamp),
@@ -131,24 +119,13 @@ impl Gather {
     /// Goes on by some events; `false` at the end of the recording.
     pub(super) fn go_on(&mut self, replay: &mut Replay<'_>) -> Result<bool, ReadError> {
         let mut batch = std::mem::take(&mut self.batch);
-        batch.clear();
-        while batch.len() < BATCH && replay.advance()? {
-            let gap = replay.take_gap();
-            let HeapEvent { event, thread, internal, filter } = replay.event();
-            let span = replay.spans.current(thread).map_or(NO_SPAN, |entered| entered.instance);
-            let (event, thread) = (*event, thread as u32);
-            batch.push(Found { event, thread, internal, filter, gap, span });
-        }
-        let fetched = batch.iter().fold(0, |fetched, Found { event, .. }| {
-            let released = event.kind == EventKind::Realloc;
-            fetched ^ self.blocks.peek(if released { event.old_address } else { event.address })
-        });
-        std::hint::black_box(fetched);
+        batch::read(&mut batch, replay)?;
+        self.prepare(&mut batch, &mut replay.prepared);
         let mut lives = replay.span_lives.take().unwrap_or_default();
         for found in &batch {
             self.take(&mut replay.prepared, &mut lives, found);
         }
-        self.count_sizes();
+        self.count_ended();
         // Not before: blocks of the batch may have been made in spans that closed meanwhile.
         lives.sweep();
         replay.span_lives = Some(lives);
@@ -157,51 +134,111 @@ impl Gather {
         Ok(any)
     }
 
+    /// Finds out what the events lead to, and has the processor fetch what they will need.
+    ///
+    /// Each loop is so short that many accesses are under way at a time.
+    fn prepare(&mut self, batch: &mut [Found], prepared: &mut Prepared<'_>) {
+        self.blocks.reserve(batch.len());
+        let mut fetched = self.trace(batch, prepared);
+        if let Some(frames) = &mut prepared.frames {
+            fetched ^= self.mark(batch, frames);
+        }
+        fetched ^= self.find_makers(batch, prepared);
+        fetched ^= self.fetch(batch);
+        std::hint::black_box(fetched);
+    }
+
+    #[inline(never)]
+    fn trace(&self, batch: &mut [Found], prepared: &Prepared<'_>) -> u64 {
+        let mut fetched = 0;
+        for found in batch {
+            found.traced = prepared.traced(found.node);
+            fetched ^= self.blocks.peek(found.released().unwrap_or(found.event.address));
+        }
+        fetched
+    }
+
+    /// Finds out what the frames of each event have in common with those of its thread's event before.
+    ///
+    /// Every event of the thread counts here, the recorder's own too.
+    #[inline(never)]
+    fn mark(&mut self, batch: &mut [Found], frames: &mut Frames) -> u64 {
+        let mut fetched = 0;
+        for found in &mut *batch {
+            let Some(state) = self.threads.get_mut(found.thread as usize) else { continue };
+            let place = found.place();
+            found.before = std::mem::replace(&mut state.place, place).filter(|_| !found.gap);
+            if let (Some(before), Some(now)) = (found.before, place) {
+                fetched ^= frames.touch_pair(before, now);
+            }
+        }
+        for found in batch {
+            if let (Some(before), Some(now)) = (found.before, found.place()) {
+                found.mark = frames.between(before, now, found.kept_frames);
+            }
+        }
+        fetched
+    }
+
+    #[inline(never)]
+    fn find_makers(&mut self, batch: &mut [Found], prepared: &mut Prepared<'_>) -> u64 {
+        let mut fetched = 0;
+        for found in batch {
+            match found.released() {
+                Some(address) => found.maker = self.blocks.glance(address),
+                None if found.internal || !found.begins || found.event.failed => {}
+                None => found.maker = self.maker(found, prepared),
+            }
+            let Maker { origin, kin, .. } = self.makers.get(found.maker);
+            fetched ^= self.origins.touch(origin) ^ self.live.touch(kin);
+        }
+        fetched
+    }
+
+    #[inline(never)]
+    fn fetch(&self, batch: &[Found]) -> u64 {
+        batch.iter().fold(0, |fetched, found| {
+            fetched ^ self.live.touch_parts(self.makers.get(found.maker).kin)
+        })
+    }
+
+    /// Who makes a block that begins with an event.
+    fn maker(&mut self, found: &Found, prepared: &mut Prepared<'_>) -> MakerIndex {
+        let (Traced { place, site }, thread) = (found.traced, found.thread);
+        let (origins, live) = (&mut self.origins, &mut self.live);
+        self.makers.number(place, thread, || {
+            let place = found.place().unwrap_or(Place::CUT);
+            let holder = prepared.frames.as_mut().and_then(|frames| frames.holder(place));
+            let origin = origins.number(site, holder);
+            Maker { place, thread, origin, kin: live.number(origin, thread) }
+        })
+    }
+
     fn take(&mut self, prepared: &mut Prepared<'_>, lives: &mut SpanLives, found: &Found) {
-        let Found { event, thread, internal, filter, gap, span } = *found;
-        // A reallocation begins nothing of its own where its block may be one that is not picked.
-        let begins = filter.picked && (event.kind != EventKind::Realloc || !prepared.is_filtered());
-        let Traced { place, site } = prepared.traced(event.node);
-        let place = (place != Place::LOST).then_some(place);
+        let Found { event, thread, internal, begins, gap, span, .. } = found;
+        let (&thread, &internal, &gap, &span) = (thread, internal, gap, span);
         self.events = true;
-        self.backtraces |= !event.node.is_root();
-        // Every event of the thread counts here, the recorder's own too: what an event says of its
-        // frames is in comparison with the thread's last one.
+        self.backtraces |= !found.node.is_root();
         let (number, made) = match self.threads.get_mut(thread as usize) {
             Some(state) => {
                 let made = state.made.take();
-                let before = state.place.filter(|_| !gap);
-                let frames = prepared.frames.as_mut();
-                let mark = match (before, place, frames) {
-                    (Some(before), Some(now), Some(frames)) => {
-                        frames.between(before, now, event.kept_frames)
-                    }
-                    _ => 0,
-                };
-                state.place = place;
-                (state.watermark.push(mark), made.filter(|_| !gap))
+                (state.watermark.push(found.mark), made.filter(|_| !gap))
             }
             None => (0, None),
         };
         if event.failed {
             return;
         }
-        let released = match event.kind {
-            EventKind::Free => event.address,
-            EventKind::Realloc => event.old_address,
-            EventKind::Alloc | EventKind::AllocZeroed => 0,
-        };
-        let old = self.blocks.remove(released);
+        let old = found.released().and_then(|address| self.blocks.remove(address));
         let obtained = match (event.kind, old) {
             (EventKind::Free, old) => {
                 if let Some(block) = old {
-                    let table =
-                        made.filter(|made| !internal && is_grown(&self.origins, &block, made));
+                    let table = made.filter(|made| !internal && self.is_grown(&block, made));
                     let continued =
-                        table.is_some_and(|made| self.carry_on(&block, &made, &event, lives));
+                        table.is_some_and(|made| self.carry_on(&block, &made, event, lives));
                     if !continued {
                         let now = (&*lives, span);
-                        self.free(prepared, now, block, &event, thread, internal);
+                        self.free(prepared, now, block, event, thread, internal);
                     }
                 }
                 None
@@ -212,16 +249,18 @@ impl Gather {
                 None
             }
             _ if internal => None,
-            (_, Some(block)) => Some(self.change(block, &event, thread, lives)),
+            (_, Some(block)) => Some(self.change(block, event, thread, lives)),
             (_, None) if !begins => None,
             (_, None) => {
-                let at = place.unwrap_or(Place::CUT);
-                let holder = prepared.frames.as_mut().and_then(|frames| frames.holder(at));
-                let origin = self.origins.number(site, holder);
-                let block = self.begin(&event, origin, thread, number, at);
+                let index = match event.kind {
+                    EventKind::Realloc => self.maker(found, prepared),
+                    _ => found.maker,
+                };
+                let maker = self.makers.get(index);
+                let block = self.begin(event, index, maker, number);
                 if let Some(state) = self.threads.get_mut(thread as usize) {
-                    let size = block.size;
-                    state.made = Some(Made { address: event.address, origin, size });
+                    let (address, origin, size) = (event.address, maker.origin, block.size);
+                    state.made = Some(Made { address, origin, size });
                     state.made_in.add(number, span, lives);
                 }
                 Some(block)
@@ -236,14 +275,8 @@ impl Gather {
         }
     }
 
-    fn begin(
-        &mut self,
-        event: &Event,
-        origin: OriginIndex,
-        thread: u32,
-        number: u64,
-        place: Place,
-    ) -> Block {
+    fn begin(&mut self, event: &Posted, index: MakerIndex, maker: Maker, number: u64) -> Block {
+        let Maker { place, thread, origin, kin } = maker;
         let ordinal = self.origins.get(origin).map_or(0, |evidence| evidence.blocks);
         if let Some(evidence) = self.origins.request(origin, event.size, event.stamp) {
             evidence.blocks += 1;
@@ -253,7 +286,7 @@ impl Gather {
                 evidence.first_request = event.stamp;
             }
             evidence.align_log2 = event.align_log2;
-            let live = self.live.of(origin, thread);
+            let live = self.live.of(kin);
             evidence.repeats += u64::from(live.place_of_the_last_one() == Some(place));
             if let Some(state) = self.threads.get(thread as usize) {
                 live.add(number, place, &state.watermark);
@@ -261,9 +294,7 @@ impl Gather {
         }
         self.rise(event.size);
         Block {
-            origin,
-            thread,
-            place,
+            maker: index,
             event: number,
             ordinal: u32::try_from(ordinal).unwrap_or(u32::MAX),
             align_log2: event.align_log2,
@@ -275,9 +306,10 @@ impl Gather {
     }
 
     /// A block was reallocated.
-    fn change(&mut self, block: Block, event: &Event, thread: u32, lives: &SpanLives) -> Block {
+    fn change(&mut self, block: Block, event: &Posted, thread: u32, lives: &SpanLives) -> Block {
         let past = self.is_past_its_span(&block, event.stamp, lives);
-        if let Some(evidence) = self.origins.request(block.origin, event.size, event.stamp)
+        let maker = self.makers.get(block.maker);
+        if let Some(evidence) = self.origins.request(maker.origin, event.size, event.stamp)
             && event.size > block.size
         {
             let growth = &mut evidence.growth;
@@ -294,7 +326,7 @@ impl Gather {
             .and(History::REALLOCATED, true)
             .and(History::GREW, event.size > block.size)
             .and(History::SHRANK, event.size < block.size)
-            .and(History::STRAYED, thread != block.thread)
+            .and(History::STRAYED, thread != maker.thread)
             .and(History::USED_PAST, past);
         Block {
             size: event.size,
@@ -305,16 +337,26 @@ impl Gather {
         }
     }
 
+    /// Whether a block that is freed was a hash table's that has just moved to a larger one.
+    fn is_grown(&self, old: &Block, made: &Made) -> bool {
+        let origin = self.makers.get(old.maker).origin;
+        made.origin == origin
+            && made.size > old.size
+            && made.size <= old.size.saturating_mul(2).saturating_add(TABLE_EXTRA_BYTES)
+            && self.origins.get(origin).is_some_and(|of| of.holder == Some(Holder::HashTable))
+    }
+
     /// A hash table has grown: it obtained a larger block, moved there, and freed its old one. To advice it
     /// is one block that was reallocated. `false` where the larger one is not live.
-    fn carry_on(&mut self, old: &Block, made: &Made, event: &Event, lives: &SpanLives) -> bool {
+    fn carry_on(&mut self, old: &Block, made: &Made, event: &Posted, lives: &SpanLives) -> bool {
         let Some(new) = self.blocks.remove(made.address) else { return false };
+        let (maker, new_maker) = (self.makers.get(old.maker), self.makers.get(new.maker));
         let past = self.is_past_its_span(old, event.stamp, lives);
-        if let Some(state) = self.threads.get_mut(new.thread as usize) {
+        if let Some(state) = self.threads.get_mut(new_maker.thread as usize) {
             state.made_in.remove(new.event);
         }
         self.live_bytes.take(old.size);
-        if let Some(evidence) = self.origins.get_mut(old.origin) {
+        if let Some(evidence) = self.origins.get_mut(maker.origin) {
             evidence.blocks = evidence.blocks.saturating_sub(1);
             evidence.live = evidence.live.saturating_sub(1);
             evidence.events += 1;
@@ -326,7 +368,7 @@ impl Gather {
                 growth.beginning.get_or_insert((old.size, new.size, align));
             }
         }
-        self.live.of(old.origin, old.thread).carry_on(old.event, old.place, new.event);
+        self.live.of(maker.kin).carry_on(old.event, maker.place, new.event);
         let history = (old.history)
             .and(History::REALLOCATED, true)
             .and(History::GREW, true)
@@ -348,34 +390,35 @@ impl Gather {
         prepared: &mut Prepared<'_>,
         (lives, span): (&SpanLives, u64),
         block: Block,
-        event: &Event,
+        event: &Posted,
         thread: u32,
         internal: bool,
     ) {
-        let own = thread == block.thread && !internal;
+        let maker = self.makers.get(block.maker);
+        let own = thread == maker.thread && !internal;
         let encloser = match (self.threads.get(thread as usize), &mut prepared.frames) {
             (Some(state), Some(frames)) if own && !block.history.has(History::STRAYED) => {
                 let least = state.watermark.least_since(block.event);
                 frames
-                    .encloser(block.place, least)
+                    .encloser(maker.place, least)
                     .map(|found| (found.function, state.watermark.first_event_of(found.frame)))
             }
             _ => None,
         };
-        let live = self.live.of(block.origin, block.thread);
-        let brief = own && live.is_newest(block.event);
-        let innermost = own && live.is_innermost(block.event);
-        let enclosed = encloser.map(|(function, since)| (function, live.since(since, AT_ONCE)));
-        self.end(&block, event.stamp);
+        let since = encloser.map(|(_, since)| since);
+        let Ends { newest, innermost, at_once } =
+            self.live.of(maker.kin).end(block.event, since, AT_ONCE);
+        let enclosed = encloser.map(|(function, _)| (function, at_once));
+        self.end(&block, event.stamp, enclosed);
         self.leave_span(&block, (event.stamp, span), true, lives);
-        self.drop_live(&block);
-        let last_request = self.origins.last_request_at_site(block.origin);
-        let Some(evidence) = self.origins.get_mut(block.origin) else { return };
+        self.leave(&block, maker.thread);
+        let last_request = self.origins.last_request_at_site(maker.origin);
+        let Some(evidence) = self.origins.get_mut(maker.origin) else { return };
         evidence.freed += 1;
         evidence.events += 1;
         evidence.live = evidence.live.saturating_sub(1);
-        evidence.brief += u64::from(brief);
-        evidence.innermost += u64::from(innermost);
+        evidence.brief += u64::from(own && newest);
+        evidence.innermost += u64::from(own && innermost);
         if !own {
             evidence.remote += 1;
             evidence.remote_bytes = evidence.remote_bytes.saturating_add(block.size);
@@ -387,17 +430,14 @@ impl Gather {
             evidence.late_bytes = evidence.late_bytes.saturating_add(block.size);
             evidence.least_idle = Some(evidence.least_idle.map_or(idle, |least| least.min(idle)));
         }
-        if let Some((function, at_once)) = enclosed {
-            let enclosed = evidence.enclosed.entry(function).or_default();
-            enclosed.blocks += 1;
-            enclosed.at_once = enclosed.at_once.max(at_once);
-        }
     }
 
     /// A block whose end is not known is gone.
     fn forget(&mut self, block: &Block) {
-        self.drop_live(block);
-        if let Some(evidence) = self.origins.get_mut(block.origin) {
+        let Maker { thread, kin, origin, .. } = self.makers.get(block.maker);
+        self.live.of(kin).remove(block.event);
+        self.leave(block, thread);
+        if let Some(evidence) = self.origins.get_mut(origin) {
             evidence.live = evidence.live.saturating_sub(1);
         }
     }
@@ -407,17 +447,18 @@ impl Gather {
         self.peak_bytes = self.peak_bytes.max(self.live_bytes.get());
     }
 
-    fn drop_live(&mut self, block: &Block) {
+    /// A block of a thread is live no more.
+    fn leave(&mut self, block: &Block, thread: u32) {
         self.live_bytes.take(block.size);
-        self.live.of(block.origin, block.thread).remove(block.event);
-        if let Some(state) = self.threads.get_mut(block.thread as usize) {
+        if let Some(state) = self.threads.get_mut(thread as usize) {
             state.made_in.remove(block.event);
         }
     }
 
     /// Whether the span that a block was made in is over.
     fn is_past_its_span(&self, block: &Block, now: Stamp, lives: &SpanLives) -> bool {
-        let made_in = self.threads.get(block.thread as usize).map(|state| &state.made_in);
+        let thread = self.makers.get(block.maker).thread;
+        let made_in = self.threads.get(thread as usize).map(|state| &state.made_in);
         made_in.is_some_and(|made_in| lives.is_past(made_in.of(block.event), now))
     }
 
@@ -429,25 +470,27 @@ impl Gather {
         freed: bool,
         lives: &SpanLives,
     ) {
-        let Some(state) = self.threads.get(block.thread as usize) else { return };
+        let Maker { thread, origin, .. } = self.makers.get(block.maker);
+        let Some(state) = self.threads.get(thread as usize) else { return };
         let made_in = state.made_in.of(block.event);
         if made_in == NO_SPAN || block.history.has(History::USED_PAST) {
             return;
         }
         if let Some(outlived) = lives.outlived(made_in, now, span)
             && late_drops::is_late(outlived, self.half)
-            && let Some(evidence) = self.origins.get_mut(block.origin)
+            && let Some(evidence) = self.origins.get_mut(origin)
         {
             evidence.past_spans.entry(outlived.kind).or_default().add(outlived, block.size, freed);
         }
     }
 
     /// What is known of a block when it has had its last size.
-    fn end(&mut self, block: &Block, stamp: Stamp) {
-        let Some(evidence) = self.origins.get_mut(block.origin) else { return };
+    fn end(&mut self, block: &Block, stamp: Stamp, enclosed: Option<(FunctionIndex, u64)>) {
+        let origin = self.makers.get(block.maker).origin;
+        let Some(evidence) = self.origins.get_mut(origin) else { return };
         evidence.resized += u64::from(block.history.has(History::REALLOCATED));
         let growth = &mut evidence.growth;
-        self.ended.push((block.origin, block.max_size));
+        self.ended.push(Ended { origin, size: block.max_size, enclosed });
         if block.history.has(History::GREW) {
             growth.blocks += 1;
             growth.largest.add(block.max_size);
@@ -459,16 +502,25 @@ impl Gather {
         }
     }
 
-    /// Counts the sizes of the blocks that ended: all of a batch, so that the processor fetches their entries
-    /// together.
-    fn count_sizes(&mut self) {
-        let touched = self.ended.iter().fold(0, |touched, &(origin, size)| {
-            touched ^ self.origins.get(origin).map_or(0, |evidence| evidence.sizes().touch(size))
+    /// Counts the sizes of the blocks that ended, and what enclosed their lives: all of a batch, so that the
+    /// processor fetches their entries together.
+    fn count_ended(&mut self) {
+        let touched = self.ended.iter().fold(0, |touched, ended| {
+            let Some(evidence) = self.origins.get(ended.origin) else { return touched };
+            let function = ended.enclosed.map(|(function, _)| function);
+            let enclosed = function.and_then(|function| evidence.enclosed.get(&function));
+            touched
+                ^ evidence.sizes().touch(ended.size)
+                ^ enclosed.map_or(0, |enclosed| enclosed.blocks)
         });
         std::hint::black_box(touched);
-        for (origin, size) in self.ended.drain(..) {
-            if let Some(evidence) = self.origins.get_mut(origin) {
-                evidence.growth.sizes.add(size);
+        for Ended { origin, size, enclosed } in self.ended.drain(..) {
+            let Some(evidence) = self.origins.get_mut(origin) else { continue };
+            evidence.growth.sizes.add(size);
+            if let Some((function, at_once)) = enclosed {
+                let enclosed = evidence.enclosed.entry(function).or_default();
+                enclosed.blocks += 1;
+                enclosed.at_once = enclosed.at_once.max(at_once);
             }
         }
     }
@@ -478,12 +530,13 @@ impl Gather {
         let blocks = std::mem::replace(&mut self.blocks, Blocks::new());
         let lives = replay.span_lives.take().unwrap_or_default();
         for block in blocks.iter() {
-            self.end(&block, self.last_stamp);
-            self.count_sizes();
-            let current = replay.spans.current(block.thread as usize);
+            self.end(&block, self.last_stamp, None);
+            self.count_ended();
+            let Maker { thread, origin, .. } = self.makers.get(block.maker);
+            let current = replay.spans.current(thread as usize);
             let span = current.map_or(NO_SPAN, |entered| entered.instance);
             self.leave_span(&block, (self.last_stamp, span), false, &lives);
-            if let Some(evidence) = self.origins.get_mut(block.origin) {
+            if let Some(evidence) = self.origins.get_mut(origin) {
                 evidence.live_bytes = evidence.live_bytes.saturating_add(block.size);
                 let quarter = u64::from(block.ordinal) * 4 / evidence.blocks.max(1);
                 if let Some(left) = evidence.left_in_quarters.get_mut(quarter as usize) {

@@ -45,6 +45,13 @@ impl Origins {
         *number
     }
 
+    /// What whoever counts an event of an origin waits for: asked for many at once, by whoever throws it
+    /// away.
+    #[inline]
+    pub(super) fn touch(&self, origin: OriginIndex) -> u64 {
+        self.evidence.get(origin as usize).map_or(0, SiteEvidence::touch)
+    }
+
     pub(super) fn get(&self, origin: OriginIndex) -> Option<&SiteEvidence> {
         self.evidence.get(origin as usize)
     }

@@ -125,6 +125,12 @@ impl SiteEvidence {
         Self { site, holder, ..Self::default() }
     }
 
+    /// Something of each line of a cache that nearly every event of a block asks for.
+    #[inline]
+    pub(super) fn touch(&self) -> u64 {
+        self.blocks ^ self.freed ^ self.last_request
+    }
+
     /// Nothing more comes.
     pub(super) fn sum_up(&mut self) {
         // `Vec::from([…])` makes one out of a `Box`; no `Box` is ever reallocated.
