@@ -41,27 +41,30 @@ impl Place {
 /// The definitions of nodes, as they are found: of a number that is defined twice the first counts.
 #[derive(Debug, Default)]
 pub(crate) struct Definitions {
-    /// The parent and the return address by number; the parent [`UNKNOWN`] where there is none yet.
-    dense: Vec<(u32, u64)>,
+    /// The parent by number; [`UNKNOWN`] where there is no definition yet.
+    parents: Vec<u32>,
+    /// The return address by number. Beside the parents, and not with each: a pair would take a third more.
+    addresses: Vec<u64>,
     sparse: FxHashMap<u32, (u32, u64)>,
     added: usize,
 }
 
 impl Definitions {
     pub(crate) fn add(&mut self, node: &NodeDefinition) {
-        let (id, definition) = (node.id.0, (node.parent.0, node.address));
+        let (id, parent, address) = (node.id.0, node.parent.0, node.address);
         self.added += 1;
         let index = id as usize;
         // One absurd number must not take gigabytes.
-        if index >= self.dense.len() && index < self.added * 8 + 1024 {
-            self.dense.resize(index + 1, (UNKNOWN, 0));
+        if index >= self.parents.len() && index < self.added * 8 + 1024 {
+            self.parents.resize(index + 1, UNKNOWN);
+            self.addresses.resize(index + 1, 0);
         }
-        match self.dense.get_mut(index) {
-            Some(entry) if entry.0 != UNKNOWN => {}
+        match self.parents.get_mut(index).zip(self.addresses.get_mut(index)) {
+            Some((known, _)) if *known != UNKNOWN => {}
             // A parent that has the mark's own number stands with what does not fit the table.
-            Some(entry) if definition.0 != UNKNOWN => *entry = definition,
+            Some(entry) if parent != UNKNOWN => (*entry.0, *entry.1) = (parent, address),
             _ => {
-                self.sparse.entry(id).or_insert(definition);
+                self.sparse.entry(id).or_insert((parent, address));
             }
         }
     }
@@ -69,9 +72,9 @@ impl Definitions {
     /// Moves the address of each node, given with its number, by what `by` answers.
     #[cold]
     pub(crate) fn move_addresses(&mut self, by: impl Fn(u32, u64) -> Option<u64>) {
-        let dense = (0..).zip(&mut self.dense);
-        let sparse = self.sparse.iter_mut().map(|(&id, definition)| (id, definition));
-        for (id, (_, address)) in dense.chain(sparse) {
+        let dense = (0..).zip(&mut self.addresses);
+        let sparse = self.sparse.iter_mut().map(|(&id, (_, address))| (id, address));
+        for (id, address) in dense.chain(sparse) {
             if let Some(by) = by(id, *address) {
                 *address = address.wrapping_add(by);
             }
@@ -86,21 +89,26 @@ impl Definitions {
         {
             return Some(definition);
         }
-        self.dense.get(id as usize).copied().filter(|&(parent, _)| parent != UNKNOWN)
+        let parent = *self.parents.get(id as usize)?;
+        (parent != UNKNOWN).then_some((parent, *self.addresses.get(id as usize)?))
     }
 
     /// How many definitions there are of numbers, as [`Self::numbers`] gives them.
     fn count(&self) -> usize {
-        let dense = self.dense.iter().filter(|(parent, _)| *parent != UNKNOWN);
-        dense.count() + self.sparse.len()
+        self.dense().count() + self.sparse.len()
     }
 
     /// All numbers that are defined, in order, some twice.
     fn numbers(&self) -> impl Iterator<Item = u32> {
-        let dense = (0..).zip(&self.dense).filter(|(_, (parent, _))| *parent != UNKNOWN);
         let mut sparse: Vec<u32> = self.sparse.keys().copied().collect();
         sparse.sort_unstable();
-        dense.map(|(id, _)| id).chain(sparse)
+        self.dense().chain(sparse)
+    }
+
+    /// The numbers whose definitions stand in the table.
+    fn dense(&self) -> impl Iterator<Item = u32> {
+        let defined = (0..).zip(&self.parents).filter(|(_, parent)| **parent != UNKNOWN);
+        defined.map(|(id, _)| id)
     }
 }
 
@@ -118,18 +126,15 @@ pub(crate) enum TreeForm {
 /// All backtraces of a recording.
 #[derive(Debug)]
 pub(crate) struct CallTree {
-    /// The parent and the return address of each place; the first two are the roots.
-    places: Vec<(Place, u64)>,
+    places: Places,
     numbers: Numbers,
 }
 
 impl CallTree {
     pub(crate) fn new(definitions: &Definitions, form: TreeForm) -> Self {
-        let mut tree = Self {
-            places: vec![(Place::ROOT, 0), (Place::CUT, 0)],
-            numbers: Numbers::new(definitions),
-        };
-        let mut index = matches!(form, TreeForm::Merged).then(|| Index::new(definitions.count()));
+        let most = definitions.count();
+        let mut tree = Self { places: Places::new(most), numbers: Numbers::new(definitions) };
+        let mut index = matches!(form, TreeForm::Merged).then(|| Index::new(most));
         let mut way = Vec::new();
         let mut numbers = definitions.numbers();
         let mut batch = Vec::with_capacity(BATCH);
@@ -184,7 +189,7 @@ impl CallTree {
                 None => next,
             };
             if place == next {
-                self.places.push((parent, address));
+                self.places.push(parent, address);
             }
             self.numbers.set(id, place);
             parent = place;
@@ -208,7 +213,7 @@ impl CallTree {
         if place.0 <= Place::CUT.0 {
             return None;
         }
-        self.places.get(place.index()).map(|&(parent, address)| (address, parent))
+        self.places.get(place).map(|(parent, address)| (address, parent))
     }
 
     /// The return addresses of a place, innermost first.
@@ -228,7 +233,7 @@ impl CallTree {
         const CALLERS: usize = 2 * MOST;
 
         let mut is_parent = vec![false; self.places.len()];
-        for &(parent, _) in &self.places {
+        for parent in &self.places.parents {
             if let Some(is_parent) = is_parent.get_mut(parent.index()) {
                 *is_parent = true;
             }
@@ -236,7 +241,7 @@ impl CallTree {
         let mut innermost = Vec::new();
         let mut callers = FxHashSet::default();
         let leaves = self.places.iter().zip(is_parent).skip(2).filter(|(_, parent)| !parent);
-        for (&(parent, address), _) in leaves {
+        for ((parent, address), _) in leaves {
             if !innermost.contains(&address) {
                 innermost.push(address);
             }
@@ -261,6 +266,43 @@ impl CallTree {
     }
 }
 
+/// The parent and the return address of each place; the first two are the roots.
+#[derive(Debug)]
+struct Places {
+    parents: Vec<Place>,
+    addresses: Vec<u64>,
+}
+
+impl Places {
+    /// The roots, and room for so many more: what grows step by step takes twice as much.
+    fn new(most: usize) -> Self {
+        let (mut parents, mut addresses) =
+            (Vec::with_capacity(most + 2), Vec::with_capacity(most + 2));
+        parents.extend([Place::ROOT, Place::CUT]);
+        addresses.extend([0; 2]);
+        Self { parents, addresses }
+    }
+
+    fn len(&self) -> usize {
+        self.parents.len()
+    }
+
+    fn push(&mut self, parent: Place, address: u64) {
+        self.parents.push(parent);
+        self.addresses.push(address);
+    }
+
+    #[inline]
+    fn get(&self, place: Place) -> Option<(Place, u64)> {
+        let parent = *self.parents.get(place.index())?;
+        Some((parent, *self.addresses.get(place.index())?))
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (Place, u64)> {
+        self.parents.iter().copied().zip(self.addresses.iter().copied())
+    }
+}
+
 /// From the recorder's numbers to places.
 ///
 /// A recorder numbers its nodes from 2 on, so a table serves nearly all of them; what a damaged
@@ -275,7 +317,7 @@ const UNKNOWN: u32 = u32::MAX;
 
 impl Numbers {
     fn new(definitions: &Definitions) -> Self {
-        let mut dense = vec![UNKNOWN; definitions.dense.len().max(2)];
+        let mut dense = vec![UNKNOWN; definitions.parents.len().max(2)];
         dense[..2].copy_from_slice(&[Place::ROOT.0, Place::CUT.0]);
         Self { dense, sparse: FxHashMap::default() }
     }

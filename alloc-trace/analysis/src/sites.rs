@@ -97,15 +97,40 @@ impl TracedNodes {
     }
 }
 
-/// What is known of a place when its parents have been looked at.
+/// What a place hands on to those inside of it.
 #[derive(Debug, Clone, Copy, Default)]
-struct Found {
-    /// The site of the place itself.
-    site: SiteIndex,
+struct Way {
     /// The site of the innermost frame of the program: that of whatever the place calls, as long as that has
     /// no frame of the program itself.
     program: Option<SiteIndex>,
     surroundings: Surroundings,
+}
+
+/// What each place hands on, in five bytes: there may be millions.
+#[derive(Debug)]
+struct Ways {
+    /// [`Self::NONE`] where there is none.
+    programs: Vec<SiteIndex>,
+    surroundings: Vec<Surroundings>,
+}
+
+impl Ways {
+    const NONE: SiteIndex = SiteIndex::MAX;
+
+    fn new(len: usize) -> Self {
+        Self { programs: Vec::with_capacity(len), surroundings: Vec::with_capacity(len) }
+    }
+
+    fn push(&mut self, way: Way) {
+        self.programs.push(way.program.unwrap_or(Self::NONE));
+        self.surroundings.push(way.surroundings);
+    }
+
+    fn get(&self, place: Place) -> Way {
+        let program = self.programs.get(place.index()).copied().filter(|&site| site != Self::NONE);
+        let surroundings = self.surroundings.get(place.index()).copied().unwrap_or_default();
+        Way { program, surroundings }
+    }
 }
 
 /// What the frames at a return address are.
@@ -145,26 +170,27 @@ impl<'a> Finder<'a> {
     }
 
     fn run(mut self, call_tree: &CallTree) -> Sites {
-        let mut found: Vec<Found> = Vec::with_capacity(call_tree.len());
+        let len = call_tree.len();
+        let (mut by_place, mut ways) = (Vec::with_capacity(len), Ways::new(len));
         for place in call_tree.places() {
-            let site = match call_tree.frame(place) {
-                None => Found { site: NO_BACKTRACE, ..Found::default() },
-                Some((address, parent)) => {
-                    let outside = found.get(parent.index()).copied().unwrap_or_default();
-                    self.site(call_tree, place, address, outside)
-                }
+            let (site, way) = match call_tree.frame(place) {
+                None => (NO_BACKTRACE, Way::default()),
+                Some((address, parent)) => self.site(call_tree, place, address, ways.get(parent)),
             };
-            found.push(site);
+            by_place.push(site);
+            ways.push(way);
         }
-        Sites {
-            sites: self.sites,
-            by_place: found.into_iter().map(|found| found.site).collect(),
-            problems: self.symbols.problems(),
-        }
+        Sites { sites: self.sites, by_place, problems: self.symbols.problems() }
     }
 
     /// The site of a place, from its own frames and what was found for those outside.
-    fn site(&mut self, call_tree: &CallTree, place: Place, address: u64, outside: Found) -> Found {
+    fn site(
+        &mut self,
+        call_tree: &CallTree,
+        place: Place,
+        address: u64,
+        outside: Way,
+    ) -> (SiteIndex, Way) {
         let (own, surroundings) = self.own(address, outside.surroundings);
         let program = match own {
             Own::Program(site) => Some(site),
@@ -172,12 +198,12 @@ impl<'a> Finder<'a> {
             Own::Entry => None,
             Own::Other => outside.program,
         };
-        let found = |site| Found { site, program, surroundings };
+        let way = Way { program, surroundings };
         if surroundings == Surroundings::Runtime && !self.all_frames {
-            return found(RUNTIME);
+            return (RUNTIME, way);
         }
         if let Some(site) = program {
-            return found(site);
+            return (site, way);
         }
         // Nothing of the program's: then the innermost frame that is not the allocator's.
         let frames: Vec<Arc<[Frame]>> =
@@ -198,7 +224,7 @@ impl<'a> Finder<'a> {
             Some((_, site)) => self.number(site),
             None => UNKNOWN,
         };
-        found(site)
+        (site, way)
     }
 
     fn own(&mut self, address: u64, outside: Surroundings) -> (Own, Surroundings) {

@@ -182,6 +182,39 @@ fn what_is_told_over_time_takes_no_memory_for_each_call_site() {
     assert!(of_all > 3 * over_time, "{over_time} over time, {of_all} of all");
 }
 
+/// A recording of one event and of so many backtraces, a tree of few return addresses.
+fn recording_of_a_tree(directory: &Path, backtraces: u32) -> Recording {
+    let path = directory.join(format!("tree of {backtraces}.trace"));
+    let header = FileHeader::of_nanoseconds(1, 1_000);
+    let mut writer = RecordingWriter::create(&path, &header, Window::default()).expect("created");
+    for id in 2..backtraces {
+        let parent = NodeId(if id < 8 { 0 } else { id / 4 });
+        let node = NodeDefinition { id: NodeId(id), parent, address: 0x1000 + u64::from(id % 128) };
+        writer.write(0, &Record::Node(node)).expect("written");
+    }
+    let stamp = header.start.ticks + 10;
+    let event = event(EventKind::Alloc, stamp, 0x10_0000, NodeId(backtraces - 1));
+    writer.write(0, &Record::Event(event)).expect("written");
+    writer.finish(Some(Anchor { ticks: stamp, monotonic_ns: stamp })).expect("written");
+    Recording::open(&path).expect("readable")
+}
+
+#[test]
+fn a_backtrace_takes_no_more_bytes_than_its_parts() {
+    let directory = tempfile::tempdir().expect("a directory");
+    // A little less than powers of two, which tables of numbers grow by.
+    let (fewer, more) = (65_000, 130_000);
+    let recordings =
+        [fewer, more].map(|backtraces| recording_of_a_tree(directory.path(), backtraces));
+    // What it is and its number in the recorder are 16; the definition is 12 until the tree is whole, its call site 12.
+    for (name, most) in [("summary", 30), ("advice", 48)] {
+        let (_, read) = READINGS.into_iter().find(|(known, _)| *known == name).expect("known");
+        let [few, many] = recordings.each_ref().map(|recording| peak_bytes(recording, read));
+        let each = (many - few) / u64::from(more - fewer);
+        assert!(each <= most, "{name}: {few} bytes, {many} with 65,000 more: {each} each");
+    }
+}
+
 #[test]
 fn no_reading_takes_more_than_forty_eight_bytes_a_live_block() {
     let directory = tempfile::tempdir().expect("a directory");

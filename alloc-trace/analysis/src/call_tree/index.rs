@@ -7,7 +7,7 @@
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 
-use super::Place;
+use super::{Place, Places};
 
 /// An open table, at most half full.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl Index {
         &mut self,
         (parent, address): (Place, u64),
         next: Place,
-        places: &[(Place, u64)],
+        places: &Places,
     ) -> Place {
         let (mut at, half) = self.begin(parent, address);
         while let Some(entry) = self.entries.get_mut(at) {
@@ -48,9 +48,7 @@ impl Index {
                 return next;
             }
             let place = Place(*entry as u32);
-            if *entry ^ u64::from(place.0) == half
-                && places.get(place.index()) == Some(&(parent, address))
-            {
+            if *entry ^ u64::from(place.0) == half && places.get(place) == Some((parent, address)) {
                 return place;
             }
             at = (at + 1) & (self.entries.len() - 1);
@@ -75,7 +73,7 @@ mod tests {
 
     #[test]
     fn a_place_is_found_by_both_of_its_parts() {
-        let mut places = vec![(Place::ROOT, 0), (Place::CUT, 0)];
+        let mut places = Places::new(3 * 1_000);
         let mut index = Index::new(3 * 1_000);
         // Each twice: what was put in is found, and nothing else.
         for _ in 0..2 {
@@ -85,7 +83,7 @@ mod tests {
                     let next = Place(places.len() as u32);
                     let place = index.find_or_put((parent, address), next, &places);
                     if place == next {
-                        places.push((parent, address));
+                        places.push(parent, address);
                     }
                     assert_eq!(place, Place(expected));
                     expected += 1;
