@@ -30,7 +30,9 @@ mod site;
 mod sizes;
 mod small_boxes;
 mod stack;
+mod sums;
 mod table_entries;
+mod teller;
 mod temporaries;
 mod watermark;
 

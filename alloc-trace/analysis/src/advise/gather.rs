@@ -9,12 +9,13 @@ use alloc_trace_format::{EventKind, ReadError, Stamp};
 use super::activations::{Ends, LiveByThread};
 use super::batch::{self, BATCH, Found};
 use super::block::{Block, Blocks, History, Ticks};
-use super::late_drops;
 use super::made_in::MadeIn;
 use super::makers::{Maker, MakerIndex, Makers};
 use super::origins::{OriginIndex, Origins};
 use super::site::SiteEvidence;
 use super::stack::AT_ONCE;
+use super::sums::{Step, Sums, Told};
+use super::teller::Teller;
 use super::watermark::Watermark;
 use crate::call_tree::Place;
 use crate::frames::{Frames, FunctionIndex};
@@ -48,16 +49,6 @@ struct Made {
 /// A hash table that grows has about twice the size afterwards, and no more than this beyond.
 const TABLE_EXTRA_BYTES: u64 = 64;
 
-/// A block that ended, before that is counted where it may be waited for.
-#[derive(Debug, Clone, Copy)]
-struct Ended {
-    origin: OriginIndex,
-    /// The size that it had at its largest.
-    size: u64,
-    /// The function that enclosed its life, and how many were live at once in there.
-    enclosed: Option<(FunctionIndex, u64)>,
-}
-
 /// Gathers the evidence, event by event.
 #[derive(Debug)]
 pub(super) struct Gather {
@@ -76,12 +67,14 @@ pub(super) struct Gather {
     backtraces: bool,
     inferred_frees: u64,
     batch: Vec<Found>,
-    ended: Vec<Ended>,
+    teller: Teller,
 }
 
 impl Gather {
     pub(super) fn new(prepared: &Prepared<'_>) -> Self {
         let (first_stamp, last_stamp) = (prepared.first_stamp(), prepared.definitions.last_stamp);
+        let half = last_stamp.saturating_sub(first_stamp) / 2;
+        let events = prepared.definitions.recorded_events;
         Self {
             threads: prepared.definitions.threads.iter().map(|_| ThreadState::default()).collect(),
             blocks: Blocks::new(),
@@ -89,7 +82,7 @@ impl Gather {
             live: LiveByThread::new(),
             origins: Origins::new(prepared.sites.len()),
             ticks: Ticks::new(first_stamp, last_stamp),
-            half: last_stamp.saturating_sub(first_stamp) / 2,
+            half,
             live_bytes: LiveBytes::default(),
             peak_bytes: 0,
             last_stamp,
@@ -97,7 +90,7 @@ impl Gather {
             backtraces: false,
             inferred_frees: 0,
             batch: Vec::with_capacity(BATCH),
-            ended: Vec::with_capacity(BATCH),
+            teller: Teller::new(|| Sums::new(prepared.sites.len(), half), events),
         }
     }
 
@@ -125,7 +118,7 @@ impl Gather {
         for found in &batch {
             self.take(&mut replay.prepared, &mut lives, found);
         }
-        self.count_ended();
+        self.teller.pass_on();
         // Not before: blocks of the batch may have been made in spans that closed meanwhile.
         lives.sweep();
         replay.span_lives = Some(lives);
@@ -189,8 +182,8 @@ impl Gather {
                 None if found.internal || !found.begins || found.event.failed => {}
                 None => found.maker = self.maker(found, prepared),
             }
-            let Maker { origin, kin, .. } = self.makers.get(found.maker);
-            fetched ^= self.origins.touch(origin) ^ self.live.touch(kin);
+            let kin = self.makers.get(found.maker).kin;
+            fetched ^= self.live.touch(kin);
         }
         fetched
     }
@@ -205,11 +198,14 @@ impl Gather {
     /// Who makes a block that begins with an event.
     fn maker(&mut self, found: &Found, prepared: &mut Prepared<'_>) -> MakerIndex {
         let (Traced { place, site }, thread) = (found.traced, found.thread);
-        let (origins, live) = (&mut self.origins, &mut self.live);
+        let (origins, live, teller) = (&mut self.origins, &mut self.live, &mut self.teller);
         self.makers.number(place, thread, || {
             let place = found.place().unwrap_or(Place::CUT);
             let holder = prepared.frames.as_mut().and_then(|frames| frames.holder(place));
-            let origin = origins.number(site, holder);
+            let (origin, is_new) = origins.number(site, holder);
+            if is_new {
+                teller.tell(Told::Met { site, holder });
+            }
             Maker { place, thread, origin, kin: live.number(origin, thread) }
         })
     }
@@ -277,21 +273,14 @@ impl Gather {
 
     fn begin(&mut self, event: &Posted, index: MakerIndex, maker: Maker, number: u64) -> Block {
         let Maker { place, thread, origin, kin } = maker;
-        let ordinal = self.origins.get(origin).map_or(0, |evidence| evidence.blocks);
-        if let Some(evidence) = self.origins.request(origin, event.size, event.stamp) {
-            evidence.blocks += 1;
-            evidence.live += 1;
-            evidence.peak_blocks = evidence.peak_blocks.max(evidence.live);
-            if evidence.blocks == 1 {
-                evidence.first_request = event.stamp;
-            }
-            evidence.align_log2 = event.align_log2;
-            let live = self.live.of(kin);
-            evidence.repeats += u64::from(live.place_of_the_last_one() == Some(place));
-            if let Some(state) = self.threads.get(thread as usize) {
-                live.add(number, place, &state.watermark);
-            }
+        let ordinal = self.origins.begin(origin);
+        let live = self.live.of(kin);
+        let repeats = live.place_of_the_last_one() == Some(place);
+        if let Some(state) = self.threads.get(thread as usize) {
+            live.add(number, place, &state.watermark);
         }
+        let &Posted { stamp, size, align_log2, .. } = event;
+        self.teller.tell(Told::Begun { origin, stamp, size, align_log2, repeats });
         self.rise(event.size);
         Block {
             maker: index,
@@ -309,17 +298,14 @@ impl Gather {
     fn change(&mut self, block: Block, event: &Posted, thread: u32, lives: &SpanLives) -> Block {
         let past = self.is_past_its_span(&block, event.stamp, lives);
         let maker = self.makers.get(block.maker);
-        if let Some(evidence) = self.origins.request(maker.origin, event.size, event.stamp)
-            && event.size > block.size
-        {
-            let growth = &mut evidence.growth;
-            growth.moves += u64::from(event.address != event.old_address);
-            growth.steps.add(block.size, event.size);
-            if !block.history.has(History::REALLOCATED) {
-                let align = 1 << (block.align_log2 & 63);
-                growth.beginning.get_or_insert((block.size, event.size, align));
-            }
-        }
+        let step = Step {
+            from: block.size,
+            to: event.size,
+            align_log2: block.align_log2,
+            moved: event.address != event.old_address,
+            again: block.history.has(History::REALLOCATED),
+        };
+        self.teller.tell(Told::Resized { origin: maker.origin, stamp: event.stamp, step });
         self.live_bytes.take(block.size);
         self.rise(event.size);
         let history = (block.history)
@@ -343,7 +329,7 @@ impl Gather {
         made.origin == origin
             && made.size > old.size
             && made.size <= old.size.saturating_mul(2).saturating_add(TABLE_EXTRA_BYTES)
-            && self.origins.get(origin).is_some_and(|of| of.holder == Some(Holder::HashTable))
+            && self.origins.holder(origin) == Some(Holder::HashTable)
     }
 
     /// A hash table has grown: it obtained a larger block, moved there, and freed its old one. To advice it
@@ -356,18 +342,15 @@ impl Gather {
             state.made_in.remove(new.event);
         }
         self.live_bytes.take(old.size);
-        if let Some(evidence) = self.origins.get_mut(maker.origin) {
-            evidence.blocks = evidence.blocks.saturating_sub(1);
-            evidence.live = evidence.live.saturating_sub(1);
-            evidence.events += 1;
-            let growth = &mut evidence.growth;
-            growth.moves += 1;
-            growth.steps.add(old.size, new.size);
-            if !old.history.has(History::REALLOCATED) {
-                let align = 1 << (old.align_log2 & 63);
-                growth.beginning.get_or_insert((old.size, new.size, align));
-            }
-        }
+        self.origins.take_back(maker.origin);
+        let step = Step {
+            from: old.size,
+            to: new.size,
+            align_log2: old.align_log2,
+            moved: true,
+            again: old.history.has(History::REALLOCATED),
+        };
+        self.teller.tell(Told::CarriedOn { origin: maker.origin, step });
         self.live.of(maker.kin).carry_on(old.event, maker.place, new.event);
         let history = (old.history)
             .and(History::REALLOCATED, true)
@@ -408,28 +391,13 @@ impl Gather {
         let since = encloser.map(|(_, since)| since);
         let Ends { newest, innermost, at_once } =
             self.live.of(maker.kin).end(block.event, since, AT_ONCE);
+        let at_once = u32::try_from(at_once).unwrap_or(u32::MAX);
         let enclosed = encloser.map(|(function, _)| (function, at_once));
         self.end(&block, event.stamp, enclosed);
         self.leave_span(&block, (event.stamp, span), true, lives);
         self.leave(&block, maker.thread);
-        let last_request = self.origins.last_request_at_site(maker.origin);
-        let Some(evidence) = self.origins.get_mut(maker.origin) else { return };
-        evidence.freed += 1;
-        evidence.events += 1;
-        evidence.live = evidence.live.saturating_sub(1);
-        evidence.brief += u64::from(own && newest);
-        evidence.innermost += u64::from(own && innermost);
-        if !own {
-            evidence.remote += 1;
-            evidence.remote_bytes = evidence.remote_bytes.saturating_add(block.size);
-        }
-        // What the call site made for itself there counts, too: a list is in use while what it holds is made.
-        let idle = event.stamp.saturating_sub(last_request.unwrap_or(event.stamp));
-        if idle >= self.half && self.half > 0 {
-            evidence.late += 1;
-            evidence.late_bytes = evidence.late_bytes.saturating_add(block.size);
-            evidence.least_idle = Some(evidence.least_idle.map_or(idle, |least| least.min(idle)));
-        }
+        let (origin, stamp, size) = (maker.origin, event.stamp, block.size);
+        self.teller.tell(Told::Freed { origin, stamp, size, own, newest, innermost });
     }
 
     /// A block whose end is not known is gone.
@@ -437,9 +405,7 @@ impl Gather {
         let Maker { thread, kin, origin, .. } = self.makers.get(block.maker);
         self.live.of(kin).remove(block.event);
         self.leave(block, thread);
-        if let Some(evidence) = self.origins.get_mut(origin) {
-            evidence.live = evidence.live.saturating_sub(1);
-        }
+        self.teller.tell(Told::Forgotten { origin });
     }
 
     fn rise(&mut self, bytes: u64) {
@@ -476,53 +442,17 @@ impl Gather {
         if made_in == NO_SPAN || block.history.has(History::USED_PAST) {
             return;
         }
-        if let Some(outlived) = lives.outlived(made_in, now, span)
-            && late_drops::is_late(outlived, self.half)
-            && let Some(evidence) = self.origins.get_mut(origin)
-        {
-            evidence.past_spans.entry(outlived.kind).or_default().add(outlived, block.size, freed);
+        if let Some(outlived) = lives.outlived(made_in, now, span) {
+            self.teller.tell(Told::Outlived { origin, outlived, size: block.size, freed });
         }
     }
 
     /// What is known of a block when it has had its last size.
-    fn end(&mut self, block: &Block, stamp: Stamp, enclosed: Option<(FunctionIndex, u64)>) {
+    fn end(&mut self, block: &Block, stamp: Stamp, enclosed: Option<(FunctionIndex, u32)>) {
         let origin = self.makers.get(block.maker).origin;
-        let Some(evidence) = self.origins.get_mut(origin) else { return };
-        evidence.resized += u64::from(block.history.has(History::REALLOCATED));
-        let growth = &mut evidence.growth;
-        self.ended.push(Ended { origin, size: block.max_size, enclosed });
-        if block.history.has(History::GREW) {
-            growth.blocks += 1;
-            growth.largest.add(block.max_size);
-            let idle = self.ticks.between(block.last_change, stamp);
-            if !block.history.has(History::SHRANK) && idle >= self.half && self.half > 0 {
-                growth.never_shrunk += 1;
-                growth.never_shrunk_bytes = growth.never_shrunk_bytes.saturating_add(block.size);
-            }
-        }
-    }
-
-    /// Counts the sizes of the blocks that ended, and what enclosed their lives: all of a batch, so that the
-    /// processor fetches their entries together.
-    fn count_ended(&mut self) {
-        let touched = self.ended.iter().fold(0, |touched, ended| {
-            let Some(evidence) = self.origins.get(ended.origin) else { return touched };
-            let function = ended.enclosed.map(|(function, _)| function);
-            let enclosed = function.and_then(|function| evidence.enclosed.get(&function));
-            touched
-                ^ evidence.sizes().touch(ended.size)
-                ^ enclosed.map_or(0, |enclosed| enclosed.blocks)
-        });
-        std::hint::black_box(touched);
-        for Ended { origin, size, enclosed } in self.ended.drain(..) {
-            let Some(evidence) = self.origins.get_mut(origin) else { continue };
-            evidence.growth.sizes.add(size);
-            if let Some((function, at_once)) = enclosed {
-                let enclosed = evidence.enclosed.entry(function).or_default();
-                enclosed.blocks += 1;
-                enclosed.at_once = enclosed.at_once.max(at_once);
-            }
-        }
+        let &Block { size, max_size, history, .. } = block;
+        let long = self.half > 0 && self.ticks.between(block.last_change, stamp) >= self.half;
+        self.teller.tell(Told::Ended { origin, size, max_size, history, long, enclosed });
     }
 
     /// The evidence of each origin, by call site.
@@ -531,19 +461,14 @@ impl Gather {
         let lives = replay.span_lives.take().unwrap_or_default();
         for block in blocks.iter() {
             self.end(&block, self.last_stamp, None);
-            self.count_ended();
             let Maker { thread, origin, .. } = self.makers.get(block.maker);
             let current = replay.spans.current(thread as usize);
             let span = current.map_or(NO_SPAN, |entered| entered.instance);
             self.leave_span(&block, (self.last_stamp, span), false, &lives);
-            if let Some(evidence) = self.origins.get_mut(origin) {
-                evidence.live_bytes = evidence.live_bytes.saturating_add(block.size);
-                let quarter = u64::from(block.ordinal) * 4 / evidence.blocks.max(1);
-                if let Some(left) = evidence.left_in_quarters.get_mut(quarter as usize) {
-                    *left += 1;
-                }
-            }
+            let (size, ordinal) = (block.size, block.ordinal);
+            self.teller.tell(Told::Left { origin, size, ordinal });
+            self.teller.pass_on();
         }
-        self.origins.finish()
+        self.teller.finish().finish()
     }
 }

@@ -3,92 +3,72 @@
 //! One line can ask for a list and for what it holds, as `list.push(Box::new(1))` does. The sizes, the number and
 //! the lives of the two have nothing to do with each other, so each is judged by itself.
 
-use alloc_trace_format::Stamp;
-
-use super::site::SiteEvidence;
 use crate::holder::Holder;
 use crate::sites::SiteIndex;
 
 /// A call site, and what some of its blocks are the memory of: a number in [`Origins`].
 pub(super) type OriginIndex = u32;
 
-/// All that are met, with what happened to their blocks.
+/// All that are met.
 #[derive(Debug)]
 pub(super) struct Origins {
     /// By call site, and by holder; the last of these is for what is not known.
     numbers: Vec<[OriginIndex; Holder::COUNT + 1]>,
-    evidence: Vec<SiteEvidence>,
-    /// Of each call site its last request, for whatever that was.
-    last_requests: Vec<Stamp>,
+    origins: Vec<Origin>,
+}
+
+#[derive(Debug)]
+struct Origin {
+    holder: Option<Holder>,
+    /// How many blocks were made, those left out that went on in others.
+    blocks: u64,
 }
 
 impl Origins {
     /// None of so many call sites.
     pub(super) fn new(sites: usize) -> Self {
         let numbers = vec![[OriginIndex::MAX; Holder::COUNT + 1]; sites];
-        Self { numbers, evidence: Vec::new(), last_requests: vec![0; sites] }
+        Self { numbers, origins: Vec::new() }
     }
 
-    /// The number of an origin.
+    /// The number of an origin, and whether it is new.
     #[inline]
-    pub(super) fn number(&mut self, site: SiteIndex, holder: Option<Holder>) -> OriginIndex {
+    pub(super) fn number(
+        &mut self,
+        site: SiteIndex,
+        holder: Option<Holder>,
+    ) -> (OriginIndex, bool) {
         let which = holder.map_or(Holder::COUNT, |holder| holder as usize);
-        let next = self.evidence.len() as OriginIndex;
+        let next = self.origins.len() as OriginIndex;
         let Some(number) = self.numbers.get_mut(site as usize).map(|of_site| &mut of_site[which])
         else {
-            return OriginIndex::MAX;
+            return (OriginIndex::MAX, false);
         };
-        if *number == OriginIndex::MAX {
+        let is_new = *number == OriginIndex::MAX;
+        if is_new {
             *number = next;
-            self.evidence.push(SiteEvidence::new(site, holder));
+            self.origins.push(Origin { holder, blocks: 0 });
         }
-        *number
+        (*number, is_new)
     }
 
-    /// What whoever counts an event of an origin waits for: asked for many at once, by whoever throws it
-    /// away.
+    /// What the blocks of an origin are the memory of, as far as that is known.
+    pub(super) fn holder(&self, origin: OriginIndex) -> Option<Holder> {
+        self.origins.get(origin as usize)?.holder
+    }
+
+    /// A block is made; answers how many there were before.
     #[inline]
-    pub(super) fn touch(&self, origin: OriginIndex) -> u64 {
-        self.evidence.get(origin as usize).map_or(0, SiteEvidence::touch)
+    pub(super) fn begin(&mut self, origin: OriginIndex) -> u64 {
+        let Some(origin) = self.origins.get_mut(origin as usize) else { return 0 };
+        origin.blocks += 1;
+        origin.blocks - 1
     }
 
-    pub(super) fn get(&self, origin: OriginIndex) -> Option<&SiteEvidence> {
-        self.evidence.get(origin as usize)
-    }
-
-    pub(super) fn get_mut(&mut self, origin: OriginIndex) -> Option<&mut SiteEvidence> {
-        self.evidence.get_mut(origin as usize)
-    }
-
-    /// So many bytes were requested there, for a new block or for one that is reallocated.
-    #[inline]
-    pub(super) fn request(
-        &mut self,
-        origin: OriginIndex,
-        bytes: u64,
-        stamp: Stamp,
-    ) -> Option<&mut SiteEvidence> {
-        let evidence = self.evidence.get_mut(origin as usize)?;
-        evidence.bytes = evidence.bytes.saturating_add(bytes);
-        evidence.events += 1;
-        evidence.last_request = stamp;
-        if let Some(last) = self.last_requests.get_mut(evidence.site as usize) {
-            *last = stamp;
+    /// A block counts as not made.
+    pub(super) fn take_back(&mut self, origin: OriginIndex) {
+        if let Some(origin) = self.origins.get_mut(origin as usize) {
+            origin.blocks = origin.blocks.saturating_sub(1);
         }
-        Some(evidence)
-    }
-
-    /// When an origin's call site requested anything for the last time, be it for another origin.
-    #[inline]
-    pub(super) fn last_request_at_site(&self, origin: OriginIndex) -> Option<Stamp> {
-        let evidence = self.evidence.get(origin as usize)?;
-        self.last_requests.get(evidence.site as usize).copied()
-    }
-
-    /// The evidence of all of them, by call site.
-    pub(super) fn finish(mut self) -> Vec<SiteEvidence> {
-        self.evidence.iter_mut().for_each(SiteEvidence::sum_up);
-        self.evidence.sort_by_key(|evidence| evidence.site);
-        self.evidence
     }
 }

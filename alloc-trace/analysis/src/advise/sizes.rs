@@ -91,6 +91,12 @@ pub(super) struct Steps {
 }
 
 impl Steps {
+    /// As [`Sizes::touch`], of a step to this size.
+    #[inline]
+    pub(super) fn touch(&self, new: u64) -> u64 {
+        self.by_size.touch(new)
+    }
+
     pub(super) fn add(&mut self, old: u64, new: u64) {
         self.reallocations += 1;
         self.copied_bytes = self.copied_bytes.saturating_add(old);
