@@ -76,25 +76,26 @@ fn a_short_text_could_live_in_its_frame_with_a_bound() {
 
 #[test]
 fn the_remedy_is_for_what_holds_the_blocks() {
-    for (task, holder, remedy) in [
-        ("boxed_value", Holder::Box, "in place of a Box"),
-        ("shared_value", Holder::Shared, "lend it by reference"),
-        ("formatted_text", Holder::Text, "ArrayString"),
-        ("short_text", Holder::Vec, "in place of a Vec"),
-        ("grown_list", Holder::Vec, "with_capacity"),
-        ("boxed_trait", Holder::Box, "enum of the types"),
-        ("list_of_one_that_grows", Holder::Vec, "with_capacity"),
+    for (task, rule, holder, remedy) in [
+        ("boxed_value", Rule::Stack, Holder::Box, "in place of a Box"),
+        ("shared_value", Rule::Stack, Holder::Shared, "lend it by reference"),
+        ("formatted_text", Rule::Stack, Holder::Text, "ArrayString"),
+        ("short_text", Rule::Stack, Holder::Vec, "in place of a Vec"),
+        ("grown_list", Rule::Growth, Holder::Vec, "with_capacity"),
+        ("boxed_trait", Rule::Stack, Holder::Box, "enum of the types"),
+        ("list_of_one_that_grows", Rule::Growth, Holder::Vec, "with_capacity"),
         // Room for a hundred, and for as many as then are.
-        ("table_from_empty", Holder::HashTable, "with_capacity(112)"),
-        ("text_that_grows", Holder::Text, "with_capacity(512) would"),
-        ("keys_asked_by_value", Holder::Text, "borrow to look up"),
-        ("words_of_a_text", Holder::Text, "in one buffer"),
-        ("channel_a_request", Holder::Channel, "one channel"),
-        ("map_of_few", Holder::BTree, "in place of a map"),
-        ("boxed_in_their_like", Holder::Box, "unless the type"),
+        ("table_from_empty", Rule::Growth, Holder::HashTable, "with_capacity(112)"),
+        ("text_that_grows", Rule::Growth, Holder::Text, "with_capacity(512) would"),
+        ("keys_asked_by_value", Rule::Temporaries, Holder::Text, "borrow to look up"),
+        ("words_of_a_text", Rule::SmallBoxes, Holder::Text, "in one buffer"),
+        ("channel_a_request", Rule::Temporaries, Holder::Channel, "one channel"),
+        ("map_of_few", Rule::Stack, Holder::BTree, "in place of a map"),
+        ("boxed_in_their_like", Rule::Stack, Holder::Box, "unless the type"),
     ] {
         let findings = findings(task);
-        let [finding, ..] = findings.as_slice() else { panic!("{task}: nothing") };
+        let finding = findings.iter().find(|finding| finding.rule == rule);
+        let finding = finding.unwrap_or_else(|| panic!("{task}: {findings:?}"));
         assert_eq!(finding.holder, Some(holder), "{task}");
         assert!(finding.remedy.contains(remedy), "{task}: {}", finding.remedy);
     }
@@ -158,7 +159,7 @@ fn buffers_may_differ_in_size_where_they_are_lists_or_text() {
 #[test]
 fn a_buffer_a_round_could_be_one_for_all_rounds() {
     assert_eq!(rules("buffer_a_round"), [Rule::Temporaries]);
-    assert_eq!(rules("buffer_of_all_rounds"), []);
+    assert!(!rules("buffer_of_all_rounds").contains(&Rule::Temporaries));
 }
 
 #[test]

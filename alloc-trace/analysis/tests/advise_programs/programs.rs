@@ -8,6 +8,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use crate::recorded::age;
 use crate::{one_line, recursions, threads};
 
 /// How often each of them does what it does, unless it says otherwise.
@@ -206,12 +207,17 @@ fn forgotten() {
     }
 }
 
+/// Does nothing for so long at least, and for far longer than the program has run so far, however slow the machine is.
+#[inline(never)]
+fn idle(least: Duration) {
+    thread::sleep(least.max(20 * age()));
+}
+
 #[inline(never)]
 fn table_kept_too_long() {
     let table: Vec<u64> = Vec::with_capacity(10_000);
     black_box(&table);
-    // Longer than everything before it, and after it.
-    thread::sleep(Duration::from_secs(2));
+    idle(FOR_LONG);
     drop(table);
 }
 
@@ -222,8 +228,8 @@ fn list_of_small_boxes() {
     black_box(list.len());
 }
 
-/// Longer than everything before it.
-const FOR_LONG: Duration = Duration::from_secs(1);
+/// Longer than everything after it, too.
+const FOR_LONG: Duration = Duration::from_secs(2);
 
 #[inline(never)]
 fn numbers(mut list: Vec<u64>) -> Vec<u64> {
@@ -237,7 +243,7 @@ fn numbers(mut list: Vec<u64>) -> Vec<u64> {
 #[inline(never)]
 fn list_that_stays_grown() {
     let list = numbers(Vec::new());
-    thread::sleep(FOR_LONG);
+    idle(FOR_LONG);
     black_box(sum(&list));
 }
 
@@ -245,7 +251,7 @@ fn list_that_stays_grown() {
 fn list_that_shrinks() {
     let mut list = numbers(Vec::new());
     list.shrink_to_fit();
-    thread::sleep(FOR_LONG);
+    idle(FOR_LONG);
     black_box(sum(&list));
 }
 
@@ -253,14 +259,14 @@ fn list_that_shrinks() {
 #[inline(never)]
 fn list_reserved_that_stays() {
     let list = numbers(Vec::with_capacity(5_000));
-    thread::sleep(FOR_LONG);
+    idle(FOR_LONG);
     black_box(sum(&list));
 }
 
 #[inline(never)]
 fn list_dropped_in_time() {
     black_box(sum(&numbers(Vec::new())));
-    thread::sleep(FOR_LONG);
+    idle(FOR_LONG);
 }
 
 trait Shape: Send {
@@ -362,7 +368,7 @@ fn kept_from_the_beginning() {
 fn table_dropped_in_time() {
     let table: Vec<u64> = Vec::with_capacity(10_000);
     drop(black_box(table));
-    thread::sleep(Duration::from_millis(300));
+    idle(Duration::from_millis(300));
 }
 
 #[inline(never)]
@@ -430,7 +436,7 @@ fn few_made_at_the_beginning() {
     for number in 0..20 {
         black_box(Box::leak(make(number)));
     }
-    thread::sleep(Duration::from_millis(300));
+    idle(Duration::from_millis(300));
 }
 
 /// As late as the table that is found, but little of what the program holds.
@@ -440,7 +446,7 @@ fn small_part_kept_too_long() {
     drop(black_box(much));
     let table: Vec<u64> = Vec::with_capacity(10_000);
     black_box(&table);
-    thread::sleep(Duration::from_secs(2));
+    idle(FOR_LONG);
     drop(table);
 }
 

@@ -6,9 +6,12 @@ use std::thread;
 use crate::programs::sum;
 
 /// What the standard library has for each thread is its own business.
+///
+/// The numbers lie in the frame: a list of them would be idle for as long as the threads take, and how long that
+/// is is the machine's affair.
 #[inline(never)]
 pub(crate) fn threads_in_scopes() {
-    let mut numbers = vec![0_u64; 1000];
+    let mut numbers = [0_u64; 1000];
     for _ in 0..30 {
         thread::scope(|scope| {
             for part in numbers.chunks_mut(250) {
