@@ -84,13 +84,30 @@ fn around(slices: u64) -> u64 {
 
 /// Set bits in the longest run of them.
 fn longest_run(bits: u64) -> u32 {
-    let mut length = 0;
-    let mut rest = bits;
-    while rest != 0 {
-        rest &= rest << 1;
-        length += 1;
+    if bits == 0 { 0 } else { longest_from(bits, bits, 1).1 }
+}
+
+/// Of these starts of `count` set bits, at least one, the lowest one from which the most are set; and how
+/// many that are.
+fn longest_from(bits: u64, starts: u64, count: u32) -> (u32, u32) {
+    // From each bit of these on 1, 2, 4, 8, 16 and 32 are set.
+    let mut runs = [bits; SLICES.ilog2() as usize];
+    for step in 1..runs.len() {
+        let half = runs[step - 1];
+        runs[step] = half & (half >> (1 << (step - 1)));
     }
-    length
+    let mut starts = starts;
+    let mut length = count;
+    // The number of bits that follow is put together from its highest power of two downwards: of an empty
+    // segment that takes six steps, where one bit after the other took 63.
+    for (step, run) in runs.iter().enumerate().rev() {
+        let longer = starts & run.checked_shr(length).unwrap_or(0);
+        if longer != 0 {
+            starts = longer;
+            length += 1 << step;
+        }
+    }
+    (starts.trailing_zeros(), length)
 }
 
 /// The lowest start of `count` set bits at a multiple of `align`, or one in the longest run.
@@ -126,22 +143,15 @@ fn starts(free: u64, count: u32) -> u64 {
 /// What lies in front of the longest run may grow too, hence the middle of it: of the room between
 /// two blocks each gets half.
 fn roomiest(free: u64, starts: u64, count: u32, align: u32) -> Option<u32> {
-    let mut starts = starts;
-    let mut length = count;
-    while length < u64::BITS {
-        let longer = starts & (free >> length);
-        if longer == 0 {
-            break;
-        }
-        starts = longer;
-        length += 1;
+    if starts == 0 {
+        return None;
     }
-    let start = starts.trailing_zeros();
-    if start != 0 && start < u64::BITS {
-        // Down to a multiple of a power of two: a division could panic.
-        return Some(start + (((length - count) / 2) & !(align - 1)));
+    let (start, length) = longest_from(free, starts, count);
+    if start == 0 {
+        return Some(0);
     }
-    (starts != 0).then_some(start)
+    // Down to a multiple of a power of two: a division could panic.
+    Some(start + (((length - count) / 2) & !(align - 1)))
 }
 
 impl Segment {
@@ -431,6 +441,12 @@ mod tests {
             [(0, 0), (1, 1), (0b1011_0111, 3), (u64::MAX, 64), (u64::MAX << 1, 63)]
         {
             assert_eq!(longest_run(bits), length, "{bits:b}");
+        }
+        for first in 0..SLICES {
+            for count in 1..=SLICES - first {
+                let with_a_shorter_one = mask(first, count) | 1;
+                assert_eq!(longest_run(with_a_shorter_one), count + u32::from(first == 1));
+            }
         }
     }
 
