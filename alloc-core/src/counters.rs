@@ -21,6 +21,10 @@ impl Counter {
         self.0.fetch_sub(amount, Ordering::Relaxed);
     }
 
+    pub(crate) fn raise_to(&self, amount: usize) {
+        self.0.fetch_max(amount, Ordering::Relaxed);
+    }
+
     pub(crate) fn get(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
@@ -32,6 +36,8 @@ pub(crate) static SEGMENTS: Counter = Counter::new();
 pub(crate) static PAGE_SLICES: StripedCounter = StripedCounter::new();
 pub(crate) static HUGE_BLOCKS: Counter = Counter::new();
 pub(crate) static HUGE_BYTES: Counter = Counter::new();
+/// The most bytes of huge blocks that were there at once, as far as anybody freed one then.
+pub(crate) static HUGE_PEAK: Counter = Counter::new();
 pub(crate) static HEAPS: Counter = Counter::new();
 /// Slices that may hold memory of the OS, in use or free.
 pub(crate) static DIRTY_SLICES: Counter = Counter::new();

@@ -8,7 +8,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::{arena, counters, heap, os};
+use crate::{arena, counters, heap, os, spare};
 
 /// How long memory stays unused before it is purged, at least; twice as long at most, and three times
 /// what a sleeping thread's heap kept, in its caches too. In half a second a program can touch gigabytes
@@ -58,7 +58,8 @@ pub(crate) fn current() -> Period {
 /// Purges all that is free, or what has been free for a period. Returns the bytes.
 pub(crate) fn purge(all: bool) -> usize {
     heap::trim_idle_heaps();
-    let purged = arena::all().map(|arena| arena.purge(all)).sum();
+    let slices: usize = arena::all().map(|arena| arena.purge(all)).sum();
+    let purged = slices + spare::purge(all);
     counters::PURGED_BYTES.add(purged);
     purged
 }

@@ -17,7 +17,7 @@ use crate::record::{Head, Kind};
 use crate::segment::{
     Placement, Run, SEGMENT, SLICE, SLICE_SHIFT, SLICES, Segment, USABLE_SLICES, mask,
 };
-use crate::{counters, decay, os, purger, thread, tool};
+use crate::{counters, decay, os, purger, spare, thread, tool};
 
 /// Largest block that is a run of slices.
 pub(crate) const LARGE_MAX: usize = USABLE_SLICES as usize * SLICE;
@@ -105,7 +105,7 @@ fn claim_or_map(placement: Placement, layout: Layout, fill: Fill) -> Option<NonN
     if layout.size() <= LARGE_MAX && align <= SEGMENT {
         alloc_large(layout.size(), (align / SLICE) as u32, fill, placement)
     } else {
-        alloc_huge(layout.size(), align).inspect(|block| note_request(*block, layout.size()))
+        alloc_huge(layout.size(), align, fill).inspect(|block| note_request(*block, layout.size()))
     }
 }
 
@@ -170,8 +170,20 @@ fn expect_clear(segment: &Segment, run: &Run, block: *mut u8) {
     }
 }
 
-fn alloc_huge(size: usize, align: usize) -> Option<NonNull<u8>> {
+fn alloc_huge(size: usize, align: usize, fill: Fill) -> Option<NonNull<u8>> {
     let bytes = huge_bytes(size)?;
+    // Zeros are had from the OS, where they are touched: clearing takes about as long as it does.
+    if fill == Fill::Any
+        && let Some((block, bytes)) = spare::take(bytes, align)
+    {
+        tool::closed(block.as_ptr(), bytes);
+        if register_huge(block, bytes) {
+            return Some(block);
+        }
+        // SAFETY: nobody has seen it.
+        unsafe { guards::unmap_huge(block, bytes) };
+    }
+    spare::make_room(bytes);
     let block = map(bytes, align)?;
     tool::closed(block.as_ptr(), bytes);
     // The record takes memory too, where it is the first of its arena.
@@ -187,9 +199,11 @@ fn alloc_huge(size: usize, align: usize) -> Option<NonNull<u8>> {
 /// Maps memory for a huge block. Where the address space is limited and used up, free segments are
 /// given up for it.
 fn map(bytes: usize, align: usize) -> Option<NonNull<u8>> {
-    guards::map_huge(bytes, align).or_else(|| {
+    let map = || guards::map_huge(bytes, align);
+    let without_spares = || (spare::purge(true) != 0).then(map)?;
+    map().or_else(without_spares).or_else(|| {
         let is_worth_it = arena::free_segments() >= bytes.div_ceil(SEGMENT);
-        (is_worth_it && arena::unmap_free_segments()).then(|| guards::map_huge(bytes, align))?
+        (is_worth_it && arena::unmap_free_segments()).then(map)?
     })
 }
 
@@ -245,10 +259,14 @@ pub(crate) unsafe fn dealloc(block: NonNull<u8>) {
         }
         Kind::Huge => {
             record.expect_start(block);
+            counters::HUGE_PEAK.raise_to(counters::HUGE_BYTES.get());
             // Before the address can be anybody else's.
             unregister_huge(record);
-            // SAFETY: the whole mapping of the block, which the caller gives up.
-            unsafe { guards::unmap_huge(block, bytes) };
+            if !spare::keep(block, bytes) {
+                // SAFETY: the whole mapping of the block, which the caller gives up.
+                unsafe { guards::unmap_huge(block, bytes) };
+            }
+            decay::tick();
         }
         Kind::None | Kind::Page(_) => {
             fatal("freed a large block that is not ours", block.addr().get())
@@ -339,6 +357,9 @@ unsafe fn resize_huge(
     let new = huge_bytes(new_size)?;
     if new == old {
         return Some(block);
+    }
+    if new > old {
+        spare::make_room(new - old);
     }
     // A block that becomes less than a segment is better off in one.
     if new_size <= LARGE_MAX && align <= SEGMENT {

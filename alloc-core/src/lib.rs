@@ -39,6 +39,7 @@
 //! | `pool`, `idle` | heaps that wait for a thread, as a stack |
 //! | `heap`, `slot` | a thread's caches and pages, moving blocks between them |
 //! | `large` | blocks past the size classes |
+//! | `spare` | mappings of huge blocks that were freed |
 //! | `page` | the blocks of a page |
 //! | `record` | what is recorded of slices, pages and their owners |
 //! | `remote` | frees by threads that do not own the page |
@@ -99,6 +100,7 @@ mod record;
 mod remote;
 mod segment;
 mod slot;
+mod spare;
 mod stats;
 mod striped;
 mod sync;

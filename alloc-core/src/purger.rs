@@ -132,6 +132,13 @@ fn look_for_slices() {
     }
 }
 
+/// Looks whether a helper is worth it, when so many bytes are kept in mappings of blocks that were freed.
+pub(crate) fn mappings_are_kept(bytes: usize) {
+    if bytes >= WORTH_BYTES {
+        want();
+    }
+}
+
 /// Bytes that threads gave back to their pages on balance, as far as they said.
 static RETURNED_BYTES: AtomicUsize = AtomicUsize::new(0);
 

@@ -9,13 +9,13 @@ use core::{fmt, ptr};
 use crate::class::{CLASSES, Class};
 use crate::segment::{SEGMENT, SLICE};
 use crate::walk::{self, Page, Run};
-use crate::{arena, counters, heap, os, pool};
+use crate::{arena, counters, heap, os, pool, spare};
 
 /// What the heap holds at one moment; see [`CoreAlloc::stats`](crate::CoreAlloc::stats).
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Address space mapped for segments, huge blocks and metadata. Much of it may be untouched.
+    /// Address space mapped for segments, huge blocks, freed or live, and metadata. Much of it may be untouched.
     pub mapped_bytes: usize,
     /// The part of `mapped_bytes` that is metadata: page and segment records, thread heaps.
     pub metadata_bytes: usize,
@@ -159,7 +159,7 @@ pub(crate) fn read() -> Stats {
     let segments = counters::SEGMENTS.get();
     let huge_bytes = counters::HUGE_BYTES.get();
     let mut stats = Stats {
-        mapped_bytes: metadata_bytes + segments * SEGMENT + huge_bytes,
+        mapped_bytes: metadata_bytes + segments * SEGMENT + huge_bytes + spare::bytes(),
         metadata_bytes,
         segments,
         touched_bytes: 0,
@@ -210,13 +210,14 @@ impl Stats {
     }
 }
 
-/// Bytes of the OS's memory behind segments, huge blocks and metadata, as the OS says.
+/// Bytes of the OS's memory behind segments, huge blocks, mappings of such that are kept, and metadata, as the OS says.
 pub(crate) fn resident_bytes() -> usize {
     let segments = walk::segments().map(|segment| (segment.address, SEGMENT));
     let huge = walk::huge_blocks().map(|block| (block.address, block.bytes));
     let arenas = arena::all().map(|arena| (ptr::from_ref(arena).addr(), size_of_val(arena)));
     let pages = arena::all().flat_map(arena::Arena::page_records_ranges);
     let heaps = pool::all().map(|heap| (ptr::from_ref(heap).addr(), heap::MAPPED_BYTES));
-    let ranges = segments.chain(huge).chain(arenas).chain(pages).chain(heaps);
+    let ranges =
+        segments.chain(huge).chain(spare::ranges()).chain(arenas).chain(pages).chain(heaps);
     ranges.map(|(start, bytes)| os::resident_bytes(start, bytes)).sum()
 }

@@ -26,6 +26,9 @@ mod hold;
 #[path = "../src/idle.rs"]
 #[expect(dead_code, reason = "the heap's check uses the rest")]
 mod idle;
+#[path = "../src/spare/mappings.rs"]
+#[expect(dead_code, reason = "what is kept of huge blocks uses the rest")]
+mod mappings;
 #[path = "../src/open.rs"]
 mod open;
 #[path = "../src/purger/post.rs"]
