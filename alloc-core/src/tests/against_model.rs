@@ -9,6 +9,7 @@ use proptest::test_runner::TestRunner;
 
 use super::{HEAP, process};
 use crate::os::fault;
+use crate::spare;
 
 #[path = "../../tests/model/mod.rs"]
 mod model;
@@ -202,6 +203,8 @@ fn a_refusing_os_gives_null_and_a_whole_heap() {
                     fault::refuse(nth, lasting);
                     for _ in 0..150 {
                         let refused_before = model.refused;
+                        // So that the OS is asked for each huge block.
+                        spare::purge(true);
                         model.step(random.operation(model.live(), 50));
                         let size = 1 << random.below(26);
                         model.step(Operation::Alloc { size, align_shift: random.below(25) as u32 });
