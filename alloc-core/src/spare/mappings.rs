@@ -153,37 +153,43 @@ mod tests {
 
     #[test]
     fn the_shortest_that_is_long_enough_and_aligned_is_taken() {
-        let spares = spares::<4>();
-        let [long, short, odd] = [spare(64, 100), spare(256, 80), spare(1001, 70)];
-        assert!([long, short, odd].map(|spare| spares.put(spare)) == [true; 3]);
-        assert_eq!(spares.bytes(), 250 * SLICE);
-        assert_eq!(spares.take(101 * SLICE, 1), None);
-        assert_eq!(spares.take(70 * SLICE, 2 * SLICE), Some(short));
-        assert_eq!(spares.take(70 * SLICE, 128 * SLICE), None);
-        assert_eq!(spares.take(1, SLICE), Some(odd));
-        assert_eq!(spares.take(0, 1), Some(long));
-        assert_eq!((spares.take(0, 1), spares.bytes()), (None, 0));
+        model(|| {
+            let spares = spares::<4>();
+            let [long, short, odd] = [spare(64, 100), spare(256, 80), spare(1001, 70)];
+            assert!([long, short, odd].map(|spare| spares.put(spare)) == [true; 3]);
+            assert_eq!(spares.bytes(), 250 * SLICE);
+            assert_eq!(spares.take(101 * SLICE, 1), None);
+            assert_eq!(spares.take(70 * SLICE, 2 * SLICE), Some(short));
+            assert_eq!(spares.take(70 * SLICE, 128 * SLICE), None);
+            assert_eq!(spares.take(1, SLICE), Some(odd));
+            assert_eq!(spares.take(0, 1), Some(long));
+            assert_eq!((spares.take(0, 1), spares.bytes()), (None, 0));
+        });
     }
 
     #[test]
     fn there_is_room_for_so_many() {
-        let spares = spares::<2>();
-        assert_eq!([1, 2, 3].map(|slice| spares.put(spare(slice, 1))), [true, true, false]);
+        model(|| {
+            let spares = spares::<2>();
+            assert_eq!([1, 2, 3].map(|slice| spares.put(spare(slice, 1))), [true, true, false]);
+        });
     }
 
     #[test]
     fn what_was_there_at_the_last_purge_goes() {
-        let spares = spares::<4>();
-        let mut gone = Vec::new();
-        let mut purge = |all| spares.purge(all, |spare| gone.push(spare.bytes / SLICE));
-        assert!(spares.put(spare(1, 5)));
-        assert_eq!(purge(false), 0);
-        assert!(spares.put(spare(9, 6)));
-        assert_eq!(purge(false), 5 * SLICE);
-        assert!(spares.put(spare(1, 7)));
-        assert_eq!(purge(true), 13 * SLICE);
-        assert_eq!(purge(true), 0);
-        assert_eq!(gone, [5, 7, 6]);
+        model(|| {
+            let spares = spares::<4>();
+            let mut gone = Vec::new();
+            let mut purge = |all| spares.purge(all, |spare| gone.push(spare.bytes / SLICE));
+            assert!(spares.put(spare(1, 5)));
+            assert_eq!(purge(false), 0);
+            assert!(spares.put(spare(9, 6)));
+            assert_eq!(purge(false), 5 * SLICE);
+            assert!(spares.put(spare(1, 7)));
+            assert_eq!(purge(true), 13 * SLICE);
+            assert_eq!(purge(true), 0);
+            assert_eq!(gone, [5, 7, 6]);
+        });
     }
 
     /// One puts, one takes and one purges: each mapping is had by one of them at a time, and what was written
