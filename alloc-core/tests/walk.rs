@@ -210,7 +210,8 @@ fn resident_bytes_follow_what_is_written() {
             assert!(HEAP.resident_bytes() > after - (1 << 20), "its mapping is kept");
         }
         HEAP.purge();
-        assert!(HEAP.resident_bytes() <= after - (32 << 20));
+        // What looks at the heap touches a little of it.
+        assert!(HEAP.resident_bytes() <= after - (31 << 20));
         drop(large);
         HEAP.purge();
         assert!(HEAP.resident_bytes() <= after - (33 << 20));
