@@ -32,10 +32,14 @@ pub(crate) fn keep(block: NonNull<u8>, bytes: usize) -> bool {
         return false;
     }
     let kept = SPARES.bytes();
-    if kept + bytes > MOST_BYTES || !SPARES.put(Spare { start: block, bytes, is_old: false }) {
+    if kept + bytes > MOST_BYTES {
         return false;
     }
-    purger::mappings_are_kept(kept + bytes);
+    match SPARES.put_joined(Spare { start: block, bytes, is_old: false }) {
+        Ok(()) => purger::mappings_are_kept(kept + bytes),
+        // SAFETY: the block was freed, and what it was joined with is nobody's.
+        Err(whole) => unsafe { whole.unmap() },
+    }
     true
 }
 
@@ -48,7 +52,8 @@ pub(crate) fn take(bytes: usize, align: usize) -> Option<(NonNull<u8>, usize)> {
     }
     // SAFETY: inside of the mapping.
     let end = unsafe { start.add(bytes) };
-    if rest <= bytes || !SPARES.put(Spare { start: end, bytes: rest, is_old }) {
+    // It is one with the block again when that is freed.
+    if !SPARES.put(Spare { start: end, bytes: rest, is_old }) {
         // SAFETY: a part of a mapping that was kept, of which nobody knows any more.
         unsafe { os::unmap(end, rest) };
     }

@@ -22,6 +22,14 @@ const START_SHIFT: u32 = 28;
 const MOST_SLICES: u64 = 1 << (START_SHIFT - LENGTH_SHIFT);
 
 impl Spare {
+    /// Both as one, if one begins where the other ends.
+    fn join(&self, other: &Self) -> Option<Self> {
+        let (first, second) = if self.start < other.start { (self, other) } else { (other, self) };
+        let is_one = first.start.addr().get() + first.bytes == second.start.addr().get();
+        let bytes = first.bytes + second.bytes;
+        is_one.then_some(Self { start: first.start, bytes, is_old: false })
+    }
+
     /// In a word; `None` if it is too long for that.
     fn to_word(self) -> Option<u64> {
         let slices = (self.bytes >> SLICE_SHIFT) as u64;
@@ -74,6 +82,22 @@ impl<const COUNT: usize> Spares<COUNT> {
             word.compare_exchange(0, new, Ordering::Release, Ordering::Relaxed).is_ok()
         };
         self.0.iter().any(put)
+    }
+
+    /// Puts a mapping as one with those that it lies between, if there are such: what a shorter block was cut from.
+    /// Where there is no room it is given back, with those.
+    pub(crate) fn put_joined(&self, spare: Spare) -> Result<(), Spare> {
+        let mut whole = spare;
+        for word in &self.0 {
+            let seen = word.load(Ordering::Relaxed);
+            let Some(other) = Spare::from_word(seen) else { continue };
+            if let Some(joined) = whole.join(&other)
+                && Self::claim(word, seen)
+            {
+                whole = joined;
+            }
+        }
+        if self.put(whole) { Ok(()) } else { Err(whole) }
     }
 
     /// Takes the shortest of at least so many bytes, at a multiple of `align`.
@@ -165,6 +189,33 @@ mod tests {
             assert_eq!(spares.take(0, 1), Some(long));
             assert_eq!((spares.take(0, 1), spares.bytes()), (None, 0));
         });
+    }
+
+    #[test]
+    fn what_lies_side_by_side_is_put_as_one() {
+        model(|| {
+            let spares = spares::<4>();
+            let [first, last, apart] = [spare(10, 5), spare(18, 2), spare(30, 1)];
+            assert!([first, last, apart].map(|spare| spares.put_joined(spare)) == [Ok(()); 3]);
+            assert_eq!(spares.put_joined(spare(15, 3)), Ok(()));
+            assert_eq!(spares.all().count(), 2);
+            assert_eq!(spares.take(2 * SLICE, SLICE), Some(spare(10, 10)));
+            assert_eq!(spares.take(1, SLICE), Some(apart));
+        });
+    }
+
+    #[test]
+    fn what_finds_no_room_is_given_back_with_what_it_was_joined_with() {
+        model(|| {
+            let spares = Spares::new([word_of(spare(10, 5)), word_of(spare(30, 1))]);
+            assert_eq!(spares.put_joined(spare(20, 1)), Err(spare(20, 1)));
+            assert_eq!(spares.put_joined(spare(15, 5)), Ok(()));
+            assert_eq!(spares.take(10 * SLICE, SLICE), Some(spare(10, 10)));
+        });
+    }
+
+    fn word_of(spare: Spare) -> AtomicU64 {
+        AtomicU64::new(spare.to_word().expect("a short one"))
     }
 
     #[test]
