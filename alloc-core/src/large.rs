@@ -173,31 +173,27 @@ fn expect_clear(segment: &Segment, run: &Run, block: *mut u8) {
 fn alloc_huge(size: usize, align: usize, fill: Fill) -> Option<NonNull<u8>> {
     let bytes = huge_bytes(size)?;
     // Zeros are had from the OS, where they are touched: clearing takes about as long as it does.
-    if fill == Fill::Any
-        && let Some((block, bytes)) = spare::take(bytes, align)
-    {
-        tool::closed(block.as_ptr(), bytes);
-        if register_huge(block, bytes) {
-            return Some(block);
+    let kept = if fill == Fill::Any { spare::take(bytes, align) } else { None };
+    let (block, bytes) = match kept {
+        Some(kept) => kept,
+        None => {
+            spare::make_room(bytes);
+            (map(bytes, align)?, bytes)
         }
-        // SAFETY: nobody has seen it.
-        unsafe { guards::unmap_huge(block, bytes) };
-    }
-    spare::make_room(bytes);
-    let block = map(bytes, align)?;
+    };
     tool::closed(block.as_ptr(), bytes);
     // The record takes memory too, where it is the first of its arena.
     if register_huge(block, bytes) || (arena::unmap_free_segments() && register_huge(block, bytes))
     {
         return Some(block);
     }
-    // SAFETY: mapped above, and nobody has seen it.
+    // SAFETY: a whole mapping, had above, and nobody has seen it.
     unsafe { guards::unmap_huge(block, bytes) };
     None
 }
 
-/// Maps memory for a huge block. Where the address space is limited and used up, free segments are
-/// given up for it.
+/// Maps memory for a huge block. Where there is none to be had, mappings that are kept are given up for it,
+/// and then free segments, as the address space may be limited and used up.
 fn map(bytes: usize, align: usize) -> Option<NonNull<u8>> {
     let map = || guards::map_huge(bytes, align);
     let without_spares = || (spare::purge(true) != 0).then(map)?;

@@ -98,11 +98,8 @@ const SEGMENTS_TO_A_SLICE: usize = 4;
 /// request for a large block, and one in each free.
 #[inline]
 pub(crate) fn slices_were_freed(count: usize) {
-    if are_worth_a_look(count) {
-        let now = os::now_ms();
-        if !is_just_asked(now) {
-            look_for_slices();
-        }
+    if are_worth_a_look(count) && !is_just_asked(os::now_ms()) {
+        look_for_slices();
     }
 }
 

@@ -1,4 +1,4 @@
-//! Mappings of huge blocks that were freed, kept for a period: whoever asks for a block of about that size has its
+//! Mappings of huge blocks that were freed, kept for a period: whoever asks for a block that is no longer has its
 //! memory without a page fault.
 //!
 //! Beside the huge blocks that are live there is never more of them than the program itself had in huge blocks
@@ -28,11 +28,8 @@ static SPARES: Spares<COUNT> = Spares::new([const { AtomicU64::new(0) }; COUNT])
 
 /// Keeps the mapping of a huge block that was freed. `false` leaves it to the caller.
 pub(crate) fn keep(block: NonNull<u8>, bytes: usize) -> bool {
-    if IS_HARDENED || bytes > MOST_BYTES || os::is_address_space_limited() {
-        return false;
-    }
     let kept = SPARES.bytes();
-    if kept + bytes > MOST_BYTES {
+    if IS_HARDENED || kept + bytes > MOST_BYTES || os::is_address_space_limited() {
         return false;
     }
     match SPARES.put_joined(Spare { start: block, bytes, is_old: false }) {

@@ -1,4 +1,4 @@
-//! What becomes of a huge block's mapping when it is freed: it serves the next block of about that size, and goes
+//! What becomes of a huge block's mapping when it is freed: it serves the next blocks that fit into it, and goes
 //! back to the OS when none comes. Each case is a process of its own with a time limit.
 #![cfg(not(feature = "hardened"))]
 

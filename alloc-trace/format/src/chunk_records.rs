@@ -50,21 +50,8 @@ impl RunEvent {
     #[inline]
     pub const fn event(&self, thread: ThreadId) -> Event {
         let &Self { stamp, address, size, stack_pointer, node, kind, align_log2 } = self;
-        Event {
-            kind,
-            failed: false,
-            thread,
-            stamp,
-            begin_stamp: stamp,
-            address,
-            size,
-            align_log2,
-            old_address: 0,
-            old_size: 0,
-            node,
-            stack_pointer,
-            kept_frames: None,
-        }
+        let event = Event::new(kind, thread, stamp, address, size);
+        Event { align_log2, node, stack_pointer, ..event }
     }
 
     /// An event as one of a run, if it can be one.

@@ -121,6 +121,7 @@ impl Event {
     /// assert_eq!((of_a_call.size, of_a_call.align(), of_a_call.begin_stamp), (24, 8, 1_000));
     /// ```
     #[must_use]
+    #[inline]
     pub const fn new(
         kind: EventKind,
         thread: ThreadId,
